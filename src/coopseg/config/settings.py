@@ -1,0 +1,139 @@
+"""Every setting of a run, typed, frozen and closed: an unknown key is refused, never ignored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CaseSettings(Section):
+    """From a scan to a case (Chen et al. 2021, section 3): applied in the order of the fields."""
+
+    slice_axis: Literal["auto", 0, 1, 2] = Field(
+        "auto", description="stored axis along which slices are stacked; auto: the coarsest, ties the last"
+    )
+    percentiles: tuple[float, float] = Field(
+        (2.0, 98.0), description="of the volume; intensities are clipped to them and scaled to [0, 1]"
+    )
+    spacing: float | None = Field(1.36719, gt=0, description="in-plane millimetres a pixel; null: as stored")
+    size: tuple[int, int] = Field((192, 192), description="pad or crop to this around the centre, pixels")
+    slice_minmax: bool = Field(True, description="scale each slice to [0, 1] afterwards")
+
+    @model_validator(mode="after")
+    def _check(self) -> CaseSettings:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles must satisfy 0 <= low < high <= 100, found {self.percentiles}")
+        if any(side < 16 or side % 16 for side in self.size):
+            raise ValueError(f"size must be multiples of 16 (the networks halve it four times), found {self.size}")
+        return self
+
+
+class NetworkSettings(Section):
+    """The five networks (Chen et al. 2021, section 2.1)."""
+
+    width: int = Field(16, ge=1, description="channels at full resolution; 8 × this at the codes")
+    channels: int = Field(1, ge=1, description="image channels")
+    decoupler: bool = Field(True, description="false: the shape code is the image code")
+    norm: Literal["batch", "running"] = Field(
+        "batch", description="running: normalise by running statistics in training too (fine-tuning)"
+    )
+
+
+class LatentSettings(Section):
+    """Latent space data augmentation (Chen et al. 2021, section 2.3)."""
+
+    image: bool = Field(True, description="mask the image code: corrupted images")
+    shape: bool = Field(True, description="mask the shape code: corrupted segmentations")
+    scheme: Literal["dropout", "channel", "spatial", "mixed"] = "mixed"
+    p: float = Field(0.5, ge=0, le=1, description="the masked fraction u is drawn from U(0, p)")
+    annealing: float = Field(0.5, ge=0, le=1, description="the factor a is drawn from U(0, annealing)")
+    soft: bool = Field(True, description="false: masked features become 0")
+    score: Literal["gradient", "saliency", "magnitude", "score"] = "gradient"
+    ties: Literal["exact", "strict"] = Field("exact", description="strict: the published comparison")
+    skip_dead: bool = Field(True, description="pass over channels that are 0 everywhere")
+    scope: Literal["sample", "batch"] = Field("sample", description="one scheme and u per sample or per batch")
+    published_dropout: bool = Field(False, description="channels with probability p, hard, the rest rescaled")
+    norm: Literal["published", "shared", "no_update", "frozen"] = Field(
+        "no_update", description="treatment of BatchNorm in the hard pass; see docs/explanation.md"
+    )
+    rescale: bool = Field(False, description="scale the corrupted image to [0, 1] per slice")
+
+
+class LossSettings(Section):
+    """Weights of the loss terms (Chen et al. 2021, equations 1 to 3)."""
+
+    segmentation: float = Field(1.0, ge=0, description="CE(p, y)")
+    reconstruction: float = Field(0.5, ge=0, description="MSE(x', x)")
+    refined: float = Field(1.0, ge=0, description="CE(C(p), y)")
+    shape: float = Field(1.0, ge=0, description="CE(C(y), y), in the hard pass CE(C(p_hat), y)")
+    hard: float = Field(1.0, ge=0, description="the whole hard pass")
+    temperature: float = Field(2.0, gt=0, description="T of softmax(p / T) before the STN")
+    input_noise: float = Field(0.05, ge=0, description="standard deviation of the noise on the clean image")
+    separate: bool = Field(False, description="block the gradient from the STN into the FTN")
+    stn: bool = Field(True, description="false: no slow-thinking network at all")
+
+
+class AugmentationSettings(Section):
+    """Image augmentation of half of each batch, on the device. Probabilities, degrees and fractions."""
+
+    enabled: bool = True
+    pad: float = Field(7 / 6, ge=1, description="canvas on which images move, relative to their size")
+    flip: float = Field(0.2, ge=0, le=1, description="probability, for each in-plane axis")
+    intensity: float = Field(0.5, ge=0, le=1, description="probability of contrast and brightness")
+    contrast: tuple[float, float] = (0.8, 1.2)
+    brightness: float = 0.1
+    shift: float = Field(0.1, ge=0, description="of the side")
+    rotation: float = Field(15.0, ge=0, description="degrees")
+    zoom: tuple[float, float] = (0.8, 1.1)
+    rotate45: float = Field(1.0, ge=0, le=1, description="probability of a further multiple of 45 degrees")
+    elastic: float = Field(0.5, ge=0, le=1, description="probability")
+    elastic_sigma: tuple[float, float] = (0.1 * 0.75, 0.2 * 0.75)
+    elastic_alpha: tuple[float, float] = (1.5, 2.0)
+
+
+class TrainingSettings(Section):
+    """The loop: optimiser, schedule, selection."""
+
+    batch_size: int = Field(20, ge=2, description="images a step; with plain_half the second half is plain")
+    plain_half: bool = Field(True, description="half augmented, half the same slices without augmentation")
+    epochs: int | None = Field(600, ge=1, description="passes over the training slices; or give steps")
+    steps: int | None = Field(None, ge=1, description="optimiser steps; takes precedence over epochs")
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which one_cycle rises")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that are validated and saved")
+    validations: int = Field(20, ge=1, description="times during training that validation patients are tested")
+    select: Literal["FTN", "FTN+STN"] = Field("FTN+STN", description="head whose validation Dice picks the best")
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("one of training.steps and training.epochs must be given")
+        if self.plain_half and self.batch_size % 2:
+            raise ValueError(f"batch_size must be even with plain_half, found {self.batch_size}")
+        return self
+
+
+class Settings(Section):
+    """All of it. `method` and `preset` are names for the record; the sections say what happens."""
+
+    preset: str = "default"
+    method: str = "cooperative"
+    cases: CaseSettings = CaseSettings()
+    network: NetworkSettings = NetworkSettings()
+    latent: LatentSettings = LatentSettings()
+    losses: LossSettings = LossSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    training: TrainingSettings = TrainingSettings()
+    seed: int = Field(0, ge=0)
+    precision: Literal["32", "bf16"] = "32"
