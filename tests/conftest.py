@@ -23,3 +23,11 @@ def real_data() -> Path:
 def golden() -> Path:
     """Folder of the golden values."""
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders "acdc" and "mnms" with six made-up patients each, six slices of 96 columns; read-only."""
+    from coopseg.scans.phantom import write_phantom
+
+    return write_phantom(tmp_path_factory.mktemp("phantom"), patients=6, seed=0, size=96, slices=6)

@@ -70,7 +70,7 @@ class LatentSettings(Section):
 class LossSettings(Section):
     """Weights of the loss terms (Chen et al. 2021, equations 1 to 3)."""
 
-    segmentation: float = Field(1.0, ge=0, description="CE(p, y)")
+    segmentation: float = Field(1.0, gt=0, description="CE(p, y)")
     reconstruction: float = Field(0.5, ge=0, description="MSE(x', x)")
     refined: float = Field(1.0, ge=0, description="CE(C(p), y)")
     shape: float = Field(1.0, ge=0, description="CE(C(y), y), in the hard pass CE(C(p_hat), y)")
@@ -97,6 +97,14 @@ class AugmentationSettings(Section):
     elastic: float = Field(0.5, ge=0, le=1, description="probability")
     elastic_sigma: tuple[float, float] = (0.1 * 0.75, 0.2 * 0.75)
     elastic_alpha: tuple[float, float] = (1.5, 2.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentationSettings:
+        for name in ("contrast", "zoom", "elastic_sigma", "elastic_alpha"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must satisfy 0 < low <= high, found {(low, high)}")
+        return self
 
 
 class TrainingSettings(Section):
@@ -135,5 +143,11 @@ class Settings(Section):
     losses: LossSettings = LossSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainingSettings = TrainingSettings()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31)
     precision: Literal["32", "bf16"] = "32"
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if self.latent.image and not self.losses.reconstruction:
+            raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
+        return self

@@ -1,0 +1,143 @@
+"""From a scan to a case, and from class probabilities back to the scan's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coopseg.cases.crop import centre_start, crop_centre, edge_warning, undo_crop
+from coopseg.cases.intensity import minmax_slices, scale_to_percentiles
+from coopseg.cases.record import Record
+from coopseg.cases.resample import interpolate_linear, resampled_length, source_coordinates, take_nearest
+from coopseg.config.settings import CaseSettings
+from coopseg.errors import CoopsegError
+from coopseg.scans.geometry import find_orientation, from_slices, to_slices
+from coopseg.scans.types import Scan, ScanRef
+
+SAME_SPACING = 1e-4  # mm; closer spacings than this differ by the rounding of a header only
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the networks see of a scan, and what is known about it.
+
+    image: (slices, H, W) float32 in [0, 1]. label: (slices, H, W) uint8 class indices, or None.
+    warnings: one line each, such as a structure that the crop cuts. ref: where the scan came from.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    record: Record
+    warnings: tuple[str, ...] = ()
+    ref: ScanRef | None = None
+
+
+def prepare(
+    scan: Scan,
+    settings: CaseSettings,
+    *,
+    label: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    normalised: bool = False,
+) -> Case:
+    """Preprocess one 3-D scan as Chen et al. 2021, section 3, do, with every step recorded.
+
+    In this order: slices first; clip to percentiles of the volume and scale to [0, 1] (not where the
+    scan is `normalised` already); in-plane resampling, linear for the image and nearest for labels;
+    pad with zeros or crop around the centre; every slice to [0, 1].
+    label: (X, Y, Z) class indices in the scan's grid. names: of the classes, for warnings.
+    Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, and for
+    a `normalised` scan with values outside [0, 1].
+    """
+    _check(scan, label, normalised)
+    orientation = find_orientation(scan.affine, slice_axis=settings.slice_axis)
+    spacing = orientation.spacing(scan.spacing)
+    steps = _step(spacing[1], settings.spacing), _step(spacing[2], settings.spacing)
+    image, clip, slice_range = to_slices(scan.data, orientation), None, None
+    plane = resampled_length(image.shape[1], steps[0]), resampled_length(image.shape[2], steps[1])
+    grid = [source_coordinates(n, m, step) for n, m, step in zip(image.shape[1:], plane, steps, strict=True)]
+    if not normalised:
+        image, clip = scale_to_percentiles(image, settings.percentiles)
+    image = crop_centre(interpolate_linear(image, *grid), settings.size)
+    if settings.slice_minmax:
+        image, slice_range = minmax_slices(image)
+    shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
+    record = Record(shape, orientation, spacing, clip, steps, plane, settings.size, slice_range)
+    warnings = _blank_warning(clip, settings)
+    if label is not None:
+        whole = take_nearest(to_slices(label.astype(np.uint8), orientation), *grid)
+        label = crop_centre(whole, settings.size)
+        warnings += edge_warning(label, names or _numbers(whole), whole=whole)
+    return Case(image, label, record, warnings)
+
+
+def restore(probabilities: np.ndarray, record: Record) -> np.ndarray:
+    """Class probabilities of a case to class indices in the scan's own grid.
+
+    probabilities: (C, slices, H, W) float32. Outside the crop the background (class 0) has probability 1.
+    Probabilities are interpolated linearly to the stored in-plane grid, then the greatest wins.
+    Returns (X, Y, Z) uint8. Raises ValueError for a shape that is not the record's.
+    """
+    if probabilities.ndim != 4 or probabilities.shape[1:] != (record.slices, *record.size):
+        raise ValueError(
+            f"probabilities must be (classes, {record.slices}, {record.size[0]}, {record.size[1]}), "
+            f"found {probabilities.shape}"
+        )
+    if record.steps == (1, 1):
+        indices = undo_crop(probabilities.argmax(0).astype(np.uint8), record.plane)
+    else:
+        indices = _interpolate_back(probabilities, record)
+    return np.ascontiguousarray(from_slices(indices, record.orientation))
+
+
+def _interpolate_back(probabilities: np.ndarray, record: Record) -> np.ndarray:
+    """(slices, rows, columns) class indices in the stored plane.
+
+    A rim of background, one pixel wide, stands for all that lies outside the crop. Slice by slice,
+    since a slice of every class fits the processor's cache and a volume does not.
+    """
+    rows, columns = (
+        source_coordinates(length, stored, 1 / step) - centre_start(length, side) + 1
+        for length, stored, step, side in zip(
+            record.resampled, record.plane, record.steps, record.size, strict=True
+        )
+    )
+    indices = np.empty((record.slices, *record.plane), np.uint8)
+    for index in range(record.slices):
+        padded = np.pad(probabilities[:, index], ((0, 0), (1, 1), (1, 1)))
+        padded[0, [0, -1]] = padded[0, :, [0, -1]] = 1
+        indices[index] = interpolate_linear(padded, rows, columns).argmax(0)
+    return indices
+
+
+def _step(stored: float, wanted: float | None) -> float:
+    return 1.0 if wanted is None or abs(stored - wanted) < SAME_SPACING else wanted / stored
+
+
+def _blank_warning(clip: tuple[float, float] | None, settings: CaseSettings) -> tuple[str, ...]:
+    if clip is None or clip[1] > clip[0]:
+        return ()
+    low, high = settings.percentiles
+    return (f"image: percentiles {low:g} and {high:g} of the volume are both {clip[0]:g}, the case is blank",)
+
+
+def _numbers(labels: np.ndarray) -> list[str]:
+    return [f"class {index}" for index in range(int(labels.max()) + 1)]
+
+
+def _check(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
+    if scan.data.ndim != 3:
+        raise CoopsegError(f"{scan.path}: shape {scan.data.shape} is not 3-D; choose one frame")
+    if label is not None and label.shape != scan.data.shape:
+        raise CoopsegError(
+            f"{scan.path}: shape {scan.data.shape}, its label {label.shape}; give the label of this scan"
+        )
+    low, high = float(scan.data.min()), float(scan.data.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise CoopsegError(f"{scan.path}: holds NaN or infinity; replace them")
+    if normalised and (low < 0 or high > 1):
+        raise CoopsegError(
+            f"{scan.path}: said to be normalised, but holds {low:g} to {high:g}; scale it to [0, 1]"
+        )

@@ -1,0 +1,156 @@
+"""Which patients train, validate and test: the published divisions of ACDC, a seeded draw, or a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.types import Dataset
+
+Part = Literal["train", "validate", "test"]
+PARTS: tuple[Part, ...] = ("train", "validate", "test")
+
+
+def _acdc(numbers: str | Iterable[int]) -> tuple[str, ...]:
+    values = numbers.split() if isinstance(numbers, str) else numbers
+    return tuple(f"patient{int(value):03d}" for value in values)
+
+
+# Chen et al. 2021 test on four patients of each of the five diagnosis groups.
+PAPER_TEST = _acdc(first + offset for first in (7, 27, 47, 67, 87) for offset in range(4))
+# Four patients of each group once more, for development without a look at the paper's.
+DEVELOPMENT_TEST = _acdc("14 15 16 18 34 35 36 38 54 55 56 58 74 75 76 77 94 96 98 99")
+# The authors' three draws of ten, validated on five others. Their validation set of B shares two
+# patients with its training set; the five of A, which are free of it, stand in.
+FEW_SHOT = {
+    "A": (_acdc("1 4 12 22 44 46 53 61 73 92"), _acdc("11 71 62 95 82")),
+    "B": (_acdc("1 2 6 21 22 24 25 33 41 86"), _acdc("11 71 95 62 82")),
+    "C": (_acdc("13 21 24 33 43 46 52 73 84 93"), _acdc("11 71 2 62 95")),
+}
+STANDARD_VALIDATION = _acdc("5 20 23 37 42 46 66 78 82 97")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patients of each part, checked: no patient is in two parts.
+
+    absent: test patients of a published split that the data set at hand lacks; training can go on
+    without them, testing cannot (see `require`).
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validate: tuple[str, ...]
+    test: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part, other in (("train", "validate"), ("train", "test"), ("validate", "test")):
+            shared = sorted(set(getattr(self, part)) & set(getattr(self, other)))
+            if shared:
+                raise CoopsegError(
+                    f"split {self.name}: {', '.join(shared)} in {part} and in {other}; keep each in one part"
+                )
+
+    def require(self, part: Part) -> tuple[str, ...]:
+        """The patients of a part, or a CoopsegError where there are none or the data set lacks some."""
+        patients: tuple[str, ...] = getattr(self, part)
+        missing = [patient for patient in patients if patient in self.absent]
+        if missing:
+            raise CoopsegError(
+                f"split {self.name}: the data set lacks {len(missing)} of {len(patients)} {part} patients "
+                f"({', '.join(missing)}); add them or choose another split"
+            )
+        if not patients:
+            raise CoopsegError(f"split {self.name} has no {part} patients; add some or choose another split")
+        return patients
+
+
+def _standard(test: tuple[str, ...], left_out: tuple[str, ...] = ()) -> tuple[tuple[str, ...], ...]:
+    taken = {*PAPER_TEST, *STANDARD_VALIDATION, *left_out}
+    train = tuple(patient for patient in _acdc(range(1, 101)) if patient not in taken)
+    return train, STANDARD_VALIDATION, test
+
+
+NAMED: dict[str, tuple[tuple[str, ...], ...]] = {
+    **{f"acdc-10-{draw}": (*parts, PAPER_TEST) for draw, parts in FEW_SHOT.items()},
+    **{f"acdc-dev-{draw}": (*parts, DEVELOPMENT_TEST) for draw, parts in FEW_SHOT.items()},
+    "acdc-70": _standard(PAPER_TEST),
+    "acdc-dev-70": _standard(DEVELOPMENT_TEST, DEVELOPMENT_TEST),
+}
+
+
+def get_split(name: str | Path, dataset: Dataset, *, seed: int = 0) -> Split:
+    """The split of a data set by name, by file, or at random.
+
+    name: one of `NAMED`; "random" (seeded: 70 / 10 / 20 % of the patients, at least one each); or the
+    path of a JSON or YAML file {train: [...], validate: [...], test: [...]}, test optional.
+    Raises CoopsegError for an unknown name or file, for a patient in two parts, and for patients that
+    the data set lacks; test patients of a named split may be absent until `Split.require("test")`.
+    """
+    if name == "random":
+        return _random_split(dataset, seed)
+    if str(name) in NAMED:
+        train, validate, test = NAMED[str(name)]
+        absent = tuple(patient for patient in test if patient not in dataset.patients)
+        split = Split(str(name), train, validate, test, absent)
+    else:
+        split = _read_split(Path(name))
+    _check_present(split, dataset)
+    return split
+
+
+def _check_present(split: Split, dataset: Dataset) -> None:
+    wanted = dict.fromkeys((*split.train, *split.validate, *split.test))
+    known = {*dataset.patients, *split.absent}
+    missing = [patient for patient in wanted if patient not in known]
+    if missing:
+        raise CoopsegError(
+            f"{dataset.root}: no such patients: {', '.join(missing)}, named by split {split.name}; "
+            f"add them or choose another split"
+        )
+
+
+def _random_split(dataset: Dataset, seed: int) -> Split:
+    patients = sorted(dataset.patients)
+    if len(patients) < 3:
+        raise CoopsegError(
+            f"{dataset.root}: {len(patients)} patients are too few for a random split; give 3 or more"
+        )
+    order = [patients[index] for index in np.random.default_rng(seed).permutation(len(patients))]
+    validate, test = (max(1, round(share * len(order))) for share in (0.1, 0.2))
+    parts = (order[validate + test :], order[:validate], order[validate : validate + test])
+    return Split(f"random-{seed}", *(tuple(sorted(part)) for part in parts))
+
+
+def _read_split(path: Path) -> Split:
+    if not path.is_file():
+        raise CoopsegError(
+            f"{path}: no such split; use {', '.join(sorted(NAMED))}, random or a JSON or YAML file"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise CoopsegError(f"{path}: not readable as JSON or YAML ({reason}); correct it") from error
+    return Split(str(path), **{part: _patients(content, part, path) for part in PARTS})
+
+
+def _patients(content: Any, part: Part, path: Path) -> tuple[str, ...]:
+    if not isinstance(content, dict) or not {"train", "validate"} <= set(content) <= set(PARTS):
+        raise CoopsegError(f"{path}: a split file holds lists train, validate and perhaps test, nothing else")
+    patients = content.get(part, [])
+    if not isinstance(patients, list) or not all(isinstance(patient, str) for patient in patients):
+        raise CoopsegError(f"{path}: {part} must be a list of patient names in quotes")
+    repeated = sorted({patient for patient in patients if patients.count(patient) > 1})
+    if repeated:
+        raise CoopsegError(f"{path}: {part} names {', '.join(repeated)} more than once; name each once")
+    return tuple(patients)

@@ -1,0 +1,96 @@
+"""From the names a user types to Settings: preset, then method, then single values."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from coopseg.config.presets import METHODS, PRESETS
+from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+
+
+def resolve_settings(
+    *,
+    preset: str = "default",
+    method: str = "cooperative",
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    seed: int = 0,
+    precision: str = "32",
+) -> Settings:
+    """Settings of a run.
+
+    overrides: {"training.steps": 500} or ["training.steps=500"] with values as in YAML.
+    Raises CoopsegError for an unknown preset, method or setting, naming the nearest known one, and for a
+    value out of range.
+    """
+    values: dict[str, Any] = {"preset": preset, "method": method, "seed": seed, "precision": precision}
+    for layer in (choose("preset", preset, PRESETS), choose("method", method, METHODS)):
+        for section, entries in layer.items():
+            values.setdefault(section, {}).update(entries)
+    if isinstance(overrides, Mapping):
+        pairs = list(overrides.items())
+    else:
+        pairs = [parse_override(text) for text in overrides]
+    for key, value in pairs:
+        _set(values, key, value)
+    return build_settings(values)
+
+
+def build_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings from nested values; a pydantic complaint becomes one line that names the setting."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise CoopsegError(f"setting {key or 'combination'}: {first['msg']} (found {first['input']!r})") from None
+
+
+def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
+    """The entry called `name`, or a CoopsegError that lists what there is."""
+    if name not in known:
+        raise CoopsegError(f"unknown {kind} {name!r}{_nearest(name, known)}; known: {', '.join(known)}")
+    return known[name]
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """("training.steps", 500) from "training.steps=500"; the value is read as YAML, tags refused."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise CoopsegError(f"cannot read setting {text!r}: write it as section.key=value")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise CoopsegError(f"cannot read the value of setting {text!r}: write it as in YAML") from None
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
+    """Every setting as "section.key" with its default."""
+    names: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            names |= setting_names(type(field.default), f"{name}.")
+        else:
+            names[prefix + name] = field.default
+    return names
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    known = setting_names()
+    if key not in known:
+        raise CoopsegError(f"unknown setting {key!r}{_nearest(key, known)}; `coopseg info --settings` lists them all")
+    section, dot, name = key.partition(".")
+    if dot:
+        values.setdefault(section, {})[name] = value
+    else:
+        values[section] = value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,228 @@
+"""Corrupted copies of a labelled data set, written as plain-folder data sets with a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coopseg.cases.prepare import Case, prepare
+from coopseg.cases.record import Record
+from coopseg.config.settings import CaseSettings
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.case_grid import case_as_scan
+from coopseg.evaluation.corruptions import KINDS, apply_corruption, corruption_generator, sample_corruption
+from coopseg.scans.files import write_atomically
+from coopseg.scans.geometry import find_orientation
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.nifti import write_image, write_labels
+from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
+
+MANIFEST = "manifest.json"
+
+
+def corrupt_dataset(
+    dataset: Dataset,
+    out: Path,
+    *,
+    copies: int = 3,
+    seed: int = 0,
+    severity: float = 1.0,
+    settings: CaseSettings = CaseSettings(),
+    kinds: Sequence[str] = KINDS,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[Path]:
+    """Write OUT/<kind>/ for every kind: `copies` corrupted copies of each volume, cropped and normalised.
+
+    Each OUT/<kind>/ is a data set in the plain-folder layout: images/ID_copyK.nii.gz (float32 in [0, 1]),
+    labels/ID_copyK.nii.gz (uint8, values by the order of the data set's label names) and dataset.json.
+    OUT/manifest.json holds every severity, the settings, library versions and a SHA-256 of each image file.
+
+    settings: of the case before it is corrupted; the default is the published one.
+    severity: see `sample_corruption`. workers: processes, default one a core; the files do not depend on it.
+    overwrite: replace an earlier output (a folder that holds a manifest.json), nothing else.
+    progress: called as (volumes done, volumes in all, volume).
+    All is written beside OUT first and renamed at the end. Returns the folders of the kinds.
+    Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that is in the
+    way, and for an unknown kind or fewer than one copy.
+    """
+    _check(dataset, out, copies=copies, kinds=kinds, overwrite=overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.parent / f".{out.name}.{os.getpid()}.unfinished"
+    job = _Job(dataset.labels, unfinished, tuple(kinds), copies, seed, severity, settings)
+    try:
+        items: list[dict[str, Any]] = []
+        for found in _in_order(job, dataset.items, workers or os.cpu_count() or 1, progress):
+            items += found
+        for kind in kinds:
+            _write_json(unfinished / kind / "dataset.json", _description(dataset, kind, items))
+        _write_json(unfinished / MANIFEST, _manifest(dataset, job, items))
+        if out.exists():
+            shutil.rmtree(out)
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return [out / kind for kind in kinds]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know beside the volume."""
+
+    labels: Labels
+    out: Path
+    kinds: tuple[str, ...]
+    copies: int
+    seed: int
+    severity: float
+    settings: CaseSettings
+
+
+def _check(dataset: Dataset, out: Path, *, copies: int, kinds: Sequence[str], overwrite: bool) -> None:
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise CoopsegError(f"unknown corruption {unknown[0]!r}; choose from {', '.join(KINDS)}")
+    if copies < 1:
+        raise CoopsegError(f"copies must be 1 or more, found {copies}")
+    if not dataset.items:
+        raise CoopsegError(f"{dataset.root}: no volumes to corrupt; check the path and the layout")
+    if bare := [ref for ref in dataset.items if ref.label is None]:
+        raise CoopsegError(
+            f"{bare[0].image}: volume {bare[0].id} has no label; corrupt labelled volumes only"
+        )
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise CoopsegError(f"{out} exists and is not empty; choose another folder or overwrite it")
+    if not (out / MANIFEST).is_file():
+        raise CoopsegError(
+            f"{out} holds no {MANIFEST}, so it is not an earlier output; choose another folder"
+        )
+
+
+def _in_order(
+    job: _Job,
+    refs: Sequence[ScanRef],
+    workers: int,
+    progress: Callable[[int, int, str], None] | None,
+) -> Iterator[list[dict[str, Any]]]:
+    """Corrupt all volumes, in processes where there is more than one worker; results in the order of refs."""
+    report = progress or (lambda done, total, name: None)
+    if workers == 1:
+        with _one_thread():
+            for done, ref in enumerate(refs, start=1):
+                yield _corrupt_volume(job, ref)
+                report(done, len(refs), ref.id)
+        return
+    # spawn: torch's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        futures = {pool.submit(_corrupt_volume, job, ref): ref for ref in refs}
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                report(done, len(refs), futures[future].id)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        yield from (future.result() for future in futures)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The workers' setting, so that their number cannot change a rounding of the Fourier transform."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
+    """Write every kind and copy of one volume; one manifest entry each."""
+    scan, case = _prepare(job, ref)
+    assert case.label is not None  # checked before any volume was touched
+    label = case_as_scan(case.label, scan=scan, record=case.record)
+    _check_axis(label, case.record, job.settings)
+    entries = []
+    for kind in job.kinds:
+        for copy in range(1, job.copies + 1):
+            generator = corruption_generator(job.seed, case=ref.id, kind=kind, copy=copy)
+            corruption = sample_corruption(kind, generator, severity=job.severity)
+            volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
+            image = case_as_scan(volume, scan=scan, record=case.record)
+            entry = {"kind": kind, **_item(ref, copy), "parameters": corruption.parameters}
+            entries.append(entry | {"sha256": _write_pair(job.out / kind, entry, image, label)})
+    return entries
+
+
+def _check_axis(stored: Scan, record: Record, settings: CaseSettings) -> None:
+    """Whoever reads the file must find the slices along the axis where they are."""
+    if find_orientation(stored.affine, slice_axis=settings.slice_axis) != record.orientation:
+        raise CoopsegError(
+            f"{stored.path}: resampled pixels are larger than the distance between slices, so that the slice "
+            f"axis would be mistaken later; set cases.slice_axis to {record.orientation.axes[0]}"
+        )
+
+
+def _prepare(job: _Job, ref: ScanRef) -> tuple[Scan, Case]:
+    scan, label = load_scan(ref), load_label(ref)
+    assert label is not None
+    indices = labels_to_indices(label.data, job.labels, names=job.labels.names, path=ref.label)
+    return scan, prepare(scan, job.settings, label=indices, normalised=ref.normalised)
+
+
+def _item(ref: ScanRef, copy: int) -> dict[str, Any]:
+    name = f"{ref.id}_copy{copy}.nii.gz"
+    files = {"image": f"images/{name}", "label": f"labels/{name}"}
+    return files | {"patient": ref.patient, "phase": ref.phase, "site": ref.site, "copy": copy}
+
+
+def _write_pair(folder: Path, item: dict[str, Any], image: Scan, label: Scan) -> str:
+    write_image(folder / item["image"], image.data, affine=image.affine)
+    write_labels(folder / item["label"], label.data, like=label)
+    return hashlib.sha256((folder / item["image"]).read_bytes()).hexdigest()
+
+
+def _description(dataset: Dataset, kind: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Content of dataset.json: names of the label values and facts that file names cannot hold."""
+    keys = ("image", "label", "patient", "phase", "site", "copy")
+    return {
+        "name": kind,
+        "labels": {name: value for value, name in enumerate(dataset.labels.names)},
+        "normalised": True,
+        "items": [{key: entry[key] for key in keys} for entry in entries if entry["kind"] == kind],
+    }
+
+
+def _manifest(dataset: Dataset, job: _Job, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    packages = ("coopseg", "torchio", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
+    return {
+        "source": {"name": dataset.name, "layout": dataset.layout, "volumes": len(dataset.items)},
+        "seed": job.seed,
+        "severity": job.severity,
+        "copies": job.copies,
+        "settings": job.settings.model_dump(mode="json"),
+        "versions": {package: version(package) for package in packages},
+        "volumes": list(entries),
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())

@@ -1,0 +1,41 @@
+"""Overlap of label maps: the Dice coefficient with a stated rule for empty masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from coopseg.errors import CoopsegError
+
+
+def dice(prediction: np.ndarray, target: np.ndarray, *, classes: Sequence[int]) -> np.ndarray:
+    """Dice coefficient 2·|P ∩ T| / (|P| + |T|) of each class over all voxels of a volume (Dice 1945).
+
+    prediction, target: integer arrays of one shape, any number of axes; a value is a class index.
+    classes: the class indices to score, in the order of the answer.
+    Returns (len(classes),) float64 in [0, 1]. Where a class is in neither map the score is 1, where it is in
+    one map only the score is 0.
+    Raises CoopsegError where shapes differ or an array is not of integers.
+
+    >>> dice(np.array([0, 1, 1]), np.array([0, 1, 2]), classes=(1, 2, 3)).round(3).tolist()
+    [0.667, 0.0, 1.0]
+    """
+    for name, array in (("prediction", prediction), ("target", target)):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise CoopsegError(f"{name} holds {array.dtype}; give an integer array of class indices")
+    if prediction.shape != target.shape:
+        raise CoopsegError(
+            f"prediction has shape {prediction.shape}, target {target.shape}; give both in one grid"
+        )
+    scores = []
+    for index in classes:
+        p, t = prediction == index, target == index
+        total = np.count_nonzero(p) + np.count_nonzero(t)
+        scores.append(2 * np.count_nonzero(p & t) / total if total else 1.0)
+    return np.array(scores, dtype=np.float64)
+
+
+def foreground_dice(prediction: np.ndarray, target: np.ndarray, *, classes: int) -> float:
+    """Mean Dice over class indices 1 to classes − 1 of one volume; rules and errors as in `dice`."""
+    return float(dice(prediction, target, classes=range(1, classes)).mean())

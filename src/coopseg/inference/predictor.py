@@ -1,0 +1,87 @@
+"""From a scan to label maps in the scan's own grid, by the FTN and by FTN and STN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coopseg.cases.prepare import Case, prepare, restore
+from coopseg.config.settings import Settings
+from coopseg.inference.model import Model
+from coopseg.networks.cooperative import Networks
+from coopseg.scans.types import Scan
+
+HEADS = ("FTN", "FTN+STN")
+SLICES_AT_ONCE = 4  # more fill no core better and leave the processor's cache
+
+
+class Predictor:
+    """Applies networks to cases and scans. It leaves the networks in the mode in which it finds them.
+
+    refinements: times that the STN is applied, each to the softmax of the result before; 0 for the FTN alone.
+    autocast: makes the context for the wanted precision.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        settings: Settings,
+        *,
+        refinements: int = 1,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> None:
+        self.networks = networks
+        self.settings = settings
+        self.refinements = refinements if settings.losses.stn else 0
+        self.autocast = autocast
+
+    @classmethod
+    def from_model(cls, model: Model, *, refinements: int = 1) -> Predictor:
+        """A predictor for a loaded model."""
+        return cls(model.networks, model.settings, refinements=refinements)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads that it gives."""
+        return HEADS if self.refinements else HEADS[:1]
+
+    @torch.inference_mode()
+    def probabilities(self, case: Case) -> dict[str, np.ndarray]:
+        """Class probabilities of each head: (classes, slices, H, W) float32, sums 1 over classes."""
+        device = next(self.networks.parameters()).device
+        images = torch.from_numpy(case.image).unsqueeze(1).to(device)
+        parts = [self._heads(part) for part in images.split(SLICES_AT_ONCE)]
+        return {
+            head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
+            for head in self.heads
+        }
+
+    def _heads(self, images: Tensor) -> dict[str, Tensor]:
+        with self.autocast():
+            temperature = self.settings.losses.temperature
+            logits = self.networks(images, refinements=self.refinements, temperature=temperature)
+        return {head: torch.softmax(value.float(), 1) for head, value in logits.items()}
+
+    def labels(self, case: Case) -> dict[str, np.ndarray]:
+        """Class indices of each head in the scan's own grid, (X, Y, Z) uint8."""
+        return {head: restore(values, case.record) for head, values in self.probabilities(case).items()}
+
+    def __call__(self, scan: Scan, normalised: bool = False) -> dict[str, np.ndarray]:
+        """Prepare a 3-D scan and predict it; see `labels`."""
+        return self.labels(prepare(scan, self.settings.cases, normalised=normalised))
+
+    def frames(self, scan: Scan) -> dict[str, np.ndarray]:
+        """As calling it, for a 3-D scan or every frame of a 4-D one: (X, Y, Z) or (X, Y, Z, T) uint8."""
+        if scan.data.ndim == 3:
+            return self(scan)
+        return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
+
+
+def stack_frames(frames: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Label maps of single frames joined along time, for each head."""
+    listed = list(frames)
+    return {head: np.stack([frame[head] for frame in listed], axis=-1) for head in listed[0]}

@@ -1,0 +1,93 @@
+"""Every random decision behind a latent mask, drawn once so that the mask can be made again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from coopseg.config.settings import LatentSettings
+
+SCHEMES = ("dropout", "channel", "spatial")
+DROPOUT, CHANNEL, SPATIAL = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskChoice:
+    """The draws for one code of shape (B, C, *spatial) with N positions.
+
+    scheme: (B,) int64, index into SCHEMES.
+    fraction: (B,) float32 in [0, p), u: the share of channels or positions that is masked.
+    priority: (B, C) float32 in [0, 1). Dropout masks the channels of highest priority; the published
+        dropout drops the channels whose priority is not below 1 - p, each with probability p.
+    channel_factor: (B, C) float32 in [0, annealing), a: what a masked channel is multiplied by.
+    position_factor: (B, N) float32 in [0, annealing), the same for positions, in row-major order.
+    present: the schemes that occur, known on the host so that nothing waits for the device.
+    """
+
+    scheme: Tensor
+    fraction: Tensor
+    priority: Tensor
+    channel_factor: Tensor
+    position_factor: Tensor
+    present: frozenset[int]
+
+    @property
+    def needs_gradient(self) -> bool:
+        """False if every sample's scheme is dropout, which scores nothing."""
+        return self.present != {DROPOUT}
+
+    def to(self, device: torch.device | str) -> MaskChoice:
+        """The same draws on another device."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.state().items()}
+        return MaskChoice(**moved, present=self.present)
+
+    def state(self) -> dict[str, Tensor]:
+        """The draws as plain tensors, to save."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "present"}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> MaskChoice:
+        """Undo `state`. Reads the schemes, so it waits for the device if they lie on one."""
+        return cls(**state, present=frozenset(state["scheme"].tolist()))
+
+    @classmethod
+    def concat(cls, choices: Sequence[MaskChoice]) -> MaskChoice:
+        """The draws of several parts of a batch as those of the whole batch, in that order."""
+        states = [choice.state() for choice in choices]
+        joined = {name: torch.cat([state[name] for state in states]) for name in states[0]}
+        return cls(**joined, present=frozenset().union(*(choice.present for choice in choices)))
+
+
+def sample_choice(
+    shape: Sequence[int],
+    settings: LatentSettings,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> MaskChoice:
+    """Draw a mask's decisions for a code of `shape` (B, C, *spatial) and put them on `device`.
+
+    The draws are made on the CPU whatever the device: the same seed gives the same masks everywhere,
+    and the host knows the schemes without asking. With scope "batch" all samples share one scheme and
+    one u (as published); priorities and factors are each sample's own. The number of draws depends on
+    `shape` and scope only, so that changing the scheme or turning `soft` off leaves the rest as it was.
+
+    Raises ValueError if `shape` has no spatial dimension.
+    """
+    if len(shape) < 3:
+        raise ValueError(f"a code has shape (B, C, *spatial), found {tuple(shape)}")
+    batch, channels, positions = shape[0], shape[1], math.prod(shape[2:])
+    draws = 1 if settings.scope == "batch" else batch
+    scheme = torch.randint(len(SCHEMES), (draws,), generator=generator).repeat(batch // draws)
+    if settings.scheme != "mixed":
+        scheme = torch.full_like(scheme, SCHEMES.index(settings.scheme))
+    fraction = torch.rand(draws, generator=generator).repeat(batch // draws) * settings.p
+    priority = torch.rand(batch, channels, generator=generator)
+    annealing = settings.annealing if settings.soft else 0.0
+    channel_factor = torch.rand(batch, channels, generator=generator) * annealing
+    position_factor = torch.rand(batch, positions, generator=generator) * annealing
+    present = frozenset(scheme.tolist())
+    return MaskChoice(scheme, fraction, priority, channel_factor, position_factor, present).to(device)

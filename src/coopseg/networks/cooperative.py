@@ -1,0 +1,82 @@
+"""The five networks together: FTN (image encoder, decoupler, two decoders) and STN (shape encoder, decoder)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from coopseg.config.settings import NetworkSettings
+from coopseg.errors import CoopsegError
+from coopseg.networks.decoder import Decoder
+from coopseg.networks.encoder import Decoupler, Encoder
+from coopseg.networks.norm import Norm
+
+NETWORKS = ("image_encoder", "segmentation_decoder", "image_decoder", "shape_encoder", "shape_decoder")
+MULTIPLE = 16
+
+
+class ImageEncoder(Encoder):
+    """E with its decoupler H, the identity where the two codes are shared."""
+
+    def __init__(self, inputs: int, width: int, *, decoupler: bool, running: bool) -> None:
+        super().__init__(inputs, width, running=running)
+        self.decoupler = Decoupler(8 * width, running=running) if decoupler else nn.Identity()
+
+
+class Networks(nn.Module):
+    """FTN and STN over images (B, channels, H, W) in [0, 1]; H and W multiples of 16.
+
+    classes: label values, background included. Parameter names are those of the golden weights.
+    """
+
+    def __init__(self, *, classes: int, settings: NetworkSettings | None = None) -> None:
+        super().__init__()
+        settings = settings or NetworkSettings()
+        width, running = settings.width, settings.norm == "running"
+        self.classes = classes
+        self.image_encoder = ImageEncoder(
+            settings.channels, width, decoupler=settings.decoupler, running=running
+        )
+        self.segmentation_decoder = Decoder(classes, width, running=running)
+        self.image_decoder = Decoder(settings.channels, width, image=True, running=running)
+        self.shape_encoder = Encoder(classes, width, running=running)
+        self.shape_decoder = Decoder(classes, width, running=running)
+        self.apply(initialise)
+        for decoder in (self.segmentation_decoder, self.image_decoder, self.shape_decoder):
+            nn.init.zeros_(decoder.out.bias)  # type: ignore[arg-type]
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Image code z_i and shape code z_s, both (B, 8 width, H/16, W/16). Raises CoopsegError on a bad size."""
+        if image.ndim != 4 or image.shape[2] % MULTIPLE or image.shape[3] % MULTIPLE:
+            raise CoopsegError(
+                f"images must be (B, channels, H, W) with H and W multiples of {MULTIPLE}, "
+                f"found {tuple(image.shape)}: pad or crop them (cases.size)"
+            )
+        image_code = self.image_encoder(image)
+        return image_code, self.image_encoder.decoupler(image_code)
+
+    def fast(self, image: Tensor) -> Tensor:
+        """FTN: logits p (B, classes, H, W)."""
+        return self.segmentation_decoder(self.encode(image)[1])
+
+    def refine(self, probabilities: Tensor) -> Tensor:
+        """STN: logits from probabilities or a one-hot label map (B, classes, H, W)."""
+        return self.shape_decoder(self.shape_encoder(probabilities))
+
+    def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
+        """Logits of both heads; the STN is applied `refinements` times, each to the softmax of the result before."""
+        logits = self.fast(image)
+        heads = {"FTN": logits}
+        for _ in range(refinements):
+            logits = self.refine(torch.softmax(logits / temperature, 1))
+            heads["FTN+STN"] = logits
+        return heads
+
+
+def initialise(module: nn.Module) -> None:
+    """Published initialisation: Kaiming normal (fan in, gain √2) for convolutions, N(1, 0.02) for norm weights."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+    elif isinstance(module, Norm):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,30 @@
+"""Segmentation, shape and image decoder (Chen et al. 2021, section 2.1). No skip connection from the encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from coopseg.networks.blocks import TransposedUpBlock, UpBlock
+
+
+class Decoder(nn.Module):
+    """Code (B, 8 width, h, w) -> (B, outputs, 16 h, 16 w).
+
+    A label decoder gives logits; an image decoder upsamples with learned weights and ends in a sigmoid.
+    """
+
+    def __init__(self, outputs: int, width: int, *, image: bool = False, running: bool = False) -> None:
+        super().__init__()
+        block = TransposedUpBlock if image else UpBlock
+        self.up1 = block(8 * width, 4 * width, running=running)
+        self.up2 = block(4 * width, 2 * width, running=running)
+        self.up3 = block(2 * width, width, running=running)
+        self.up4 = block(width, width, running=running)
+        self.out = nn.Conv2d(width, outputs, 1)
+        self.image = image
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Logits, or an image in (0, 1)."""
+        x = self.out(self.up4(self.up3(self.up2(self.up1(code)))))
+        return torch.sigmoid(x) if self.image else x

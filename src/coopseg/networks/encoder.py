@@ -1,0 +1,70 @@
+"""Image and shape encoder, and the decoupler between the two codes (Chen et al. 2021, section 2.1)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coopseg.networks.blocks import DownBlock, activate
+from coopseg.networks.norm import Norm
+
+
+class Stem(nn.Module):
+    """Two 3×3 convolutions at full resolution: (B, inputs, H, W) -> (B, width, H, W)."""
+
+    def __init__(self, inputs: int, width: int, *, running: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, padding=1)
+        self.norm1 = Norm(width, running=running)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm2 = Norm(width, running=running)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features at full resolution."""
+        return activate(self.norm2(self.conv2(activate(self.norm1(self.conv1(x))))))
+
+
+class Head(nn.Module):
+    """1×1 convolution, norm, ReLU: codes are never negative."""
+
+    def __init__(self, channels: int, *, running: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+        self.norm = Norm(channels, running=running)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, h, w) -> the same, at least 0."""
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class Decoupler(nn.Module):
+    """H: image code to shape code, both (B, channels, h, w) and at least 0."""
+
+    def __init__(self, channels: int, *, running: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm1 = Norm(channels, running=running)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = Norm(channels, running=running)
+
+    def forward(self, image_code: Tensor) -> Tensor:
+        """The shape code z_s = H(z_i)."""
+        x = activate(self.norm1(self.conv1(image_code)))
+        return F.relu(self.norm2(self.conv2(x)), inplace=True)
+
+
+class Encoder(nn.Module):
+    """(B, inputs, H, W), H and W multiples of 16 -> code (B, 8 width, H/16, W/16), at least 0."""
+
+    def __init__(self, inputs: int, width: int, *, running: bool = False) -> None:
+        super().__init__()
+        self.stem = Stem(inputs, width, running=running)
+        self.down1 = DownBlock(width, 2 * width, running=running)
+        self.down2 = DownBlock(2 * width, 4 * width, running=running)
+        self.down3 = DownBlock(4 * width, 8 * width, running=running)
+        self.down4 = DownBlock(8 * width, 8 * width, running=running)
+        self.head = Head(8 * width, running=running)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The code of x."""
+        return self.head(self.down4(self.down3(self.down2(self.down1(self.stem(x))))))

@@ -1,0 +1,88 @@
+"""Batch normalisation whose three choices are explicit: whose statistics, whether they are recorded, who learns.
+
+The hard pass of cooperative training must say what it does to BatchNorm (Chen et al. 2021 leave it to
+their code), so every choice is an attribute here instead of a side effect of `train()` and `eval()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+
+
+class Norm(nn.Module):
+    """Batch normalisation over (B, C, H, W), as torch.nn.BatchNorm2d, with its choices as attributes.
+
+    record: update the running statistics from the batch (training mode only).
+    learn: let gradient reach weight and bias.
+    running: normalise by the running statistics even in training mode.
+    """
+
+    def __init__(self, channels: int, *, running: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.record = True
+        self.learn = True
+        self.running = running
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); float32 statistics whatever the precision of x."""
+        batch = self.training and not self.running
+        keep = batch and not self.record
+        return F.batch_norm(
+            x,
+            None if keep else self.running_mean,
+            None if keep else self.running_var,
+            self.weight if self.learn else self.weight.detach(),
+            self.bias if self.learn else self.bias.detach(),
+            training=batch,
+            momentum=MOMENTUM,
+            eps=EPSILON,
+        )
+
+
+def norms(*networks: nn.Module) -> list[Norm]:
+    """All norm layers of the networks, in order."""
+    return [module for network in networks for module in network.modules() if isinstance(module, Norm)]
+
+
+@contextmanager
+def norm_mode(layers: Iterable[Norm], *, record: bool, learn: bool) -> Iterator[None]:
+    """Within the block the layers record batch statistics, and learn, only if told so."""
+    layers = list(layers)
+    before = [(layer.record, layer.learn) for layer in layers]
+    for layer in layers:
+        layer.record, layer.learn = record, learn
+    try:
+        yield
+    finally:
+        for layer, (was_record, was_learn) in zip(layers, before, strict=True):
+            layer.record, layer.learn = was_record, was_learn
+
+
+@contextmanager
+def recorded_twice(layers: Iterable[Norm]) -> Iterator[None]:
+    """As if the forward pass in the block had run twice on the same batch, for the running statistics only.
+
+    With r₁ = (1 - m) r₀ + m b after one pass, a second gives r₂ = r₁ + (1 - m)(r₁ - r₀). The published
+    code probes its decoders with a second pass of the same batch and so records it again.
+    """
+    layers = list(layers)
+    before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
+    yield
+    for layer, (mean, var) in zip(layers, before, strict=True):
+        # Through .data: autograd holds these buffers, but reads them in evaluation mode only.
+        layer.running_mean.data.add_((1 - MOMENTUM) * (layer.running_mean - mean))
+        layer.running_var.data.add_((1 - MOMENTUM) * (layer.running_var - var))

@@ -1,0 +1,144 @@
+"""What a NIfTI header claims, checked before a byte is allocated on its word."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+
+from coopseg.errors import CoopsegError
+
+HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+MAX_VOXELS = 2**31  # 8 GiB as float32, far above any scan
+SCALE_TOLERANCE = 0.01  # relative; between the sform's column norms and pixdim
+SINGULAR = 1e-6  # |det| over the product of the column norms; 1 for a box, 0 for a plane
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checked NIfTI header.
+
+    shape: (X, Y, Z) or (X, Y, Z, T); trailing axes of length 1 dropped, two dimensions become (X, Y, 1).
+    dtype: as stored.
+    affine: (4, 4) float64 holding float32 values (so that a NIfTI-1 sform stores it exactly), to RAS+ mm.
+    version: 1 or 2.
+    end: bytes from the start of the (decompressed) file to the end of the voxels.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    affine: np.ndarray
+    version: int
+    end: int
+
+
+def parse_header(block: bytes, path: Path) -> Header:
+    """The header in the first `HEADER_BYTES` bytes of a decompressed file.
+
+    Raises CoopsegError for anything but a single-file NIfTI-1 or -2 with 2 to 4 real dimensions, a real
+    numeric type, a plausible size and an invertible affine.
+    """
+    raw, version = _identify(block, path)
+    sizes = _sizes(raw, path)
+    dtype = _dtype(raw, path)
+    voxels = math.prod(sizes)
+    if voxels > MAX_VOXELS:
+        raise CoopsegError(
+            f"{path}: header claims {voxels} voxels, more than {MAX_VOXELS}; the header is damaged"
+        )
+    offset = float(raw["vox_offset"])
+    if not raw.single_vox_offset <= offset < 2**31:
+        raise CoopsegError(
+            f"{path}: header puts the voxels at byte {offset}; the header is damaged, export it again"
+        )
+    end = int(offset) + voxels * dtype.itemsize
+    return Header(_squeeze(sizes, path), dtype, _affine(raw, path), version, end)
+
+
+def _identify(block: bytes, path: Path) -> tuple[Nifti1Header, int]:
+    for header, version, single in ((Nifti1Header, 1, b"n+1"), (Nifti2Header, 2, b"n+2")):
+        size = header.sizeof_hdr
+        magic = block[344:347] if version == 1 else block[4:7]
+        declared = {"<": int.from_bytes(block[:4], "little"), ">": int.from_bytes(block[:4], "big")}
+        for endianness in (order for order in declared if declared[order] == size <= len(block)):
+            if magic == single:
+                return header(block[:size], endianness=endianness, check=False), version
+            if magic in (b"ni1", b"ni2"):
+                raise CoopsegError(f"{path}: a two-file NIfTI (.hdr and .img); convert it to one .nii.gz")
+    raise CoopsegError(f"{path}: not a NIfTI file (no NIfTI header found); give a .nii or .nii.gz scan")
+
+
+def _sizes(raw: Nifti1Header, path: Path) -> tuple[int, ...]:
+    rank = int(raw["dim"][0])
+    if not 1 <= rank <= 7:
+        raise CoopsegError(f"{path}: header claims {rank} dimensions; the header is damaged, export it again")
+    sizes = tuple(int(size) for size in raw["dim"][1 : rank + 1])
+    if min(sizes) < 1:
+        raise CoopsegError(f"{path}: header claims the shape {sizes}; the header is damaged, export it again")
+    return sizes
+
+
+def _squeeze(sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes = sizes[:-1]
+    if len(sizes) == 2:
+        return (*sizes, 1)
+    if len(sizes) not in (3, 4):
+        raise CoopsegError(f"{path}: shape {sizes}; a scan has 3 dimensions, or 4 with time")
+    return sizes
+
+
+def _dtype(raw: Nifti1Header, path: Path) -> np.dtype:
+    code = int(raw["datatype"])
+    try:
+        dtype = raw.get_data_dtype()
+    except (HeaderDataError, KeyError):
+        raise CoopsegError(
+            f"{path}: unknown data type code {code}; export it as integers or float32"
+        ) from None
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise CoopsegError(f"{path}: data type {dtype} (code {code}); export it as integers or float32")
+    return dtype
+
+
+def _affine(raw: Nifti1Header, path: Path) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        affine = _choose_affine(raw, path).astype(np.float32).astype(np.float64)
+    if not np.isfinite(affine).all():
+        raise CoopsegError(
+            f"{path}: the affine holds NaN or infinity; export the scan again with its geometry"
+        )
+    norms = np.linalg.norm(affine[:3, :3], axis=0)
+    if norms.min() == 0 or abs(np.linalg.det(affine[:3, :3] / norms)) < SINGULAR:
+        raise CoopsegError(f"{path}: the affine is singular (voxel sizes {norms}); export the scan again")
+    return affine
+
+
+def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
+    """The sform where its scales agree with pixdim, else the qform, else the sform scaled to pixdim.
+
+    ACDC as distributed has an sform of unit voxels beside a qform with the true ones, so the sform
+    cannot simply be preferred. Where no code is set the header knows no direction; axes are taken as
+    left, posterior, superior, the convention in which ITK reads such a file and ACDC is stored.
+    """
+    raw["pixdim"][1:4] = np.abs(raw["pixdim"][1:4])  # some writers put the direction into the sign
+    pixdim = np.asarray(raw["pixdim"][1:4], dtype=float)
+    sform = np.asarray(raw.get_sform(), dtype=float)
+    scales = np.linalg.norm(sform[:3, :3], axis=0)
+    sized = bool((pixdim > 0).all() and np.isfinite(pixdim).all())
+    agree = not sized or bool((np.abs(scales - pixdim) <= SCALE_TOLERANCE * pixdim).all())
+    if raw["sform_code"] > 0 and (agree or not np.isfinite(sform).all()):
+        return sform  # one that is not finite is refused by the caller
+    if raw["qform_code"] > 0:
+        try:
+            return raw.get_qform()
+        except (HeaderDataError, ValueError):
+            raise CoopsegError(f"{path}: the qform is no rotation and scale; export the scan again") from None
+    if raw["sform_code"] > 0 and scales.all():
+        return np.c_[sform[:, :3] / scales * pixdim, sform[:, 3]]
+    return np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0])

@@ -1,0 +1,136 @@
+"""Label values mean what their names say: 1 is the RV in ACDC and the LV in M&Ms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.files import write_atomically
+from coopseg.scans.types import BACKGROUND, Labels
+
+ALIASES = {
+    "bg": BACKGROUND, "background": BACKGROUND,
+    "lv": "LV", "lvc": "LV", "left ventricle": "LV", "lv cavity": "LV",
+    "myo": "MYO", "lvm": "MYO", "myocardium": "MYO", "lv myocardium": "MYO",
+    "rv": "RV", "rvc": "RV", "right ventricle": "RV", "rv cavity": "RV",
+}  # fmt: skip
+CARDIAC = {"LV": (220, 50, 47), "MYO": (64, 160, 43), "RV": (38, 110, 220)}
+PALETTE = (
+    (255, 158, 27), (155, 89, 182), (26, 188, 156), (231, 84, 160), (241, 209, 62), (0, 150, 199),
+    (139, 90, 43), (120, 200, 80), (250, 120, 110), (90, 90, 200),
+)  # fmt: skip
+
+
+def canonical_name(name: str) -> str:
+    """The field's name for a structure: "left ventricle" and "lvc" are "LV"; other names stay as given."""
+    stripped = name.strip()
+    return ALIASES.get(stripped.lower().replace("_", " "), stripped)
+
+
+def make_labels(pairs: Iterable[tuple[str, int]], *, source: str) -> Labels:
+    """Labels from (name, value) pairs: background first (0 unless named), then by value.
+
+    Raises CoopsegError, speaking of `source`, where a name or value occurs twice or 0 is not background.
+    """
+    ordered = [(canonical_name(name), int(value)) for name, value in pairs]
+    if not any(name == BACKGROUND for name, _ in ordered):
+        ordered.append((BACKGROUND, 0))
+    ordered.sort(key=lambda pair: (pair[0] != BACKGROUND, pair[1]))
+    names = tuple(name for name, _ in ordered)
+    values = tuple(value for _, value in ordered)
+    for kind, found in (("name", names), ("value", values)):
+        twice = sorted({str(entry) for entry in found if found.count(entry) > 1})
+        if twice:
+            raise CoopsegError(f"{source}: label {kind} {', '.join(twice)} is given twice; give each once")
+    if "" in names or min(values) < 0:
+        raise CoopsegError(f"{source}: labels need a name and a value of 0 or more, found {dict(ordered)}")
+    return Labels(names, values)
+
+
+def parse_label_names(text: str) -> Labels:
+    """Labels from "LV=1,MYO=2,RV=3", as given on the command line; background is 0 unless named."""
+    pairs = []
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not (equals and name.strip() and value.strip().isdigit()):
+            raise CoopsegError(
+                f'--labels: cannot read "{part.strip()}" in "{text}"; write it as LV=1,MYO=2,RV=3'
+            )
+        pairs.append((name, int(value)))
+    return make_labels(pairs, source="--labels")
+
+
+def labels_to_indices(
+    data: np.ndarray,
+    labels: Labels,
+    *,
+    names: tuple[str, ...],
+    path: Path | None,
+    others_to_background: bool = False,
+) -> np.ndarray:
+    """Class indices into `names` (uint8, shape of `data`) of a label map whose values mean `labels`.
+
+    Names are compared after `canonical_name`. A structure of `labels` that `names` lacks becomes
+    background if `others_to_background`. Raises CoopsegError for a voxel value without a name, for a
+    name in `names` that the data set lacks, and for a structure that `names` lacks.
+    """
+    targets = [canonical_name(name) for name in names]
+    sources = dict(zip(labels.values, map(canonical_name, labels.names), strict=True))
+    missing = [name for name, target in zip(names, targets, strict=True) if target not in sources.values()]
+    if missing:
+        raise CoopsegError(
+            f"{path}: the data set has no label {', '.join(missing)}, only {', '.join(labels.names)}; "
+            "name its values with --labels"
+        )
+    indices = np.zeros(data.shape, np.uint8)
+    for value in np.unique(data).tolist():
+        if value not in sources:
+            known = ", ".join(f"{entry} {name}" for entry, name in sources.items())
+            raise CoopsegError(
+                f"{path}: label value {value} has no name (known: {known}); name it with --labels"
+            )
+        if sources[value] in targets:
+            indices[data == value] = targets.index(sources[value])
+        elif not others_to_background:
+            raise CoopsegError(
+                f"{path}: label {value} is {sources[value]}, which is not among {', '.join(names)}; "
+                "train with it or allow it to become background"
+            )
+        else:
+            indices[data == value] = targets.index(BACKGROUND)
+    return indices
+
+
+def indices_to_labels(indices: np.ndarray, labels: Labels, *, names: tuple[str, ...]) -> np.ndarray:
+    """The inverse: int32 values of `labels` for class indices into `names`.
+
+    Raises CoopsegError for a name that `labels` lacks.
+    """
+    values = dict(zip(map(canonical_name, labels.names), labels.values, strict=True))
+    missing = [name for name in names if canonical_name(name) not in values]
+    if missing:
+        raise CoopsegError(f"no value for {', '.join(missing)} among the labels {', '.join(labels.names)}")
+    return np.array([values[canonical_name(name)] for name in names], np.int32)[indices]
+
+
+def default_colours(names: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    """One RGB colour (0 to 255) a name: black background, LV red, MYO green, RV blue, others distinct."""
+    spare = iter(PALETTE * (len(names) // len(PALETTE) + 1))
+    fixed = {BACKGROUND: (0, 0, 0), **CARDIAC}
+    return tuple(fixed.get(canonical_name(name)) or next(spare) for name in names)
+
+
+def write_label_names(path: Path, names: tuple[str, ...]) -> None:
+    """Write what class indices mean, beside predictions, as JSON.
+
+    {"labels": [{"value": 0, "name": "background", "colour": [0, 0, 0]}, ...]}, colours RGB from 0 to 255.
+    """
+    entries = [
+        {"value": value, "name": name, "colour": list(colour)}
+        for value, (name, colour) in enumerate(zip(names, default_colours(names), strict=True))
+    ]
+    write_atomically(path, (json.dumps({"labels": entries}, indent=2) + "\n").encode())

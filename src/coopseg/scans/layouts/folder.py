@@ -1,0 +1,115 @@
+"""A plain folder: images/X.nii.gz with labels/X.nii.gz, or X.nii.gz with X_gt.nii.gz beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.discover import LABEL_MARKS, has_label_mark, niftis_in, patient_and_phase, stem
+from coopseg.scans.layouts.description import NAME, described_labels, read_description
+from coopseg.scans.nifti import read_labels
+from coopseg.scans.types import BACKGROUND, Dataset, Labels, ScanRef
+
+LOOKED_FOR = (
+    "images/X.nii.gz with labels/X.nii.gz, "
+    f"X.nii.gz with {', '.join(f'X{mark}' for mark in LABEL_MARKS)} beside it, or {NAME} with items"
+)
+ITEM_KEYS = {"image": str, "label": str, "patient": str, "phase": str, "site": str, "copy": int}
+
+
+def recognise(path: Path) -> bool:
+    """Whether there is a NIfTI file in `path` or `path`/images, or a dataset.json with items."""
+    entries = read_description(path)
+    return bool(niftis_in(path) or niftis_in(path / "images") or (entries and "items" in entries))
+
+
+def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
+    """Volumes by image path; a volume without a label file has the label None.
+
+    dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
+    items [{image, label, patient, phase, site, copy}], paths relative to the folder, instead of going by file
+    name. Without it and without `labels` the names are "label1", ... for the values found in the label files.
+    Raises CoopsegError for a label file without its image and for an item that cannot be read.
+    """
+    entries = read_description(path) or {}
+    normalised = entries.get("normalised", False)
+    if not isinstance(normalised, bool):
+        raise CoopsegError(f'{path / NAME}: "normalised" is {normalised!r}; write true or false')
+    if "items" in entries:
+        listed = entries["items"] if isinstance(entries["items"], list) else [entries["items"]]
+        items = [_listed(path, entry, normalised) for entry in listed]
+    else:
+        items = [_named(image, label, normalised) for image, label in _pairs(path)]
+    items.sort(key=lambda item: (item.image, item.copy))
+    if labels is None:
+        labels = described_labels(entries, path) if "labels" in entries else _found_labels(items)
+    return Dataset(str(entries.get("name", path.name)), path, "folder", labels, tuple(items))
+
+
+def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
+    where = path / NAME
+    if not isinstance(entry, dict) or "image" not in entry:
+        raise CoopsegError(
+            f'{where}: cannot read the item {entry!r}; write {{"image": ..., "label": ..., ...}}'
+        )
+    wrong = [key for key, value in entry.items() if not _acceptable(key, value)]
+    if wrong:
+        found = ", ".join(f"{key}: {entry[key]!r}" for key in wrong)
+        raise CoopsegError(f"{where}: item {entry['image']} has {found}; known keys: {', '.join(ITEM_KEYS)}")
+    image, label = path / entry["image"], path / entry["label"] if entry.get("label") else None
+    for file in (image, label):
+        if file is not None and not file.is_file():
+            raise CoopsegError(f"{file}: not found, but {where} lists it; copy it or take it off the list")
+    patient, phase = patient_and_phase(stem(image))
+    return ScanRef(
+        patient=entry.get("patient", patient),
+        image=image,
+        label=label,
+        phase=entry.get("phase", phase if "patient" not in entry else ""),
+        site=entry.get("site", ""),
+        copy=entry.get("copy", 0),
+        normalised=normalised,
+    )
+
+
+def _acceptable(key: str, value: Any) -> bool:
+    return (key == "label" and value is None) or (key in ITEM_KEYS and isinstance(value, ITEM_KEYS[key]))
+
+
+def _named(image: Path, label: Path | None, normalised: bool) -> ScanRef:
+    patient, phase = patient_and_phase(stem(image))
+    return ScanRef(patient, image, label, phase, normalised=normalised)
+
+
+def _pairs(path: Path) -> list[tuple[Path, Path | None]]:
+    if (path / "images").is_dir():
+        images = niftis_in(path / "images")
+        labels = {stem(label): label for label in niftis_in(path / "labels")}
+    else:
+        images = [file for file in niftis_in(path) if not has_label_mark(file)]
+        labels = {_unmarked(label): label for label in niftis_in(path) if has_label_mark(label)}
+    pairs = [(image, labels.pop(stem(image), None)) for image in images]
+    for label in labels.values():
+        raise CoopsegError(f"{label}: a label without its image; add the image or remove the label")
+    return pairs
+
+
+def _unmarked(label: Path) -> str:
+    name = stem(label)
+    return next((name.removesuffix(mark) for mark in LABEL_MARKS if name.endswith(mark)), name)
+
+
+def _found_labels(items: list[ScanRef]) -> Labels:
+    values: set[int] = set()
+    for item in items:
+        if item.label is not None:
+            values.update(np.unique(read_labels(item.label).data).tolist())
+    found = sorted(values - {0})
+    if found and found[0] < 0:
+        raise CoopsegError(
+            f"{items[0].image.parent}: label files hold the negative value {found[0]}; correct them"
+        )
+    return Labels((BACKGROUND, *(f"label{value}" for value in found)), (0, *found))

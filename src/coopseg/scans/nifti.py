@@ -1,0 +1,175 @@
+"""NIfTI files in and out: whole, checked, and in the grid in which they are stored."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import DTypeLike
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.files import write_atomically
+from coopseg.scans.header import HEADER_BYTES, Header, parse_header
+from coopseg.scans.types import Scan
+
+GZIP = b"\x1f\x8b"
+DEFLATE_RATIO = 1032  # bytes out for a byte in, at the very most (zlib's technical notes)
+SLACK = 2**20  # bytes that may follow the voxels; more than that is not a scan
+ROUNDING = 1e-4  # a float label this close to an integer is that integer
+
+
+def read_image(path: Path) -> Scan:
+    """An image, float32 with slope and intercept applied, (X, Y, Z) or (X, Y, Z, T).
+
+    The whole file is decompressed and its CRC checked. Raises CoopsegError for a file that is missing,
+    truncated, damaged, not NIfTI, or that holds NaN or infinity.
+    """
+    image, header = _load(path)
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+        data = np.asanyarray(image.dataobj, dtype=np.float32).reshape(header.shape)
+    if not np.isfinite(data).all():
+        bad = int(data.size - np.isfinite(data).sum())
+        raise CoopsegError(
+            f"{path}: {bad} of {data.size} voxels are NaN or infinite; replace them and export again"
+        )
+    return Scan(data, header.affine, path)
+
+
+def read_labels(path: Path) -> Scan:
+    """A label map with an integer dtype, (X, Y, Z) or (X, Y, Z, T).
+
+    Labels stored as floats are taken if every value is an integer (to 1e-4, the rounding of a scaled
+    file). Raises CoopsegError otherwise, and as `read_image` does.
+    """
+    image, header = _load(path)
+    data = np.asanyarray(image.dataobj).reshape(header.shape)
+    if data.dtype.kind == "f":
+        rounded = np.rint(data)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            wrong = ~(np.abs(data - rounded) <= ROUNDING)  # true for NaN
+        if wrong.any() or np.abs(rounded).max() > 2**31 - 1:
+            found = data[wrong].flat[0] if wrong.any() else np.abs(rounded).max()
+            raise CoopsegError(
+                f"{path}: a label map holds the value {found}; labels must be integers, not an image"
+            )
+        data = rounded.astype(np.int32)
+    return Scan(data.astype(data.dtype.newbyteorder("="), copy=False), header.affine, path)
+
+
+def read_header(path: Path) -> Header:
+    """Shape, dtype and affine from the first bytes of the file; the voxels are neither read nor checked."""
+    return parse_header(_head(_read_bytes(path, 2**16), path), path)
+
+
+def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
+    """Write (X, Y, Z) class indices 0 to 255 as uint8, slope 1, in the grid of `like`; never half a file.
+
+    An affine read from a NIfTI-1 file comes back bit for bit. Raises CoopsegError where the shapes differ
+    or a value does not fit.
+    """
+    if labels.shape != like.data.shape[:3]:
+        raise CoopsegError(
+            f"{path}: labels of shape {labels.shape} for a scan of shape {like.data.shape[:3]}"
+        )
+    if labels.dtype.kind not in "biu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
+        raise CoopsegError(f"{path}: labels must be integers from 0 to 255, found {labels.dtype}")
+    _save(path, labels, affine=like.affine, dtype=np.uint8)
+
+
+def write_image(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike = np.float32) -> None:
+    """Write (X, Y, Z) or (X, Y, Z, T) values, cast to `dtype` and not rescaled; never half a file."""
+    _save(path, data, affine=affine, dtype=dtype)
+
+
+def _load(path: Path) -> tuple[nib.Nifti1Image, Header]:
+    content, header = _checked_bytes(path)
+    kind = nib.Nifti1Image if header.version == 1 else nib.Nifti2Image
+    try:
+        return kind.from_bytes(content), header
+    except (HeaderDataError, ImageFileError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise CoopsegError(f"{path}: damaged NIfTI header ({reason}); export the scan again") from None
+
+
+def _checked_bytes(path: Path) -> tuple[bytes, Header]:
+    """The decompressed file, no longer than its header says, and that header."""
+    raw = _read_bytes(path)
+    header = parse_header(_head(raw, path), path)
+    packed = raw[:2] == GZIP
+    if header.end > len(raw) * (DEFLATE_RATIO if packed else 1):
+        raise CoopsegError(
+            f"{path}: truncated, {len(raw)} bytes cannot hold the {header.shape} voxels; copy it again"
+        )
+    content = _inflate(raw, header.end + SLACK, path) if packed else raw
+    if len(content) < header.end:
+        raise CoopsegError(
+            f"{path}: truncated, {len(content)} bytes of {header.end}; copy or export it again"
+        )
+    if len(content) > header.end + SLACK:
+        raise CoopsegError(
+            f"{path}: holds far more than the {header.shape} voxels of its header; export it again"
+        )
+    return content, header
+
+
+def _read_bytes(path: Path, limit: int = -1) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(limit)
+    except OSError as error:
+        raise CoopsegError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    if not raw:
+        raise CoopsegError(f"{path}: the file is empty; copy it again")
+    return raw
+
+
+def _head(raw: bytes, path: Path) -> bytes:
+    if raw[:2] != GZIP:
+        return raw[:HEADER_BYTES]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(raw, HEADER_BYTES)
+    except zlib.error as error:
+        raise CoopsegError(f"{path}: damaged gzip file ({error}); copy it again") from None
+
+
+def _inflate(raw: bytes, limit: int, path: Path) -> bytes:
+    """Every gzip member in turn, at most `limit` + 1 bytes; wbits=31 makes zlib check CRC and length."""
+    parts: list[bytes] = []
+    total = 0
+    while raw and total <= limit:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(member.decompress(raw, limit + 1 - total))
+        except zlib.error as error:
+            raise CoopsegError(f"{path}: damaged gzip file ({error}); copy it again") from None
+        total += len(parts[-1])
+        if not member.eof and total <= limit:
+            raise CoopsegError(
+                f"{path}: truncated gzip file, ends after {total} bytes of content; copy it again"
+            )
+        raw = member.unused_data.lstrip(b"\0")  # padding of whole blocks is allowed after a member
+    return b"".join(parts)
+
+
+def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike) -> None:
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise CoopsegError(f"{path}: cannot be written, only .nii and .nii.gz can; change the name")
+    image = nib.Nifti1Image(np.asarray(data, dtype=dtype), affine)
+    image.header.set_slope_inter(1, 0)
+    image.header.set_xyzt_units("mm")
+    image.header.set_sform(affine, code=1)
+    # a qform is a rotation and cannot hold shear; code 0 then leaves the word to the sform
+    image.header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)
+    content = image.to_bytes()
+    # mtime 0 and no file name: equal scans give equal files, so that a file's hash identifies it
+    write_atomically(path, gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _is_orthogonal(affine: np.ndarray) -> bool:
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.allclose(directions.T @ directions, np.eye(3), atol=1e-5))

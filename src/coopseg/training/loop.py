@@ -1,0 +1,168 @@
+"""The training loop: batch, step, optimiser; validation and weights on disk now and then."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+from coopseg.inference.model import BEST, LAST, save_model
+from coopseg.inference.predictor import Predictor
+from coopseg.networks.cooperative import Networks
+from coopseg.scans.files import write_atomically
+from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.training.meter import Meter
+from coopseg.training.optimiser import WeightAverage, make_optimiser, make_schedule
+from coopseg.training.step import CooperativeStep
+from coopseg.training.synchronise import average_gradients, share_weights
+from coopseg.training.tracking import Tracker
+from coopseg.training.validation import ValidationSet, validate
+
+READ_EVERY = 20  # steps between two looks at the losses
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress display can show. left: seconds; values: as logged."""
+
+    step: int
+    steps: int
+    left: float
+    kind: str
+    values: dict[str, Any]
+
+
+@dataclass
+class History:
+    """What training leaves beside the weights."""
+
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+def total_steps(settings: Settings, slices: int) -> int:
+    """Optimiser steps of a run: as given, or epochs over the training slices."""
+    training = settings.training
+    if training.steps is not None:
+        return training.steps
+    assert training.epochs is not None  # the settings guarantee one of the two
+    return training.epochs * max(1, round(slices / slices_per_batch(settings)))
+
+
+class Loop:
+    """One training run on one process or, with the same arguments, on each of several."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: SliceStore,
+        validation: ValidationSet,
+        out: Path,
+        fabric: Fabric,
+        trackers: list[Tracker],
+        report: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.settings, self.store, self.validation = settings, store, validation
+        self.out, self.fabric, self.trackers, self.report = out, fabric, trackers, report
+        self.names = validation.names
+        self.steps = total_steps(settings, len(store))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            networks = Networks(classes=len(self.names), settings=settings.network)
+        self.networks = networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share_weights(fabric, self.networks)
+        self.step = CooperativeStep(self.networks, settings)
+        self.optimiser = make_optimiser(self.networks, settings.training)
+        self.schedule = make_schedule(self.optimiser, settings.training, self.steps)
+        decay = settings.training.ema
+        self.average = WeightAverage(self.networks, decay) if decay else None
+        # Each process draws its own slices, augmentation and masks.
+        seed = settings.seed * 1_000_003 + fabric.global_rank
+        self.generator = torch.Generator().manual_seed(seed)
+        self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
+        self.meter, self.history = Meter(), History()
+
+    def run(self) -> History:
+        """Train to the end. Raises CoopsegError, with the slices saved, if the loss stops being finite."""
+        start = time.monotonic()
+        every = max(1, self.steps // self.settings.training.validations)
+        for number in range(1, self.steps + 1):
+            self.train_step()
+            if number % READ_EVERY == 0 or number == self.steps:
+                elapsed = time.monotonic() - start
+                self.log("train", number, self.read_losses(number), elapsed / number * (self.steps - number))
+            if number % every == 0 or number == self.steps:
+                self.validate(number)
+        self.history.seconds = time.monotonic() - start
+        self.history.step_seconds /= self.steps
+        return self.history
+
+    def train_step(self) -> None:
+        """One batch through the step and the optimiser."""
+        start = time.perf_counter()
+        numbers = self.sampler.next()
+        images, labels = make_batch(self.store, numbers, self.settings, self.generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+        self.optimiser.zero_grad(set_to_none=True)
+        with self.fabric.autocast():
+            result = self.step(images, labels, self.step.sample(images, self.generator))
+        average_gradients(self.fabric, self.networks)
+        self.optimiser.step()
+        if self.schedule:
+            self.schedule.step()
+        if self.average:
+            self.average.update(self.networks)
+        self.meter.add(result, tuple(self.store.ids[n] for n in numbers.tolist()))
+        self.history.step_seconds += time.perf_counter() - start
+
+    def read_losses(self, number: int) -> dict[str, Any]:
+        """Means since the last look. Raises CoopsegError if one is not finite."""
+        bad = self.meter.bad_batch()
+        if bad is not None:
+            path = self.out / "nonfinite.json"
+            write_atomically(path, json.dumps({"before_step": number, "slices": bad}, indent=1).encode())
+            raise CoopsegError(
+                f"the loss is not finite before step {number}; its slices are in {path}; "
+                "look at those scans, or lower training.learning_rate"
+            )
+        return {**self.meter.read(), "learning_rate": self.optimiser.param_groups[0]["lr"]}
+
+    def log(self, kind: str, number: int, values: dict[str, Any], left: float = 0.0) -> None:
+        """To every tracker and to the progress display; from the first process only."""
+        if self.fabric.is_global_zero:
+            for tracker in self.trackers:
+                tracker.log(kind, number, values)
+            self.report(Progress(number, self.steps, left, kind, values))
+
+    def validate(self, number: int) -> None:
+        """Dice of both heads on the validation patients; the last weights, and the best, to disk."""
+        if not self.fabric.is_global_zero:
+            return
+        trained = {name: value.clone() for name, value in self.networks.state_dict().items()}
+        kept = self.average.values if self.average else trained
+        self.networks.load_state_dict(kept)
+        self.networks.eval()
+        predictor = Predictor(self.networks, self.settings, autocast=self.fabric.autocast)
+        scores = validate(predictor, self.validation)
+        select = self.settings.training.select
+        score = scores[select if select in scores else "FTN"]["mean"]
+        entry = {"step": number, **scores}
+        self.history.validations.append(entry)
+        save_model(self.out / LAST, kept, settings=self.settings, names=self.names)
+        if score > self.history.best.get("score", -1.0):
+            self.history.best = {"score": score, **entry}
+            save_model(self.out / BEST, kept, settings=self.settings, names=self.names)
+        self.log("validation", number, scores)
+        self.networks.load_state_dict(trained)
+        self.networks.train()

@@ -1,0 +1,57 @@
+"""One fused optimiser over all networks, its schedule, and averaged weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from coopseg.config.settings import TrainingSettings
+
+BETAS = (0.9, 0.999)
+
+
+def make_optimiser(networks: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Adam or AdamW over every parameter of the five networks."""
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(
+        networks.parameters(),
+        lr=settings.learning_rate,
+        betas=BETAS,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def make_schedule(
+    optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> LRScheduler | None:
+    """One cycle (Smith and Topin 2018): up to the learning rate, then down to nothing by a cosine; or None."""
+    if settings.schedule == "constant" or steps < 2:
+        return None
+    return OneCycleLR(
+        optimiser,
+        max_lr=settings.learning_rate,
+        total_steps=steps,
+        pct_start=settings.warmup,
+        cycle_momentum=False,
+    )
+
+
+class WeightAverage:
+    """Exponential moving average of weights and running statistics (Polyak and Juditsky 1992).
+
+    The decay grows from (1 + n) / (10 + n), so that the first, random weights do not linger.
+    """
+
+    def __init__(self, networks: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.values = {name: value.detach().clone() for name, value in networks.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, networks: nn.Module) -> None:
+        """Take the networks' present state into the average."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        state = networks.state_dict()
+        torch._foreach_lerp_(list(self.values.values()), [state[name] for name in self.values], 1 - decay)

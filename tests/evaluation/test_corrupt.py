@@ -1,0 +1,181 @@
+"""Corrupted data sets: files, manifest, replay, and that nothing half-written or foreign is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coopseg.cases.intensity import minmax_slices
+from coopseg.cases.prepare import prepare
+from coopseg.config.settings import CaseSettings
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.corrupt import corrupt_dataset
+from coopseg.evaluation.corruptions import KINDS, Corruption, apply_corruption
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.layouts import open_dataset
+from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.nifti import write_image, write_labels
+from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
+
+SETTINGS = CaseSettings(size=(32, 32))
+LABELS = Labels(("background", "RV", "MYO", "LV"), (0, 10, 20, 30))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two patients of two phases, 24 × 40 × 3 voxels, label values 0, 10, 20, 30."""
+    folder = tmp_path_factory.mktemp("source")
+    generator = np.random.default_rng(0)
+    affine = np.diag([-1.6, -1.6, 10, 1.0])
+    items = []
+    for patient in ("p1", "p2"):
+        for phase in ("ED", "ES"):
+            image, label = folder / f"{patient}_{phase}.nii.gz", folder / f"{patient}_{phase}_gt.nii.gz"
+            data = np.zeros((24, 40, 3), np.int16)
+            for value in (10, 20, 30):
+                data[value // 4 : value // 4 + 5, 12:25] = value
+            write_image(image, data * 20 + generator.uniform(0, 99, data.shape), affine=affine)
+            write_labels(label, data, like=Scan(data, affine))
+            items.append(ScanRef(patient, image, label, phase, site="Siemens/1"))
+    return Dataset("toy", folder, "folder", LABELS, tuple(items))
+
+
+@pytest.fixture(scope="module")
+def corrupted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corrupted") / "sets"
+    seen: list[tuple[int, int]] = []
+    folders = corrupt_dataset(
+        dataset,
+        out,
+        copies=2,
+        settings=SETTINGS,
+        workers=1,
+        progress=lambda done, total, _: seen.append((done, total)),
+    )
+    assert folders == [out / kind for kind in KINDS]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    return out
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_a_data_set(kind: str, corrupted: Path, dataset: Dataset) -> None:
+    found = open_dataset(corrupted / kind)
+    assert (found.name, found.layout, found.patients) == (kind, "folder", dataset.patients)
+    assert [(i.patient, i.phase, i.copy, i.site, i.normalised) for i in found.items] == [
+        (patient, phase, copy, "Siemens/1", True)
+        for patient in ("p1", "p2")
+        for phase in ("ED", "ES")
+        for copy in (1, 2)
+    ]
+    for ref, source in zip(found.items[::2], dataset.items, strict=True):
+        scan, label = load_scan(ref), load_label(ref)
+        truth = load_label(source)
+        assert label is not None
+        assert truth is not None
+        names = ("background", "LV", "MYO", "RV")
+        indices = labels_to_indices(truth.data, LABELS, names=names, path=None)
+        expected = prepare(load_scan(source), SETTINGS, label=indices)
+        stored = labels_to_indices(label.data, found.labels, names=names, path=ref.label)
+        case = prepare(scan, SETTINGS, label=stored, normalised=True)
+        np.testing.assert_array_equal(case.label, expected.label)
+        assert label.data.dtype == np.uint8
+        assert (scan.data.min(), scan.data.max()) == (0, 1)
+        np.testing.assert_allclose(case.record.spacing, (10, 1.36719, 1.36719), atol=1e-5)
+
+
+def test_manifest_replays_every_image(corrupted: Path, dataset: Dataset) -> None:
+    manifest = json.loads((corrupted / "manifest.json").read_text())
+    assert len(manifest["volumes"]) == 4 * 2 * 4
+    assert manifest["settings"] == SETTINGS.model_dump(mode="json")
+    assert manifest["versions"]["torchio"].startswith("1.")
+    sources = {(item.patient, item.phase): item for item in dataset.items}
+    for entry in manifest["volumes"]:
+        path = corrupted / entry["kind"] / entry["image"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+        case = prepare(load_scan(sources[entry["patient"], entry["phase"]]), SETTINGS)
+        corruption = Corruption(entry["kind"], entry["parameters"])
+        volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
+        stored = load_scan(ScanRef("", path))
+        read = prepare(stored, SETTINGS.model_copy(update={"slice_minmax": False}), normalised=True)
+        np.testing.assert_allclose(read.image, volume, atol=1e-6)
+        np.testing.assert_allclose(
+            prepare(stored, SETTINGS, normalised=True).image, minmax_slices(volume)[0], atol=1e-5
+        )
+
+
+def test_files_depend_on_names_not_on_order_or_workers(
+    corrupted: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    turned = replace(dataset, items=dataset.items[:0:-1])
+    corrupt_dataset(turned, tmp_path / "b", copies=1, settings=SETTINGS, workers=2)
+    before, after = digests(corrupted), digests(tmp_path / "b")
+    images = [name for name in after if name.endswith(".nii.gz")]
+    assert len(images) == 3 * 4 * 2
+    assert all(before[name] == after[name] for name in images)
+
+
+def test_seed_and_copy_change_the_images(corrupted: Path, dataset: Dataset, tmp_path: Path) -> None:
+    one = replace(dataset, items=dataset.items[:1])
+    corrupt_dataset(one, tmp_path / "b", copies=1, seed=1, settings=SETTINGS, workers=1)
+    before, after = digests(corrupted), digests(tmp_path / "b")
+    for kind in KINDS:
+        first, second = (f"{kind}/images/p1_ED_copy{copy}.nii.gz" for copy in (1, 2))
+        assert len({before[first], before[second], after[first]}) == 3
+
+
+def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> None:
+    one = replace(dataset, items=dataset.items[:1])
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    arguments = {"copies": 1, "settings": SETTINGS, "workers": 1, "kinds": ("RandBias",)}
+    corrupt_dataset(one, foreign, **arguments)  # an empty folder is no obstacle
+    with pytest.raises(CoopsegError, match="exists and is not empty; choose another folder or overwrite it"):
+        corrupt_dataset(one, foreign, **arguments)
+    corrupt_dataset(one, foreign, **arguments, overwrite=True, seed=3)
+    assert json.loads((foreign / "manifest.json").read_text())["seed"] == 3
+    (foreign / "manifest.json").unlink()
+    with pytest.raises(CoopsegError, match="not an earlier output"):
+        corrupt_dataset(one, foreign, **arguments, overwrite=True)
+    assert (foreign / "RandBias").is_dir()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_leaves_nothing_behind(dataset: Dataset, tmp_path: Path, workers: int) -> None:
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(dataset.items[0].image.read_bytes()[:-20])
+    items = (*dataset.items[:2], replace(dataset.items[2], image=broken), dataset.items[3])
+    with pytest.raises(CoopsegError, match=r"broken\.nii\.gz"):
+        corrupt_dataset(replace(dataset, items=items), tmp_path / "out", settings=SETTINGS, workers=workers)
+    assert sorted(tmp_path.iterdir()) == [broken]
+
+
+def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(CoopsegError, match="unknown corruption 'RandNoise'"):
+        corrupt_dataset(dataset, tmp_path / "out", kinds=("RandNoise",))
+    with pytest.raises(CoopsegError, match="copies must be 1 or more, found 0"):
+        corrupt_dataset(dataset, tmp_path / "out", copies=0)
+    with pytest.raises(CoopsegError, match="no volumes to corrupt"):
+        corrupt_dataset(replace(dataset, items=()), tmp_path / "out")
+    bare = replace(dataset, items=(replace(dataset.items[0], label=None),))
+    with pytest.raises(CoopsegError, match="p1_ED has no label; corrupt labelled volumes only"):
+        corrupt_dataset(bare, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_slices_that_would_be_mistaken(dataset: Dataset, tmp_path: Path) -> None:
+    coarse = CaseSettings(size=(32, 32), spacing=12)
+    with pytest.raises(CoopsegError, match=r"set cases\.slice_axis to 2"):
+        corrupt_dataset(dataset, tmp_path / "out", settings=coarse, workers=1)
+    fixed = coarse.model_copy(update={"slice_axis": 2})
+    one = replace(dataset, items=dataset.items[:1])
+    assert corrupt_dataset(one, tmp_path / "out", settings=fixed, workers=1)

@@ -1,0 +1,84 @@
+"""The five networks against the golden values and the published parameter counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from coopseg.config.settings import NetworkSettings
+from coopseg.errors import CoopsegError
+from coopseg.networks.cooperative import NETWORKS, Networks
+
+
+@pytest.fixture
+def networks(golden):
+    networks = Networks(classes=4, settings=NetworkSettings(width=4))
+    networks.load_state_dict(load_file(golden / "weights.safetensors"), strict=True)
+    return networks
+
+
+@pytest.fixture
+def tensors(golden):
+    return load_file(golden / "tensors.safetensors")
+
+
+def close(found, expected, tolerance=1e-4):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_golden_evaluation_mode(networks, tensors, layout):
+    networks.eval().to(memory_format=layout)
+    with torch.no_grad():
+        z_i, z_s = networks.encode(tensors["noisy_image"])
+        heads = networks(tensors["noisy_image"])
+        close(z_i, tensors["eval.z_i"])
+        close(z_s, tensors["eval.z_s"])
+        close(heads["FTN"], tensors["eval.ftn_logits"])
+        close(heads["FTN+STN"], tensors["eval.stn_logits"])
+        close(networks.image_decoder(z_i), tensors["eval.reconstruction"])
+
+
+def test_golden_training_mode(networks, tensors):
+    networks.train()
+    z_i, z_s = networks.encode(tensors["noisy_image"])
+    close(z_i, tensors["train.z_i"])
+    close(z_s, tensors["train.z_s"])
+
+
+def test_published_parameter_counts():
+    networks = Networks(classes=4)
+    counts = [sum(p.numel() for p in getattr(networks, name).parameters()) for name in NETWORKS]
+    assert counts == [1_125_888, 161_732, 248_961, 830_640, 161_732]
+
+
+def test_initialisation_is_the_published_one():
+    torch.manual_seed(0)
+    networks = Networks(classes=4)
+    weight = networks.image_encoder.down4.conv2.weight.detach()
+    assert weight.std() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+    assert networks.image_encoder.down4.norm1.weight.detach().std() == pytest.approx(0.02, rel=0.3)
+    assert networks.segmentation_decoder.out.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(("width", "classes", "channels"), [(3, 2, 1), (5, 7, 3)])
+def test_any_width_classes_channels(width, classes, channels):
+    networks = Networks(classes=classes, settings=NetworkSettings(width=width, channels=channels)).eval()
+    heads = networks(torch.rand(2, channels, 32, 48), refinements=2)
+    assert heads["FTN"].shape == heads["FTN+STN"].shape == (2, classes, 32, 48)
+
+
+def test_two_refinements_are_one_refinement_of_the_first(networks, tensors):
+    networks.eval()
+    with torch.no_grad():
+        once = networks(tensors["image"])["FTN+STN"]
+        twice = networks(tensors["image"], refinements=2)["FTN+STN"]
+        torch.testing.assert_close(twice, networks.refine(torch.softmax(once / 2, 1)))
+    assert not torch.allclose(once, twice)
+
+
+def test_a_size_that_cannot_be_halved_is_refused(networks):
+    with pytest.raises(CoopsegError, match="multiples of 16"):
+        networks.encode(torch.rand(1, 1, 40, 48))

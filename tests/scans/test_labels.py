@@ -1,0 +1,127 @@
+"""Label values by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.labels import (
+    canonical_name,
+    default_colours,
+    indices_to_labels,
+    labels_to_indices,
+    make_labels,
+    parse_label_names,
+    write_label_names,
+)
+from coopseg.scans.layouts import acdc, mnms
+from coopseg.scans.types import Labels
+
+PATH = Path("label.nii.gz")
+NAMES = ("background", "LV", "MYO", "RV")
+
+
+@pytest.mark.parametrize("layout", [acdc, mnms])
+def test_values_are_mapped_by_name(layout):
+    data = np.arange(4).reshape(2, 2, 1)
+    indices = labels_to_indices(data, layout.LABELS, names=NAMES, path=PATH)
+    assert indices.dtype == np.uint8
+    for value, name in zip(layout.LABELS.values, layout.LABELS.names, strict=True):
+        assert NAMES[indices[data == value][0]] == name
+
+
+def test_the_same_heart_in_acdc_and_mnms_becomes_the_same_indices():
+    rv_myo_lv = np.array([[[1, 2, 3]]])
+    first = labels_to_indices(rv_myo_lv, acdc.LABELS, names=NAMES, path=PATH)
+    second = labels_to_indices(rv_myo_lv[..., ::-1], mnms.LABELS, names=NAMES, path=PATH)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first.ravel(), [3, 2, 1])
+
+
+@pytest.mark.parametrize("layout", [acdc, mnms])
+def test_indices_go_back_to_the_values_of_the_data_set(layout):
+    data = np.random.default_rng(0).integers(0, 4, (5, 4, 3))
+    indices = labels_to_indices(data, layout.LABELS, names=NAMES, path=PATH)
+    np.testing.assert_array_equal(indices_to_labels(indices, layout.LABELS, names=NAMES), data)
+
+
+def test_values_far_apart_and_aliases():
+    labels = Labels(("BG", "Left Ventricle", "lvm", "right_ventricle"), (0, 500, 200, 600))
+    data = np.array([[[0, 200, 500, 600]]])
+    np.testing.assert_array_equal(
+        labels_to_indices(data, labels, names=NAMES, path=PATH).ravel(), [0, 2, 1, 3]
+    )
+
+
+def test_a_value_without_a_name_is_refused():
+    with pytest.raises(CoopsegError, match=r"^label\.nii\.gz: label value 4 has no name .*--labels$"):
+        labels_to_indices(np.array([[[4]]]), acdc.LABELS, names=NAMES, path=PATH)
+
+
+def test_a_name_the_data_set_lacks_is_refused():
+    with pytest.raises(CoopsegError, match="has no label atrium, only background, RV, MYO, LV"):
+        labels_to_indices(np.zeros((1, 1, 1), int), acdc.LABELS, names=(*NAMES, "atrium"), path=PATH)
+
+
+def test_a_structure_that_is_not_wanted_becomes_background_only_if_allowed():
+    data, names = np.array([[[0, 1, 2, 3]]]), ("background", "LV")
+    with pytest.raises(CoopsegError, match="label 1 is RV, which is not among background, LV"):
+        labels_to_indices(data, acdc.LABELS, names=names, path=PATH)
+    allowed = labels_to_indices(data, acdc.LABELS, names=names, path=PATH, others_to_background=True)
+    np.testing.assert_array_equal(allowed.ravel(), [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("LVC", "LV"), ("left ventricle", "LV"), ("LVM", "MYO"), ("Myocardium", "MYO"), (" rv ", "RV"),
+     ("Background", "background"), ("Liver", "Liver")],
+)  # fmt: skip
+def test_names_of_the_field(given, name):
+    assert canonical_name(given) == name
+
+
+def test_labels_of_the_command_line():
+    assert parse_label_names("RV=3, lv=1,MYO=2") == Labels(NAMES, (0, 1, 2, 3))
+    assert parse_label_names("liver=0,background=9") == Labels(("background", "liver"), (9, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", 'cannot read ""'),
+        ("LV", 'cannot read "LV"'),
+        ("LV=x", 'cannot read "LV=x"'),
+        ("LV=-1", 'cannot read "LV=-1"'),
+        ("=1", 'cannot read "=1"'),
+        ("LV=1,LVC=2", "label name LV is given twice"),
+        ("LV=1,MYO=1", "label value 1 is given twice"),
+        ("LV=0", "label value 0 is given twice"),
+    ],
+)
+def test_labels_that_cannot_be_read(text, message):
+    with pytest.raises(CoopsegError, match=message):
+        parse_label_names(text)
+
+
+def test_negative_values_are_refused():
+    with pytest.raises(CoopsegError, match=r"^a\.json: labels need a name and a value of 0 or more"):
+        make_labels([("LV", -1)], source="a.json")
+
+
+def test_colours_are_distinct_and_those_of_the_heart_fixed():
+    names = (*NAMES, *(f"label{i}" for i in range(8)))
+    colours = default_colours(names)
+    assert len(set(colours)) == len(names)
+    assert colours[0] == (0, 0, 0)
+    assert default_colours(("RV", "lvc"))[1] == colours[1]
+    assert len(default_colours(tuple(f"label{i}" for i in range(40)))) == 40
+
+
+def test_sidecar(tmp_path):
+    write_label_names(tmp_path / "labels.json", NAMES)
+    entries = json.loads((tmp_path / "labels.json").read_text())["labels"]
+    assert [entry["name"] for entry in entries] == list(NAMES)
+    assert [entry["value"] for entry in entries] == [0, 1, 2, 3]
+    assert all(len(entry["colour"]) == 3 and set(entry) == {"value", "name", "colour"} for entry in entries)

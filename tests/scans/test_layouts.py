@@ -1,0 +1,382 @@
+"""Data sets as their owners lay them out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.layouts import LAYOUTS, open_dataset
+from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.nifti import write_image
+from coopseg.scans.types import Labels
+
+HEART = ("background", "LV", "MYO", "RV")
+
+
+def scan(path, shape=(4, 4, 2), value=0):
+    write_image(path, np.full(shape, value), affine=np.diag([1, 1, 5, 1.0]), dtype=np.int16)
+
+
+def acdc(root, patients=("patient002", "patient001"), part=""):
+    for patient in patients:
+        for number in (1, 12):
+            for mark in ("", "_gt"):
+                scan(root / part / patient / f"{patient}_frame{number:02d}{mark}.nii.gz")
+        scan(root / part / patient / f"{patient}_4d.nii.gz", (4, 4, 2, 3))
+        (root / part / patient / "Info.cfg").write_text(
+            "ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\n"
+        )
+    return root
+
+
+def mnms(root, rows=("B1,Philips,B,2,3,1", "A1,Siemens,A,1,0,2"), name="211230_information.csv"):
+    root.mkdir(parents=True, exist_ok=True)
+    header = "External code,VendorName,Vendor,Centre,ED,ES\n"
+    (root / name).write_text(header + "\n".join(rows) + "\n")
+    for part, code in (("Training/Labeled", "A1"), ("Testing", "B1"), ("Training/Unlabeled", "C1")):
+        for mark in ("", "_gt") if code != "C1" else ("",):
+            scan(root / part / code / f"{code}_sa{mark}.nii.gz", (4, 4, 2, 4))
+    return root
+
+
+def description(root, **entries):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset.json").write_text(json.dumps(entries))
+    return root
+
+
+def listing(dataset):
+    return [
+        (item.id, item.image.relative_to(dataset.root).as_posix(), item.label is not None)
+        for item in dataset.items
+    ]
+
+
+# ACDC
+
+
+def test_acdc(tmp_path):
+    dataset = open_dataset(acdc(tmp_path))
+    assert (dataset.layout, dataset.labels) == (
+        "acdc",
+        Labels(("background", "RV", "MYO", "LV"), (0, 1, 2, 3)),
+    )
+    assert listing(dataset) == [
+        (f"{patient}_{phase}", f"{patient}/{patient}_frame{number}.nii.gz", True)
+        for patient in ("patient001", "patient002")
+        for phase, number in (("ED", "01"), ("ES", "12"))
+    ]
+    assert dataset.patients == ("patient001", "patient002")
+    assert [item.phase for item in dataset.items[:2]] == ["ED", "ES"]
+
+
+def test_acdc_below_training_and_testing(tmp_path):
+    acdc(tmp_path, ["patient101"], "testing")
+    dataset = open_dataset(acdc(tmp_path, ["patient001"], "training"))
+    assert dataset.patients == ("patient001", "patient101")
+
+
+def test_acdc_without_a_label_or_an_image(tmp_path):
+    root = acdc(tmp_path)
+    (root / "patient001/patient001_frame12_gt.nii.gz").unlink()
+    assert [item.label is None for item in open_dataset(root).items] == [False, True, False, False]
+    (root / "patient001/patient001_frame12.nii.gz").unlink()
+    with pytest.raises(
+        CoopsegError, match=r"patient001_frame12\.nii\.gz: not found, but .*Info\.cfg names frame 12"
+    ):
+        open_dataset(root)
+
+
+def test_acdc_info_without_frames(tmp_path):
+    root = acdc(tmp_path)
+    (root / "patient001/Info.cfg").write_text("ED: 1\nGroup: DCM\n")
+    with pytest.raises(CoopsegError, match=r'Info\.cfg: no line "ES: <frame number>"'):
+        open_dataset(root)
+
+
+# M&Ms
+
+
+@pytest.mark.parametrize("name", ["M&Ms Dataset Information.csv", "211230_opendataset.csv"])
+def test_mnms(tmp_path, name):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    dataset = open_dataset(mnms(tmp_path, name=name))
+    assert (dataset.layout, dataset.labels) == ("mnms", Labels(HEART, (0, 1, 2, 3)))
+    assert [(item.id, item.frame, item.site) for item in dataset.items] == [
+        ("A1_ED", 0, "Siemens/1"),
+        ("A1_ES", 2, "Siemens/1"),
+        ("B1_ED", 3, "Philips/2"),
+        ("B1_ES", 1, "Philips/2"),
+    ]
+    assert load_scan(dataset.items[0]).data.shape == load_label(dataset.items[0]).data.shape == (4, 4, 2)
+
+
+def test_mnms_columns_in_any_order_with_others_among_them(tmp_path):
+    root = mnms(tmp_path)
+    (root / "211230_information.csv").write_text(
+        "\ufeff,ES, Vendor,ED,Pathology,Centre,VendorName,External code\n0,2.0,A,0.0,HCM,1,Siemens,A1\n\n"
+    )
+    assert [(item.id, item.frame, item.site) for item in open_dataset(root).items] == [
+        ("A1_ED", 0, "Siemens/1"), ("A1_ES", 2, "Siemens/1"),
+    ]  # fmt: skip
+
+
+def test_mnms_unlabelled_and_absent_subjects(tmp_path):
+    rows = ("A1,Siemens,A,1,0,2", "C1,GE,D,6,1,0", "Z9,GE,D,6,1,0")
+    dataset = open_dataset(mnms(tmp_path, rows))
+    assert [(item.id, item.label is None) for item in dataset.items] == [
+        ("A1_ED", False), ("A1_ES", False), ("C1_ED", True), ("C1_ES", True),
+    ]  # fmt: skip
+    assert open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,2", "C1,GE,D,6,,"))).patients == ("A1",)
+
+
+def test_mnms_frames_that_cannot_be(tmp_path):
+    with pytest.raises(CoopsegError, match='column ES of A1 holds ""'):
+        open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,",)))
+    dataset = open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,4",)))
+    with pytest.raises(CoopsegError, match=r"frame 4 \(from 0\) of A1_ES is not in a file of 4 frames"):
+        load_scan(dataset.items[1])
+
+
+# nnU-Net
+
+
+def nnunet(root, **entries):
+    for case in ("p2", "p1_ED", "p1_ES"):
+        scan(root / f"imagesTr/{case}_0000.nii.gz")
+        scan(root / f"labelsTr/{case}.nii.gz")
+    scan(root / "imagesTs/p3_0000.nii.gz")
+    return description(root, **entries)
+
+
+V1 = {
+    "modality": {"0": "MRI"},
+    "labels": {"0": "background", "1": "LV", "2": "MYO", "3": "RV"},
+    "training": [],
+}
+V2 = {
+    "channel_names": {"0": "MRI"},
+    "labels": {"background": 0, "LV": 1, "MYO": 2, "RV": 3},
+    "numTraining": 3,
+}
+
+
+@pytest.mark.parametrize("entries", [V1, V2], ids=["v1", "v2"])
+def test_nnunet(tmp_path, entries):
+    dataset = open_dataset(nnunet(tmp_path, **entries))
+    assert (dataset.layout, dataset.labels) == ("nnunet", Labels(HEART, (0, 1, 2, 3)))
+    assert listing(dataset) == [
+        ("p1_ED", "imagesTr/p1_ED_0000.nii.gz", True),
+        ("p1_ES", "imagesTr/p1_ES_0000.nii.gz", True),
+        ("p2", "imagesTr/p2_0000.nii.gz", True),
+        ("p3", "imagesTs/p3_0000.nii.gz", False),
+    ]
+    assert dataset.patients == ("p1", "p2", "p3")
+
+
+def test_nnunet_with_several_channels(tmp_path):
+    with pytest.raises(CoopsegError, match="2 channels under channel_names"):
+        open_dataset(nnunet(tmp_path, **V2 | {"channel_names": {"0": "T1", "1": "T2"}}))
+    scan(nnunet(tmp_path, **V2) / "imagesTr/p2_0001.nii.gz")
+    with pytest.raises(CoopsegError, match=r"p2_0001\.nii\.gz: channel 0001; only single-channel"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"background": 0, "whole": [1, 2]}, 'label "whole" is a region'),
+        ({"background": 0, "LV": 1, "ignore": 2}, '"ignore" is not supported'),
+        ({"background": 0, "LV": 1.5}, "is no name and value"),
+        ({}, 'no "labels"'),
+        (["LV"], 'no "labels"'),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path, labels, message):
+    with pytest.raises(CoopsegError, match=message):
+        open_dataset(nnunet(tmp_path, **V2 | {"labels": labels}))
+
+
+# Decathlon
+
+
+def decathlon(root, **entries):
+    for name in ("imagesTr/h1", "labelsTr/h1", "imagesTr/h0", "labelsTr/h0", "imagesTs/h2"):
+        scan(root / f"{name}.nii.gz")
+    training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in ("h1", "h0")]
+    given = {"name": "Heart", "modality": {"0": "MRI"}, "labels": {"0": "background", "1": "left atrium"}}
+    return description(root, **given | {"training": training, "test": ["./imagesTs/h2.nii.gz"]} | entries)
+
+
+def test_decathlon(tmp_path):
+    dataset = open_dataset(decathlon(tmp_path))
+    assert (dataset.name, dataset.layout) == ("Heart", "decathlon")
+    assert dataset.labels == Labels(("background", "left atrium"), (0, 1))
+    assert listing(dataset) == [
+        ("h0", "imagesTr/h0.nii.gz", True),
+        ("h1", "imagesTr/h1.nii.gz", True),
+        ("h2", "imagesTs/h2.nii.gz", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"modality": {"0": "T1", "1": "T2"}}, "2 channels under modality"),
+        (
+            {"training": [{"image": "./imagesTr/none.nii.gz"}]},
+            r"none\.nii\.gz: not found, but .*dataset\.json lists it",
+        ),
+        ({"training": [7]}, "cannot read the entry 7"),
+        ({"training": [{"image": "imagesTr/h0.nii.gz", "label": 3}]}, "cannot read the entry"),
+    ],
+)
+def test_decathlon_that_cannot_be_read(tmp_path, entries, message):
+    with pytest.raises(CoopsegError, match=message):
+        open_dataset(decathlon(tmp_path, **entries))
+
+
+# plain folders
+
+
+def test_folder_of_images_and_labels(tmp_path):
+    for name in ("images/b", "images/a_ED", "labels/b"):
+        scan(tmp_path / f"{name}.nii.gz", value=7 if "labels" in name else 0)
+    scan(tmp_path / "labels/a_ED.nii")  # .nii beside .nii.gz is the same name
+    (tmp_path / "images/._a_ED.nii.gz").write_bytes(b"written by macOS")
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels == Labels(("background", "label7"), (0, 7))
+    assert listing(dataset) == [("a_ED", "images/a_ED.nii.gz", True), ("b", "images/b.nii.gz", True)]
+    assert dataset.items[0].patient == "a"
+    assert open_dataset(tmp_path, labels=Labels(("background", "LV"), (0, 7))).labels.names == (
+        "background",
+        "LV",
+    )
+
+
+@pytest.mark.parametrize("mark", ["_gt", "_seg", "_label", "_mask"])
+def test_folder_of_marked_labels(tmp_path, mark):
+    for name in ("a", f"a{mark}", "b"):
+        scan(tmp_path / f"{name}.nii.gz")
+    dataset = open_dataset(tmp_path)
+    assert listing(dataset) == [("a", "a.nii.gz", True), ("b", "b.nii.gz", False)]
+    assert dataset.labels == Labels(("background",), (0,))
+    (tmp_path / "a.nii.gz").unlink()
+    with pytest.raises(CoopsegError, match=f"a{mark}.nii.gz: a label without its image"):
+        open_dataset(tmp_path)
+
+
+def test_folder_that_lists_its_items(tmp_path):
+    for name in ("images/p1_ED_copy1", "images/p1_ED_copy2", "labels/p1"):
+        scan(tmp_path / f"{name}.nii.gz")
+    shared = {"label": "labels/p1.nii.gz", "patient": "p1", "phase": "ED", "site": "Siemens/1"}
+    items = [{"image": f"images/p1_ED_copy{copy}.nii.gz", "copy": copy} | shared for copy in (2, 1)]
+    labels = {"background": 0, "LV": 1}
+    dataset = open_dataset(
+        description(tmp_path, name="RandBias", normalised=True, labels=labels, items=items)
+    )
+    assert (dataset.name, dataset.labels, dataset.patients) == (
+        "RandBias",
+        Labels(("background", "LV"), (0, 1)),
+        ("p1",),
+    )
+    assert [item.id for item in dataset.items] == ["p1_ED_copy1", "p1_ED_copy2"]
+    assert all(item.normalised and item.site == "Siemens/1" for item in dataset.items)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (
+            {"items": [{"image": "a.nii.gz", "pateint": "p"}]},
+            "has pateint: 'p'; known keys: image, label, patient",
+        ),
+        ({"items": [{"image": "a.nii.gz", "copy": "1"}]}, "has copy: '1'"),
+        ({"items": [{"image": "a.nii.gz", "site": None}]}, "has site: None"),
+        ({"items": [{"label": "a.nii.gz"}]}, "cannot read the item"),
+        ({"items": 3}, "cannot read the item 3"),
+        ({"items": [{"image": "none.nii.gz"}]}, "not found, but"),
+        ({"items": [{"image": "a.nii.gz", "patient": "../p"}]}, "cannot be part of a file name"),
+        ({"items": [{"image": "a.nii.gz"}, {"image": "a.nii.gz"}]}, r"the same patient and phase \(a\)"),
+        ({"items": [], "labels": {"LV": 1}}, "no scans found; looked for images/"),
+        ({"normalised": "yes"}, "write true or false"),
+    ],
+)
+def test_folder_descriptions_that_cannot_be_read(tmp_path, entries, message):
+    scan(tmp_path / "a.nii.gz")
+    with pytest.raises(CoopsegError, match=message):
+        open_dataset(description(tmp_path, **entries))
+
+
+def test_descriptions_that_are_no_json_object(tmp_path):
+    scan(tmp_path / "a.nii.gz")
+    (tmp_path / "dataset.json").write_text("{name: x}")
+    with pytest.raises(CoopsegError, match=r"dataset\.json: cannot be read as JSON"):
+        open_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(CoopsegError, match="must hold a JSON object, found list"):
+        open_dataset(tmp_path)
+
+
+# recognition
+
+
+def test_nothing_recognised_says_what_was_looked_for(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(
+        CoopsegError, match=r"Info\.cfg.*External code.*imagesTr.*training.*images/X"
+    ) as refusal:
+        open_dataset(tmp_path)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(CoopsegError, match="no such folder"):
+        open_dataset(tmp_path / "none")
+    with pytest.raises(CoopsegError, match='layout "acbc" is not known; take one of auto, acdc, mnms'):
+        open_dataset(tmp_path, layout="acbc")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_asked_for_that_is_not_there(tmp_path, layout):
+    with pytest.raises(CoopsegError, match="looked for"):
+        open_dataset(tmp_path, layout=layout)
+
+
+def test_the_layout_can_be_told(tmp_path):
+    scan(acdc(tmp_path) / "a.nii.gz")
+    assert open_dataset(tmp_path).layout == "acdc"
+    assert open_dataset(tmp_path, layout="folder").patients == ("a",)
+
+
+# the real ones
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "patients", "sites"), [
+    ("acdc", 80, {""}), ("mnms", 24, {"Siemens/1", "Philips/2", "Philips/3"}),
+])  # fmt: skip
+def test_real_data_sets(real_data, name, patients, sites):
+    dataset = open_dataset(real_data / name)
+    assert dataset.layout == name
+    assert (len(dataset.patients), len(dataset.items)) == (patients, 2 * patients)
+    assert {item.site for item in dataset.items} == sites
+    for item in dataset.items:
+        label = load_label(item)
+        indices = labels_to_indices(label.data, dataset.labels, names=HEART, path=item.label)
+        assert set(np.unique(indices)) == {0, 1, 2, 3}
+        # anatomy: the myocardium surrounds the LV, so LV voxels have MYO beside them and the RV hardly any
+        lv, myo, rv = (indices == index for index in (1, 2, 3))
+        assert (np.roll(lv, 1, 0) & myo).sum() > (np.roll(lv, 1, 0) & rv).sum()
+    for item in dataset.items[::20]:
+        assert load_scan(item).data.shape == load_label(item).data.shape
+
+
+@pytest.mark.real
+def test_phases_are_the_right_way_round(real_data):
+    """At ES the LV cavity is smaller than at ED."""
+    for name in ("acdc", "mnms"):
+        dataset = open_dataset(real_data / name)
+        value = dataset.labels.values[dataset.labels.names.index("LV")]
+        for ed, es in list(zip(dataset.items[::2], dataset.items[1::2], strict=True))[::4]:
+            assert (ed.phase, es.phase) == ("ED", "ES")
+            assert (load_label(es).data == value).sum() < (load_label(ed).data == value).sum()
