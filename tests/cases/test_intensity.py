@@ -26,7 +26,9 @@ def test_percentiles_are_those_of_a_sorted_volume(percentiles: tuple[float, floa
     scaled, (low, high) = scale_to_percentiles(volume, percentiles)
     assert low == pytest.approx(slow_percentile(volume, percentiles[0]), rel=1e-6)
     assert high == pytest.approx(slow_percentile(volume, percentiles[1]), rel=1e-6)
-    expected = [[(min(max(v, low), high) - low) / (high - low) for v in row] for row in volume.reshape(85, 13)]
+    expected = [
+        [(min(max(v, low), high) - low) / (high - low) for v in row] for row in volume.reshape(85, 13)
+    ]
     np.testing.assert_allclose(scaled.reshape(85, 13), expected, atol=1e-6)
     assert scaled.dtype == np.float32
 

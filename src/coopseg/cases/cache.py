@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from coopseg.cases.record import Record
 from coopseg.scans.files import write_atomically
 
 PIPELINE = 1  # raise it whenever prepare() gives other results for the same input
+DIGEST = 32  # bytes of SHA-256 before the npz: its own CRC-32 does not cover the names of its members
 log = logging.getLogger(__name__)
 
 
@@ -36,19 +35,20 @@ def cached(folder: Path | None, key: str, make: Callable[[], Case]) -> Case:
     """
     if folder is None:
         return make()
-    path = folder / f"{key}.npz"
+    path = folder / f"{key}.case"
     if path.is_file():
-        try:
-            return _read(path)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("%s: damaged cache entry (%s), computed anew", path, error)
+        content = path.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
+            return _unpack(content[DIGEST:])
+        log.warning("%s: damaged cache entry, computed anew", path)
     case = make()
-    _write(path, case)
+    packed = _pack(case)
+    write_atomically(path, hashlib.sha256(packed).digest() + packed)
     return case
 
 
-def _read(path: Path) -> Case:
-    with np.load(path, allow_pickle=False) as stored:  # the zip's CRC-32 is checked on the way
+def _unpack(content: bytes) -> Case:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
         return Case(
             image=stored["image"],
@@ -58,9 +58,9 @@ def _read(path: Path) -> Case:
         )
 
 
-def _write(path: Path, case: Case) -> None:
+def _pack(case: Case) -> bytes:
     facts = json.dumps({"record": case.record.to_dict(), "warnings": case.warnings})
     arrays = {"image": case.image} if case.label is None else {"image": case.image, "label": case.label}
     buffer = io.BytesIO()
     np.savez(buffer, facts=np.array(facts), **arrays)  # type: ignore[arg-type]  # the stub sees allow_pickle
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()

@@ -1,0 +1,31 @@
+# Set-up happens by itself, once: a virtual environment in .venv with the versions in constraints.txt.
+PYTHON ?= python3
+PY = .venv/bin/python
+SETUP = .venv/.installed
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: $(SETUP)
+	$(PY) scripts/demo.py demo
+
+test: $(SETUP)
+	$(PY) -m pytest -n 2
+
+test-slow: $(SETUP)
+	$(PY) -m pytest -m slow
+
+lint: $(SETUP)
+	.venv/bin/ruff check src tests benchmarks scripts
+	.venv/bin/ruff format --check src tests benchmarks scripts
+	.venv/bin/mypy
+
+bench: $(SETUP)
+	$(PY) benchmarks/bench.py
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(SETUP)
+
+clean:
+	rm -rf .venv demo
