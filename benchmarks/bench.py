@@ -39,7 +39,9 @@ def machine() -> dict[str, Any]:
     """What the figures depend on."""
     import torch
 
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE
+    ).stdout.strip()
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

@@ -71,7 +71,9 @@ def measure_step(
     return timed(run, repeats)
 
 
-def measure_predict(*, preset: str, refinements: int, slices: int = 20, repeats: int = 5, threads: int = 2) -> dict:
+def measure_predict(
+    *, preset: str, refinements: int, slices: int = 20, repeats: int = 5, threads: int = 2
+) -> dict:
     """Class probabilities of a volume that is in memory and prepared."""
     import numpy as np
     import torch

@@ -1,3 +1,47 @@
 """coopseg: segmentation networks that stay right on scans they were not trained for."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coopseg.errors import CoopsegError as CoopsegError
+    from coopseg.evaluation.corrupt import corrupt_dataset as corrupt
+    from coopseg.evaluation.run import evaluate_model as evaluate
+    from coopseg.inference.model import load_model as load_model
+    from coopseg.inference.predict import predict as predict
+    from coopseg.inference.predictor import Predictor as Predictor
+    from coopseg.scans.layouts import open_dataset as open_dataset
+    from coopseg.scans.phantom import write_phantom as write_phantom
+    from coopseg.training.run import train as train
+
 __version__ = "0.1.0"
+
+# Imported when asked for: torch alone takes seconds, and the command line's --help needs none of it.
+_HOMES = {
+    "CoopsegError": ("coopseg.errors", "CoopsegError"),
+    "Predictor": ("coopseg.inference.predictor", "Predictor"),
+    "corrupt": ("coopseg.evaluation.corrupt", "corrupt_dataset"),
+    "evaluate": ("coopseg.evaluation.run", "evaluate_model"),
+    "load_model": ("coopseg.inference.model", "load_model"),
+    "open_dataset": ("coopseg.scans.layouts", "open_dataset"),
+    "predict": ("coopseg.inference.predict", "predict"),
+    "train": ("coopseg.training.run", "train"),
+    "write_phantom": ("coopseg.scans.phantom", "write_phantom"),
+}
+__all__ = [
+    "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
+    "predict", "train", "write_phantom",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

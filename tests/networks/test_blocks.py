@@ -16,7 +16,9 @@ def test_merged_upsampling_is_upsampling_then_convolution():
     torch.testing.assert_close(merged, plain)
     seed = torch.randn_like(plain)
     for a, b in zip(
-        torch.autograd.grad(merged, (weight, x), seed), torch.autograd.grad(plain, (weight, x), seed), strict=True
+        torch.autograd.grad(merged, (weight, x), seed),
+        torch.autograd.grad(plain, (weight, x), seed),
+        strict=True,
     ):
         torch.testing.assert_close(a, b)
 

@@ -102,7 +102,7 @@ def get_split(name: str | Path, dataset: Dataset, *, seed: int = 0) -> Split:
         absent = tuple(patient for patient in test if patient not in dataset.patients)
         split = Split(str(name), train, validate, test, absent)
     else:
-        split = _read_split(Path(name))
+        split = read_split(Path(name))
     _check_present(split, dataset)
     return split
 
@@ -130,7 +130,8 @@ def _random_split(dataset: Dataset, seed: int) -> Split:
     return Split(f"random-{seed}", *(tuple(sorted(part)) for part in parts))
 
 
-def _read_split(path: Path) -> Split:
+def read_split(path: Path) -> Split:
+    """The split in a JSON or YAML file; see `get_split`, whose errors it shares."""
     if not path.is_file():
         raise CoopsegError(
             f"{path}: no such split; use {', '.join(sorted(NAMED))}, random or a JSON or YAML file"

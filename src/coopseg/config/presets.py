@@ -1,4 +1,4 @@
-"""Presets and methods by name: a preset says how much is trained and on what, a method says with which losses.
+"""Presets and methods by name: a preset says how much is trained on what, a method with which losses.
 
 Both are plain overrides of the defaults in settings.py, laid over each other: preset, method, then what the
 user sets.
@@ -34,10 +34,10 @@ PRESETS: dict[str, Overrides] = {
         "cases": {"spacing": 1.5, "size": (128, 128)},
         "training": {
             "batch_size": 8,
-            "steps": 1000,
+            "steps": 600,
             "learning_rate": 2e-3,
             "schedule": "one_cycle",
-            "validations": 5,
+            "validations": 3,
         },
     },
 }

@@ -48,7 +48,9 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise CoopsegError(f"setting {key or 'combination'}: {first['msg']} (found {first['input']!r})") from None
+        raise CoopsegError(
+            f"setting {key or 'combination'}: {first['msg']} (found {first['input']!r})"
+        ) from None
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
@@ -83,7 +85,9 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
     known = setting_names()
     if key not in known:
-        raise CoopsegError(f"unknown setting {key!r}{_nearest(key, known)}; `coopseg info --settings` lists them all")
+        raise CoopsegError(
+            f"unknown setting {key!r}{_nearest(key, known)}; `coopseg info --settings` lists them all"
+        )
     section, dot, name = key.partition(".")
     if dot:
         values.setdefault(section, {})[name] = value

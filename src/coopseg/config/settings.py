@@ -32,7 +32,9 @@ class CaseSettings(Section):
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles must satisfy 0 <= low < high <= 100, found {self.percentiles}")
         if any(side < 16 or side % 16 for side in self.size):
-            raise ValueError(f"size must be multiples of 16 (the networks halve it four times), found {self.size}")
+            raise ValueError(
+                f"size must be multiples of 16 (the networks halve it four times), found {self.size}"
+            )
         return self
 
 
@@ -59,7 +61,9 @@ class LatentSettings(Section):
     score: Literal["gradient", "saliency", "magnitude", "score"] = "gradient"
     ties: Literal["exact", "strict"] = Field("exact", description="strict: the published comparison")
     skip_dead: bool = Field(True, description="pass over channels that are 0 everywhere")
-    scope: Literal["sample", "batch"] = Field("sample", description="one scheme and u per sample or per batch")
+    scope: Literal["sample", "batch"] = Field(
+        "sample", description="one scheme and u per sample or per batch"
+    )
     published_dropout: bool = Field(False, description="channels with probability p, hard, the rest rescaled")
     norm: Literal["published", "shared", "no_update", "frozen"] = Field(
         "no_update", description="treatment of BatchNorm in the hard pass; see docs/explanation.md"
@@ -119,9 +123,15 @@ class TrainingSettings(Section):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "one_cycle"] = "constant"
     warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which one_cycle rises")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that are validated and saved")
-    validations: int = Field(20, ge=1, description="times during training that validation patients are tested")
-    select: Literal["FTN", "FTN+STN"] = Field("FTN+STN", description="head whose validation Dice picks the best")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the averaged weights that are validated and saved"
+    )
+    validations: int = Field(
+        20, ge=1, description="times during training that validation patients are tested"
+    )
+    select: Literal["FTN", "FTN+STN"] = Field(
+        "FTN+STN", description="head whose validation Dice picks the best"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:

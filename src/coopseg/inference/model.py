@@ -69,16 +69,21 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
             metadata = stored.metadata() or {}
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CoopsegError(f"{file}: cannot be read as safetensors ({error}); train again or copy it again") from None
+        raise CoopsegError(
+            f"{file}: cannot be read as safetensors ({error}); train again or copy it again"
+        ) from None
     if metadata.get("format") != FORMAT:
-        raise CoopsegError(f"{file}: not a coopseg model (format {metadata.get('format')!r}); give a training's --out")
+        raise CoopsegError(
+            f"{file}: not a coopseg model (format {metadata.get('format')!r}); give a training's --out"
+        )
     if fingerprint(state, metadata.get("facts", "")) != metadata.get("sha256"):
         raise CoopsegError(f"{file}: damaged, its content does not match its SHA-256; copy it again")
     facts = json.loads(metadata["facts"])
     settings, names = build_settings(facts["settings"]), tuple(facts["names"])
     networks = Networks(classes=len(names), settings=settings.network)
     networks.load_state_dict(state, strict=True)
-    networks = networks.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    networks = networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks.eval().requires_grad_(False)
     return Model(networks, settings, names, file, metadata["sha256"])
 
 

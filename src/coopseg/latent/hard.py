@@ -1,4 +1,4 @@
-"""Hard examples: from a code and its gradient to a corrupted image or segmentation (Chen et al. 2021, 2.3)."""
+"""Hard examples: from a code and its gradient to a corrupted image or segmentation (Chen et al. 2021)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def decode_masked(
 
 @torch.no_grad()
 def rise_by_scheme(choice: MaskChoice, *, clean: Tensor, hard: Tensor) -> Tensor:
-    """How much each scheme raised the loss: (3, 3), for each of SCHEMES the sums of clean and hard loss and a count.
+    """How much each scheme raised the loss: (3, 3), a row for each of SCHEMES.
 
+    A row holds the sum of the clean losses, of the hard ones, and a count.
     clean, hard: (B,) losses of each sample without and with the mask. Sums, so that steps add up and the
     ratio is taken when the log is read.
     """

@@ -1,4 +1,4 @@
-"""The five networks together: FTN (image encoder, decoupler, two decoders) and STN (shape encoder, decoder)."""
+"""The five networks: FTN (image encoder, decoupler, two decoders) and STN (shape encoder, decoder)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class Networks(nn.Module):
             nn.init.zeros_(decoder.out.bias)  # type: ignore[arg-type]
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Image code z_i and shape code z_s, both (B, 8 width, H/16, W/16). Raises CoopsegError on a bad size."""
+        """Image code z_i and shape code z_s, both (B, 8 width, H/16, W/16).
+
+        Raises CoopsegError for a size that cannot be halved four times.
+        """
         if image.ndim != 4 or image.shape[2] % MULTIPLE or image.shape[3] % MULTIPLE:
             raise CoopsegError(
                 f"images must be (B, channels, H, W) with H and W multiples of {MULTIPLE}, "
@@ -64,7 +67,7 @@ class Networks(nn.Module):
         return self.shape_decoder(self.shape_encoder(probabilities))
 
     def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
-        """Logits of both heads; the STN is applied `refinements` times, each to the softmax of the result before."""
+        """Logits of both heads; every refinement feeds the STN the softmax of the result before."""
         logits = self.fast(image)
         heads = {"FTN": logits}
         for _ in range(refinements):
@@ -74,7 +77,7 @@ class Networks(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Published initialisation: Kaiming normal (fan in, gain √2) for convolutions, N(1, 0.02) for norm weights."""
+    """As published: Kaiming normal (fan in, gain √2) for convolutions, N(1, 0.02) for norm weights."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
     elif isinstance(module, Norm):

@@ -1,4 +1,4 @@
-"""Segmentation, shape and image decoder (Chen et al. 2021, section 2.1). No skip connection from the encoder."""
+"""Segmentation, shape and image decoder (Chen et al. 2021, section 2.1), without skip connections."""
 
 from __future__ import annotations
 

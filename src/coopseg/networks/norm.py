@@ -1,4 +1,4 @@
-"""Batch normalisation whose three choices are explicit: whose statistics, whether they are recorded, who learns.
+"""Batch normalisation with explicit choices: whose statistics, whether they are recorded, who learns.
 
 The hard pass of cooperative training must say what it does to BatchNorm (Chen et al. 2021 leave it to
 their code), so every choice is an attribute here instead of a side effect of `train()` and `eval()`.

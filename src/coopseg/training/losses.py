@@ -32,11 +32,15 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
 def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
     """Label map (B, H, W) -> (B, classes, H, W) of 0 and 1 in the type and memory layout the networks use."""
     planes = torch.arange(classes, device=label.device).view(1, -1, 1, 1)
-    layout = torch.channels_last if like.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    layout = (
+        torch.channels_last
+        if like.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
     return (label.unsqueeze(1) == planes).to(like.dtype, memory_format=layout)
 
 
 def rescale_slices(image: Tensor) -> Tensor:
-    """Scale each image of (B, C, H, W) to [0, 1]; one whose values lie within FLAT is taken as constant, 0."""
+    """Scale each image of (B, C, H, W) to [0, 1]; one whose values all lie within FLAT becomes 0."""
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     return torch.where(high - low > FLAT, (image - low) / (high - low).clamp_min(FLAT), 0.0)

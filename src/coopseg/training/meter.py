@@ -30,10 +30,12 @@ class Meter:
     def bad_batch(self) -> tuple[str, ...] | None:
         """Slice ids of the first step whose total loss is not finite."""
         totals = torch.stack([losses["total"] for losses in self.losses]).tolist()
-        return next((ids for total, ids in zip(totals, self.batches, strict=True) if not math.isfinite(total)), None)
+        return next(
+            (ids for total, ids in zip(totals, self.batches, strict=True) if not math.isfinite(total)), None
+        )
 
     def read(self) -> dict[str, Any]:
-        """Mean of each loss term, and "rise": how many times a scheme raised the loss of its code's decoder."""
+        """Mean of each loss term, and "rise": by how much each scheme multiplied its decoder's loss."""
         names = list(self.losses[0])
         means = torch.stack([torch.stack([losses[name] for name in names]) for losses in self.losses]).mean(0)
         values: dict[str, Any] = dict(zip(names, means.tolist(), strict=True))

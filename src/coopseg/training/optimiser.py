@@ -26,7 +26,7 @@ def make_optimiser(networks: nn.Module, settings: TrainingSettings) -> torch.opt
 def make_schedule(
     optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
 ) -> LRScheduler | None:
-    """One cycle (Smith and Topin 2018): up to the learning rate, then down to nothing by a cosine; or None."""
+    """One cycle (Smith and Topin 2018): up to the learning rate, then a cosine down to nothing; or None."""
     if settings.schedule == "constant" or steps < 2:
         return None
     return OneCycleLR(

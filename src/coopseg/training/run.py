@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,21 @@ import torch
 from lightning_fabric import Fabric
 
 from coopseg.cases.collect import load_cases
-from coopseg.cases.splits import get_split
+from coopseg.cases.prepare import Case
+from coopseg.cases.select import RUN
+from coopseg.cases.splits import Split, get_split
 from coopseg.config.resolve import resolve_settings
-from coopseg.errors import CoopsegError
+from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
+from coopseg.scans.new_folder import check_new
+from coopseg.scans.types import Dataset
 from coopseg.training.batches import SliceStore
-from coopseg.training.loop import Loop, Progress
+from coopseg.training.loop import History, Loop, Progress
 from coopseg.training.tracking import make_trackers
 from coopseg.training.validation import ValidationSet
-
-LIBRARIES = ("torch", "numpy", "nibabel", "scipy", "lightning-fabric", "torchio", "safetensors")
-RUN = "run.json"
+from coopseg.versions import versions
 
 
 def train(
@@ -57,16 +57,22 @@ def train(
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts.
     """
     out = Path(out)
-    resolved = resolve_settings(preset=preset, method=method, overrides=settings, seed=seed, precision=precision)
+    resolved = resolve_settings(
+        preset=preset, method=method, overrides=settings, seed=seed, precision=precision
+    )
     dataset = open_dataset(Path(data), layout=layout, labels=parse_label_names(labels) if labels else None)
     parts = get_split(split, dataset, seed=seed)
     names = dataset.labels.names
     fabric = make_fabric(device, resolved.precision)
+    if fabric.is_global_zero:
+        check_new(out)
     arguments: dict[str, Any] = {"names": names, "cache_dir": Path(cache) if cache else None}
     training = load_cases(dataset, resolved.cases, patients=parts.require("train"), **arguments)
     validation = load_cases(dataset, resolved.cases, patients=parts.require("validate"), **arguments)
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
-    claim_folder(out)
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+    fabric.barrier()
     started = time.time()
     loop = Loop(
         settings=resolved,
@@ -78,41 +84,49 @@ def train(
         report=report,
     )
     history = loop.run()
-    record = {
-        "settings": resolved.model_dump(mode="json"),
-        "data": {"name": dataset.name, "layout": dataset.layout, "labels": names},
-        "split": {"name": parts.name, "train": parts.train, "validate": parts.validate, "test": parts.test},
-        "slices": len(loop.store),
-        "steps": loop.steps,
-        "device": str(fabric.device),
-        "processes": fabric.world_size,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
-        "seconds": history.seconds,
-        "seconds_per_step": history.step_seconds,
-        "peak_memory_gb": peak_memory_gb(fabric.device),
-        "best": history.best,
-        "validations": history.validations,
-        "warnings": [f"{c.ref.id if c.ref else ''}: {w}" for c in (*training, *validation) for w in c.warnings],
-        "versions": versions(),
-        "command": sys.argv,
-    }
     if fabric.is_global_zero:
+        record = describe_run(loop, history, dataset, parts, warnings=_warnings(training + validation))
+        record["started"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started))
         write_atomically(out / RUN, json.dumps(record, indent=1).encode())
     for tracker in loop.trackers:
         tracker.close()
     return out
 
 
+def describe_run(
+    loop: Loop, history: History, dataset: Dataset, split: Split, *, warnings: list[str]
+) -> dict[str, Any]:
+    """Everything that is written about a finished training."""
+    return {
+        "settings": loop.settings.model_dump(mode="json"),
+        "data": {"name": dataset.name, "layout": dataset.layout, "labels": loop.names},
+        "split": {"name": split.name, "train": split.train, "validate": split.validate, "test": split.test},
+        "slices": len(loop.store),
+        "steps": loop.steps,
+        "device": str(loop.fabric.device),
+        "processes": loop.fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "seconds": history.seconds,
+        "seconds_per_step": history.step_seconds,
+        "peak_memory_gb": peak_memory_gb(loop.fabric.device),
+        "best": history.best,
+        "validations": history.validations,
+        "warnings": warnings,
+        "versions": versions(),
+        "command": sys.argv,
+    }
+
+
+def _warnings(cases: list[Case]) -> list[str]:
+    return [f"{case.ref.id if case.ref else ''}: {line}" for case in cases for line in case.warnings]
+
+
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric for the device; under torchrun it joins the other processes. Raises CoopsegError if not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device != "auto" and not available.get(device):
-        usable = ", ".join(name for name, there in available.items() if there)
-        raise CoopsegError(f"device {device!r} is not available here; usable: auto, {usable}")
+    """Fabric for the device; under torchrun it joins the other processes. CoopsegError if it is not there."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
     fabric = Fabric(
-        accelerator=device,
+        accelerator=choose_device(device).type,
         devices=processes,
         num_nodes=max(1, nodes),
         strategy="ddp" if processes * nodes > 1 else "auto",
@@ -122,22 +136,9 @@ def make_fabric(device: str, precision: str) -> Fabric:
     return fabric
 
 
-def claim_folder(out: Path) -> None:
-    """Make the run folder. Raises CoopsegError if something is in it already."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CoopsegError(f"{out}: exists and is not an empty folder; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-
-
 def peak_memory_gb(device: torch.device) -> float:
     """Most memory this process has held: on the GPU, or resident (ru_maxrss)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-def versions() -> dict[str, str]:
-    """What a result depends on."""
-    found = {name: version(name) for name in LIBRARIES}
-    return {"coopseg": version("coopseg"), "python": platform.python_version(), **found, "machine": platform.machine()}

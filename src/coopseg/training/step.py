@@ -1,4 +1,4 @@
-"""One training step: the standard pass, the hard examples it yields, the hard pass (Chen et al. 2021, section 2).
+"""One training step: standard pass, the hard examples it yields, hard pass (Chen et al. 2021, section 2).
 
 The two passes share no graph, since hard examples are detached, so the standard pass is differentiated
 before the hard pass is built and their memory is never needed together. Within a pass the graph is cut
@@ -103,7 +103,13 @@ class CooperativeStep(nn.Module):
         return StepResult(losses, rises, x_hat, p_hat)
 
     def _ftn(
-        self, inputs: Tensor, image: Tensor, label: Tensor, losses: dict[str, Tensor], prefix: str, choice: StepChoice | None
+        self,
+        inputs: Tensor,
+        image: Tensor,
+        label: Tensor,
+        losses: dict[str, Tensor],
+        prefix: str,
+        choice: StepChoice | None,
     ) -> Codes:
         """Both heads on `inputs` against clean `image` and `label`, and the STN on p; backward included.
 
@@ -164,7 +170,9 @@ class CooperativeStep(nn.Module):
             seed = truth / truth.numel()
         return torch.autograd.grad(logits, z_s, seed.to(logits.dtype), retain_graph=True)[0]
 
-    def _stn(self, inputs: Tensor, label: Tensor, losses: dict[str, Tensor], name: str, weight: float) -> None:
+    def _stn(
+        self, inputs: Tensor, label: Tensor, losses: dict[str, Tensor], name: str, weight: float
+    ) -> None:
         """CE(C(inputs), y) and its backward; inputs (B, classes, H, W) sum to 1 over classes."""
         term = cross_entropy(self.networks.refine(inputs), label)
         losses[name] = term.detach()
@@ -173,13 +181,17 @@ class CooperativeStep(nn.Module):
     def _hard_examples(
         self, codes: Codes, image: Tensor, label: Tensor, choice: StepChoice
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
-        """x̂ and p̂ and how much they raised the loss. No gradient reaches the decoders through their making."""
+        """x̂ and p̂ and how much they raised the loss; no gradient reaches the decoders through them."""
         latent, nets = self.settings.latent, self.networks
         x_hat = p_hat = None
         rises = {}
         if choice.image is not None:
             x_hat = decode_masked(
-                nets.image_decoder, codes.image, choice=choice.image, gradient=codes.image_gradient, settings=latent
+                nets.image_decoder,
+                codes.image,
+                choice=choice.image,
+                gradient=codes.image_gradient,
+                settings=latent,
             )
             clean, hard = ((wide(d) - image).square().mean((1, 2, 3)) for d in (codes.decoded, x_hat))
             rises["image"] = rise_by_scheme(choice.image, clean=clean, hard=hard)
@@ -187,10 +199,15 @@ class CooperativeStep(nn.Module):
                 x_hat = rescale_slices(x_hat)
         if choice.shape is not None:
             p_hat = decode_masked(
-                nets.segmentation_decoder, codes.shape, choice=choice.shape, gradient=codes.shape_gradient, settings=latent
+                nets.segmentation_decoder,
+                codes.shape,
+                choice=choice.shape,
+                gradient=codes.shape_gradient,
+                settings=latent,
             )
             clean, hard = (
-                F.cross_entropy(wide(logits), label, reduction="none").mean((1, 2)) for logits in (codes.logits, p_hat)
+                F.cross_entropy(wide(logits), label, reduction="none").mean((1, 2))
+                for logits in (codes.logits, p_hat)
             )
             rises["shape"] = rise_by_scheme(choice.shape, clean=clean, hard=hard)
         return x_hat, p_hat, rises

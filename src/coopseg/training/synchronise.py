@@ -23,6 +23,7 @@ def average_gradients(fabric: Fabric, networks: nn.Module) -> None:
         return
     tensors = _exchanged(networks)
     flat = fabric.all_reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="mean")
+    assert isinstance(flat, Tensor)
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 

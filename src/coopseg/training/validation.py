@@ -50,4 +50,7 @@ def validate(predictor: Predictor, validation: ValidationSet) -> dict[str, dict[
 
 def _average(patients: dict[str, list[np.ndarray]], names: tuple[str, ...]) -> dict[str, float]:
     mean = np.mean([np.mean(volumes, axis=0) for volumes in patients.values()], axis=0)
-    return {"mean": float(mean.mean()), **{name: float(value) for name, value in zip(names, mean, strict=True)}}
+    return {
+        "mean": float(mean.mean()),
+        **{name: float(value) for name, value in zip(names, mean, strict=True)},
+    }

@@ -1,0 +1,128 @@
+"""What the user sees: results on standard output; progress, warnings and errors on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from coopseg.training.loop import Progress
+
+QUIET = 10.0  # seconds between two lines of progress where there is no terminal
+UNNAMED = ("rise", "learning_rate")  # entries of a training record that are no loss
+
+
+def say(text: str) -> None:
+    """A line of result."""
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """A line about what goes on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """A line about something that is to be looked at."""
+    note(f"warning: {text}")
+
+
+def fail(error: Exception) -> None:
+    """The one line of an error."""
+    note(f"error: {' '.join(str(error).splitlines())}")
+
+
+def clock(seconds: float) -> str:
+    """75 as 1:15, 3675 as 1:01:15."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def loss_terms(values: dict[str, Any]) -> str:
+    """Every loss term with its mean since the last look."""
+    return "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in UNNAMED)
+
+
+def dice_of_heads(values: dict[str, dict[str, float]]) -> str:
+    """Dice of every head: the foreground mean, then each class."""
+    return "; ".join(
+        f"{head} {scores['mean']:.3f} ("
+        + ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if name != "mean")
+        + ")"
+        for head, scores in values.items()
+    )
+
+
+class TrainingDisplay:
+    """Call it with every progress of a training: a live bar on a terminal, else a line now and then."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self.live = Live(console=self.console, transient=True) if self.console.is_terminal else None
+        self.printed = float("-inf")
+
+    def __enter__(self) -> TrainingDisplay:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        where = f"step {progress.step} of {progress.steps}"
+        if progress.kind == "validation":
+            self.console.print(f"{where}: validation Dice {dice_of_heads(progress.values)}", markup=False)
+        elif self.live:
+            self.live.update(_bar(progress))
+        elif time.monotonic() - self.printed >= QUIET or progress.step == progress.steps:
+            self.printed = time.monotonic()
+            line = f"{where}, {clock(progress.left)} left: {loss_terms(progress.values)}"
+            self.console.print(line, markup=False)
+
+
+def _bar(progress: Progress) -> Any:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    row = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=progress.steps, completed=progress.step, width=40)
+    row.add_row(bar, f"{progress.step}/{progress.steps}", f"{clock(progress.left)} left")
+    return Group(row, Text(loss_terms(progress.values)))
+
+
+@contextmanager
+def counting(verb: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A callback (done, total, name) that shows how far something is."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+
+        with Bars(console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(verb, total=None)
+            yield lambda done, total, name: bars.update(
+                task, completed=done, total=total, description=f"{verb} {name}"
+            )
+        return
+    printed = time.monotonic()
+
+    def report(done: int, total: int, name: str) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= QUIET or done == total:
+            printed = time.monotonic()
+            note(f"{verb}: {done} of {total}, {name}")
+
+    yield report

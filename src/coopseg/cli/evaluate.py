@@ -1,0 +1,99 @@
+"""`coopseg evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from coopseg.cli.console import counting, say, warn
+from coopseg.cli.options import SPLITS_HELP, Device, LabelNames, Layout, Precision, Refine
+
+COLUMNS = ("data set", "head", "patients", "Dice", "sd", "HD95 mm", "ASSD mm")
+
+
+def evaluate(
+    model: Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]FOLDER",
+            help="labelled data set, or the output of `coopseg corrupt` for all in it; may be repeated",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help=f"only patients of a part of {SPLITS_HELP}; data sets with none of its patients stay whole",
+            show_default="all patients",
+        ),
+    ] = None,
+    part: Annotated[Literal["train", "validate", "test"], typer.Option(help="of --split")] = "test",
+    layout: Layout = "auto",
+    labels: LabelNames = None,
+    spacing: Annotated[
+        Literal["true", "nominal"], typer.Option(help="of the scans; nominal: distances in mm are left out")
+    ] = "true",
+    refine: Refine = 1,
+    device: Device = "auto",
+    precision: Precision = "32",
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="of the worst, median and best case")
+    ] = True,
+) -> None:
+    """Score a model on labelled data sets: Dice, HD95 and ASSD of both heads.
+
+    OUT gets cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by phase,
+    vendor and site), pictures/ and evaluation.json (model, settings, versions, warnings).
+    """
+    from coopseg.evaluation.run import evaluate_model
+
+    with counting("evaluated") as progress:
+        found = evaluate_model(
+            model,
+            list(data),
+            out,
+            split=split,
+            part=part,
+            layout=layout,
+            labels=labels,
+            spacing=spacing,
+            refinements=refine,
+            device=device,
+            precision=precision,
+            pictures=pictures,
+            progress=progress,
+        )
+    for warning in found.warnings:
+        warn(warning)
+    say(_table(found.summaries))
+    say(f"tables and pictures: {out}")
+
+
+def _table(summaries: Sequence[dict[str, Any]]) -> str:
+    """One line a data set and head: Dice over patients, each class, distances."""
+    whole = [summary for summary in summaries if summary["group"] == "all"]
+    classes = list(dict.fromkeys(entry["class"] for entry in whole if entry["class"] != "mean"))
+    rows = [[*COLUMNS[:5], *classes, *COLUMNS[5:]]]
+    for mean in (entry for entry in whole if entry["class"] == "mean"):
+        own = {entry["class"]: entry for entry in whole if _line(entry) == _line(mean)}
+        cells = [mean["dataset"], mean["head"], str(mean["patients"])]
+        cells += [_number(mean["dice_mean"], 3), _number(mean["dice_sd"], 3)]
+        cells += [_number(own[name]["dice_mean"], 3) if name in own else "-" for name in classes]
+        rows.append([*cells, _number(mean["hd95_mean"], 1), _number(mean["assd_mean"], 2)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _line(summary: dict[str, Any]) -> tuple[str, str]:
+    return summary["dataset"], summary["head"]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,72 @@
+"""`coopseg info`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from coopseg.cli.console import say
+
+
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="every setting with its default and meaning")
+    ] = False,
+) -> None:
+    """List presets, methods, layouts, splits, devices and versions, or all settings."""
+    content = _settings() if settings else _facts()
+    if as_json:
+        say(json.dumps(content, indent=1))
+        return
+    for title, entries in content.items():
+        say(f"{title}:")
+        width = max(map(len, entries))
+        for name, text in entries.items():
+            say(f"  {name:{width}}  {text}".rstrip())
+
+
+def _facts() -> dict[str, dict[str, str]]:
+    from coopseg.cases.splits import NAMED
+    from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS
+    from coopseg.inference.device import usable_devices
+    from coopseg.scans.layouts import LAYOUTS
+    from coopseg.versions import versions
+
+    sizes = {name: tuple(map(len, parts)) for name, parts in NAMED.items()}
+    return {
+        "presets": {name: DESCRIPTIONS[name] for name in PRESETS},
+        "methods": {name: DESCRIPTIONS[name] for name in METHODS},
+        "layouts": {name: layout.LOOKED_FOR for name, layout in LAYOUTS.items()},
+        "splits": {
+            "random": "70 / 10 / 20 % of the patients, drawn with --seed",
+            **{name: "{} train, {} validate, {} test".format(*size) for name, size in sizes.items()},
+        },
+        "devices": {name: "usable" for name in usable_devices()},
+        "versions": versions(),
+    }
+
+
+def _settings() -> dict[str, dict[str, str]]:
+    """{section: {"section.key": "default  [choices]  meaning"}}."""
+    from pydantic import BaseModel
+
+    from coopseg.config.settings import Settings
+
+    found: dict[str, dict[str, str]] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            section = type(field.default)
+            found[name] = {f"{name}.{key}": _describe(entry) for key, entry in section.model_fields.items()}
+    return found
+
+
+def _describe(field: Any) -> str:
+    from typing import Literal, get_args, get_origin
+
+    default = json.dumps(field.default)
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    listed = f" ({', '.join(map(str, choices))})" if choices else ""
+    return f"{default}{listed}" + (f": {field.description}" if field.description else "")

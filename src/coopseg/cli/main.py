@@ -1,0 +1,65 @@
+"""The program `coopseg`: its verbs, and how an error ends it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from coopseg import __version__
+from coopseg.cli.console import fail, note
+from coopseg.cli.corrupt import corrupt
+from coopseg.cli.evaluate import evaluate
+from coopseg.cli.info import info
+from coopseg.cli.predict import predict
+from coopseg.cli.train import train
+from coopseg.errors import CoopsegError
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+
+class Program(TyperGroup):
+    """Ends with one line where the user can put things right; every other exception is a bug and stays."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except CoopsegError as error:
+            fail(error)
+            raise typer.Exit(WRONG_INPUT) from None
+        except KeyboardInterrupt:
+            note("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Program,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (train, predict, corrupt, evaluate, info):
+    app.command()(verb)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Segmentation networks that stay right on scans they were not trained for."""
+
+
+def run() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,34 @@
+"""Options that several verbs share, with one meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+SPLITS_HELP = "a split: a name (`coopseg info`), a JSON or YAML file, or a run folder for that training's"
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option(help="where to compute; auto takes the fastest there is"),
+]
+Precision = Annotated[
+    Literal["32", "bf16"], typer.Option(help="bf16: mixed precision, faster where supported")
+]
+Layout = Annotated[
+    str, typer.Option(help="how the data set is laid out (`coopseg info`); auto recognises it")
+]
+LabelNames = Annotated[
+    str | None,
+    typer.Option("--labels", help='meaning of the label values, as "LV=1,MYO=2,RV=3"', show_default=False),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="change a setting, may be repeated; `coopseg info --settings` lists all",
+        show_default=False,
+    ),
+]
+Refine = Annotated[int, typer.Option("--refine", min=0, help="times the STN is applied; 0: FTN alone")]

@@ -1,0 +1,64 @@
+"""`coopseg predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from coopseg.cli.console import note, say, warn
+from coopseg.cli.options import Device, Precision, Refine
+
+if TYPE_CHECKING:
+    from coopseg.inference.predict import Predicted
+
+Head = Annotated[
+    Literal["FTN", "FTN+STN", "both"] | None,
+    typer.Option(
+        help="whose label maps; both: NAME_ftn.nii.gz and NAME_stn.nii.gz",
+        show_default="FTN+STN where the model has an STN",
+    ),
+]
+
+
+def predict(
+    scans: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCAN...", help="NIfTI files, folders or patterns; 3-D or 4-D", show_default=False
+        ),
+    ],
+    model: Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)],
+    out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
+    refine: Refine = 1,
+    head: Head = None,
+    device: Device = "auto",
+    precision: Precision = "32",
+) -> None:
+    """Write label maps of scans, each in the scan's own grid.
+
+    OUT gets NAME.nii.gz for each scan (uint8; sub-folders as the scans have below the folder they share),
+    labels.json with the names and colours of the values, and predict.json. Nothing is written if a scan
+    cannot be read.
+    """
+    from coopseg.inference.predict import predict as predict_scans
+
+    written = predict_scans(
+        model,
+        list(scans),
+        out,
+        head=head,
+        refinements=refine,
+        device=device,
+        precision=precision,
+        report=_report,
+    )
+    say(f"{len(written)} label maps in {out}; their values are named in {out / 'labels.json'}")
+
+
+def _report(done: Predicted) -> None:
+    note(f"{done.number} of {done.total}: {done.scan} ({done.seconds:.1f} s)")
+    if done.warnings:
+        more = f" (and {len(done.warnings) - 1} more, see predict.json)" if len(done.warnings) > 1 else ""
+        warn(f"{done.scan}: {done.warnings[0]}{more}")

@@ -1,0 +1,156 @@
+"""`evaluate`: a model on data sets, to tables, pictures and a record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coopseg.cases.select import RUN, find_split, select_part, split_of_run
+from coopseg.cases.splits import Part
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.corrupt import MANIFEST
+from coopseg.evaluation.evaluate import Row, evaluate
+from coopseg.evaluation.pictures import write_pictures
+from coopseg.evaluation.tables import write_tables
+from coopseg.inference.model import Model
+from coopseg.inference.predict import describe_predictor, load_predictor
+from coopseg.scans.files import write_atomically
+from coopseg.scans.labels import parse_label_names
+from coopseg.scans.layouts import open_dataset
+from coopseg.scans.new_folder import check_new, new_folder
+from coopseg.scans.types import Dataset
+
+RECORD, PICTURES = "evaluation.json", "pictures"
+NAMED_FOLDER = re.compile(r"(?P<name>[^/\\=]+)=(?P<folder>.+)")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found. rows: see `evaluate`; summaries: see `summarise`; warnings: one line each."""
+
+    out: Path
+    rows: list[Row]
+    summaries: list[dict[str, Any]]
+    warnings: tuple[str, ...]
+
+
+def evaluate_model(
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    split: str | Path | None = None,
+    part: Part = "test",
+    layout: str = "auto",
+    labels: str | None = None,
+    spacing: str = "true",
+    refinements: int = 1,
+    device: str = "auto",
+    precision: str = "32",
+    pictures: bool = True,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Evaluation:
+    """Score a model's heads on labelled data sets and write tables, pictures and a record into `out`.
+
+    model: run folder or weight file. data: folders, see `open_datasets`. out: new or empty folder.
+    split: restrict data sets to the patients of its `part`, see `find_split` and `select_part`; default all.
+    labels: "LV=1,MYO=2" where the layout names none. spacing: "nominal" where headers hold no true one;
+    HD95 and ASSD are then left out. progress: called as (volumes done, volumes in all, volume).
+    Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
+    case of each data set and evaluation.json: model, settings, versions, patients and warnings, such as
+    patients whose names are among those that the model was trained or selected on.
+    Raises CoopsegError for anything wrong with model or data; `out` is then as it was.
+    """
+    out = Path(out)
+    check_new(out)
+    if spacing not in ("true", "nominal"):
+        raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
+    loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+    datasets = open_datasets(data, layout=layout, labels=labels)
+    if split is not None:
+        chosen = find_split(split)
+        datasets = [select_part(dataset, chosen, part) for dataset in datasets]
+    warnings = seen_in_training(loaded, datasets)
+    names, measured = loaded.names, spacing == "true"
+    with new_folder(out) as folder:
+        rows = evaluate(predictor, datasets, names=names, spacing_is_true=measured, progress=progress)
+        summaries = write_tables(rows, folder)
+        if pictures:
+            head = predictor.heads[-1]
+            write_pictures(predictor, datasets, rows, names=names, head=head, out=folder / PICTURES)
+        record = describe_predictor(loaded, predictor, precision=precision) | {
+            "data": [_describe(dataset) for dataset in datasets],
+            "split": None if split is None else {"name": str(split), "part": part},
+            "spacing": spacing,
+            "warnings": warnings,
+        }
+        write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    return Evaluation(out, rows, summaries, warnings)
+
+
+def open_datasets(
+    data: str | Path | Sequence[str | Path], *, layout: str = "auto", labels: str | None = None
+) -> list[Dataset]:
+    """Data sets of folders, each FOLDER or NAME=FOLDER.
+
+    The output of `corrupt`, known by its manifest.json, counts as the data sets in it, named NAME/KIND where
+    a name is given. Raises CoopsegError as `open_dataset` does, and where two data sets share a name.
+    """
+    given = parse_label_names(labels) if labels else None
+    found: list[Dataset] = []
+    for entry in [data] if isinstance(data, str | Path) else data:
+        name, folder = _name_and_folder(entry)
+        corrupted = (folder / MANIFEST).is_file()
+        kinds = sorted(file.parent for file in folder.glob("*/dataset.json")) if corrupted else []
+        for path in kinds or [folder]:
+            dataset = open_dataset(path, layout=layout, labels=given)
+            if name:
+                dataset = replace(dataset, name=f"{name}/{dataset.name}" if kinds else name)
+            found.append(dataset)
+    names = [dataset.name for dataset in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise CoopsegError(f"two data sets are called {twice!r}; name them, as --data NAME=FOLDER")
+    return found
+
+
+def _name_and_folder(entry: str | Path) -> tuple[str, Path]:
+    match = NAMED_FOLDER.fullmatch(str(entry))
+    if match is None or Path(entry).exists():
+        return "", Path(entry)
+    return match["name"], Path(match["folder"])
+
+
+def seen_in_training(model: Model, datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A line for each data set with patients that, by name, the model was trained or selected on."""
+    folder = model.path.parent
+    if not (folder / RUN).is_file():
+        return (f"{folder / RUN}: not found, so whether the model was trained on these patients is unknown",)
+    split = split_of_run(folder)
+    warnings = []
+    for dataset in datasets:
+        seen = [patient for patient in dataset.patients if patient in {*split.train, *split.validate}]
+        if seen:
+            warnings.append(
+                f"{dataset.name}: {len(seen)} of {len(dataset.patients)} patients bear names of training or "
+                f"validation patients of the model ({_few(seen)}); if they are the same, the scores are "
+                f"too good; --split {folder} takes the model's test patients"
+            )
+    return tuple(warnings)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def _describe(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.root),
+        "layout": dataset.layout,
+        "patients": dataset.patients,
+        "volumes": len(dataset.items),
+    }

@@ -1,0 +1,31 @@
+"""Where to compute, and how precisely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from coopseg.errors import CoopsegError
+
+
+def usable_devices() -> tuple[str, ...]:
+    """Kinds of device that torch can use here, the fastest first."""
+    accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return (*(name for name, there in accelerators.items() if there), "cpu")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes the fastest. Raises CoopsegError for one that is not there."""
+    usable = usable_devices()
+    if name != "auto" and name not in usable:
+        raise CoopsegError(f"device {name!r} is not available here; usable: auto, {', '.join(usable)}")
+    return torch.device(usable[0] if name == "auto" else name)
+
+
+def choose_autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:
+    """Makes the context for "32" or "bf16". Raises CoopsegError for any other."""
+    if precision not in ("32", "bf16"):
+        raise CoopsegError(f"precision {precision!r} is not known; use 32 or bf16")
+    return nullcontext if precision == "32" else lambda: torch.autocast(device.type, torch.bfloat16)

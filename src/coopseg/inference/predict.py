@@ -1,0 +1,188 @@
+"""`predict`: label maps of scans in their own grids, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coopseg.cases.crop import edge_warning
+from coopseg.cases.prepare import prepare, restore
+from coopseg.errors import CoopsegError
+from coopseg.inference.device import choose_autocast, choose_device
+from coopseg.inference.model import Model, load_model
+from coopseg.inference.predictor import HEADS, Predictor, stack_frames
+from coopseg.scans.discover import expand_scans, stem
+from coopseg.scans.files import write_atomically
+from coopseg.scans.labels import write_label_names
+from coopseg.scans.new_folder import check_new, new_folder
+from coopseg.scans.nifti import read_image, write_image, write_labels
+from coopseg.scans.types import Scan
+from coopseg.versions import versions
+
+SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # of file names where both heads are written
+BOTH = "both"
+RECORD, NAMES = "predict.json", "labels.json"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One scan done. number: from 1. outputs: label map of each head. warnings: one line each."""
+
+    number: int
+    total: int
+    scan: Path
+    outputs: dict[str, Path]
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def predict(
+    model: str | Path,
+    scans: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    head: str | None = None,
+    refinements: int = 1,
+    device: str = "auto",
+    precision: str = "32",
+    report: Callable[[Predicted], None] = lambda predicted: None,
+) -> list[Path]:
+    """Write a label map for every scan; returns their paths.
+
+    model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D.
+    out: new or empty folder. A label map lies at the scan's path below the folder that all scans share,
+    NAME.nii.gz: uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
+    indices; predict.json records model, versions and each scan's seconds and warnings.
+    head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); default FTN+STN where the model
+    has one. refinements: times that the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda" or
+    "mps". precision: "32" or "bf16". report: called after each scan.
+    Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before
+    the first is predicted, and after an error `out` is as it was.
+    """
+    out = Path(out)
+    check_new(out)
+    paths = expand_scans([scans] if isinstance(scans, str | Path) else scans)
+    loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+    heads = choose_heads(predictor, head)
+    targets = output_paths(paths, heads)
+    for path in paths:
+        read_image(path)
+    done = []
+    with new_folder(out) as folder:
+        for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
+            start = time.monotonic()
+            warnings = _predict_scan(predictor, path, outputs, folder=folder, names=loaded.names)
+            outputs = {name: out / target for name, target in outputs.items()}
+            done.append(Predicted(number, len(paths), path, outputs, time.monotonic() - start, warnings))
+            report(done[-1])
+        write_label_names(folder / NAMES, loaded.names)
+        facts = describe_predictor(loaded, predictor, precision=precision) | {"head": head or heads[-1]}
+        record = facts | {"scans": [_entry(entry, out) for entry in done]}
+        write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    return [path for entry in done for path in entry.outputs.values()]
+
+
+def load_predictor(
+    model: str | Path, *, refinements: int = 1, device: str = "auto", precision: str = "32"
+) -> tuple[Model, Predictor]:
+    """A model from disk, ready to predict. Raises CoopsegError as `predict` does."""
+    if refinements < 0:
+        raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
+    place = choose_device(device)
+    autocast = choose_autocast(precision, place)
+    loaded = load_model(model, place)
+    predictor = Predictor(loaded.networks, loaded.settings, refinements=refinements, autocast=autocast)
+    return loaded, predictor
+
+
+def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
+    """The heads to write; see `predict`. Raises CoopsegError for one that the model does not give."""
+    if head is None:
+        return predictor.heads[-1:]
+    if head not in (*HEADS, BOTH):
+        raise CoopsegError(f"head {head!r} is not known; use {', '.join(HEADS)} or {BOTH}")
+    wanted = HEADS if head == BOTH else (head,)
+    if not set(wanted) <= set(predictor.heads):
+        reason = "refinements are 0" if predictor.settings.losses.stn else "the model was trained without STN"
+        raise CoopsegError(f"head {head!r} is not there since {reason}; use FTN")
+    return wanted
+
+
+def output_paths(scans: Sequence[Path], heads: Sequence[str]) -> list[dict[str, Path]]:
+    """Where each scan's label maps go below the output folder, by head; see `predict`.
+
+    Raises CoopsegError where two scans would be written to one file.
+    """
+    full = [Path(os.path.abspath(scan)) for scan in scans]
+    shared = os.path.commonpath([scan.parent for scan in full])
+    taken: dict[Path, Path] = {}
+    targets = []
+    for scan, path in zip(scans, full, strict=True):
+        below = path.parent.relative_to(shared)
+        suffixes = {head: SUFFIX[head] if len(heads) > 1 else "" for head in heads}
+        targets.append({head: below / f"{stem(path)}{suffix}.nii.gz" for head, suffix in suffixes.items()})
+        for target in targets[-1].values():
+            if target in taken:
+                raise CoopsegError(
+                    f"{scan}: would be written to {target}, as {taken[target]}; rename one of them"
+                )
+            taken[target] = scan
+    return targets
+
+
+def describe_predictor(model: Model, predictor: Predictor, *, precision: str) -> dict[str, Any]:
+    """What a prediction depends on, for records."""
+    return {
+        "model": {"path": str(model.path), "sha256": model.sha256, "names": model.names},
+        "model_settings": model.settings.model_dump(mode="json"),
+        "refinements": predictor.refinements,
+        "device": str(next(model.networks.parameters()).device),
+        "precision": precision,
+        "versions": versions(),
+        "command": sys.argv,
+    }
+
+
+def _predict_scan(
+    predictor: Predictor, path: Path, outputs: dict[str, Path], *, folder: Path, names: Sequence[str]
+) -> tuple[str, ...]:
+    """Write the label maps of one scan below `folder`; the warnings."""
+    scan = read_image(path)
+    moving = scan.data.ndim == 4
+    frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
+    found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
+    maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
+    for head, target in outputs.items():
+        if moving:
+            write_image(folder / target, maps[head], affine=scan.affine, dtype=np.uint8)
+        else:
+            write_labels(folder / target, maps[head], like=scan)
+    mark = "frame {}: " if moving else ""
+    return tuple(mark.format(index) + line for index, (_, lines) in enumerate(found) for line in lines)
+
+
+def _predict_frame(
+    predictor: Predictor, scan: Scan, heads: Sequence[str], names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    case = prepare(scan, predictor.settings.cases)
+    probabilities = predictor.probabilities(case)
+    warnings = case.warnings + edge_warning(probabilities[heads[-1]].argmax(0), names)
+    return {head: restore(probabilities[head], case.record) for head in heads}, warnings
+
+
+def _entry(done: Predicted, out: Path) -> dict[str, Any]:
+    outputs = {head: str(path.relative_to(out)) for head, path in done.outputs.items()}
+    return {
+        "scan": str(done.scan),
+        "outputs": outputs,
+        "seconds": round(done.seconds, 3),
+        "warnings": done.warnings,
+    }

@@ -1,0 +1,43 @@
+"""An output folder is filled whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from coopseg.errors import CoopsegError
+
+
+def check_new(out: Path) -> None:
+    """Raise CoopsegError if `out` is a file or holds anything."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CoopsegError(f"{out}: exists and is not an empty folder; choose another --out")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, whose content becomes that of `out` when the block ends well.
+
+    It lies within `out`, which may be a mount of its own that no rename can cross. If the block raises,
+    all that was written and every folder that was made goes. Raises CoopsegError as `check_new` does.
+    """
+    check_new(out)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    unfinished = out / f".{os.getpid()}.unfinished"
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+    try:
+        yield unfinished
+        for entry in sorted(unfinished.iterdir()):
+            entry.rename(out / entry.name)
+        unfinished.rmdir()
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for folder in made:
+            folder.rmdir()
+        raise

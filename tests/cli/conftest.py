@@ -1,0 +1,38 @@
+"""The program run in this process, and a model trained by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+TINY = (
+    "--preset=cpu", "--device=cpu", "--set=network.width=2", "--set=cases.size=[32,32]",
+    "--set=cases.spacing=6", "--set=training.steps=2", "--set=training.validations=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def coopseg() -> Callable[..., Any]:
+    """Runs the program with arguments; the result has exit_code, stdout and stderr."""
+    from coopseg.cli.main import app
+
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="session")
+def trained(
+    coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run folder on phantom["acdc"], split at random."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    result = coopseg("train", "--data", phantom["acdc"], "--out", out, *TINY)
+    assert result.exit_code == 0, result.stderr
+    assert f"next: coopseg predict --model {out}" in result.stdout
+    assert "step 2 of 2: validation Dice FTN 0." in result.stderr
+    assert "FTN+STN 0." in result.stderr
+    assert "hard_refined" in result.stderr
+    return out

@@ -1,0 +1,70 @@
+"""Progress as text: a line now and then into a file, a live bar on a terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from coopseg.cli import console
+from coopseg.cli.console import TrainingDisplay, clock, counting, dice_of_heads, fail, loss_terms
+from coopseg.errors import CoopsegError
+from coopseg.training.loop import Progress
+
+LOSSES = {"segmentation": 0.5, "total": 1.25, "rise": {"image/channel": 2.0}, "learning_rate": 1e-3}
+SCORES = {"FTN": {"mean": 0.5, "LV": 0.6, "MYO": 0.4}, "FTN+STN": {"mean": 0.25, "LV": 0.25, "MYO": 0.25}}
+
+
+def progress(step: int, kind: str = "train", values: dict[str, Any] = LOSSES) -> Progress:
+    return Progress(step, 100, 3675.2, kind, values)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.4, "1:15"), (3675, "1:01:15")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_numbers_in_words() -> None:
+    assert loss_terms(LOSSES) == "segmentation 0.500  total 1.250"
+    assert dice_of_heads(SCORES) == ("FTN 0.500 (LV 0.600, MYO 0.400); FTN+STN 0.250 (LV 0.250, MYO 0.250)")
+
+
+def test_without_a_terminal_lines_are_spaced_out_but_the_last_one_and_scores_always_come() -> None:
+    stream = io.StringIO()
+    with TrainingDisplay(stream) as display:
+        for step in (20, 40, 60):
+            display(progress(step))
+        display(progress(60, "validation", SCORES))
+        display(progress(100))
+    assert stream.getvalue().splitlines() == [
+        "step 20 of 100, 1:01:15 left: segmentation 0.500  total 1.250",
+        f"step 60 of 100: validation Dice {dice_of_heads(SCORES)}",
+        "step 100 of 100, 1:01:15 left: segmentation 0.500  total 1.250",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar_and_scores_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    with TrainingDisplay(stream) as display:
+        display(progress(50))
+        display(progress(50, "validation", SCORES))
+    for part in ("50/100", "1:01:15 left", "segmentation 0.500", "validation Dice FTN 0.500"):
+        assert part in stream.getvalue()
+
+
+def test_counting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with counting("done") as report:
+        report(1, 3, "a")
+        monkeypatch.setattr(console, "QUIET", 0.0)
+        report(2, 3, "b")
+        monkeypatch.setattr(console, "QUIET", 60.0)
+        report(3, 3, "c")
+    assert capsys.readouterr().err == "done: 2 of 3, b\ndone: 3 of 3, c\n"
+
+
+def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    fail(CoopsegError("file: wrong\nthing"))
+    assert capsys.readouterr().err == "error: file: wrong thing\n"

@@ -1,0 +1,71 @@
+"""train, predict, corrupt and evaluate by the command line, each on what the one before left."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from coopseg.inference.model import load_model
+from coopseg.inference.predictor import Predictor
+from coopseg.scans.nifti import read_image
+
+
+def test_predict_writes_each_scan_in_its_own_grid(
+    coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    still = phantom["acdc"] / "patient001" / "patient001_frame01.nii.gz"
+    moving = phantom["mnms"] / "Training" / "Labeled" / "P0H0N0"
+    out = tmp_path / "out"
+    result = coopseg("predict", "--model", trained, still, moving, "--out", out, "--head", "both")
+    assert result.exit_code == 0, result.stderr
+    assert "4 label maps" in result.stdout
+    names = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    first, second = "acdc/patient001/patient001_frame01", "mnms/Training/Labeled/P0H0N0/P0H0N0_sa"
+    maps = {f"{name}_{head}.nii.gz" for name in (first, second) for head in ("ftn", "stn")}
+    assert names == {*maps, "labels.json", "predict.json"}
+    listed = json.loads((out / "labels.json").read_text())["labels"]
+    assert [entry["name"] for entry in listed] == ["background", "RV", "MYO", "LV"]
+    predictor = Predictor.from_model(load_model(trained))
+    for name, scan in ((first, still), (second, moving / "P0H0N0_sa.nii.gz")):
+        image = nib.load(scan)
+        expected = predictor.frames(read_image(scan))
+        for head, ending in (("FTN", "ftn"), ("FTN+STN", "stn")):
+            written = nib.load(out / f"{name}_{ending}.nii.gz")
+            assert written.shape == image.shape
+            assert written.get_data_dtype() == np.uint8
+            assert np.array_equal(written.affine, image.affine)
+            assert np.array_equal(np.asarray(written.dataobj), expected[head])
+
+
+def test_corrupt_then_evaluate_with_the_split_of_the_training(
+    coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    sets, out = tmp_path / "sets", tmp_path / "out"
+    grid = ("--set=cases.size=[32,32]", "--set=cases.spacing=6")
+    data = ("--data", phantom["acdc"], "--split", trained)
+    result = coopseg("corrupt", *data, "--out", sets, "--copies=1", "--workers=1", *grid)
+    assert result.exit_code == 0, result.stderr
+    result = coopseg("evaluate", "--model", trained, *data, "--data", f"X={sets}", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert "warning" not in result.stderr  # the one test patient was not trained on
+    kinds = [f"X/{path.name}" for path in sorted(sets.iterdir()) if path.is_dir()]
+    assert len(kinds) == 4
+    with (out / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(dict.fromkeys(row["dataset"] for row in rows)) == ["ACDC", *kinds]
+    test = json.loads((trained / "run.json").read_text())["split"]["test"]
+    assert {row["patient"] for row in rows} == set(test)
+    assert {row["head"] for row in rows} == {"FTN", "FTN+STN"}
+    assert "measured" in {row["distance"] for row in rows}
+    record = json.loads((out / "evaluation.json").read_text())
+    assert record["model"]["sha256"] == load_model(trained).sha256
+    assert record["split"] == {"name": str(trained), "part": "test"}
+    assert len(list((out / "pictures").glob("*.png"))) == 2 * 5
+    assert (out / "metrics.md").read_text().startswith("## All volumes")
+    assert result.stdout.splitlines()[0].split()[:2] == ["data", "set"]

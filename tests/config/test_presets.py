@@ -1,0 +1,51 @@
+"""Every preset and method resolves, is described, and says what the papers say."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS
+from coopseg.config.resolve import resolve_settings
+
+
+@pytest.mark.parametrize(("preset", "method"), list(itertools.product(PRESETS, METHODS)))
+def test_every_pair_resolves(preset: str, method: str) -> None:
+    settings = resolve_settings(preset=preset, method=method)
+    assert (settings.preset, settings.method) == (preset, method)
+
+
+def test_each_has_a_description_and_no_other() -> None:
+    assert set(DESCRIPTIONS) == {*PRESETS, *METHODS}
+    assert len(DESCRIPTIONS) == len(PRESETS) + len(METHODS)
+
+
+def test_miccai2021_is_the_paper() -> None:
+    settings = resolve_settings(preset="miccai2021")
+    assert settings.cases.size == (192, 192)
+    assert settings.cases.spacing == 1.36719
+    assert (settings.training.epochs, settings.training.batch_size) == (600, 20)
+    assert (settings.training.optimizer, settings.training.learning_rate) == ("adam", 1e-4)
+    assert (settings.latent.p, settings.latent.annealing) == (0.5, 0.5)
+    assert settings.losses.temperature == 2
+    # equation 3 of the paper weighs the reconstruction by a half
+    weights = [
+        getattr(settings.losses, name) for name in ("segmentation", "reconstruction", "refined", "shape")
+    ]
+    assert weights == [1, 0.5, 1, 1]
+
+
+def test_lsm2022_has_no_stn() -> None:
+    settings = resolve_settings(preset="lsm2022")
+    assert (settings.losses.stn, settings.training.select) == (False, "FTN")
+    assert (settings.latent.p, settings.training.optimizer, settings.training.epochs) == (0.33, "adamw", 1500)
+
+
+def test_methods_differ_from_cooperative_in_what_they_name() -> None:
+    base = resolve_settings()
+    for method, sections in METHODS.items():
+        changed = resolve_settings(method=method)
+        for section in ("cases", "network", "latent", "losses", "augmentation", "training"):
+            same = getattr(changed, section) == getattr(base, section)
+            assert same == (section not in sections), (method, section)

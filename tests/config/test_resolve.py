@@ -1,0 +1,101 @@
+"""From names and overrides to settings: what comes last wins, and nothing wrong is let through."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from coopseg.config.presets import METHODS, PRESETS
+from coopseg.config.resolve import build_settings, parse_override, resolve_settings, setting_names
+from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+
+
+def test_defaults() -> None:
+    assert resolve_settings() == Settings()
+
+
+def test_preset_then_method_then_overrides() -> None:
+    assert resolve_settings(preset="lsm2022").losses.stn is False
+    separate = resolve_settings(preset="lsm2022", method="standard", overrides={"latent.p": 0.1})
+    assert separate.losses.separate is True
+    assert separate.losses.stn is False  # of the preset: the method says nothing of it
+    assert separate.latent.image is False  # the method over the preset
+    assert separate.latent.p == 0.1  # the user over both
+    assert (separate.preset, separate.method) == ("lsm2022", "standard")
+
+
+def test_resolving_does_not_change_the_presets() -> None:
+    before = repr((PRESETS, METHODS))
+    resolve_settings(preset="cpu", method="standard", overrides={"training.steps": 3, "latent.p": 0.2})
+    assert repr((PRESETS, METHODS)) == before
+
+
+def test_overrides_as_text_equal_overrides_as_values() -> None:
+    text = [
+        "cases.size=[32, 48]",
+        "cases.spacing=null",
+        "training.learning_rate=0.01",
+        "network.norm=running",
+    ]
+    values = {
+        "cases.size": (32, 48),
+        "cases.spacing": None,
+        "training.learning_rate": 0.01,
+        "network.norm": "running",
+    }
+    assert resolve_settings(overrides=text) == resolve_settings(overrides=values)
+    assert resolve_settings(overrides=text).cases.size == (32, 48)
+
+
+def test_seed_and_precision() -> None:
+    settings = resolve_settings(seed=7, precision="bf16")
+    assert (settings.seed, settings.precision) == (7, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": "cpuu"}, "unknown preset 'cpuu', did you mean 'cpu'.*; known: default, "),
+        ({"method": "xyz"}, "unknown method 'xyz'; known: cooperative, "),
+        ({"overrides": ["latent.scem=mixed"]}, "unknown setting 'latent.scem', did you mean 'latent.scheme'"),
+        ({"overrides": ["latent"]}, "cannot read setting 'latent'.*section.key=value"),
+        ({"overrides": ["latent={p: 1}"]}, "unknown setting 'latent'"),
+        ({"overrides": ["latent.p=[1"]}, "cannot read the value of setting"),
+        ({"overrides": ["latent.p=!!python/object:os.system x"]}, "cannot read the value of setting"),
+        ({"overrides": {"latent.p": 2}}, "setting latent.p: .*less than or equal to 1.*found 2"),
+        ({"overrides": {"cases.size": (30, 32)}}, "setting cases: .*multiples of 16"),
+        ({"overrides": {"cases.percentiles": (98, 2)}}, "setting cases: .*low < high"),
+        ({"overrides": {"losses.reconstruction": 0}}, "image masks need losses.reconstruction"),
+        ({"overrides": {"training.batch_size": 5}}, "batch_size must be even"),
+        ({"overrides": {"training.epochs": None}}, "one of training.steps and training.epochs"),
+        ({"precision": "16"}, "setting precision: "),
+        ({"seed": -1}, "setting seed: "),
+    ],
+)
+def test_errors_are_one_line_and_name_the_setting(arguments: dict, message: str) -> None:
+    with pytest.raises(CoopsegError, match=message) as caught:
+        resolve_settings(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_closed_frozen_and_survive_json() -> None:
+    settings = resolve_settings(preset="miccai2021")
+    assert build_settings(settings.model_dump(mode="json")) == settings
+    with pytest.raises(CoopsegError, match=r"setting cases\.sice: Extra inputs"):
+        build_settings({"cases": {"sice": 3}})
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.seed = 3  # type: ignore[misc]
+
+
+def test_values_are_read_as_yaml() -> None:
+    assert parse_override(" a.b =3") == ("a.b", 3)
+    assert parse_override("a.b=x=y") == ("a.b", "x=y")
+    assert parse_override("a.b=[1, 2.5]") == ("a.b", [1, 2.5])
+
+
+def test_setting_names_with_their_defaults() -> None:
+    names = setting_names()
+    assert names["latent.p"] == 0.5
+    assert names["seed"] == 0
+    assert all("." in name for name in set(names) - {"preset", "method", "seed", "precision"})

@@ -1,0 +1,108 @@
+"""A model's evaluation as a whole: data sets by folder and name, warnings, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from coopseg.config.resolve import resolve_settings
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.run import evaluate_model, open_datasets
+from coopseg.inference.model import BEST, save_model
+from coopseg.networks.cooperative import Networks
+
+pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
+
+NAMES = ("background", "RV", "MYO", "LV")
+SPLIT = {
+    "name": "random-0",
+    "train": ["patient001", "patient002"],
+    "validate": ["patient003"],
+    "test": ["patient004"],
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of random weights."""
+    folder = tmp_path_factory.mktemp("run")
+    settings = resolve_settings(overrides={"network.width": 1, "cases.size": (32, 32), "cases.spacing": 6.0})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = Networks(classes=4, settings=settings.network).state_dict()
+    save_model(folder / BEST, state, settings=settings, names=NAMES)
+    (folder / "run.json").write_text(json.dumps({"split": SPLIT}))
+    return folder
+
+
+def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = evaluate_model(
+        model, phantom["acdc"], out, split=model, spacing="nominal", device="cpu", pictures=False
+    )
+    assert found.warnings == ()
+    assert {row["patient"] for row in found.rows} == {"patient004"}
+    assert {row["distance"] for row in found.rows} == {"spacing unknown"}
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cases.csv",
+        "evaluation.json",
+        "metrics.json",
+        "metrics.md",
+    ]
+    with (out / "cases.csv").open() as file:
+        scores = [float(row["dice"]) for row in csv.DictReader(file)]
+    assert np.allclose(scores, [row["dice"] for row in found.rows])
+    record = json.loads((out / "evaluation.json").read_text())
+    assert (record["spacing"], record["refinements"], record["warnings"]) == ("nominal", 1, [])
+    assert record["data"][0]["patients"] == ["patient004"]
+
+
+def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    arguments = {"spacing": "nominal", "device": "cpu", "pictures": False, "refinements": 0}
+    data = [phantom["acdc"], f"other={phantom['mnms']}"]
+    found = evaluate_model(model, data, tmp_path / "out", **arguments)
+    (warning,) = found.warnings
+    assert warning.startswith("ACDC: 3 of 6 patients bear names of training or validation patients")
+    assert "(patient001, patient002, patient003)" in warning
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["warnings"] == [warning]
+    assert {row["dataset"] for row in found.rows} == {"ACDC", "other"}
+    assert {row["head"] for row in found.rows} == {"FTN"}
+    lone = shutil.copy(model / BEST, tmp_path / "lone.safetensors")
+    (warning,) = evaluate_model(
+        lone, phantom["acdc"], tmp_path / "2", split=model, part="validate", **arguments
+    ).warnings
+    assert "run.json: not found" in warning
+
+
+def test_data_sets_by_folder_and_name(phantom: dict[str, Path], tmp_path: Path) -> None:
+    corrupted = tmp_path / "x=y" / "corrupted"
+    for kind in ("B", "A"):
+        shutil.copytree(
+            phantom["acdc"] / "patient001", corrupted / kind, ignore=shutil.ignore_patterns("*.cfg")
+        )
+        (corrupted / kind / "dataset.json").write_text(json.dumps({"name": kind, "labels": {"LV": 3}}))
+    (corrupted / "manifest.json").write_text("{}")
+    names = [dataset.name for dataset in open_datasets([corrupted, f"mine={corrupted}", phantom["mnms"]])]
+    assert names == ["A", "B", "mine/A", "mine/B", "M&Ms"]
+    assert [dataset.name for dataset in open_datasets(f"n={phantom['acdc']}")] == ["n"]
+    named = open_datasets(phantom["acdc"], labels="LV=3,MYO=2,RV=1,thing=4")[0]
+    assert "thing" in named.labels.names
+    with pytest.raises(CoopsegError, match="two data sets are called 'ACDC'; name them"):
+        open_datasets([phantom["acdc"], phantom["acdc"]])
+
+
+def test_nothing_is_left_after_an_error(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    data = shutil.copytree(phantom["acdc"], tmp_path / "data")
+    label = next((data / "patient006").glob("*frame01_gt.nii.gz"))
+    label.write_bytes(label.read_bytes()[:-50])
+    with pytest.raises(CoopsegError, match="truncated"):
+        evaluate_model(model, data, tmp_path / "out", spacing="nominal", device="cpu")
+    with pytest.raises(CoopsegError, match="spacing 'maybe'"):
+        evaluate_model(model, data, tmp_path / "out", spacing="maybe", device="cpu")
+    assert not (tmp_path / "out").exists()

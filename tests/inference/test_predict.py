@@ -1,0 +1,152 @@
+"""Where label maps go, what is said about them, and that nothing is written by halves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coopseg.inference.predict as module
+from coopseg.config.resolve import resolve_settings
+from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+from coopseg.inference.model import load_model
+from coopseg.inference.predict import Predicted, output_paths, predict
+from coopseg.inference.predictor import Predictor
+from coopseg.scans.nifti import read_image, read_labels, write_image
+from coopseg.scans.types import Scan
+
+MakeScan = Callable[..., Scan]
+
+
+@pytest.fixture
+def scans(tmp_path: Path, make_scan: MakeScan) -> Path:
+    """in/a/x, in/b/x and in/b/moving of four frames, with a label beside one."""
+    folder = tmp_path / "in"
+    for name, shape in (("a/x", (40, 50, 4)), ("b/x", (30, 20, 3)), ("b/moving", (20, 24, 3, 2))):
+        scan = make_scan(*shape, seed=len(name))
+        write_image(folder / f"{name}.nii.gz", scan.data, affine=scan.affine)
+    write_image(folder / "a" / "x_gt.nii.gz", np.zeros((40, 50, 4)), affine=np.eye(4), dtype=np.uint8)
+    return folder
+
+
+def test_each_scan_in_its_own_grid(small_model: Path, scans: Path, tmp_path: Path) -> None:
+    out, seen = tmp_path / "out", []
+    paths = predict(small_model, scans, out, device="cpu", report=seen.append)
+    assert [str(p.relative_to(out)) for p in paths] == ["a/x.nii.gz", "b/moving.nii.gz", "b/x.nii.gz"]
+    predictor = Predictor.from_model(load_model(small_model))
+    for path in paths:
+        source = read_image(scans / path.relative_to(out))
+        written = read_labels(path)
+        assert np.array_equal(written.affine, source.affine)
+        assert written.data.dtype == np.uint8
+        assert np.array_equal(written.data, predictor.frames(source)["FTN+STN"])
+    assert [(entry.number, entry.total) for entry in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert all(isinstance(entry, Predicted) for entry in seen)
+
+
+def test_the_record(small_model: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(small_model, [scans / "b" / "moving.nii.gz"], out, device="cpu", head="both", refinements=2)
+    record = json.loads((out / "predict.json").read_text())
+    assert record["model"]["sha256"] == load_model(small_model).sha256
+    assert (record["head"], record["refinements"], record["precision"]) == ("both", 2, "32")
+    (entry,) = record["scans"]
+    assert entry["outputs"] == {"FTN": "moving_ftn.nii.gz", "FTN+STN": "moving_stn.nii.gz"}
+    assert entry["warnings"]
+    assert all(line.startswith(("frame 0: ", "frame 1: ")) for line in entry["warnings"])
+    assert "touch the edge of the 32 x 32 crop" in entry["warnings"][0]
+    names = [label["name"] for label in json.loads((out / "labels.json").read_text())["labels"]]
+    assert names == ["background", "LV", "MYO", "RV"]
+    assert record["versions"]["coopseg"]
+
+
+def test_heads(small_model: Path, scans: Path, tmp_path: Path) -> None:
+    scan = scans / "a" / "x.nii.gz"
+    expected = Predictor.from_model(load_model(small_model))(read_image(scan))
+    for number, arguments, head in (
+        (0, {}, "FTN+STN"),
+        (1, {"head": "FTN"}, "FTN"),
+        (2, {"refinements": 0}, "FTN"),
+    ):
+        (path,) = predict(small_model, scan, tmp_path / str(number), device="cpu", **arguments)
+        assert np.array_equal(read_labels(path).data, expected[head])
+
+
+def test_bf16_is_close_to_float32(small_model: Path, scans: Path, tmp_path: Path) -> None:
+    scan = scans / "a" / "x.nii.gz"
+    maps = [
+        read_labels(predict(small_model, scan, tmp_path / p, device="cpu", head="FTN", precision=p)[0]).data
+        for p in ("32", "bf16")
+    ]
+    assert (maps[0] == maps[1]).mean() > 0
+    assert (maps[0] == maps[1]).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["in/x.nii.gz"], ["x"]),
+        (["in/x.nii", "in/y.nii.gz"], ["x", "y"]),
+        (["in/a/x.nii", "in/b/x.nii"], ["a/x", "b/x"]),
+        (["in/a/x.nii", "in/x.nii"], ["a/x", "x"]),
+        (["in/a/../a/x.nii", "in/c/d/x.nii"], ["a/x", "c/d/x"]),
+    ],
+)
+def test_names_of_outputs(given: list[str], expected: list[str]) -> None:
+    found = output_paths([Path(path) for path in given], ["FTN"])
+    assert [str(target["FTN"]) for target in found] == [f"{name}.nii.gz" for name in expected]
+
+
+def test_two_scans_for_one_name_are_refused() -> None:
+    with pytest.raises(CoopsegError, match=r"in/x\.nii\.gz: would be written to x\.nii\.gz, as in/x\.nii;"):
+        output_paths([Path("in/x.nii"), Path("in/x.nii.gz")], ["FTN"])
+
+
+def test_after_an_error_in_the_middle_nothing_is_left(
+    small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_label_names", stop)
+    with pytest.raises(KeyboardInterrupt):
+        predict(small_model, scans, tmp_path / "out", device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_every_scan_is_read_before_the_first_is_predicted(
+    small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object, **more: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(module, "prepare", never)
+    scan = read_image(scans / "b" / "x.nii.gz")
+    scan.data[0, 0, 0] = np.nan
+    write_image(scans / "b" / "x.nii.gz", scan.data, affine=scan.affine)
+    with pytest.raises(CoopsegError, match=r"b/x\.nii\.gz: 1 of 1800 voxels are NaN"):
+        predict(small_model, scans, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_words(
+    small_model: Path, scans: Path, tmp_path: Path, save_small: Callable[[Path, Settings], str]
+) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    small = {"network.width": 2, "cases.size": (32, 32)}
+    save_small(plain, resolve_settings(preset="lsm2022", overrides=small))
+    for model, arguments, message in (
+        (small_model, {"head": "STN"}, "head 'STN' is not known; use FTN, FTN.STN or both"),
+        (small_model, {"head": "both", "refinements": 0}, "'both' is not there since refinements are 0"),
+        (plain, {"head": "FTN+STN"}, "is not there since the model was trained without STN; use FTN"),
+        (small_model, {"refinements": -1}, "refinements must be 0 or more"),
+        (small_model, {"precision": "16"}, "precision '16'"),
+    ):
+        with pytest.raises(CoopsegError, match=message):
+            predict(model, scans, tmp_path / "out", **{"device": "cpu", **arguments})
+        assert not (tmp_path / "out").exists()

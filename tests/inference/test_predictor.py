@@ -1,0 +1,102 @@
+"""Probabilities and label maps against the networks applied slice by slice, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from coopseg.cases.prepare import prepare, restore
+from coopseg.config.resolve import resolve_settings
+from coopseg.config.settings import Settings
+from coopseg.inference.predictor import Predictor, stack_frames
+from coopseg.networks.cooperative import Networks
+from coopseg.scans.types import Scan
+
+MakeScan = Callable[..., Scan]
+
+
+def by_hand(networks: Networks, image: np.ndarray, refinements: int) -> np.ndarray:
+    """(classes, slices, H, W): one slice at a time, the STN on softmax(logits / 2) again and again."""
+    found = []
+    with torch.no_grad():
+        for plane in torch.from_numpy(image):
+            code = networks.image_encoder(plane[None, None])
+            logits = networks.segmentation_decoder(networks.image_encoder.decoupler(code))
+            for _ in range(refinements):
+                logits = networks.shape_decoder(networks.shape_encoder((logits / 2).softmax(1)))
+            found.append(logits.softmax(1)[0].numpy())
+    return np.stack(found, axis=1)
+
+
+@pytest.mark.parametrize("refinements", [0, 1, 3])
+def test_probabilities(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan, refinements: int
+) -> None:
+    case = prepare(make_scan(40, 50, 9), small_settings.cases)
+    predictor = Predictor(small_networks, small_settings, refinements=refinements)
+    found = predictor.probabilities(case)
+    expected = {"FTN": 0, **({"FTN+STN": refinements} if refinements else {})}
+    assert tuple(found) == predictor.heads == tuple(expected)
+    for head, times in expected.items():
+        assert found[head].shape == (4, 9, 32, 32)
+        np.testing.assert_allclose(found[head], by_hand(small_networks, case.image, times), atol=1e-5)
+        np.testing.assert_allclose(found[head].sum(0), 1, atol=1e-5)
+
+
+def test_labels_lie_in_the_grid_of_the_scan(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    scan = make_scan(40, 50, 5)
+    case = prepare(scan, small_settings.cases)
+    predictor = Predictor(small_networks, small_settings)
+    for head, values in predictor(scan).items():
+        assert (values.shape, values.dtype) == ((40, 50, 5), np.uint8)
+        assert np.array_equal(values, restore(predictor.probabilities(case)[head], case.record))
+        assert len(np.unique(values)) > 1
+
+
+def test_frames_are_predicted_one_by_one(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    scan = make_scan(20, 24, 3, 4)
+    predictor = Predictor(small_networks, small_settings)
+    moving = predictor.frames(scan)
+    for head, values in moving.items():
+        assert values.shape == scan.data.shape
+        for index in range(4):
+            assert np.array_equal(values[..., index], predictor(scan.frame(index))[head])
+    still = predictor.frames(scan.frame(2))
+    assert all(np.array_equal(still[head], moving[head][..., 2]) for head in moving)
+    joined = stack_frames({"FTN": np.full((2, 2, 2), index)} for index in range(3))
+    assert joined["FTN"][0, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_a_normalised_scan_is_not_clipped_again(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    scan = make_scan(40, 50, 3)
+    scan = Scan(scan.data / scan.data.max(), scan.affine, None)
+    predictor = Predictor(small_networks, small_settings)
+    case = prepare(scan, small_settings.cases, normalised=True)
+    assert np.array_equal(predictor(scan, True)["FTN"], predictor.labels(case)["FTN"])
+    assert not np.array_equal(predictor(scan, True)["FTN"], predictor(scan)["FTN"])
+
+
+def test_without_an_stn_there_is_one_head(small_networks: Networks, make_scan: MakeScan) -> None:
+    settings = resolve_settings(
+        preset="lsm2022", overrides={"network.width": 2, "cases.size": (32, 32), "cases.spacing": 3.0}
+    )
+    assert tuple(Predictor(small_networks, settings)(make_scan(20, 20, 3))) == ("FTN",)
+
+
+def test_the_mode_and_the_weights_stay(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    before = {name: value.clone() for name, value in small_networks.state_dict().items()}
+    Predictor(small_networks, small_settings)(make_scan(20, 20, 3))
+    assert not small_networks.training
+    for name, value in small_networks.state_dict().items():
+        assert torch.equal(value, before[name])

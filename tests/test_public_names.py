@@ -1,0 +1,30 @@
+"""The public names: removing one is a decision, not an accident; importing the package is quick."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import coopseg
+
+NAMES = [
+    "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
+    "predict", "train", "write_phantom",
+]  # fmt: skip
+
+
+def test_names() -> None:
+    assert sorted(coopseg.__all__) == NAMES
+    assert dir(coopseg) == NAMES
+    for name in NAMES:
+        assert getattr(coopseg, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = coopseg.nothing
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, coopseg; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
