@@ -36,11 +36,23 @@ def main(folder: Path) -> None:
     settings = [word for setting in SMALL for word in ("--set", setting)]
     run("train", "--data", data["acdc"], "--preset", "cpu", "--out", folder / "run", *settings)
     run("predict", "--model", folder / "run", data["mnms"], "--out", folder / "predictions")
-    run("corrupt", "--data", data["acdc"], "--split", "random", "--copies", "1", "--out", folder / "corrupted")
+    run(
+        "corrupt",
+        "--data",
+        data["acdc"],
+        "--split",
+        folder / "run",
+        "--copies",
+        "1",
+        "--out",
+        folder / "corrupted",
+    )
     sets = [f"site1={data['acdc']}", folder / "corrupted", f"site2={data['mnms']}"]
     words = [word for name in sets for word in ("--data", name)]
-    run("evaluate", "--model", folder / "run", *words, "--split", "random", "--out", folder / "results")
-    print(f"\nDone in {time.monotonic() - start:.0f} s. Look at {folder}/results/metrics.md and its pictures.")
+    run("evaluate", "--model", folder / "run", *words, "--split", folder / "run", "--out", folder / "results")
+    print(
+        f"\nDone in {time.monotonic() - start:.0f} s. Look at {folder}/results/metrics.md and its pictures."
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import coopseg
 
 NAMES = [
     "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "train", "write_phantom",
+    "predict", "read_image", "train", "write_phantom",
 ]  # fmt: skip
 
 

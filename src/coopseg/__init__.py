@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coopseg.inference.predict import predict as predict
     from coopseg.inference.predictor import Predictor as Predictor
     from coopseg.scans.layouts import open_dataset as open_dataset
+    from coopseg.scans.nifti import read_image as read_image
     from coopseg.scans.phantom import write_phantom as write_phantom
     from coopseg.training.run import train as train
 
@@ -27,12 +28,13 @@ _HOMES = {
     "load_model": ("coopseg.inference.model", "load_model"),
     "open_dataset": ("coopseg.scans.layouts", "open_dataset"),
     "predict": ("coopseg.inference.predict", "predict"),
+    "read_image": ("coopseg.scans.nifti", "read_image"),
     "train": ("coopseg.training.run", "train"),
     "write_phantom": ("coopseg.scans.phantom", "write_phantom"),
 }
 __all__ = [
     "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "train", "write_phantom",
+    "predict", "read_image", "train", "write_phantom",
 ]  # fmt: skip
 
 

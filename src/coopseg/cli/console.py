@@ -65,7 +65,7 @@ class TrainingDisplay:
         from rich.console import Console
         from rich.live import Live
 
-        self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self.console = Console(file=stream or sys.stderr, highlight=False)
         self.live = Live(console=self.console, transient=True) if self.console.is_terminal else None
         self.printed = float("-inf")
 
@@ -83,13 +83,15 @@ class TrainingDisplay:
     def __call__(self, progress: Progress) -> None:
         where = f"step {progress.step} of {progress.steps}"
         if progress.kind == "validation":
-            self.console.print(f"{where}: validation Dice {dice_of_heads(progress.values)}", markup=False)
+            self.console.print(
+                f"{where}: validation Dice {dice_of_heads(progress.values)}", markup=False, soft_wrap=True
+            )
         elif self.live:
             self.live.update(_bar(progress))
         elif time.monotonic() - self.printed >= QUIET or progress.step == progress.steps:
             self.printed = time.monotonic()
             line = f"{where}, {clock(progress.left)} left: {loss_terms(progress.values)}"
-            self.console.print(line, markup=False)
+            self.console.print(line, markup=False, soft_wrap=True)
 
 
 def _bar(progress: Progress) -> Any:

@@ -48,9 +48,8 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise CoopsegError(
-            f"setting {key or 'combination'}: {first['msg']} (found {first['input']!r})"
-        ) from None
+        found = f" (found {first['input']!r})" if key and not isinstance(first["input"], dict) else ""
+        raise CoopsegError(f"setting {key or 'combination'}: {first['msg']}{found}") from None
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:

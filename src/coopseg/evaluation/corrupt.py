@@ -35,7 +35,7 @@ MANIFEST = "manifest.json"
 
 def corrupt_dataset(
     dataset: Dataset,
-    out: Path,
+    out: str | Path,
     *,
     copies: int = 3,
     seed: int = 0,
@@ -60,6 +60,7 @@ def corrupt_dataset(
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that is in the
     way, and for an unknown kind or fewer than one copy.
     """
+    out = Path(out)
     _check(dataset, out, copies=copies, kinds=kinds, overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.parent / f".{out.name}.{os.getpid()}.unfinished"

@@ -16,7 +16,7 @@ MID_SYSTOLE, END_SYSTOLE = 0.5, 1.0  # of the way from end diastole
 
 
 def write_phantom(
-    out: Path, *, patients: int = 6, seed: int = 0, size: int = 192, slices: int = 8
+    out: str | Path, *, patients: int = 6, seed: int = 0, size: int = 192, slices: int = 8
 ) -> dict[str, Path]:
     """Write two data sets of `patients` each below `out`; {"acdc": folder, "mnms": folder}.
 
@@ -24,7 +24,7 @@ def write_phantom(
     columns of an image; the field of view is fixed, so that it sets the resolution. Equal arguments
     write equal bytes.
     """
-    folders = {"acdc": out / "acdc", "mnms": out / "mnms"}
+    folders = {name: Path(out) / name for name in ("acdc", "mnms")}
     for index in range(patients):
         _write_acdc(folders["acdc"], index, np.random.default_rng([seed, 0, index]), size, slices)
         _write_mnms(folders["mnms"], index, np.random.default_rng([seed, 1, index]), size, slices)

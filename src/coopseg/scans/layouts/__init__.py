@@ -26,13 +26,14 @@ LAYOUTS: dict[str, Layout] = {
 }  # fmt: skip
 
 
-def open_dataset(path: Path, *, layout: str = "auto", labels: Labels | None = None) -> Dataset:
+def open_dataset(path: str | Path, *, layout: str = "auto", labels: Labels | None = None) -> Dataset:
     """List the volumes below `path`; no image is read.
 
     layout: a name of `LAYOUTS`, or "auto" to recognise it.
     labels: what the values mean; replaces what the layout says.
     Raises CoopsegError where the folder is missing, no layout fits, or nothing is found.
     """
+    path = Path(path)
     if layout != "auto" and layout not in LAYOUTS:
         raise CoopsegError(f'layout "{layout}" is not known; take one of auto, {", ".join(LAYOUTS)}')
     if not path.is_dir():
