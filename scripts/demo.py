@@ -36,23 +36,13 @@ def main(folder: Path) -> None:
     settings = [word for setting in SMALL for word in ("--set", setting)]
     run("train", "--data", data["acdc"], "--preset", "cpu", "--out", folder / "run", *settings)
     run("predict", "--model", folder / "run", data["mnms"], "--out", folder / "predictions")
-    run(
-        "corrupt",
-        "--data",
-        data["acdc"],
-        "--split",
-        folder / "run",
-        "--copies",
-        "1",
-        "--out",
-        folder / "corrupted",
-    )
+    part = ["--split", folder / "run"]  # the test patients of that training
+    run("corrupt", "--data", data["acdc"], *part, "--copies", "1", "--out", folder / "corrupted")
     sets = [f"site1={data['acdc']}", folder / "corrupted", f"site2={data['mnms']}"]
     words = [word for name in sets for word in ("--data", name)]
-    run("evaluate", "--model", folder / "run", *words, "--split", folder / "run", "--out", folder / "results")
-    print(
-        f"\nDone in {time.monotonic() - start:.0f} s. Look at {folder}/results/metrics.md and its pictures."
-    )
+    run("evaluate", "--model", folder / "run", *words, *part, "--out", folder / "results")
+    minutes = (time.monotonic() - start) / 60
+    print(f"\nDone in {minutes:.1f} minutes. Look at {folder}/results/metrics.md and its pictures.")
 
 
 if __name__ == "__main__":
