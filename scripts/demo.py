@@ -16,8 +16,8 @@ from pathlib import Path
 
 import coopseg
 
-# Small enough for about two minutes on two cores; a real training leaves these settings alone.
-SMALL = ["cases.size=[96,96]", "cases.spacing=2.6", "network.width=8", "training.steps=150"]
+# Small enough for a few minutes on two cores; a real training leaves these settings alone.
+SMALL = ["cases.size=[96,96]", "cases.spacing=2.6", "network.width=8", "training.steps=300"]
 
 
 def run(*words: str | Path) -> None:

@@ -74,22 +74,25 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
     fabric.barrier()
     started = time.time()
-    loop = Loop(
-        settings=resolved,
-        store=SliceStore.from_cases(training, fabric.device),
-        validation=validated,
-        out=out,
-        fabric=fabric,
-        trackers=make_trackers(out) if fabric.is_global_zero else [],
-        report=report,
-    )
-    history = loop.run()
+    trackers = make_trackers(out) if fabric.is_global_zero else []
+    try:
+        loop = Loop(
+            settings=resolved,
+            store=SliceStore.from_cases(training, fabric.device),
+            validation=validated,
+            out=out,
+            fabric=fabric,
+            trackers=trackers,
+            report=report,
+        )
+        history = loop.run()
+    finally:
+        for tracker in trackers:
+            tracker.close()
     if fabric.is_global_zero:
         record = describe_run(loop, history, dataset, parts, warnings=_warnings(training + validation))
         record["started"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started))
         write_atomically(out / RUN, json.dumps(record, indent=1).encode())
-    for tracker in loop.trackers:
-        tracker.close()
     return out
 
 

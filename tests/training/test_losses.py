@@ -1,0 +1,46 @@
+"""The loss terms against their formulas written out in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from coopseg.training.losses import cross_entropy, one_hot, reconstruction, rescale_slices, soften
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_softmax():
+    logits, label = torch.randn(2, 4, 5, 6), torch.randint(4, (2, 5, 6))
+    p = np.exp(logits.numpy())
+    p /= p.sum(1, keepdims=True)
+    expected = -np.log(np.take_along_axis(p, label.numpy()[:, None], 1)).mean()
+    np.testing.assert_allclose(cross_entropy(logits, label), expected, rtol=1e-5)
+
+
+def test_losses_keep_float64_and_widen_bfloat16():
+    image = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    assert reconstruction(image, image).dtype == torch.float64
+    assert reconstruction(image.bfloat16(), image.float()).dtype == torch.float32
+
+
+def test_soften_divides_before_the_softmax():
+    logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
+    np.testing.assert_allclose(soften(logits, 2.0)[0, 0], 1 / (1 + np.exp(-1)), rtol=1e-6)
+
+
+def test_one_hot_marks_the_class_and_keeps_the_memory_layout():
+    label = torch.randint(4, (2, 8, 8))
+    like = torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    marks = one_hot(label, 4, like)
+    assert torch.equal(marks.argmax(1), label)
+    assert torch.equal(marks.sum(1), torch.ones(2, 8, 8))
+    assert marks.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_rescaled_slices_reach_0_and_1_and_flat_ones_become_0():
+    images = torch.stack(
+        [torch.rand(1, 4, 4) * 3 - 1, torch.full((1, 4, 4), 0.7) + 1e-7 * torch.rand(1, 4, 4)]
+    )
+    scaled = rescale_slices(images)
+    assert scaled[0].min() == 0
+    assert scaled[0].max() == 1
+    assert scaled[1].abs().max() == 0

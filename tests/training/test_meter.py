@@ -1,0 +1,45 @@
+"""Means, rises and the batch that broke, on hand-made numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from coopseg.training.meter import Meter
+from coopseg.training.step import StepResult
+
+
+def result(total, rises=None):
+    losses = {"segmentation": torch.tensor(float(total) / 2), "total": torch.tensor(float(total))}
+    return StepResult(losses, rises or {})
+
+
+def test_means_over_steps_and_a_fresh_start():
+    meter = Meter()
+    meter.add(result(1), ("a",))
+    meter.add(result(3), ("b",))
+    assert meter.read() == {"segmentation": 1.0, "total": 2.0}
+    meter.add(result(8), ("c",))
+    assert meter.read()["total"] == 8
+
+
+def test_a_rise_is_the_ratio_of_sums_and_absent_schemes_are_left_out():
+    sums = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0], [2.0, 5.0, 1.0]])
+    meter = Meter()
+    meter.add(result(1, {"image": sums}), ("a",))
+    meter.add(result(1, {"image": sums}), ("a",))
+    assert meter.read()["rise"] == pytest.approx({"image/dropout": 2.0, "image/spatial": 2.5})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_the_first_batch_that_is_not_finite_is_named(bad):
+    meter = Meter()
+    for total, name in ((1, "good"), (bad, "broke"), (bad, "after")):
+        meter.add(result(total), (name,))
+    assert meter.bad_batch() == ("broke",)
+
+
+def test_finite_losses_name_no_batch():
+    meter = Meter()
+    meter.add(result(1), ("a",))
+    assert meter.bad_batch() is None

@@ -1,0 +1,30 @@
+"""What trackers leave on disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coopseg.training.tracking import JsonLines, make_trackers
+
+VALUES = {"total": 1.5, "FTN": {"mean": 0.25, "LV": 0.5}}
+
+
+def test_lines_are_on_disk_at_once(tmp_path):
+    tracker = JsonLines(tmp_path / "log.jsonl")
+    tracker.log("train", 3, VALUES)
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()  # not closed: as after a kill
+    tracker.close()
+    assert json.loads(line) == {"kind": "train", "step": 3, **VALUES}
+
+
+def test_tensorboard_holds_the_same_numbers(tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for tracker in make_trackers(tmp_path):
+        tracker.log("validation", 7, VALUES)
+        tracker.close()
+    events = accumulators.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (scalar,) = events.Scalars("validation/FTN/LV")
+    assert (scalar.step, scalar.value) == (7, 0.5)

@@ -1,0 +1,26 @@
+"""Dice averaged per patient first, on predictions made by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from coopseg.training.validation import ValidationSet, validate
+
+TRUE = np.array([[[1, 1, 2, 2]]], np.uint8)
+HALF = np.array([[[1, 0, 2, 2]]], np.uint8)  # Dice 2/3 and 1
+WRONG = np.zeros_like(TRUE)
+
+
+def test_two_volumes_of_one_patient_count_as_one():
+    maps = {"a1": TRUE, "a2": WRONG, "b1": HALF}
+    cases = tuple(SimpleNamespace(ref=SimpleNamespace(patient=name[0], id=name)) for name in maps)
+    data = ValidationSet(cases, (TRUE,) * 3, ("background", "LV", "MYO"))
+    predictor = SimpleNamespace(labels=lambda case: {"FTN": maps[case.ref.id], "FTN+STN": TRUE})
+    scores = validate(predictor, data)
+    assert scores["FTN"]["LV"] == pytest.approx((0.5 + 2 / 3) / 2)
+    assert scores["FTN"]["MYO"] == pytest.approx((0.5 + 1) / 2)
+    assert scores["FTN"]["mean"] == pytest.approx((scores["FTN"]["LV"] + scores["FTN"]["MYO"]) / 2)
+    assert scores["FTN+STN"]["mean"] == 1
