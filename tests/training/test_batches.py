@@ -43,6 +43,21 @@ def test_every_slice_comes_once_before_any_comes_twice():
     assert not torch.equal(drawn[0], drawn[1])
 
 
+def test_order_and_augmentation_are_seeded():
+    store, settings = (
+        SliceStore.from_cases([case(1, slices=9)]),
+        Settings(training=TrainingSettings(batch_size=6)),
+    )
+
+    def batches(seed):
+        generator = torch.Generator().manual_seed(seed)
+        sampler = BatchSampler(9, slices_per_batch(settings), generator)
+        return torch.cat([make_batch(store, sampler.next(), settings, generator)[0] for _ in range(4)])
+
+    assert torch.equal(batches(1), batches(1))
+    assert not torch.equal(batches(1), batches(2))
+
+
 def test_a_batch_larger_than_the_store_is_filled():
     assert len(BatchSampler(2, 5, torch.Generator()).next()) == 5
 
@@ -55,7 +70,10 @@ def test_half_of_a_batch_is_augmented_and_half_is_the_same_slices_as_they_are():
     assert slices_per_batch(settings) == 2
     assert torch.equal(images[2:], store.images[numbers])
     assert torch.equal(labels[2:], store.labels[numbers])
-    assert not torch.allclose(images[:2], images[2:], atol=0.01)
+    for moved, plain in zip(images[:2], images[2:], strict=True):
+        assert not torch.allclose(moved, plain, atol=0.01)
+    assert images.min() >= 0
+    assert images.max() <= 1
 
 
 def test_without_augmentation_slices_are_never_repeated():
@@ -66,3 +84,11 @@ def test_without_augmentation_slices_are_never_repeated():
     numbers = torch.tensor([0, 3, 5, 2])
     assert slices_per_batch(settings) == 4
     assert torch.equal(make_batch(store, numbers, settings, torch.Generator())[0], store.images[numbers])
+
+
+def test_without_a_plain_half_every_slice_is_augmented():
+    settings = Settings(training=TrainingSettings(batch_size=3, plain_half=False))
+    store, numbers = SliceStore.from_cases([case(1, slices=6)]), torch.tensor([5, 0, 2])
+    images, labels = make_batch(store, numbers, settings, torch.Generator().manual_seed(0))
+    assert slices_per_batch(settings) == len(images) == len(labels) == 3
+    assert all(not torch.equal(images[i], store.images[n]) for i, n in enumerate(numbers))

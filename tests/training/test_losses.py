@@ -9,11 +9,20 @@ from coopseg.training.losses import cross_entropy, one_hot, reconstruction, resc
 
 
 def test_cross_entropy_is_the_mean_of_minus_log_softmax():
-    logits, label = torch.randn(2, 4, 5, 6), torch.randint(4, (2, 5, 6))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 5, 6, generator=generator)
+    label = torch.randint(4, (2, 5, 6), generator=generator)
     p = np.exp(logits.numpy())
     p /= p.sum(1, keepdims=True)
     expected = -np.log(np.take_along_axis(p, label.numpy()[:, None], 1)).mean()
     np.testing.assert_allclose(cross_entropy(logits, label), expected, rtol=1e-5)
+
+
+def test_reconstruction_is_the_mean_square_without_a_half():
+    generator = torch.Generator().manual_seed(0)
+    decoded, image = torch.rand(2, 2, 1, 5, 6, generator=generator)
+    expected = ((decoded.numpy().astype(np.float64) - image.numpy()) ** 2).mean()
+    np.testing.assert_allclose(reconstruction(decoded, image), expected, rtol=1e-5)
 
 
 def test_losses_keep_float64_and_widen_bfloat16():
@@ -34,6 +43,8 @@ def test_one_hot_marks_the_class_and_keeps_the_memory_layout():
     assert torch.equal(marks.argmax(1), label)
     assert torch.equal(marks.sum(1), torch.ones(2, 8, 8))
     assert marks.is_contiguous(memory_format=torch.channels_last)
+    assert one_hot(label, 4, like.contiguous()).is_contiguous()
+    assert one_hot(label, 4, like.double()).dtype == torch.float64
 
 
 def test_rescaled_slices_reach_0_and_1_and_flat_ones_become_0():
@@ -44,3 +55,6 @@ def test_rescaled_slices_reach_0_and_1_and_flat_ones_become_0():
     assert scaled[0].min() == 0
     assert scaled[0].max() == 1
     assert scaled[1].abs().max() == 0
+    assert rescale_slices(torch.full((1, 1, 4, 4), 0.3)).abs().max() == 0
+    low, high = images[0].min(), images[0].max()
+    np.testing.assert_allclose(scaled[0], (images[0] - low) / (high - low), rtol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from coopseg.training.meter import Meter
 from coopseg.training.step import StepResult
@@ -36,10 +37,19 @@ def test_the_first_batch_that_is_not_finite_is_named(bad):
     meter = Meter()
     for total, name in ((1, "good"), (bad, "broke"), (bad, "after")):
         meter.add(result(total), (name,))
-    assert meter.bad_batch() == ("broke",)
+    assert meter.bad_batch() == (1, ("broke",))
 
 
 def test_finite_losses_name_no_batch():
     meter = Meter()
     meter.add(result(1), ("a",))
     assert meter.bad_batch() is None
+
+
+def test_a_loss_keeps_no_image_alive():
+    image = torch.rand(2, 1, 16, 16)
+    loss = F.mse_loss(image, image)  # a scalar in storage of the image's size
+    meter = Meter()
+    meter.add(StepResult({"total": loss}, {}, image, image), ("a",))
+    kept = [thing for value in vars(meter).values() for thing in value if isinstance(thing, torch.Tensor)]
+    assert [tensor.untyped_storage().nbytes() for tensor in kept] == [4]

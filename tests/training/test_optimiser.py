@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from coopseg.config.settings import TrainingSettings
+from coopseg.networks.norm import Norm
 from coopseg.training.optimiser import WeightAverage, make_optimiser, make_schedule
 
 
@@ -33,10 +37,10 @@ def rates(settings, steps):
     optimiser = make_optimiser(network, settings)
     schedule = make_schedule(optimiser, settings, steps)
     found = []
-    for _ in range(steps):
+    for step in range(steps):
         found.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
-        if schedule:
+        if schedule and step < steps - 1:
             schedule.step()
     return found
 
@@ -51,17 +55,52 @@ def test_one_cycle_rises_to_the_rate_and_ends_at_nothing():
     assert found[peak:] == sorted(found[peak:], reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("warmup", "steps"), [(0.2, 50), (0.0, 10), (0.05, 20), (0.5, 2), (1.0, 10), (0.1, 5)]
+)
+def test_one_cycle_is_two_half_cosines(warmup, steps):
+    found = rates(TrainingSettings(schedule="one_cycle", learning_rate=0.1, warmup=warmup), steps)
+
+    def cosine(start, end, share):
+        return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+    peak = warmup * steps - 1 if warmup * steps > 1 else -1  # in steps, counted from 0
+    expected = [
+        cosine(0.1 / 25, 0.1, step / peak)
+        if step <= peak
+        else cosine(0.1, 0.1 / 25 / 1e4, (step - peak) / (steps - 1 - peak))
+        for step in range(steps)
+    ]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_constant_schedule_keeps_the_rate():
     assert set(rates(TrainingSettings(learning_rate=0.1), 5)) == {0.1}
 
 
-def test_the_average_follows_its_recurrence_and_forgets_the_start():
-    network = nn.Linear(1, 1, bias=False)
+def test_the_average_of_every_weight_and_statistic_follows_its_recurrence():
+    generator = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), Norm(3))
     average = WeightAverage(network, 0.9)
-    expected = network.weight.item()
-    for n in range(1, 40):
-        nn.init.constant_(network.weight, float(n))
+    expected = {name: value.double().numpy().copy() for name, value in network.state_dict().items()}
+    assert "1.running_var" in expected
+    for n in range(1, 100):
+        for value in network.state_dict().values():
+            value.copy_(torch.randn(value.shape, generator=generator))
         average.update(network)
         decay = min(0.9, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * n
-    assert average.values["weight"].item() == pytest.approx(expected, rel=1e-5)
+        for name, value in network.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * value.double().numpy()
+    for name, value in average.values.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_forgets_its_random_start_at_once():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 1e6)
+    average = WeightAverage(network, 0.999)
+    nn.init.constant_(network.weight, 1.0)
+    for _ in range(100):
+        average.update(network)
+    # 0.999 from the start would have kept nine tenths of it.
+    assert average.values["weight"].item() == pytest.approx(1, abs=1e-3)

@@ -8,33 +8,75 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def launch(*arguments):
+@pytest.fixture(scope="module")
+def folder(phantom, tmp_path_factory):
+    """Where two processes, started as a user would, have left their answers."""
+    out = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
-        [*command, str(SCRIPT), *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=240, check=False,
+        [*command, str(SCRIPT), str(phantom["acdc"]), str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    return out
 
 
-def test_ranks_end_bit_equal_and_draw_apart(phantom, tmp_path):
-    launch("train", phantom["acdc"], tmp_path)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
-    assert not torch.equal(first["draws"], second["draws"])
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
+@pytest.fixture
+def ranks(folder):
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def test_averaged_gradients_are_those_of_the_joined_batch(tmp_path):
+def flat(gradients):
+    return torch.cat([gradient.flatten() for gradient in gradients.values()])
+
+
+def test_averaged_gradients_are_those_of_the_joined_batch(ranks):
     # With running statistics no sample sees another; with batch statistics each process has its own.
-    launch("gradients", tmp_path)
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"gradients{rank}.pt", weights_only=True)
-        a, b = (torch.cat([g.flatten() for g in found[key].values()]) for key in ("averaged", "alone"))
-        assert (a - b).norm() <= 1e-9 * b.norm()
+    for found in ranks:
+        averaged, alone, mine = (flat(found[key]) for key in ("averaged", "alone", "mine"))
+        assert (averaged - alone).norm() <= 1e-9 * alone.norm()
+        assert (mine - alone).norm() > 0.1 * alone.norm()
+
+
+def test_ranks_end_with_equal_weights_and_running_statistics(ranks, folder):
+    first, second = (found["weights"] for found in ranks)
+    assert any("running_var" in name for name in first)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert json.loads((folder / "run" / "run.json").read_text())["processes"] == 2
+
+
+def test_every_rank_draws_its_own_masks_and_noise(ranks):
+    first, second = (found["masks"] for found in ranks)
+    assert len(first) == len(second) == 5
+    for ours, theirs in zip(first, second, strict=True):
+        assert not torch.equal(ours["fraction"], theirs["fraction"])
+        assert not torch.equal(ours["priority"], theirs["priority"])
+        assert not torch.equal(ours["noise"], theirs["noise"])
+
+
+def test_the_first_rank_alone_writes(ranks, folder):
+    names = {Path(path).name for path in ranks[0]["written"]}
+    assert {"run", "log.jsonl"} <= names
+    assert any("best.safetensors" in name for name in names)
+    assert ranks[1]["written"] == []
+    files = {path.name for path in (folder / "run").iterdir()} - {"tensorboard"}
+    assert files == {"run.json", "log.jsonl", "best.safetensors", "last.safetensors"}
+
+
+def test_a_used_folder_is_refused_by_every_rank(ranks):
+    assert all("not an empty folder" in found["refused"] for found in ranks)
+
+
+def test_what_breaks_on_one_rank_stops_all_and_is_named(ranks, folder):
+    assert ranks[0]["broken"] == ranks[1]["broken"]
+    assert "not finite at step 2" in ranks[0]["broken"]
+    record = json.loads((folder / "broken" / "nonfinite.json").read_text())
+    assert record == {"step": 2, "slices": ranks[1]["slices"]}

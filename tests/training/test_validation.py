@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from coopseg.errors import CoopsegError
+from coopseg.scans.types import Labels, ScanRef
 from coopseg.training.validation import ValidationSet, validate
 
 TRUE = np.array([[[1, 1, 2, 2]]], np.uint8)
 HALF = np.array([[[1, 0, 2, 2]]], np.uint8)  # Dice 2/3 and 1
 WRONG = np.zeros_like(TRUE)
+
+
+def test_validation_needs_labels():
+    case = SimpleNamespace(ref=ScanRef("p1", Path("p1.nii.gz")))
+    with pytest.raises(CoopsegError, match=r"p1\.nii\.gz: validation needs a label"):
+        ValidationSet.from_cases([case], Labels(("background", "LV"), (0, 1)), ("background", "LV"))
 
 
 def test_two_volumes_of_one_patient_count_as_one():

@@ -1,53 +1,45 @@
 """What each of two processes does in test_synchronise.py; started by torch.distributed.run.
 
-python -m torch.distributed.run --standalone --nproc-per-node 2 two_processes.py train DATA OUT
-python -m torch.distributed.run --standalone --nproc-per-node 2 two_processes.py gradients OUT
+python -m torch.distributed.run --standalone --nproc-per-node 2 two_processes.py DATA OUT
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from coopseg.config.settings import LatentSettings, NetworkSettings, Settings
+from coopseg.errors import CoopsegError
+from coopseg.latent.choice import MaskChoice
 from coopseg.networks.cooperative import Networks
 from coopseg.training import loop
 from coopseg.training.run import make_fabric, train
 from coopseg.training.step import CooperativeStep, StepChoice
 from coopseg.training.synchronise import average_gradients
 
+RANK = int(os.environ["RANK"])
 TINY = {
     "network.width": 2, "cases.size": (32, 32), "cases.spacing": 6.0, "training.batch_size": 4,
     "training.steps": 5, "training.validations": 2,
 }  # fmt: skip
 
 
-def train_and_save(data: str, out: str) -> None:
-    """Train, then write what this rank holds: its weights and the draws of its own generator."""
-    kept = []
-    run = loop.Loop.run
-
-    def keep(self: loop.Loop) -> loop.History:
-        kept.append(self)
-        return run(self)
-
-    loop.Loop.run = keep  # type: ignore[method-assign]
-    train(data, Path(out) / "run", preset="cpu", settings=TINY, device="cpu")
-    held = {"weights": kept[0].networks.state_dict(), "draws": torch.rand(4, generator=kept[0].generator)}
-    torch.save(held, Path(out) / f"rank{kept[0].fabric.global_rank}.pt")
-
-
 def joined(choices: list[StepChoice]) -> StepChoice:
     """The draws of both ranks as those of one batch."""
-    concat = type(choices[0].image).concat
     noise = torch.cat([choice.noise for choice in choices])
-    return StepChoice(noise, concat([c.image for c in choices]), concat([c.shape for c in choices]))
+    image, shape = (
+        MaskChoice.concat([getattr(choice, name) for choice in choices]) for name in ("image", "shape")
+    )
+    return StepChoice(noise, image, shape)
 
 
-def compare_gradients(out: str) -> None:
-    """Gradients of two half batches, averaged, against those of the whole batch in this process alone."""
+def compare_gradients() -> dict[str, Any]:
+    """Gradients of two half batches, averaged, and those of the whole batch in this process alone."""
     fabric = make_fabric("cpu", "32")
     network = NetworkSettings(width=4, norm="running")
     settings = Settings(network=network, latent=LatentSettings(norm="frozen"))
@@ -57,15 +49,75 @@ def compare_gradients(out: str) -> None:
     halves = [slice(0, 2), slice(2, 4)]
     choices = [step.sample(images[half], torch.Generator().manual_seed(n)) for n, half in enumerate(halves)]
 
-    mine = fabric.global_rank
-    step(images[halves[mine]], labels[halves[mine]], choices[mine])
+    step(images[halves[RANK]], labels[halves[RANK]], choices[RANK])
+    mine = {name: p.grad.clone() for name, p in step.named_parameters()}
     average_gradients(fabric, step.networks)
     averaged = {name: p.grad.clone() for name, p in step.named_parameters()}
     step.zero_grad()
     step(images, labels, joined(choices))
     alone = {name: p.grad for name, p in step.named_parameters()}
-    torch.save({"averaged": averaged, "alone": alone}, Path(out) / f"gradients{mine}.pt")
+    return {"mine": mine, "averaged": averaged, "alone": alone}
+
+
+def train_and_watch(data: str, run: Path) -> dict[str, Any]:
+    """Train; then what this rank drew, ended with, and wrote below `run`."""
+    loops, drawn, written = [], [], []
+    train_loop, sample = loop.Loop.run, CooperativeStep.sample
+
+    def keep_loop(self: loop.Loop) -> loop.History:
+        loops.append(self)
+        return train_loop(self)
+
+    def keep_choice(self: CooperativeStep, *arguments: Any) -> StepChoice:
+        drawn.append(sample(self, *arguments))
+        return drawn[-1]
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.mkdir", "os.rename") or run not in (
+            path := Path(str(arguments[0])),
+            *path.parents,
+        ):
+            return
+        if event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            written.append(str(path))
+
+    loop.Loop.run, CooperativeStep.sample = keep_loop, keep_choice  # type: ignore[method-assign]
+    sys.addaudithook(watch)
+    train(data, run, preset="cpu", settings=TINY, device="cpu")
+    masks = [choice.image.state() | {"noise": choice.noise} for choice in drawn if choice.image]
+    return {"weights": loops[0].networks.state_dict(), "masks": masks, "written": written}
+
+
+def break_second_rank(data: str, run: Path) -> dict[str, Any]:
+    """Train with images of the second step that are not finite, on the second rank only."""
+    make_batch, broken = loop.make_batch, []
+
+    def make(store: Any, numbers: Any, *arguments: Any) -> Any:
+        broken.append([store.ids[number] for number in numbers])
+        images, labels = make_batch(store, numbers, *arguments)
+        return (images * torch.nan if RANK == 1 and len(broken) == 2 else images), labels
+
+    loop.make_batch = make
+    error = error_of(lambda: train(data, run, preset="cpu", settings=TINY, device="cpu"))
+    return {"broken": error, "slices": broken[1]}
+
+
+def error_of(action: Callable[[], object]) -> str:
+    """What the user is told."""
+    try:
+        action()
+    except CoopsegError as error:
+        return str(error)
+    return ""
+
+
+def main(data: str, out: str) -> None:
+    """Everything in turn; the answers of this rank to a file."""
+    found = compare_gradients() | train_and_watch(data, Path(out) / "run")
+    found["refused"] = error_of(lambda: train(data, Path(out) / "run", preset="cpu", device="cpu"))
+    found |= break_second_rank(data, Path(out) / "broken")
+    torch.save(found, Path(out) / f"rank{RANK}.pt")
 
 
 if __name__ == "__main__":
-    {"train": train_and_save, "gradients": compare_gradients}[sys.argv[1]](*sys.argv[2:])
+    main(*sys.argv[1:])

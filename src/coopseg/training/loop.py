@@ -22,7 +22,7 @@ from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slice
 from coopseg.training.meter import Meter
 from coopseg.training.optimiser import WeightAverage, make_optimiser, make_schedule
 from coopseg.training.step import CooperativeStep
-from coopseg.training.synchronise import average_gradients, share_weights
+from coopseg.training.synchronise import average_gradients, gather, share_weights
 from coopseg.training.tracking import Tracker
 from coopseg.training.validation import ValidationSet, validate
 
@@ -50,13 +50,13 @@ class History:
     seconds: float = 0.0
 
 
-def total_steps(settings: Settings, slices: int) -> int:
-    """Optimiser steps of a run: as given, or epochs over the training slices."""
+def total_steps(settings: Settings, slices: int, processes: int = 1) -> int:
+    """Optimiser steps of a run: as given, or epochs, in which the processes pass over the slices together."""
     training = settings.training
     if training.steps is not None:
         return training.steps
     assert training.epochs is not None  # the settings guarantee one of the two
-    return training.epochs * max(1, round(slices / slices_per_batch(settings)))
+    return training.epochs * max(1, round(slices / (slices_per_batch(settings) * processes)))
 
 
 class Loop:
@@ -76,7 +76,7 @@ class Loop:
         self.settings, self.store, self.validation = settings, store, validation
         self.out, self.fabric, self.trackers, self.report = out, fabric, trackers, report
         self.names = validation.names
-        self.steps = total_steps(settings, len(store))
+        self.steps = total_steps(settings, len(store), fabric.world_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             networks = Networks(classes=len(self.names), settings=settings.network)
@@ -96,21 +96,27 @@ class Loop:
     def run(self) -> History:
         """Train to the end. Raises CoopsegError, with the slices saved, if the loss stops being finite."""
         start = time.monotonic()
-        every = max(1, self.steps // self.settings.training.validations)
         for number in range(1, self.steps + 1):
+            begun = time.perf_counter()
             self.train_step()
-            if number % READ_EVERY == 0 or number == self.steps:
+            reads = number % READ_EVERY == 0 or number == self.steps
+            validates = self.validates(number)
+            if reads or validates:
+                self.check_finite(number)  # waits for the device, and so belongs to the steps' time
+            self.history.step_seconds += time.perf_counter() - begun
+            if reads:
                 elapsed = time.monotonic() - start
-                self.log("train", number, self.read_losses(number), elapsed / number * (self.steps - number))
-            if number % every == 0 or number == self.steps:
+                self.log("train", number, self.read_losses(), elapsed / number * (self.steps - number))
+            if validates:
                 self.validate(number)
+            if self.schedule and number < self.steps:
+                self.schedule.step()
         self.history.seconds = time.monotonic() - start
         self.history.step_seconds /= self.steps
         return self.history
 
     def train_step(self) -> None:
         """One batch through the step and the optimiser."""
-        start = time.perf_counter()
         numbers = self.sampler.next()
         images, labels = make_batch(self.store, numbers, self.settings, self.generator)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -119,23 +125,39 @@ class Loop:
             result = self.step(images, labels, self.step.sample(images, self.generator))
         average_gradients(self.fabric, self.networks)
         self.optimiser.step()
-        if self.schedule:
-            self.schedule.step()
         if self.average:
             self.average.update(self.networks)
         self.meter.add(result, tuple(self.store.ids[n] for n in numbers.tolist()))
-        self.history.step_seconds += time.perf_counter() - start
 
-    def read_losses(self, number: int) -> dict[str, Any]:
-        """Means since the last look. Raises CoopsegError if one is not finite."""
+    def validates(self, number: int) -> bool:
+        """Whether a validation follows this step: they are spread evenly and the last step has one."""
+        times = self.settings.training.validations
+        return number * times // self.steps > (number - 1) * times // self.steps
+
+    def check_finite(self, number: int) -> None:
+        """Raise CoopsegError, on every process, if a loss since the last look, or a weight, is not finite."""
         bad = self.meter.bad_batch()
-        if bad is not None:
-            path = self.out / "nonfinite.json"
-            write_atomically(path, json.dumps({"before_step": number, "slices": bad}, indent=1).encode())
-            raise CoopsegError(
-                f"the loss is not finite before step {number}; its slices are in {path}; "
-                "look at those scans, or lower training.learning_rate"
-            )
+        if bad is None and not all(
+            bool(value.isfinite().all()) for value in self.networks.state_dict().values()
+        ):
+            bad = len(self.meter) - 1, self.meter.batches[-1]
+        found = [batch for batch in gather(self.fabric, bad) if batch]
+        if not found:
+            return
+        first = min(index for index, _ in found)
+        step = number - len(self.meter) + 1 + first
+        slices = [name for index, names in found if index == first for name in names]
+        path = self.out / "nonfinite.json"
+        if self.fabric.is_global_zero:
+            write_atomically(path, json.dumps({"step": step, "slices": slices}, indent=1).encode())
+        self.fabric.barrier()  # a process that fails ends the others
+        raise CoopsegError(
+            f"the loss or its gradient is not finite at step {step}; its slices are in {path}; "
+            "look at those scans, or lower training.learning_rate"
+        )
+
+    def read_losses(self) -> dict[str, Any]:
+        """Means over the steps of this process since the last look."""
         return {**self.meter.read(), "learning_rate": self.optimiser.param_groups[0]["lr"]}
 
     def log(self, kind: str, number: int, values: dict[str, Any], left: float = 0.0) -> None:

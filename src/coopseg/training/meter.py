@@ -16,29 +16,33 @@ class Meter:
     """Collects step results; `read` gives their means and starts anew."""
 
     def __init__(self) -> None:
-        self.losses: list[dict[str, Tensor]] = []
+        self.names: tuple[str, ...] = ()
+        self.losses: list[Tensor] = []
         self.rises: dict[str, Tensor] = {}
         self.batches: list[tuple[str, ...]] = []
 
     def add(self, result: StepResult, batch: tuple[str, ...]) -> None:
         """Keep a step's losses and the ids of its slices."""
-        self.losses.append(result.losses)
+        self.names = tuple(result.losses)
+        # a copy: the scalar that mse_loss returns keeps storage of the size of its input
+        self.losses.append(torch.stack(tuple(result.losses.values())))
         self.batches.append(batch)
         for code, sums in result.rises.items():
             self.rises[code] = self.rises[code] + sums if code in self.rises else sums
 
-    def bad_batch(self) -> tuple[str, ...] | None:
-        """Slice ids of the first step whose total loss is not finite."""
-        totals = torch.stack([losses["total"] for losses in self.losses]).tolist()
-        return next(
-            (ids for total, ids in zip(totals, self.batches, strict=True) if not math.isfinite(total)), None
-        )
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def bad_batch(self) -> tuple[int, tuple[str, ...]] | None:
+        """The first step, counted from 0, whose total loss is not finite, and its slice ids."""
+        totals = torch.stack(self.losses)[:, self.names.index("total")].tolist()
+        steps = zip(totals, enumerate(self.batches), strict=True)
+        return next((batch for total, batch in steps if not math.isfinite(total)), None)
 
     def read(self) -> dict[str, Any]:
         """Mean of each loss term, and "rise": by how much each scheme multiplied its decoder's loss."""
-        names = list(self.losses[0])
-        means = torch.stack([torch.stack([losses[name] for name in names]) for losses in self.losses]).mean(0)
-        values: dict[str, Any] = dict(zip(names, means.tolist(), strict=True))
+        means = torch.stack(self.losses).mean(0)
+        values: dict[str, Any] = dict(zip(self.names, means.tolist(), strict=True))
         rise = {
             f"{code}/{scheme}": hard / clean
             for code, sums in self.rises.items()

@@ -29,11 +29,12 @@ def make_schedule(
     """One cycle (Smith and Topin 2018): up to the learning rate, then a cosine down to nothing; or None."""
     if settings.schedule == "constant" or steps < 2:
         return None
+    rises = settings.warmup * steps > 1  # torch divides by zero where the rise is one step long
     return OneCycleLR(
         optimiser,
         max_lr=settings.learning_rate,
         total_steps=steps,
-        pct_start=settings.warmup,
+        pct_start=settings.warmup if rises else 0.0,
         cycle_momentum=False,
     )
 

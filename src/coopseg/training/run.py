@@ -19,6 +19,7 @@ from coopseg.cases.prepare import Case
 from coopseg.cases.select import RUN
 from coopseg.cases.splits import Split, get_split
 from coopseg.config.resolve import resolve_settings
+from coopseg.errors import CoopsegError
 from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
@@ -64,15 +65,14 @@ def train(
     parts = get_split(split, dataset, seed=seed)
     names = dataset.labels.names
     fabric = make_fabric(device, resolved.precision)
-    if fabric.is_global_zero:
-        check_new(out)
+    check_new(out)
     arguments: dict[str, Any] = {"names": names, "cache_dir": Path(cache) if cache else None}
     training = load_cases(dataset, resolved.cases, patients=parts.require("train"), **arguments)
     validation = load_cases(dataset, resolved.cases, patients=parts.require("validate"), **arguments)
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
     if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-    fabric.barrier()
+        _make(out)
+    fabric.barrier()  # nothing is written before every process has found the folder empty
     started = time.time()
     trackers = make_trackers(out) if fabric.is_global_zero else []
     try:
@@ -93,6 +93,7 @@ def train(
         record = describe_run(loop, history, dataset, parts, warnings=_warnings(training + validation))
         record["started"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started))
         write_atomically(out / RUN, json.dumps(record, indent=1).encode())
+    fabric.barrier()  # on every process the folder is whole when this returns
     return out
 
 
@@ -118,6 +119,13 @@ def describe_run(
         "versions": versions(),
         "command": sys.argv,
     }
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
 
 
 def _warnings(cases: list[Case]) -> list[str]:

@@ -6,9 +6,13 @@ for one backward over one graph. The networks hold 10 MB, so one averaged messag
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+
+Value = TypeVar("Value")
 
 
 def _exchanged(networks: nn.Module) -> list[Tensor]:
@@ -33,3 +37,12 @@ def share_weights(fabric: Fabric, networks: nn.Module) -> None:
     """Start every process from the weights of the first."""
     for tensor in networks.state_dict().values():
         tensor.copy_(fabric.broadcast(tensor, src=0))
+
+
+def gather(fabric: Fabric, value: Value) -> list[Value]:
+    """What every process gives, in the order of their ranks; for small things that can be pickled."""
+    if fabric.world_size == 1:
+        return [value]
+    values = [value] * fabric.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
