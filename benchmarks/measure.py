@@ -49,9 +49,11 @@ def measure_step(
 
     from coopseg.config.resolve import resolve_settings
     from coopseg.networks.cooperative import Networks
+    from coopseg.training.memory import keep_freed_memory
     from coopseg.training.optimiser import make_optimiser
     from coopseg.training.step import CooperativeStep
 
+    keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     settings = resolve_settings(preset=preset, method=method, precision=precision)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +27,7 @@ from coopseg.scans.new_folder import check_new
 from coopseg.scans.types import Dataset
 from coopseg.training.batches import SliceStore
 from coopseg.training.loop import History, Loop, Progress
+from coopseg.training.memory import keep_freed_memory, peak_memory_gb
 from coopseg.training.tracking import make_trackers
 from coopseg.training.validation import ValidationSet
 from coopseg.versions import versions
@@ -57,6 +57,7 @@ def train(
     report: called with every progress.
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts.
     """
+    keep_freed_memory()
     out = Path(out)
     resolved = resolve_settings(
         preset=preset, method=method, overrides=settings, seed=seed, precision=precision
@@ -145,11 +146,3 @@ def make_fabric(device: str, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def peak_memory_gb(device: torch.device) -> float:
-    """Most memory this process has held: on the GPU, or resident (ru_maxrss)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
