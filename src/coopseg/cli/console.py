@@ -82,7 +82,10 @@ class TrainingDisplay:
 
     def __call__(self, progress: Progress) -> None:
         where = f"step {progress.step} of {progress.steps}"
-        if progress.kind == "validation":
+        if progress.kind == "start":
+            sizes = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in progress.values.items())
+            self.console.print(f"{progress.steps} steps on {sizes}", markup=False, soft_wrap=True)
+        elif progress.kind == "validation":
             self.console.print(
                 f"{where}: validation Dice {dice_of_heads(progress.values)}", markup=False, soft_wrap=True
             )

@@ -86,6 +86,8 @@ def train(
             trackers=trackers,
             report=report,
         )
+        sizes = {"training_patients": len(parts.train), "training_slices": len(loop.store)}
+        loop.log("start", 0, {**sizes, "validation_patients": len(parts.validate)})
         history = loop.run()
     finally:
         for tracker in trackers:
