@@ -8,8 +8,9 @@ SETUP = .venv/.installed
 demo: $(SETUP)
 	$(PY) scripts/demo.py demo
 
+# One thread for each of the two workers: more would wait for one another.
 test: $(SETUP)
-	$(PY) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 test-slow: $(SETUP)
 	$(PY) -m pytest -m slow
