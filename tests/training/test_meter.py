@@ -53,3 +53,14 @@ def test_a_loss_keeps_no_image_alive():
     meter.add(StepResult({"total": loss}, {}, image, image), ("a",))
     kept = [thing for value in vars(meter).values() for thing in value if isinstance(thing, torch.Tensor)]
     assert [tensor.untyped_storage().nbytes() for tensor in kept] == [4]
+
+
+def test_a_saved_meter_reads_as_the_one_that_went_on():
+    sums = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0], [2.0, 5.0, 1.0]])
+    meter, resumed = Meter(), Meter()
+    meter.add(result(1, {"image": sums}), ("a",))
+    resumed.load_state(meter.state(), torch.device("cpu"))
+    for one in (meter, resumed):
+        one.add(result(4, {"image": sums}), ("b",))
+    assert resumed.batches == meter.batches == [("a",), ("b",)]
+    assert resumed.read() == meter.read()

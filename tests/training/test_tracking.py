@@ -28,3 +28,17 @@ def test_tensorboard_holds_the_same_numbers(tmp_path):
     events.Reload()
     (scalar,) = events.Scalars("validation/FTN/LV")
     assert (scalar.step, scalar.value) == (7, 0.5)
+
+
+def test_a_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path):
+    first = JsonLines(tmp_path / "log.jsonl")
+    for step in (0, 10, 20, 30):
+        first.log("train", step, {"total": step / 10})
+    first.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"kind": "tra')  # killed within a line
+    again = JsonLines(tmp_path / "log.jsonl", after=20)
+    again.log("train", 30, {"total": 7.0})
+    again.close()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["total"]) for line in lines] == [(0, 0.0), (10, 1.0), (20, 2.0), (30, 7.0)]

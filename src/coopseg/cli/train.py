@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from coopseg.cli.console import TrainingDisplay, dice_of_heads, note, say, warn
 from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set
 from coopseg.config.presets import METHODS, PRESETS
+from coopseg.errors import CoopsegError
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="folder of the data set", show_default=False)],
-    out: Annotated[Path, typer.Option(help="run folder to make", show_default=False)],
+    context: typer.Context,
+    data: Annotated[Path | None, typer.Option(help="folder of the data set", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="run folder to make", show_default=False)] = None,
     preset: Annotated[str, typer.Option(help=f"how much is trained: {', '.join(PRESETS)}")] = "default",
     method: Annotated[str, typer.Option(help=f"with which losses: {', '.join(METHODS)}")] = "cooperative",
     split: Annotated[
@@ -31,35 +33,63 @@ def train(
     cache: Annotated[
         Path | None, typer.Option(help="folder to keep prepared cases in", show_default=False)
     ] = None,
+    save_every: Annotated[float, typer.Option(min=0, help="seconds between two checkpoints")] = 60.0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="run folder of a training that was stopped, to go on with", show_default=False),
+    ] = None,
 ) -> None:
-    """Train a model on a labelled data set.
+    """Train a model on a labelled data set: --data and --out; or go on with one that was stopped: --resume.
 
-    OUT gets best.safetensors (by validation Dice), last.safetensors, log.jsonl and run.json.
+    OUT gets best.safetensors (by validation Dice), last.safetensors, log.jsonl and run.json. SIGTERM and
+    Ctrl-C save a checkpoint first; the exit code is then 143 or 130.
     """
+    given = dict(
+        preset=preset,
+        method=method,
+        split=split,
+        layout=layout,
+        labels=labels,
+        settings=settings or (),
+        seed=seed,
+        device=device,
+        precision=precision,
+        cache=cache,
+        save_every=save_every,
+    )
+    if resume is not None:
+        _resume(resume, out, {**given, "data": data}, context)
+        return
+    if data is None or out is None:
+        raise CoopsegError("train needs --data and --out, or --resume with the folder of an earlier training")
     from coopseg.training.run import train as train_model
 
     note(f"reading {data}")
     with TrainingDisplay() as display:
-        train_model(
-            data,
-            out,
-            preset=preset,
-            method=method,
-            split=split,
-            layout=layout,
-            labels=labels,
-            settings=settings or (),
-            seed=seed,
-            device=device,
-            precision=precision,
-            cache=cache,
-            report=display,
-        )
-    if os.environ.get("RANK", "0") == "0":  # under torchrun the first process speaks
-        _report(out)
+        train_model(data, out, **given, report=display)  # type: ignore[arg-type]
+    _report(out)
+
+
+def _resume(run: Path, out: Path | None, given: dict[str, Any], context: typer.Context) -> None:
+    """Only what was typed is held against what the training began with."""
+    if out is not None:
+        raise CoopsegError(f"--resume goes on in {run}; leave --out away")
+    from coopseg.training.run import resume
+
+    typed = {
+        name: value
+        for name, value in given.items()
+        if context.get_parameter_source(name).name == "COMMANDLINE"  # type: ignore[union-attr]
+    }
+    note(f"going on with {run}")
+    with TrainingDisplay() as display:
+        resume(run, **typed, report=display)
+    _report(run)
 
 
 def _report(out: Path) -> None:
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks
+        return
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     for warning in record["warnings"]:
         warn(warning)

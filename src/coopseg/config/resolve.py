@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from coopseg.config.presets import METHODS, PRESETS
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
+from coopseg.text import parse_yaml, shorten
 
 
 def resolve_settings(
@@ -32,13 +32,16 @@ def resolve_settings(
     for layer in (choose("preset", preset, PRESETS), choose("method", method, METHODS)):
         for section, entries in layer.items():
             values.setdefault(section, {}).update(entries)
-    if isinstance(overrides, Mapping):
-        pairs = list(overrides.items())
-    else:
-        pairs = [parse_override(text) for text in overrides]
-    for key, value in pairs:
+    for key, value in read_overrides(overrides).items():
         _set(values, key, value)
     return build_settings(values)
+
+
+def read_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+    """{"training.steps": 500} from itself or from ["training.steps=500"]; of two for one key the last."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    return dict(parse_override(text) for text in overrides)
 
 
 def build_settings(values: Mapping[str, Any]) -> Settings:
@@ -48,14 +51,14 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        found = f" (found {first['input']!r})" if key and not isinstance(first["input"], dict) else ""
+        found = f" (found {shorten(first['input'])})" if key and not isinstance(first["input"], dict) else ""
         raise CoopsegError(f"setting {key or 'combination'}: {first['msg']}{found}") from None
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     """The entry called `name`, or a CoopsegError that lists what there is."""
     if name not in known:
-        raise CoopsegError(f"unknown {kind} {name!r}{_nearest(name, known)}; known: {', '.join(known)}")
+        raise CoopsegError(f"unknown {kind} {shorten(name)}{_nearest(name, known)}; known: {', '.join(known)}")
     return known[name]
 
 
@@ -63,11 +66,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     """("training.steps", 500) from "training.steps=500"; the value is read as YAML, tags refused."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise CoopsegError(f"cannot read setting {text!r}: write it as section.key=value")
+        raise CoopsegError(f"cannot read setting {shorten(text)}: write it as section.key=value")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise CoopsegError(f"cannot read the value of setting {text!r}: write it as in YAML") from None
+        return key.strip(), parse_yaml(value)
+    except ValueError as error:
+        raise CoopsegError(
+            f"cannot read the value of setting {shorten(text)} ({error}): write it as in YAML"
+        ) from None
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     known = setting_names()
     if key not in known:
         raise CoopsegError(
-            f"unknown setting {key!r}{_nearest(key, known)}; `coopseg info --settings` lists them all"
+            f"unknown setting {shorten(key)}{_nearest(key, known)}; `coopseg info --settings` lists them all"
         )
     section, dot, name = key.partition(".")
     if dot:

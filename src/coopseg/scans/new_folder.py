@@ -17,6 +17,14 @@ def check_new(out: Path) -> None:
         raise CoopsegError(f"{out}: exists and is not an empty folder; choose another --out")
 
 
+def make_folder(folder: Path, out: Path) -> None:
+    """Make `folder`, which is `out` or lies in it. Raises CoopsegError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to write into, whose content becomes that of `out` when the block ends well.
@@ -27,10 +35,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     check_new(out)
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     unfinished = out / f".{os.getpid()}.unfinished"
-    try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+    make_folder(unfinished, out)
     try:
         yield unfinished
         for entry in sorted(unfinished.iterdir()):

@@ -1,10 +1,10 @@
-"""The training loop: batch, step, optimiser; validation and weights on disk now and then."""
+"""The training loop: batch, step, optimiser; validation, weights and checkpoints on disk now and then."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,25 @@ import torch
 from lightning_fabric import Fabric
 
 from coopseg.config.settings import Settings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.model import BEST, LAST, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint, take_state
+from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
+from coopseg.training.hard_examples import moments, write_hard_examples
 from coopseg.training.meter import Meter
 from coopseg.training.optimiser import WeightAverage, make_optimiser, make_schedule
 from coopseg.training.step import CooperativeStep
+from coopseg.training.stopping import StopSignals
 from coopseg.training.synchronise import average_gradients, gather, share_weights
 from coopseg.training.tracking import Tracker
 from coopseg.training.validation import ValidationSet, validate
 
 READ_EVERY = 20  # steps between two looks at the losses
+SAVE_EVERY = 60.0  # seconds of training that a killed run may lose
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class History:
 
     validations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
-    step_seconds: float = 0.0
-    seconds: float = 0.0
+    step_seconds: float = 0.0  # in steps alone
+    seconds: float = 0.0  # validation and checkpoints included
 
 
 def total_steps(settings: Settings, slices: int, processes: int = 1) -> int:
@@ -70,11 +75,13 @@ class Loop:
         validation: ValidationSet,
         out: Path,
         fabric: Fabric,
-        trackers: list[Tracker],
+        trackers: Sequence[Tracker] = (),
         report: Callable[[Progress], None] = lambda progress: None,
+        save_every: float = SAVE_EVERY,
     ) -> None:
         self.settings, self.store, self.validation = settings, store, validation
         self.out, self.fabric, self.trackers, self.report = out, fabric, trackers, report
+        self.save_every = save_every
         self.names = validation.names
         self.steps = total_steps(settings, len(store), fabric.world_size)
         with torch.random.fork_rng(devices=[]):
@@ -92,11 +99,19 @@ class Loop:
         self.generator = torch.Generator().manual_seed(seed)
         self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
         self.meter, self.history = Meter(), History()
+        self.done = 0  # steps
+        self.signals = StopSignals()  # hears nothing until it is entered
+        self.moments = moments(self.steps) if settings.latent.image or settings.latent.shape else ()
 
     def run(self) -> History:
-        """Train to the end. Raises CoopsegError, with the slices saved, if the loss stops being finite."""
-        start = time.monotonic()
-        for number in range(1, self.steps + 1):
+        """Train to the end, from where `restore_state` left it.
+
+        Raises CoopsegError if the loss stops being finite (the slices are then saved) or the disk is full,
+        and Stopped, with everything saved to go on, after SIGTERM or SIGINT.
+        """
+        start = time.monotonic() - self.history.seconds
+        saved = time.monotonic()
+        for number in range(self.done + 1, self.steps + 1):
             begun = time.perf_counter()
             self.train_step()
             reads = number % READ_EVERY == 0 or number == self.steps
@@ -105,14 +120,18 @@ class Loop:
                 self.check_finite(number)  # waits for the device, and so belongs to the steps' time
             self.history.step_seconds += time.perf_counter() - begun
             if reads:
-                elapsed = time.monotonic() - start
-                self.log("train", number, self.read_losses(), elapsed / number * (self.steps - number))
+                left = (time.monotonic() - start) / number * (self.steps - number)
+                self.log("train", number, self.read_losses(), left)
             if validates:
                 self.validate(number)
             if self.schedule and number < self.steps:
                 self.schedule.step()
-        self.history.seconds = time.monotonic() - start
-        self.history.step_seconds /= self.steps
+            if number in self.moments:
+                self.keep_hard_examples(number)
+            self.done, self.history.seconds = number, time.monotonic() - start
+            if self.saves(saved):
+                self.save()
+                saved = time.monotonic()
         return self.history
 
     def train_step(self) -> None:
@@ -128,6 +147,33 @@ class Loop:
         if self.average:
             self.average.update(self.networks)
         self.meter.add(result, tuple(self.store.ids[n] for n in numbers.tolist()))
+
+    def saves(self, saved: float) -> bool:
+        """Whether to save after this step. Several processes have to agree, and ask only now and then.
+
+        Raises Stopped, with the checkpoint written, where a process was told to stop.
+        """
+        if self.fabric.world_size > 1 and self.done % READ_EVERY:
+            return False
+        due = time.monotonic() - saved >= self.save_every
+        wishes = gather(self.fabric, (due, self.signals.received))
+        stopped = next((number for _, number in wishes if number), None)
+        if stopped and self.done < self.steps:
+            self.save()
+            raise Stopped(f"stopped after step {self.done} of {self.steps}", stopped)
+        return wishes[0][0]
+
+    def save(self) -> None:
+        """Write a checkpoint; the one before stays if that fails. Every process calls this."""
+        state = take_state(self)
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.out / CHECKPOINT, state)
+
+    def keep_hard_examples(self, number: int) -> None:
+        """A picture's worth of what the masks make of the codes now."""
+        if self.fabric.is_global_zero:
+            with self.fabric.autocast():
+                write_hard_examples(self.out / HARD_EXAMPLES, number, self.step, self.store)
 
     def validates(self, number: int) -> bool:
         """Whether a validation follows this step: they are spread evenly and the last step has one."""

@@ -1,35 +1,38 @@
-"""`train`: from a folder of scans to a run folder with weights, log and record."""
+"""`train` and `resume`: from a folder of scans to a run folder with weights, log and record."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
-from coopseg.cases.collect import load_cases
-from coopseg.cases.prepare import Case
 from coopseg.cases.select import RUN
-from coopseg.cases.splits import Split, get_split
-from coopseg.config.resolve import resolve_settings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
-from coopseg.scans.labels import parse_label_names
-from coopseg.scans.layouts import open_dataset
-from coopseg.scans.new_folder import check_new
-from coopseg.scans.types import Dataset
+from coopseg.scans.new_folder import check_new, make_folder
 from coopseg.training.batches import SliceStore
-from coopseg.training.loop import History, Loop, Progress
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, restore_state
+from coopseg.training.inputs import Arguments, Inputs, read_inputs
+from coopseg.training.loop import SAVE_EVERY, Loop, Progress
 from coopseg.training.memory import keep_freed_memory, peak_memory_gb
+from coopseg.training.request import (
+    REQUEST,
+    change_arguments,
+    check_same,
+    claimed,
+    describe_request,
+    read_request,
+    write_request,
+)
 from coopseg.training.tracking import make_trackers
-from coopseg.training.validation import ValidationSet
 from coopseg.versions import versions
 
 
@@ -47,6 +50,7 @@ def train(
     device: str = "auto",
     precision: str = "32",
     cache: str | Path | None = None,
+    save_every: float = SAVE_EVERY,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:
     """Train FTN and STN (Chen et al. 2021) on the training patients of a data set; returns the run folder.
@@ -54,57 +58,110 @@ def train(
     data: folder in one of the known layouts. out: new or empty folder. split: see
     `coopseg.cases.splits.get_split`. labels: "LV=1,MYO=2" where the layout names none. settings: overrides
     such as {"training.steps": 500}. device: "auto", "cpu", "cuda" or "mps". cache: folder for prepared cases.
-    report: called with every progress.
-    Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts.
+    save_every: seconds between two checkpoints, from which `resume` goes on. report: called with every
+    progress.
+    Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts,
+    and where a file cannot be written; Stopped after SIGTERM or Ctrl-C, with everything saved to go on.
     """
-    keep_freed_memory()
     out = Path(out)
-    resolved = resolve_settings(
-        preset=preset, method=method, overrides=settings, seed=seed, precision=precision
+    arguments = Arguments.of(
+        data=data,
+        preset=preset,
+        method=method,
+        split=split,
+        layout=layout,
+        labels=labels,
+        settings=settings,
+        seed=seed,
+        device=device,
+        precision=precision,
+        cache=cache,
     )
-    dataset = open_dataset(Path(data), layout=layout, labels=parse_label_names(labels) if labels else None)
-    parts = get_split(split, dataset, seed=seed)
-    names = dataset.labels.names
-    fabric = make_fabric(device, resolved.precision)
-    check_new(out)
-    arguments: dict[str, Any] = {"names": names, "cache_dir": Path(cache) if cache else None}
-    training = load_cases(dataset, resolved.cases, patients=parts.require("train"), **arguments)
-    validation = load_cases(dataset, resolved.cases, patients=parts.require("validate"), **arguments)
-    validated = ValidationSet.from_cases(validation, dataset.labels, names)
-    if fabric.is_global_zero:
-        _make(out)
+    fabric = make_fabric(device, arguments.resolve().precision)
+    _check_unused(out)
+    inputs = read_inputs(arguments)
     fabric.barrier()  # nothing is written before every process has found the folder empty
-    started = time.time()
-    trackers = make_trackers(out) if fabric.is_global_zero else []
-    try:
+    if fabric.is_global_zero:
+        make_folder(out, out)
+        write_request(out, describe_request(arguments, inputs, fabric))
+    return _train(inputs, out, fabric, save_every, report, [])
+
+
+def resume(
+    run: str | Path,
+    *,
+    save_every: float = SAVE_EVERY,
+    report: Callable[[Progress], None] = lambda progress: None,
+    **given: Any,
+) -> Path:
+    """Go on with a training that was killed or stopped, on a CPU bit for bit as if it had never been.
+
+    run: its folder; a finished one is left as it is. given: arguments of `train` that are not what they
+    were, such as `data` for a folder that has moved.
+    Raises CoopsegError as `train` does, and where something that matters has changed, naming it.
+    """
+    run = Path(run)
+    before = read_request(run)
+    arguments = change_arguments(before["arguments"], given)
+    fabric = make_fabric(arguments.device, arguments.resolve().precision)
+    inputs = read_inputs(arguments)
+    notes = check_same(before, describe_request(arguments, inputs, fabric), run)
+    if (run / RUN).is_file():
+        return run
+    fabric.barrier()  # the first process writes run.json only when all have found that it is not there
+    return _train(inputs, run, fabric, save_every, report, notes)
+
+
+def _train(
+    inputs: Inputs,
+    out: Path,
+    fabric: Fabric,
+    save_every: float,
+    report: Callable[[Progress], None],
+    notes: list[str],
+) -> Path:
+    """From the checkpoint in `out`, if there is one, to the record of a finished training."""
+    keep_freed_memory()
+    with _failing_clearly(out), claimed(out, fabric):
         loop = Loop(
-            settings=resolved,
-            store=SliceStore.from_cases(training, fabric.device),
-            validation=validated,
+            settings=inputs.settings,
+            store=SliceStore.from_cases(inputs.training, fabric.device),
+            validation=inputs.validation,
             out=out,
             fabric=fabric,
-            trackers=trackers,
             report=report,
+            save_every=save_every,
         )
-        sizes = {"training_patients": len(parts.train), "training_slices": len(loop.store)}
-        loop.log("start", 0, {**sizes, "validation_patients": len(parts.validate)})
-        history = loop.run()
-    finally:
-        for tracker in trackers:
-            tracker.close()
-    if fabric.is_global_zero:
-        record = describe_run(loop, history, dataset, parts, warnings=_warnings(training + validation))
-        record["started"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started))
-        write_atomically(out / RUN, json.dumps(record, indent=1).encode())
+        _run(loop, inputs)
+        if fabric.is_global_zero:
+            record = describe_run(loop, inputs, warnings=notes + inputs.warnings)
+            write_atomically(out / RUN, json.dumps(record, indent=1).encode())
+            (out / CHECKPOINT).unlink(missing_ok=True)
     fabric.barrier()  # on every process the folder is whole when this returns
     return out
 
 
-def describe_run(
-    loop: Loop, history: History, dataset: Dataset, split: Split, *, warnings: list[str]
-) -> dict[str, Any]:
+def _run(loop: Loop, inputs: Inputs) -> None:
+    state = load_checkpoint(loop.out / CHECKPOINT)
+    if state:
+        restore_state(loop, state)
+    if loop.fabric.is_global_zero:
+        loop.trackers = make_trackers(loop.out, after=loop.done if state else -1)
+    try:
+        sizes = {"training_patients": len(inputs.parts.train), "training_slices": len(loop.store)}
+        with loop.signals:
+            loop.log("start", loop.done, {**sizes, "validation_patients": len(inputs.parts.validate)})
+            loop.run()
+    finally:
+        for tracker in loop.trackers:
+            tracker.close()
+
+
+def describe_run(loop: Loop, inputs: Inputs, *, warnings: list[str]) -> dict[str, Any]:
     """Everything that is written about a finished training."""
+    dataset, split, history = inputs.dataset, inputs.parts, loop.history
     return {
+        "started": read_request(loop.out)["started"],
         "settings": loop.settings.model_dump(mode="json"),
         "data": {"name": dataset.name, "layout": dataset.layout, "labels": loop.names},
         "split": {"name": split.name, "train": split.train, "validate": split.validate, "test": split.test},
@@ -114,7 +171,7 @@ def describe_run(
         "processes": loop.fabric.world_size,
         "threads": torch.get_num_threads(),
         "seconds": history.seconds,
-        "seconds_per_step": history.step_seconds,
+        "seconds_per_step": history.step_seconds / loop.steps,
         "peak_memory_gb": peak_memory_gb(loop.fabric.device),
         "best": history.best,
         "validations": history.validations,
@@ -124,15 +181,27 @@ def describe_run(
     }
 
 
-def _make(out: Path) -> None:
+def _check_unused(out: Path) -> None:
+    if (out / REQUEST).is_file() and not (out / RUN).is_file():
+        raise CoopsegError(
+            f"{out}: holds a training that did not end; go on with `coopseg train --resume {out}`, "
+            "or choose another --out"
+        )
+    check_new(out)
+
+
+@contextmanager
+def _failing_clearly(out: Path) -> Iterator[None]:
+    """Turns what the system or the user can do to a training into one line that says how to go on."""
+    again = f"`coopseg train --resume {out}`"
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
-
-
-def _warnings(cases: list[Case]) -> list[str]:
-    return [f"{case.ref.id if case.ref else ''}: {line}" for case in cases for line in case.warnings]
+        raise CoopsegError(
+            f"{error.filename or out}: cannot be written ({error.strerror}); make room, then {again}"
+        ) from None
+    except Stopped as stopped:
+        raise Stopped(f"{out}: {stopped}; go on with {again}", stopped.signal) from None
 
 
 def make_fabric(device: str, precision: str) -> Fabric:

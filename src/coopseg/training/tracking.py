@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from coopseg.scans.files import write_atomically
+
 
 class Tracker(Protocol):
     """Takes flat records of numbers as training produces them."""
@@ -19,9 +21,16 @@ class Tracker(Protocol):
 
 
 class JsonLines:
-    """One JSON object a line, flushed at once, so that a killed run keeps what it had."""
+    """One JSON object a line, flushed at once, so that a killed run keeps what it had.
 
-    def __init__(self, path: Path) -> None:
+    after: the step from which a training goes on; lines of later steps, and half a line, are taken away.
+    """
+
+    def __init__(self, path: Path, *, after: int = -1) -> None:
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= after]
+            write_atomically(path, "".join(kept).encode())
         self.file = path.open("a", encoding="utf-8")
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
@@ -37,10 +46,10 @@ class JsonLines:
 class TensorBoard:
     """Scalars for TensorBoard (extra `track`)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, after: int = -1) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder))
+        self.writer = SummaryWriter(str(folder), purge_step=after + 1)
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write every number, nested names joined by a slash."""
@@ -52,11 +61,11 @@ class TensorBoard:
         self.writer.close()
 
 
-def make_trackers(folder: Path) -> list[Tracker]:
-    """log.jsonl, and TensorBoard events if the package is there."""
-    trackers: list[Tracker] = [JsonLines(folder / "log.jsonl")]
+def make_trackers(folder: Path, *, after: int = -1) -> list[Tracker]:
+    """log.jsonl, and TensorBoard events if the package is there; what was logged up to step `after` stays."""
+    trackers: list[Tracker] = [JsonLines(folder / "log.jsonl", after=after)]
     if importlib.util.find_spec("tensorboard"):
-        trackers.append(TensorBoard(folder / "tensorboard"))
+        trackers.append(TensorBoard(folder / "tensorboard", after=after))
     return trackers
 
 

@@ -1,0 +1,238 @@
+"""A training that is stopped in any way goes on as if nothing had been: the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import killed
+import pytest
+import torch
+from safetensors import safe_open
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.nifti import read_image, write_image
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
+from coopseg.training.run import resume, train
+
+PROGRAM = (sys.executable, "-m", "coopseg", "train")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def reference(phantom, tmp_path_factory):
+    """A run that was never stopped, and how long it took."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    return run, killed.finish(phantom["acdc"], run)
+
+
+def tensors(path):
+    with safe_open(path, "numpy") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+
+
+def log(run):
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] != "start"]
+
+
+def assert_same(run: Path, reference: Path) -> None:
+    for name in ("best.safetensors", "last.safetensors"):
+        assert tensors(run / name) == tensors(reference / name)
+    assert log(run) == log(reference)
+    records = [json.loads((folder / "run.json").read_text()) for folder in (run, reference)]
+    assert records[0]["best"] == records[1]["best"]
+    assert records[0]["validations"] == records[1]["validations"]
+    pictures = [sorted((folder / "hard_examples").iterdir()) for folder in (run, reference)]
+    assert [file.name for file in pictures[0]] == [file.name for file in pictures[1]]
+    assert [file.read_bytes() for file in pictures[0]] == [file.read_bytes() for file in pictures[1]]
+    assert not (run / CHECKPOINT).exists()
+    assert not list(run.rglob(".*.tmp"))
+
+
+def kill_and_finish(phantom, run, reference, moments):
+    """Kill the training at each moment, seconds after its start or a write; then let it end and compare."""
+    codes = []
+    for moment in moments:
+        dies = moment if isinstance(moment, tuple) else None
+        process = killed.start(phantom["acdc"], run, dies)
+        codes.append(killed.kill_after(process, 60 if dies else moment))
+        if not (run / "request.json").is_file():
+            shutil.rmtree(run, ignore_errors=True)  # it had not begun
+    killed.finish(phantom["acdc"], run)
+    assert_same(run, reference)
+    return codes
+
+
+@pytest.mark.parametrize("write", killed.WRITES)
+def test_killed_in_the_write_of_a_checkpoint(phantom, tmp_path, reference, write):
+    codes = kill_and_finish(phantom, tmp_path / "run", reference[0], [(write, 9)])
+    assert codes == [-signal.SIGKILL]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_fifty_random_moments(phantom, tmp_path, reference, seed):
+    """Each of ten runs is killed five times, one of them within a write, wherever it is by then."""
+    run, seconds = reference
+    draw = random.Random(seed)
+    moments = [draw.uniform(0.2, 1) * seconds / 2 for _ in range(4)]
+    moments.insert(draw.randrange(5), (draw.choice(killed.WRITES), draw.randint(1, 5)))
+    codes = kill_and_finish(phantom, tmp_path / "run", run, moments)
+    assert codes.count(-signal.SIGKILL) >= 3, codes  # a quick machine may be done before the fifth
+
+
+def test_sigterm_saves_and_exits_143_and_the_program_resumes(phantom, tmp_path, reference):
+    run = tmp_path / "run"
+    words = ["--preset=cpu", "--seed=3", "--device=cpu"]
+    words += [f"--set={name}={json.dumps(value)}" for name, value in killed.SETTINGS.items()]
+    process = subprocess.Popen(
+        [*PROGRAM, "--data", phantom["acdc"], "--out", run, *words],
+        env=ONE_THREAD, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "45 steps on" not in process.stderr.readline():
+        assert process.poll() is None
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert errors.count("\n") == 1
+    assert f"go on with `coopseg train --resume {run}`" in errors
+    assert (run / CHECKPOINT).is_file()
+    again = subprocess.run((*PROGRAM, "--resume", run), env=ONE_THREAD, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert_same(run, reference[0])
+
+
+FILLING = """
+import resource, signal, sys
+from coopseg.errors import CoopsegError
+from coopseg.training.run import train
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails, as on a full disk
+def fill(progress):
+    if progress.step == 20:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    train(sys.argv[1], sys.argv[2], preset="cpu", settings=SETTINGS, seed=3, device="cpu", save_every=0,
+          report=fill)
+except CoopsegError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(phantom, tmp_path, reference):
+    run = tmp_path / "run"
+    code = FILLING.replace("SETTINGS", repr(killed.SETTINGS))
+    command = [sys.executable, "-c", code, str(phantom["acdc"]), str(run)]
+    filled = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+    assert filled.returncode == 0, filled.stderr
+    assert "cannot be written (File too large); make room, then `coopseg train --resume" in filled.stdout
+    state = load_checkpoint(run / CHECKPOINT)
+    assert state is not None
+    assert state["step"] == 19
+    assert not list(run.glob(".*.tmp"))
+    killed.finish(phantom["acdc"], run)
+    assert_same(run, reference[0])
+
+
+@pytest.fixture(scope="module")
+def killed_once(phantom, tmp_path_factory):
+    run = tmp_path_factory.mktemp("killed") / "run"
+    process = killed.start(phantom["acdc"], run, ("after replace", 20))
+    assert killed.kill_after(process, 60) == -signal.SIGKILL
+    return run
+
+
+@pytest.fixture
+def stopped(killed_once, tmp_path):
+    """A run that was killed when about half of it was done."""
+    return shutil.copytree(killed_once, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"settings": {"training.steps": 500}}, "setting training.steps: it began with 45, now given 500"),
+        ({"settings": {"network.norm": "running"}}, "setting network.norm: it began with batch"),
+        ({"method": "standard"}, "setting "),
+        ({"seed": 4}, "setting seed: it began with 3, now given 4"),
+        ({"precision": "bf16"}, "setting precision"),
+    ],
+)
+def test_a_changed_setting_is_named_and_changes_nothing(stopped, given, named):
+    before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
+    with pytest.raises(CoopsegError, match="cannot resume with another " + named):
+        resume(stopped, **given)
+    assert before == {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
+
+
+def test_changed_scans_and_patients_are_refused(stopped, phantom, tmp_path):
+    data = shutil.copytree(phantom["acdc"], tmp_path / "data")
+    request = json.loads((stopped / "request.json").read_text())
+    patient = request["same"]["split"]["train"][0]
+    image = next((data / patient).glob("*_frame01.nii.gz"))
+    scan = read_image(image)
+    write_image(image, scan.data[::-1], affine=scan.affine)
+    with pytest.raises(CoopsegError, match="the scans or labels of its patients have changed"):
+        resume(stopped, data=data)
+    shutil.rmtree(data / request["same"]["split"]["test"][0])
+    with pytest.raises(CoopsegError, match="cannot resume with another split t"):
+        resume(stopped, data=data)
+
+
+def test_a_data_folder_that_has_moved_is_told(stopped, phantom, tmp_path, reference):
+    data = shutil.copytree(phantom["acdc"], tmp_path / "data")
+    with one_thread():
+        resume(stopped, data=data)
+        assert_same(stopped, reference[0])
+        assert resume(stopped, data=data) == stopped  # finished: left as it is
+
+
+def test_other_threads_are_noted(stopped):
+    with one_thread():
+        path = stopped / "request.json"
+        request = json.loads(path.read_text())
+        request["like"]["threads"] = 7
+        path.write_text(json.dumps(request))
+        resume(stopped)
+    warnings = json.loads((stopped / "run.json").read_text())["warnings"]
+    assert any("resumed with threads 1 instead of 7" in warning for warning in warnings)
+
+
+@contextmanager
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_new_training_does_not_write_over_an_unfinished_one(stopped, phantom):
+    with pytest.raises(CoopsegError, match=r"did not end; go on with `coopseg train --resume"):
+        train(phantom["acdc"], stopped, preset="cpu", settings=killed.SETTINGS, device="cpu")
+
+
+def test_two_processes_do_not_train_in_one_folder(stopped):
+    with open(stopped / "request.json") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(CoopsegError, match="another process trains in it"):
+            resume(stopped)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000, b"\xff\x00", b'{"arguments": {}, "same": 1}'])
+def test_a_damaged_request_is_refused(stopped, damage):
+    (stopped / "request.json").write_bytes(damage)
+    with pytest.raises(CoopsegError, match="damaged, it does not say what was trained"):
+        resume(stopped)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(CoopsegError, match="--resume takes the run folder of a training"):
+        resume(tmp_path)
