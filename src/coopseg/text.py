@@ -43,7 +43,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values only. Raises ValueError for tags of Python, aliases, keys given twice and all that is no YAML."""
+    """Plain values. Raises ValueError for tags of Python, aliases, a key given twice and what is no YAML."""
     if len(text) > MAX_YAML:
         raise ValueError(f"{len(text)} characters are too many for YAML, use JSON")
     try:
@@ -68,7 +68,7 @@ def shorten(value: object) -> str:
 
 
 def listing(names: Collection[str], most: int = 20) -> str:
-    """Foreign names for a message, separated by commas; no more than `most`, each in one line and not long."""
+    """Foreign names for a message: separated by commas, at most `most`, each in one line and not long."""
     shown = [name if name.isprintable() and len(name) <= LONGEST else shorten(name) for name in names][:most]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 

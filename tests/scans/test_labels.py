@@ -90,11 +90,11 @@ def test_labels_of_the_command_line():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", 'cannot read ""'),
-        ("LV", 'cannot read "LV"'),
-        ("LV=x", 'cannot read "LV=x"'),
-        ("LV=-1", 'cannot read "LV=-1"'),
-        ("=1", 'cannot read "=1"'),
+        ("", "cannot read ''"),
+        ("LV", "cannot read 'LV'"),
+        ("LV=x", "cannot read 'LV=x'"),
+        ("LV=-1", "cannot read 'LV=-1'"),
+        ("=1", "cannot read '=1'"),
         ("LV=1,LVC=2", "label name LV is given twice"),
         ("LV=1,MYO=1", "label value 1 is given twice"),
         ("LV=0", "label value 0 is given twice"),

@@ -133,7 +133,7 @@ def test_mnms_unlabelled_and_absent_subjects(tmp_path):
 
 
 def test_mnms_frames_that_cannot_be(tmp_path):
-    with pytest.raises(CoopsegError, match='column ES of A1 holds ""'):
+    with pytest.raises(CoopsegError, match="column ES of A1 holds ''"):
         open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,",)))
     dataset = open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,4",)))
     with pytest.raises(CoopsegError, match=r"frame 4 \(from 0\) of A1_ES is not in a file of 4 frames"):
@@ -187,7 +187,7 @@ def test_nnunet_with_several_channels(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"background": 0, "whole": [1, 2]}, 'label "whole" is a region'),
+        ({"background": 0, "whole": [1, 2]}, "label 'whole' is a region"),
         ({"background": 0, "LV": 1, "ignore": 2}, '"ignore" is not supported'),
         ({"background": 0, "LV": 1.5}, "is no name and value"),
         ({}, 'no "labels"'),

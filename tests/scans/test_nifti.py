@@ -172,11 +172,11 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value):
     refused(store(tmp_path / "x.nii.gz", data), "1 of 120 voxels are NaN or infinite")
 
 
-def test_nibabels_own_refusal_is_one_line(tmp_path):
+def test_a_slope_without_an_intercept_is_refused(tmp_path):
     content = bytearray(store(tmp_path / "x.nii", volume()).read_bytes())
     content[112:120] = np.array([2, np.nan], np.float32).tobytes()  # a slope without an intercept
     (tmp_path / "y.nii").write_bytes(content)
-    refused(tmp_path / "y.nii", "damaged NIfTI header")
+    refused(tmp_path / "y.nii", "scaled by 2 and shifted by nan")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])

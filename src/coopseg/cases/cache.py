@@ -13,38 +13,55 @@ import numpy as np
 
 from coopseg.cases.prepare import Case
 from coopseg.cases.record import Record
+from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 
 PIPELINE = 1  # raise it whenever prepare() gives other results for the same input
-DIGEST = 32  # bytes of SHA-256 before the npz: its own CRC-32 does not cover the names of its members
+DIGEST = 32  # bytes of SHA-256 of key and npz before it: the CRC-32 in it does not cover its members' names
 log = logging.getLogger(__name__)
 
 
 def case_key(files: Sequence[Path], context: object) -> str:
-    """SHA-256 of the content of all files and of `context`: whatever else decides the result, as JSON."""
+    """SHA-256 of the content of all files and of `context`: whatever else decides the result, as JSON.
+
+    Raises CoopsegError for a file that cannot be read.
+    """
     digest = hashlib.sha256(json.dumps([PIPELINE, context], sort_keys=True).encode())
     for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise CoopsegError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     return digest.hexdigest()
 
 
 def cached(folder: Path | None, key: str, make: Callable[[], Case]) -> Case:
     """The case stored under `key` in `folder`, or `make()`, stored for the next time.
 
-    A damaged entry is reported to the log and made anew. folder None: nothing is read or stored.
+    An entry that is damaged or belongs to another key is reported to the log and made anew. folder None:
+    nothing is read or stored. Raises CoopsegError where the folder cannot be used.
     """
     if folder is None:
         return make()
     path = folder / f"{key}.case"
-    if path.is_file():
-        content = path.read_bytes()
-        if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
+    try:
+        content = path.read_bytes() if path.exists() else None
+        if content is not None and _digest(key, content[DIGEST:]) == content[:DIGEST]:
             return _unpack(content[DIGEST:])
-        log.warning("%s: damaged cache entry, computed anew", path)
-    case = make()
-    packed = _pack(case)
-    write_atomically(path, hashlib.sha256(packed).digest() + packed)
+        if content is not None:
+            log.warning("%s: damaged cache entry, computed anew", path)
+        case = make()
+        packed = _pack(case)
+        write_atomically(path, _digest(key, packed) + packed)
+    except OSError as error:
+        raise CoopsegError(
+            f"{path}: cannot be used as a cache entry ({error.strerror}); choose another --cache"
+        ) from None
     return case
+
+
+def _digest(key: str, packed: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + packed).digest()
 
 
 def _unpack(content: bytes) -> Case:

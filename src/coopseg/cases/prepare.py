@@ -13,9 +13,11 @@ from coopseg.cases.record import Record
 from coopseg.cases.resample import interpolate_linear, resampled_length, source_coordinates, take_nearest
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.scans.geometry import find_orientation, from_slices, to_slices
+from coopseg.scans.geometry import Orientation, find_orientation, from_slices, to_slices
 from coopseg.scans.types import Scan, ScanRef
 
+MOST_PIXELS = 2**25  # of a case; more only for a scan of at least a quarter as many voxels
+GREATEST = 1e30  # between the least and the greatest intensity, so that float32 can hold what is made of them
 SAME_SPACING = 1e-4  # mm; closer spacings than this differ by the rounding of a header only
 
 
@@ -48,13 +50,14 @@ def prepare(
     scan is `normalised` already); in-plane resampling, linear for the image and nearest for labels;
     pad with zeros or crop around the centre; every slice to [0, 1].
     label: (X, Y, Z) class indices in the scan's grid. names: of the classes, for warnings.
-    Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, and for
-    a `normalised` scan with values outside [0, 1].
+    Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, for a
+    `normalised` scan with values outside [0, 1], and for voxels so large that the case would fill the memory.
     """
     _check(scan, label, normalised)
     orientation = find_orientation(scan.affine, slice_axis=settings.slice_axis)
     spacing = orientation.spacing(scan.spacing)
     steps = _step(spacing[1], settings.spacing), _step(spacing[2], settings.spacing)
+    _check_extent(scan, orientation, steps, settings)
     image, clip, slice_range = to_slices(scan.data, orientation), None, None
     plane = resampled_length(image.shape[1], steps[0]), resampled_length(image.shape[2], steps[1])
     grid = [source_coordinates(n, m, step) for n, m, step in zip(image.shape[1:], plane, steps, strict=True)]
@@ -137,7 +140,26 @@ def _check(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
     low, high = float(scan.data.min()), float(scan.data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise CoopsegError(f"{scan.path}: holds NaN or infinity; replace them")
+    if high - low > GREATEST:
+        raise CoopsegError(
+            f"{scan.path}: holds {low:g} to {high:g}, which are no intensities; export the scan again"
+        )
     if normalised and (low < 0 or high > 1):
         raise CoopsegError(
             f"{scan.path}: said to be normalised, but holds {low:g} to {high:g}; scale it to [0, 1]"
+        )
+
+
+def _check_extent(
+    scan: Scan, orientation: Orientation, steps: tuple[float, float], settings: CaseSettings
+) -> None:
+    """A header may claim voxels of a kilometre, which would become a million pixels each."""
+    slices, *plane = (scan.data.shape[axis] for axis in orientation.axes)
+    rows, columns = (length / max(step, 1e-9) for length, step in zip(plane, steps, strict=True))
+    pixels = slices * max(rows * columns, settings.size[0] * settings.size[1])
+    if pixels > max(MOST_PIXELS, 4 * scan.data.size):
+        raise CoopsegError(
+            f"{scan.path}: its voxels of {' x '.join(f'{side:g}' for side in scan.spacing)} mm would become "
+            f"{slices} slices of {rows:.0f} x {columns:.0f} pixels; correct its voxel size or set cases.spacing "
+            "and cases.size"
         )

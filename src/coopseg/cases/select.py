@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from coopseg.cases.splits import NAMED, Part, Split, read_split
+from coopseg.cases.splits import NAMED, PARTS, Part, Split, patients_of, read_split
 from coopseg.errors import CoopsegError
 from coopseg.scans.types import Dataset
+from coopseg.text import listing, read_json
 
 RUN = "run.json"  # what a training leaves beside its weights
 
@@ -34,13 +34,14 @@ def find_split(name: str | Path) -> Split:
 def split_of_run(folder: Path) -> Split:
     """The split that a training used, from its run.json. Raises CoopsegError where that cannot be read."""
     path = folder / RUN
+    if not path.exists():
+        raise CoopsegError(f"{path}: no such file; give the folder of a finished training")
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))["split"]
-        parts = {part: tuple(entry[part]) for part in ("train", "validate", "test")}
+        entry = read_json(path)["split"]
+        parts = {part: patients_of(entry[part], part, path) for part in PARTS}
         return Split(str(entry["name"]), **parts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "it holds no split"
-        raise CoopsegError(f"{path}: {reason}; give the folder of a finished training") from None
+    except (ValueError, KeyError, TypeError):
+        raise CoopsegError(f"{path}: it holds no split; give the folder of a finished training") from None
 
 
 def select_part(dataset: Dataset, split: Split, part: Part) -> Dataset:
@@ -58,5 +59,5 @@ def select_patients(dataset: Dataset, patients: Collection[str]) -> Dataset:
     """Only the volumes of `patients`. Raises CoopsegError for a name that the data set lacks."""
     missing = sorted(set(patients) - set(dataset.patients))
     if missing:
-        raise CoopsegError(f"{dataset.root}: no such patients: {', '.join(missing)}; check the names")
+        raise CoopsegError(f"{dataset.root}: no such patients: {listing(missing)}; check the names")
     return replace(dataset, items=tuple(item for item in dataset.items if item.patient in patients))

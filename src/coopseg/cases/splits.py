@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.types import Dataset
+from coopseg.text import listing, parse_json, parse_yaml, read_text
 
 Part = Literal["train", "validate", "test"]
 PARTS: tuple[Part, ...] = ("train", "validate", "test")
@@ -52,12 +53,10 @@ class Split:
     absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for part, other in (("train", "validate"), ("train", "test"), ("validate", "test")):
-            shared = sorted(set(getattr(self, part)) & set(getattr(self, other)))
-            if shared:
-                raise CoopsegError(
-                    f"split {self.name}: {', '.join(shared)} in {part} and in {other}; keep each in one part"
-                )
+        for part, other, shared in overlaps({part: getattr(self, part) for part in PARTS}):
+            raise CoopsegError(
+                f"split {self.name}: {listing(shared)} in {part} and in {other}; keep each in one part"
+            )
 
     def require(self, part: Part) -> tuple[str, ...]:
         """The patients of a part, or a CoopsegError where there are none or the data set lacks some."""
@@ -66,11 +65,18 @@ class Split:
         if missing:
             raise CoopsegError(
                 f"split {self.name}: the data set lacks {len(missing)} of {len(patients)} {part} patients "
-                f"({', '.join(missing)}); add them or choose another split"
+                f"({listing(missing)}); add them or choose another split"
             )
         if not patients:
             raise CoopsegError(f"split {self.name} has no {part} patients; add some or choose another split")
         return patients
+
+
+def overlaps(parts: Mapping[Part, Collection[str]]) -> Iterator[tuple[Part, Part, list[str]]]:
+    """(part, other part, patients in both) for every two parts that share any."""
+    for part, other in combinations(PARTS, 2):
+        if shared := sorted(set(parts[part]) & set(parts[other])):
+            yield part, other, shared
 
 
 def _standard(test: tuple[str, ...], left_out: tuple[str, ...] = ()) -> tuple[tuple[str, ...], ...]:
@@ -113,7 +119,7 @@ def _check_present(split: Split, dataset: Dataset) -> None:
     missing = [patient for patient in wanted if patient not in known]
     if missing:
         raise CoopsegError(
-            f"{dataset.root}: no such patients: {', '.join(missing)}, named by split {split.name}; "
+            f"{dataset.root}: no such patients: {listing(missing)}, named by split {split.name}; "
             f"add them or choose another split"
         )
 
@@ -132,26 +138,30 @@ def _random_split(dataset: Dataset, seed: int) -> Split:
 
 def read_split(path: Path) -> Split:
     """The split in a JSON or YAML file; see `get_split`, whose errors it shares."""
+    return Split(str(path), **read_parts(path))
+
+
+def read_parts(path: Path) -> dict[Part, tuple[str, ...]]:
+    """The lists in a JSON or YAML file as they stand; a patient may be in two of them."""
     if not path.is_file():
         raise CoopsegError(
             f"{path}: no such split; use {', '.join(sorted(NAMED))}, random or a JSON or YAML file"
         )
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise CoopsegError(f"{path}: not readable as JSON or YAML ({reason}); correct it") from error
-    return Split(str(path), **{part: _patients(content, part, path) for part in PARTS})
-
-
-def _patients(content: Any, part: Part, path: Path) -> tuple[str, ...]:
+        content = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except ValueError as error:
+        raise CoopsegError(f"{path}: not readable as JSON or YAML ({error}); correct it") from None
     if not isinstance(content, dict) or not {"train", "validate"} <= set(content) <= set(PARTS):
         raise CoopsegError(f"{path}: a split file holds lists train, validate and perhaps test, nothing else")
-    patients = content.get(part, [])
+    return {part: patients_of(content.get(part, []), part, path) for part in PARTS}
+
+
+def patients_of(patients: Any, part: Part, path: Path) -> tuple[str, ...]:
+    """The patients of a part, as a file holds them. Raises CoopsegError for anything but a list of names."""
     if not isinstance(patients, list) or not all(isinstance(patient, str) for patient in patients):
         raise CoopsegError(f"{path}: {part} must be a list of patient names in quotes")
-    repeated = sorted({patient for patient in patients if patients.count(patient) > 1})
+    repeated = sorted(patient for patient, times in Counter(patients).items() if times > 1)
     if repeated:
-        raise CoopsegError(f"{path}: {part} names {', '.join(repeated)} more than once; name each once")
+        raise CoopsegError(f"{path}: {part} names {listing(repeated)} more than once; name each once")
     return tuple(patients)

@@ -27,21 +27,30 @@ class Header:
     dtype: as stored.
     affine: (4, 4) float64 holding float32 values (so that a NIfTI-1 sform stores it exactly), to RAS+ mm.
     version: 1 or 2.
-    end: bytes from the start of the (decompressed) file to the end of the voxels.
+    offset: bytes from the start of the (decompressed) file to the voxels.
+    end: the same to the end of the voxels.
+    scaling: slope and intercept of the stored values; (1, 0) where they are the values themselves.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     affine: np.ndarray
     version: int
+    offset: int
     end: int
+    scaling: tuple[float, float]
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels, of all frames."""
+        return math.prod(self.shape)
 
 
 def parse_header(block: bytes, path: Path) -> Header:
     """The header in the first `HEADER_BYTES` bytes of a decompressed file.
 
     Raises CoopsegError for anything but a single-file NIfTI-1 or -2 with 2 to 4 real dimensions, a real
-    numeric type, a plausible size and an invertible affine.
+    numeric type, a plausible size, a finite scaling and an invertible affine.
     """
     raw, version = _identify(block, path)
     sizes = _sizes(raw, path)
@@ -57,7 +66,8 @@ def parse_header(block: bytes, path: Path) -> Header:
             f"{path}: header puts the voxels at byte {offset}; the header is damaged, export it again"
         )
     end = int(offset) + voxels * dtype.itemsize
-    return Header(_squeeze(sizes, path), dtype, _affine(raw, path), version, end)
+    shape, affine = _squeeze(sizes, path), _affine(raw, path)
+    return Header(shape, dtype, affine, version, int(offset), end, _scaling(raw, path))
 
 
 def _identify(block: bytes, path: Path) -> tuple[Nifti1Header, int]:
@@ -89,7 +99,9 @@ def _squeeze(sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
     if len(sizes) == 2:
         return (*sizes, 1)
     if len(sizes) not in (3, 4):
-        raise CoopsegError(f"{path}: shape {sizes}; a scan has 3 dimensions, or 4 with time")
+        raise CoopsegError(
+            f"{path}: shape {sizes}; a scan has 3 dimensions, or 4 with time", rule="dimensions"
+        )
     return sizes
 
 
@@ -106,16 +118,31 @@ def _dtype(raw: Nifti1Header, path: Path) -> np.dtype:
     return dtype
 
 
+def _scaling(raw: Nifti1Header, path: Path) -> tuple[float, float]:
+    """By the standard a slope of 0 means none; one that is not finite is what some writers mean by none."""
+    slope, intercept = float(raw["scl_slope"]), float(raw["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        return 1.0, 0.0
+    if not math.isfinite(intercept):
+        raise CoopsegError(
+            f"{path}: intensities are scaled by {slope:g} and shifted by {intercept}; export the scan again"
+        )
+    return slope, intercept
+
+
 def _affine(raw: Nifti1Header, path: Path) -> np.ndarray:
     with np.errstate(all="ignore"):
         affine = _choose_affine(raw, path).astype(np.float32).astype(np.float64)
     if not np.isfinite(affine).all():
         raise CoopsegError(
-            f"{path}: the affine holds NaN or infinity; export the scan again with its geometry"
+            f"{path}: the affine holds NaN or infinity; export the scan again with its geometry",
+            rule="affine",
         )
     norms = np.linalg.norm(affine[:3, :3], axis=0)
     if norms.min() == 0 or abs(np.linalg.det(affine[:3, :3] / norms)) < SINGULAR:
-        raise CoopsegError(f"{path}: the affine is singular (voxel sizes {norms}); export the scan again")
+        raise CoopsegError(
+            f"{path}: the affine is singular (voxel sizes {norms}); export the scan again", rule="affine"
+        )
     return affine
 
 
@@ -138,7 +165,9 @@ def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
         try:
             return raw.get_qform()
         except (HeaderDataError, ValueError):
-            raise CoopsegError(f"{path}: the qform is no rotation and scale; export the scan again") from None
-    if raw["sform_code"] > 0 and scales.all():
-        return np.c_[sform[:, :3] / scales * pixdim, sform[:, 3]]
+            raise CoopsegError(
+                f"{path}: the qform is no rotation and scale; export the scan again", rule="affine"
+            ) from None
+    if raw["sform_code"] > 0:  # one with a column of zeros is refused by the caller
+        return np.c_[sform[:, :3] / scales * pixdim, sform[:, 3]] if scales.all() else sform
     return np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import numpy as np
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.scans.types import BACKGROUND, Labels
+from coopseg.text import listing, shorten, whole_number
 
+MOST_LABELS = 256  # background included: class indices are stored as uint8
 ALIASES = {
     "bg": BACKGROUND, "background": BACKGROUND,
     "lv": "LV", "lvc": "LV", "left ventricle": "LV", "lv cavity": "LV",
@@ -34,7 +37,8 @@ def canonical_name(name: str) -> str:
 def make_labels(pairs: Iterable[tuple[str, int]], *, source: str) -> Labels:
     """Labels from (name, value) pairs: background first (0 unless named), then by value.
 
-    Raises CoopsegError, speaking of `source`, where a name or value occurs twice or 0 is not background.
+    Raises CoopsegError, speaking of `source`, where a name or value occurs twice, 0 is not background, or
+    there are more than 256.
     """
     ordered = [(canonical_name(name), int(value)) for name, value in pairs]
     if not any(name == BACKGROUND for name, _ in ordered):
@@ -43,11 +47,14 @@ def make_labels(pairs: Iterable[tuple[str, int]], *, source: str) -> Labels:
     names = tuple(name for name, _ in ordered)
     values = tuple(value for _, value in ordered)
     for kind, found in (("name", names), ("value", values)):
-        twice = sorted({str(entry) for entry in found if found.count(entry) > 1})
+        twice = sorted(str(entry) for entry, times in Counter(found).items() if times > 1)
         if twice:
-            raise CoopsegError(f"{source}: label {kind} {', '.join(twice)} is given twice; give each once")
+            raise CoopsegError(f"{source}: label {kind} {listing(twice)} is given twice; give each once")
     if "" in names or min(values) < 0:
-        raise CoopsegError(f"{source}: labels need a name and a value of 0 or more, found {dict(ordered)}")
+        shown = shorten(dict(ordered))
+        raise CoopsegError(f"{source}: labels need a name and a value of 0 or more, found {shown}")
+    if len(names) > MOST_LABELS:
+        raise CoopsegError(f"{source}: {len(names)} labels; {MOST_LABELS} are the most, background included")
     return Labels(names, values)
 
 
@@ -56,11 +63,12 @@ def parse_label_names(text: str) -> Labels:
     pairs = []
     for part in text.split(","):
         name, equals, value = part.partition("=")
-        if not (equals and name.strip() and value.strip().isdigit()):
+        number = whole_number(value)
+        if not (equals and name.strip()) or number is None:
             raise CoopsegError(
-                f'--labels: cannot read "{part.strip()}" in "{text}"; write it as LV=1,MYO=2,RV=3'
+                f'--labels: cannot read {shorten(part.strip())} in {shorten(text)}; write it as LV=1,MYO=2,RV=3'
             )
-        pairs.append((name, int(value)))
+        pairs.append((name, number))
     return make_labels(pairs, source="--labels")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.header import Header
 from coopseg.scans.nifti import read_header, read_image, read_labels
 from coopseg.scans.types import Scan, ScanRef
 
@@ -29,41 +30,56 @@ def load_label(ref: ScanRef) -> Scan | None:
     if ref.label is None:
         return None
     label = _pick_frame(read_labels(ref.label), ref)
-    image = read_header(ref.image)
-    if label.data.shape != image.shape[:3]:
-        raise CoopsegError(
-            f"{ref.label}: shape {label.data.shape}, but the image {ref.image} has {image.shape[:3]}; "
-            "give the label drawn on this image"
-        )
-    _check_place(label, image.affine, ref.image)
+    check_grid(ref, label=read_header(ref.label), image=read_header(ref.image))
     return label
 
 
-def _pick_frame(scan: Scan, ref: ScanRef) -> Scan:
-    if scan.data.ndim == 3:
+def frame_index(ref: ScanRef, shape: tuple[int, ...], path: Path) -> int | None:
+    """Which frame of a file of `shape` is the item's; None where the file is 3-D.
+
+    Raises CoopsegError for a 4-D file of an item without a frame and for a frame that is not there.
+    """
+    if len(shape) == 3:
         if ref.frame not in (None, 0):
             raise CoopsegError(
-                f"{scan.path}: frame {ref.frame} of {ref.id} is wanted of a 3-D file; check the table"
+                f"{path}: frame {ref.frame} of {ref.id} is wanted of a 3-D file; check the table",
+                rule="dimensions",
             )
-        return scan
-    frames = scan.data.shape[3]
+        return None
     if ref.frame is None:
         raise CoopsegError(
-            f"{scan.path}: a 4-D file of {frames} frames; give one 3-D volume a file, or a layout with frames"
+            f"{path}: a 4-D file of {shape[3]} frames; give one 3-D volume a file, or a layout with frames",
+            rule="dimensions",
         )
-    if not 0 <= ref.frame < frames:
+    if not 0 <= ref.frame < shape[3]:
         raise CoopsegError(
-            f"{scan.path}: frame {ref.frame} (from 0) of {ref.id} is not in a file of {frames} frames"
+            f"{path}: frame {ref.frame} (from 0) of {ref.id} is not in a file of {shape[3]} frames; "
+            "check the table",
+            rule="dimensions",
         )
-    return scan.frame(ref.frame)
+    return ref.frame
 
 
-def _check_place(label: Scan, affine: np.ndarray, image: Path) -> None:
-    last = np.array(label.data.shape) - 1
+def check_grid(ref: ScanRef, *, label: Header, image: Header) -> None:
+    """Raise CoopsegError where image and label differ in shape, or in place by more than half a voxel."""
+    if label.shape[:3] != image.shape[:3]:
+        raise CoopsegError(
+            f"{ref.label}: shape {label.shape[:3]}, but the image {ref.image} has {image.shape[:3]}; "
+            "give the label drawn on this image",
+            rule="grid",
+        )
+    last = np.array(label.shape[:3]) - 1
     corners = np.array([[x, y, z, 1] for x in (0, last[0]) for y in (0, last[1]) for z in (0, last[2])])
-    apart = np.linalg.norm(corners @ (label.affine - affine).T, axis=1).max()
-    if apart > AFFINE_TOLERANCE * label.spacing.min():
+    apart = np.linalg.norm(corners @ (label.affine - image.affine).T, axis=1).max()
+    if apart > AFFINE_TOLERANCE * np.linalg.norm(label.affine[:3, :3], axis=0).min():
         raise CoopsegError(
-            f"{label.path}: the label lies {apart:.1f} mm away from the image {image} by their headers; "
-            "give the label drawn on this image"
+            f"{ref.label}: the label lies {apart:.1f} mm away from the image {ref.image} by their headers; "
+            "give the label drawn on this image",
+            rule="grid",
         )
+
+
+def _pick_frame(scan: Scan, ref: ScanRef) -> Scan:
+    assert scan.path is not None  # it was read from there
+    index = frame_index(ref, scan.data.shape, scan.path)
+    return scan if index is None else scan.frame(index)

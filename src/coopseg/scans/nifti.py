@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 
 from coopseg.errors import CoopsegError
@@ -20,6 +20,9 @@ from coopseg.scans.types import Scan
 GZIP = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # bytes out for a byte in, at the very most (zlib's technical notes)
 SLACK = 2**20  # bytes that may follow the voxels; more than that is not a scan
+PIECE = 2**14  # bytes unpacked at once; zlib copies what is left of them at every member's end
+MEMORY = 2**29  # bytes that reading any file may take
+EXPANSION = 200  # and beyond that, for each of its bytes; an image of something has a tenth of it
 ROUNDING = 1e-4  # a float label this close to an integer is that integer
 
 
@@ -27,15 +30,22 @@ def read_image(path: Path) -> Scan:
     """An image, float32 with slope and intercept applied, (X, Y, Z) or (X, Y, Z, T).
 
     The whole file is decompressed and its CRC checked. Raises CoopsegError for a file that is missing,
-    truncated, damaged, not NIfTI, or that holds NaN or infinity.
+    truncated, damaged, not NIfTI, that holds NaN or infinity, or that would fill the memory though small.
     """
-    image, header = _load(path)
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
-        data = np.asanyarray(image.dataobj, dtype=np.float32).reshape(header.shape)
+    stored, header = _load(path, working=lambda header: 8)
+    data = np.empty(header.shape, np.float32, order="F")
+    with np.errstate(all="ignore"):  # what becomes infinite is refused below
+        if header.scaling == (1, 0):
+            data[...] = stored
+        else:
+            slope, intercept = map(np.float64, header.scaling)
+            for last in range(header.shape[-1]):
+                data[..., last] = stored[..., last] * slope + intercept
     if not np.isfinite(data).all():
         bad = int(data.size - np.isfinite(data).sum())
         raise CoopsegError(
-            f"{path}: {bad} of {data.size} voxels are NaN or infinite; replace them and export again"
+            f"{path}: {bad} of {data.size} voxels are NaN or infinite; replace them and export again",
+            rule="nan",
         )
     return Scan(data, header.affine, path)
 
@@ -46,19 +56,21 @@ def read_labels(path: Path) -> Scan:
     Labels stored as floats are taken if every value is an integer (to 1e-4, the rounding of a scaled
     file). Raises CoopsegError otherwise, and as `read_image` does.
     """
-    image, header = _load(path)
-    data = np.asanyarray(image.dataobj).reshape(header.shape)
-    if data.dtype.kind == "f":
+    stored, header = _load(path, working=lambda header: header.dtype.itemsize if _is_plain(header) else 24)
+    if _is_plain(header):
+        return Scan(stored.astype(stored.dtype.newbyteorder("=")), header.affine, path)
+    slope, intercept = map(np.float64, header.scaling)
+    with np.errstate(all="ignore"):  # infinity less infinity, and what overflows; both are refused below
+        data = stored if header.scaling == (1, 0) else stored * slope + intercept
         rounded = np.rint(data)
-        with np.errstate(invalid="ignore"):  # infinity less infinity
-            wrong = ~(np.abs(data - rounded) <= ROUNDING)  # true for NaN
-        if wrong.any() or np.abs(rounded).max() > 2**31 - 1:
-            found = data[wrong].flat[0] if wrong.any() else np.abs(rounded).max()
-            raise CoopsegError(
-                f"{path}: a label map holds the value {found}; labels must be integers, not an image"
-            )
-        data = rounded.astype(np.int32)
-    return Scan(data.astype(data.dtype.newbyteorder("="), copy=False), header.affine, path)
+        wrong = ~(np.abs(data - rounded) <= ROUNDING)  # true for NaN
+    if wrong.any() or np.abs(rounded).max() > 2**31 - 1:
+        found = data[wrong].flat[0] if wrong.any() else np.abs(rounded).max()
+        raise CoopsegError(
+            f"{path}: a label map holds the value {found}; labels must be integers, not an image",
+            rule="label-values",
+        )
+    return Scan(rounded.astype(np.int32), header.affine, path)
 
 
 def read_header(path: Path) -> Header:
@@ -86,35 +98,38 @@ def write_image(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTyp
     _save(path, data, affine=affine, dtype=dtype)
 
 
-def _load(path: Path) -> tuple[nib.Nifti1Image, Header]:
-    content, header = _checked_bytes(path)
-    kind = nib.Nifti1Image if header.version == 1 else nib.Nifti2Image
-    try:
-        return kind.from_bytes(content), header
-    except (HeaderDataError, ImageFileError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CoopsegError(f"{path}: damaged NIfTI header ({reason}); export the scan again") from None
+def _is_plain(header: Header) -> bool:
+    return header.dtype.kind in "iu" and header.scaling == (1, 0)
 
 
-def _checked_bytes(path: Path) -> tuple[bytes, Header]:
-    """The decompressed file, no longer than its header says, and that header."""
+def _load(path: Path, *, working: Callable[[Header], int]) -> tuple[np.ndarray, Header]:
+    """The voxels as stored, read-only, and the header; `working`: bytes a voxel that the caller will need."""
     raw = _read_bytes(path)
     header = parse_header(_head(raw, path), path)
     packed = raw[:2] == GZIP
     if header.end > len(raw) * (DEFLATE_RATIO if packed else 1):
         raise CoopsegError(
-            f"{path}: truncated, {len(raw)} bytes cannot hold the {header.shape} voxels; copy it again"
+            f"{path}: truncated, {len(raw)} bytes cannot hold the {header.shape} voxels; copy it again",
+            rule="truncated",
         )
-    content = _inflate(raw, header.end + SLACK, path) if packed else raw
+    needed = header.end + header.voxels * working(header)
+    if needed > max(MEMORY, EXPANSION * len(raw)):
+        raise CoopsegError(
+            f"{path}: {len(raw)} bytes would take {needed / 2**30:.1f} GiB of memory, so the {header.shape} "
+            "voxels can hardly be a scan; export it again"
+        )
+    content = _unpack(raw, header.end + SLACK, path) if packed else raw
     if len(content) < header.end:
         raise CoopsegError(
-            f"{path}: truncated, {len(content)} bytes of {header.end}; copy or export it again"
+            f"{path}: truncated, {len(content)} bytes of {header.end}; copy or export it again",
+            rule="truncated",
         )
     if len(content) > header.end + SLACK:
         raise CoopsegError(
             f"{path}: holds far more than the {header.shape} voxels of its header; export it again"
         )
-    return content, header
+    stored = np.frombuffer(content, header.dtype, header.voxels, header.offset)
+    return stored.reshape(header.shape, order="F"), header
 
 
 def _read_bytes(path: Path, limit: int = -1) -> bytes:
@@ -129,31 +144,44 @@ def _read_bytes(path: Path, limit: int = -1) -> bytes:
 
 
 def _head(raw: bytes, path: Path) -> bytes:
-    if raw[:2] != GZIP:
-        return raw[:HEADER_BYTES]
-    try:
-        return zlib.decompressobj(wbits=31).decompress(raw, HEADER_BYTES)
-    except zlib.error as error:
-        raise CoopsegError(f"{path}: damaged gzip file ({error}); copy it again") from None
+    return bytes(_inflate(raw, HEADER_BYTES, path)[0]) if raw[:2] == GZIP else raw[:HEADER_BYTES]
 
 
-def _inflate(raw: bytes, limit: int, path: Path) -> bytes:
-    """Every gzip member in turn, at most `limit` + 1 bytes; wbits=31 makes zlib check CRC and length."""
-    parts: list[bytes] = []
-    total = 0
-    while raw and total <= limit:
-        member = zlib.decompressobj(wbits=31)
+def _unpack(raw: bytes, limit: int, path: Path) -> bytearray:
+    """All gzip members; more than `limit` bytes are cut, and then neither CRC nor length is checked."""
+    content, whole = _inflate(raw, limit + 1, path)
+    if not whole and len(content) <= limit:
+        raise CoopsegError(
+            f"{path}: truncated gzip file, ends after {len(content)} bytes of content; copy it again",
+            rule="truncated",
+        )
+    return content
+
+
+def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
+    """At most `limit` bytes of gzip members in turn, and whether the last one is whole.
+
+    wbits=31 makes zlib check each member's CRC and length.
+    """
+    content, place = bytearray(), 0
+    member: Any = None
+    while place < len(raw) and len(content) < limit:
+        piece = raw[place : place + PIECE]
+        if member is None:
+            piece = piece.lstrip(b"\0")  # padding of whole blocks is allowed after a member
+            place += min(PIECE, len(raw) - place) - len(piece)
+            member = zlib.decompressobj(wbits=31) if piece else None
+        if member is None:
+            continue
+        place += len(piece)
         try:
-            parts.append(member.decompress(raw, limit + 1 - total))
+            content += member.decompress(piece, limit - len(content))
         except zlib.error as error:
             raise CoopsegError(f"{path}: damaged gzip file ({error}); copy it again") from None
-        total += len(parts[-1])
-        if not member.eof and total <= limit:
-            raise CoopsegError(
-                f"{path}: truncated gzip file, ends after {total} bytes of content; copy it again"
-            )
-        raw = member.unused_data.lstrip(b"\0")  # padding of whole blocks is allowed after a member
-    return b"".join(parts)
+        if member.eof:
+            place -= len(member.unused_data)
+            member = None
+    return content, member is None
 
 
 def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike) -> None:

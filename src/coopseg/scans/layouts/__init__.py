@@ -7,7 +7,11 @@ from typing import Protocol
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import acdc, decathlon, folder, mnms, nnunet
-from coopseg.scans.types import Dataset, Labels
+from coopseg.scans.layouts.problems import Problems, keep
+from coopseg.scans.types import Dataset, Labels, ScanRef
+from coopseg.text import shorten
+
+LONGEST_NAME = 200  # bytes; files are called after patients, and 255 is the most for any
 
 
 class Layout(Protocol):
@@ -17,7 +21,7 @@ class Layout(Protocol):
 
     def recognise(self, path: Path) -> bool: ...
 
-    def open_layout(self, path: Path, labels: Labels | None = None) -> Dataset: ...
+    def open_layout(self, path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset: ...
 
 
 # in the order in which they are tried: the most particular first, a plain folder last
@@ -26,12 +30,17 @@ LAYOUTS: dict[str, Layout] = {
 }  # fmt: skip
 
 
-def open_dataset(path: str | Path, *, layout: str = "auto", labels: Labels | None = None) -> Dataset:
+def open_dataset(
+    path: str | Path, *, layout: str = "auto", labels: Labels | None = None, problems: Problems = None
+) -> Dataset:
     """List the volumes below `path`; no image is read.
 
     layout: a name of `LAYOUTS`, or "auto" to recognise it.
     labels: what the values mean; replaces what the layout says.
-    Raises CoopsegError where the folder is missing, no layout fits, or nothing is found.
+    problems: a list that takes the errors of single entries, which are passed over instead of raised. No
+    label file is read then: where nothing names the values, the data set's labels are background alone.
+    Raises CoopsegError where the folder is missing, no layout fits, nothing is found, or a name cannot be
+    part of a file name or of a line in a table.
     """
     path = Path(path)
     if layout != "auto" and layout not in LAYOUTS:
@@ -39,10 +48,12 @@ def open_dataset(path: str | Path, *, layout: str = "auto", labels: Labels | Non
     if not path.is_dir():
         raise CoopsegError(f"{path}: no such folder; give the folder that holds the data set")
     module = LAYOUTS[layout] if layout != "auto" else _recognise(path)
-    dataset = module.open_layout(path, labels)
-    if not dataset.items:
+    dataset = module.open_layout(path, labels, problems)
+    if not dataset.items and not problems:
         raise CoopsegError(f"{path}: no scans found; looked for {module.LOOKED_FOR}")
-    _check_ids(dataset)
+    with keep(problems):
+        _check_names(dataset)
+    _check_ids(dataset, problems)
     return dataset
 
 
@@ -54,13 +65,31 @@ def _recognise(path: Path) -> Layout:
     raise CoopsegError(f"{path}: no data set recognised; looked for {looked}")
 
 
-def _check_ids(dataset: Dataset) -> None:
-    seen: dict[str, Path] = {}
-    for item in dataset.items:
-        if {"/", "\\", "\0"} & set(item.id) or item.id.startswith("."):
-            raise CoopsegError(f'{item.image}: "{item.id}" cannot be part of a file name; rename the patient')
-        if item.id in seen:
+def _check_names(dataset: Dataset) -> None:
+    """Names of data set, labels and sites get into tables and pictures."""
+    for name in dict.fromkeys((dataset.name, *dataset.labels.names, *(item.site for item in dataset.items))):
+        if not name.isprintable() or len(name) > LONGEST_NAME:
             raise CoopsegError(
-                f"{item.image}: the same patient and phase ({item.id}) as {seen[item.id]}; remove one"
+                f"{dataset.root}: {shorten(name)} cannot be the name of a data set, label or site; "
+                f"write at most {LONGEST_NAME} letters in one line"
             )
-        seen[item.id] = item.image
+
+
+def _check_ids(dataset: Dataset, problems: Problems) -> None:
+    first: dict[str, ScanRef] = {}
+    for item in dataset.items:
+        with keep(problems):
+            _check_id(item, first.setdefault(item.id, item))
+
+
+def _check_id(item: ScanRef, first: ScanRef) -> None:
+    wrong = not item.id.isprintable() or {"/", "\\"} & set(item.id) or item.id.startswith(".")
+    if wrong or not 0 < len(item.id.encode(errors="replace")) <= LONGEST_NAME:
+        raise CoopsegError(
+            f"{item.image}: {shorten(item.id)} cannot be part of a file name; rename the patient"
+        )
+    if first is not item:
+        raise CoopsegError(
+            f"{item.image}: the same patient and phase ({item.id}) as {first.image}; remove one",
+            rule="duplicate-case",
+        )

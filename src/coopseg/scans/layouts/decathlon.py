@@ -7,8 +7,17 @@ from typing import Any
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import patient_and_phase, stem
-from coopseg.scans.layouts.description import NAME, check_single_channel, described_labels, read_description
+from coopseg.scans.layouts.description import (
+    NAME,
+    check_single_channel,
+    described_labels,
+    described_name,
+    listed_file,
+    read_description,
+)
+from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
+from coopseg.text import shorten
 
 LOOKED_FOR = 'dataset.json with a list "training" of {"image": ..., "label": ...}'
 
@@ -19,7 +28,7 @@ def recognise(path: Path) -> bool:
     return entries is not None and isinstance(entries.get("training"), list)
 
 
-def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
+def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
     """Training items with their labels, then test items without, by file name.
 
     Raises CoopsegError for several modalities, an entry that cannot be read and a file that is not there.
@@ -27,16 +36,22 @@ def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
     entries = read_description(path)
     if entries is None:
         raise CoopsegError(f"{path}: no dataset.json; looked for {LOOKED_FOR}")
-    check_single_channel(entries, path)
-    items = [
-        item
-        for part in ("training", "test")
-        for item in sorted(
-            (_item(path, entry) for entry in entries.get(part, [])), key=lambda item: item.image
-        )
-    ]
-    name = str(entries.get("name", path.name))
-    return Dataset(name, path, "decathlon", labels or described_labels(entries, path), tuple(items))
+    with keep(problems):
+        check_single_channel(entries, path)
+    items = [item for part in ("training", "test") for item in _part(path, entries, part, problems)]
+    name = described_name(entries, path, problems)
+    return Dataset(name, path, "decathlon", labels or described_labels(entries, path, problems), tuple(items))
+
+
+def _part(path: Path, entries: dict[str, Any], part: str, problems: Problems) -> list[ScanRef]:
+    listed = entries.get(part, [])
+    if not isinstance(listed, list):
+        raise CoopsegError(f'{path / NAME}: "{part}" is {shorten(listed)}; write a list of files')
+    items = []
+    for entry in listed:
+        with keep(problems):
+            items.append(_item(path, entry))
+    return sorted(items, key=lambda item: item.image)
 
 
 def _item(path: Path, entry: Any) -> ScanRef:
@@ -44,12 +59,8 @@ def _item(path: Path, entry: Any) -> ScanRef:
     image, label = names.get("image"), names.get("label")
     if not isinstance(image, str) or not isinstance(label, str | None):
         raise CoopsegError(
-            f'{path / NAME}: cannot read the entry {entry!r}; write {{"image": ..., "label": ...}}'
+            f'{path / NAME}: cannot read the entry {shorten(entry)}; write {{"image": ..., "label": ...}}'
         )
-    for file in (image, label):
-        if file is not None and not (path / file).is_file():
-            raise CoopsegError(
-                f"{path / file}: not found, but {path / NAME} lists it; copy it or take it off the list"
-            )
-    patient, phase = patient_and_phase(stem(path / image))
-    return ScanRef(patient, path / image, path / label if label is not None else None, phase)
+    file = listed_file(path, image)
+    patient, phase = patient_and_phase(stem(file))
+    return ScanRef(patient, file, listed_file(path, label) if label is not None else None, phase)

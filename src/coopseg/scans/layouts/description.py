@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.files import is_file
 from coopseg.scans.labels import make_labels
-from coopseg.scans.types import Labels
+from coopseg.scans.layouts.problems import Problems, keep
+from coopseg.scans.types import BACKGROUND, Labels
+from coopseg.text import read_json, shorten, whole_number
 
 NAME = "dataset.json"
+UNNAMED = Labels((BACKGROUND,), (0,))  # where nothing says what the values mean
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
@@ -21,21 +24,54 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise CoopsegError(f"{path}: cannot be read as JSON ({error}); correct it") from None
+    entries = read_json(path)
     if not isinstance(entries, dict):
         raise CoopsegError(f"{path}: must hold a JSON object, found {type(entries).__name__}; correct it")
     return entries
 
 
-def described_labels(entries: dict[str, Any], folder: Path) -> Labels:
+def described_name(entries: dict[str, Any], folder: Path, problems: Problems = None) -> str:
+    """What the data set calls itself, else the folder's name.
+
+    Raises CoopsegError for a name that is no text; or adds it to `problems`.
+    """
+    name = entries.get("name", folder.name)
+    if isinstance(name, str):
+        return name
+    with keep(problems):
+        raise CoopsegError(f'{folder / NAME}: the "name" is {shorten(name)}; write it in quotes')
+    return folder.name
+
+
+def listed_file(folder: Path, name: str) -> Path:
+    """The file that dataset.json lists, which has to be there and, as written, within `folder`.
+
+    Raises CoopsegError for others: a list from elsewhere is not to choose files anywhere on this machine.
+    Links within the folder are its owner's and are followed.
+    """
+    where, path = folder / NAME, folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise CoopsegError(f"{where}: lists {shorten(name)}, outside the data set; move the file into it")
+    if not is_file(path):
+        shown = path if name.isprintable() and len(name) < 1000 else shorten(name)
+        raise CoopsegError(
+            f"{shown}: not found, but {where} lists it; copy it or take it off the list", rule="missing-file"
+        )
+    return path
+
+
+def described_labels(entries: dict[str, Any], folder: Path, problems: Problems = None) -> Labels:
     """Labels from {"background": 0, "LV": 1} (nnU-Net v2) or {"0": "background", "1": "LV"} (others).
 
-    Raises CoopsegError for regions (several values for a name), nnU-Net's "ignore" and any other form.
+    Raises CoopsegError for regions (several values for a name), nnU-Net's "ignore" and any other form; or
+    adds it to `problems` and returns `UNNAMED`.
     """
-    path = folder / NAME
+    with keep(problems):
+        return _described_labels(entries, folder / NAME)
+    return UNNAMED
+
+
+def _described_labels(entries: dict[str, Any], path: Path) -> Labels:
     labels = entries.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise CoopsegError(f'{path}: no "labels"; write them as {{"labels": {{"background": 0, "LV": 1}}}}')
@@ -43,16 +79,20 @@ def described_labels(entries: dict[str, Any], folder: Path) -> Labels:
     for key, entry in labels.items():
         if isinstance(entry, list):
             raise CoopsegError(
-                f'{path}: label "{key}" is a region of values {entry}; only one value a label is read'
+                f"{path}: label {shorten(key)} is a region of values {shorten(entry)}; "
+                "only one value a label is read"
             )
         name, value = (key, entry) if isinstance(entry, int) else (entry, key)
-        if not isinstance(name, str) or not str(value).isdigit():
-            raise CoopsegError(f'{path}: label "{key}": {entry!r} is no name and value; write "LV": 1')
+        number = whole_number(value) if isinstance(value, str) else int(value)
+        if not isinstance(name, str) or isinstance(value, bool) or number is None or number >= 2**31:
+            raise CoopsegError(
+                f'{path}: label {shorten(key)}: {shorten(entry)} is no name and value; write "LV": 1'
+            )
         if name == "ignore":
             raise CoopsegError(
                 f'{path}: the label "ignore" is not supported; fill in the unlabelled voxels first'
             )
-        pairs.append((name, int(value)))
+        pairs.append((name, number))
     return make_labels(pairs, source=str(path))
 
 

@@ -9,9 +9,19 @@ import numpy as np
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import LABEL_MARKS, has_label_mark, niftis_in, patient_and_phase, stem
-from coopseg.scans.layouts.description import NAME, described_labels, read_description
+from coopseg.scans.labels import MOST_LABELS
+from coopseg.scans.layouts.description import (
+    NAME,
+    UNNAMED,
+    described_labels,
+    described_name,
+    listed_file,
+    read_description,
+)
+from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.nifti import read_labels
 from coopseg.scans.types import BACKGROUND, Dataset, Labels, ScanRef
+from coopseg.text import listing, shorten
 
 LOOKED_FOR = (
     "images/X.nii.gz with labels/X.nii.gz, "
@@ -26,7 +36,7 @@ def recognise(path: Path) -> bool:
     return bool(niftis_in(path) or niftis_in(path / "images") or (entries and "items" in entries))
 
 
-def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
+def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
     """Volumes by image path; a volume without a label file has the label None.
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
@@ -37,32 +47,39 @@ def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
     entries = read_description(path) or {}
     normalised = entries.get("normalised", False)
     if not isinstance(normalised, bool):
-        raise CoopsegError(f'{path / NAME}: "normalised" is {normalised!r}; write true or false')
+        with keep(problems):
+            raise CoopsegError(f'{path / NAME}: "normalised" is {shorten(normalised)}; write true or false')
+        normalised = False
     if "items" in entries:
         listed = entries["items"] if isinstance(entries["items"], list) else [entries["items"]]
-        items = [_listed(path, entry, normalised) for entry in listed]
+        items = []
+        for entry in listed:
+            with keep(problems):
+                items.append(_listed(path, entry, normalised))
     else:
-        items = [_named(image, label, normalised) for image, label in _pairs(path)]
+        items = [_named(image, label, normalised) for image, label in _pairs(path, problems)]
     items.sort(key=lambda item: (item.image, item.copy))
-    if labels is None:
-        labels = described_labels(entries, path) if "labels" in entries else _found_labels(items)
-    return Dataset(str(entries.get("name", path.name)), path, "folder", labels, tuple(items))
+    if labels is None and "labels" in entries:
+        labels = described_labels(entries, path, problems)
+    elif labels is None:
+        labels = _found_labels(items) if problems is None else UNNAMED
+    return Dataset(described_name(entries, path, problems), path, "folder", labels, tuple(items))
 
 
 def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
     where = path / NAME
     if not isinstance(entry, dict) or "image" not in entry:
         raise CoopsegError(
-            f'{where}: cannot read the item {entry!r}; write {{"image": ..., "label": ..., ...}}'
+            f'{where}: cannot read the item {shorten(entry)}; write {{"image": ..., "label": ..., ...}}'
         )
     wrong = [key for key, value in entry.items() if not _acceptable(key, value)]
     if wrong:
-        found = ", ".join(f"{key}: {entry[key]!r}" for key in wrong)
-        raise CoopsegError(f"{where}: item {entry['image']} has {found}; known keys: {', '.join(ITEM_KEYS)}")
-    image, label = path / entry["image"], path / entry["label"] if entry.get("label") else None
-    for file in (image, label):
-        if file is not None and not file.is_file():
-            raise CoopsegError(f"{file}: not found, but {where} lists it; copy it or take it off the list")
+        found = ", ".join(f"{listing([key])}: {shorten(entry[key])}" for key in wrong[:3])
+        raise CoopsegError(
+            f"{where}: item {shorten(entry['image'])} has {found}; known keys: {', '.join(ITEM_KEYS)}"
+        )
+    image = listed_file(path, entry["image"])
+    label = listed_file(path, entry["label"]) if entry.get("label") else None
     patient, phase = patient_and_phase(stem(image))
     return ScanRef(
         patient=entry.get("patient", patient),
@@ -84,7 +101,7 @@ def _named(image: Path, label: Path | None, normalised: bool) -> ScanRef:
     return ScanRef(patient, image, label, phase, normalised=normalised)
 
 
-def _pairs(path: Path) -> list[tuple[Path, Path | None]]:
+def _pairs(path: Path, problems: Problems) -> list[tuple[Path, Path | None]]:
     if (path / "images").is_dir():
         images = niftis_in(path / "images")
         labels = {stem(label): label for label in niftis_in(path / "labels")}
@@ -93,7 +110,11 @@ def _pairs(path: Path) -> list[tuple[Path, Path | None]]:
         labels = {_unmarked(label): label for label in niftis_in(path) if has_label_mark(label)}
     pairs = [(image, labels.pop(stem(image), None)) for image in images]
     for label in labels.values():
-        raise CoopsegError(f"{label}: a label without its image; add the image or remove the label")
+        with keep(problems):
+            raise CoopsegError(
+                f"{label}: a label without its image; add the image or remove the label",
+                rule="label-without-image",
+            )
     return pairs
 
 
@@ -107,6 +128,10 @@ def _found_labels(items: list[ScanRef]) -> Labels:
     for item in items:
         if item.label is not None:
             values.update(np.unique(read_labels(item.label).data).tolist())
+            if len(values) > MOST_LABELS:
+                raise CoopsegError(
+                    f"{item.label}: more than {MOST_LABELS} values up to here, as of an image; give label maps"
+                )
     found = sorted(values - {0})
     if found and found[0] < 0:
         raise CoopsegError(

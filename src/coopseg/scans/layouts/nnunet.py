@@ -7,7 +7,13 @@ from pathlib import Path
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import niftis_in, patient_and_phase, stem
-from coopseg.scans.layouts.description import check_single_channel, described_labels, read_description
+from coopseg.scans.layouts.description import (
+    check_single_channel,
+    described_labels,
+    described_name,
+    read_description,
+)
+from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 
 LOOKED_FOR = "dataset.json with imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz"
@@ -20,7 +26,7 @@ def recognise(path: Path) -> bool:
     return (path / "dataset.json").is_file() and any(CHANNEL.search(stem(file)) for file in files)
 
 
-def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
+def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
     """Training cases, then test cases, by name; "CASE_ED" and "CASE_frame01" belong to the patient "CASE".
 
     Raises CoopsegError for several channels, labels that are regions, and files without a channel number.
@@ -28,14 +34,15 @@ def open_layout(path: Path, labels: Labels | None = None) -> Dataset:
     entries = read_description(path)
     if entries is None:
         raise CoopsegError(f"{path}: no dataset.json; looked for {LOOKED_FOR}")
-    check_single_channel(entries, path)
-    items = [
-        _item(image, path / f"labels{part}")
-        for part in ("Tr", "Ts")
-        for image in niftis_in(path / f"images{part}")
-    ]
-    name = str(entries.get("name", path.name))
-    return Dataset(name, path, "nnunet", labels or described_labels(entries, path), tuple(items))
+    with keep(problems):
+        check_single_channel(entries, path)
+    items = []
+    for part in ("Tr", "Ts"):
+        for image in niftis_in(path / f"images{part}"):
+            with keep(problems):
+                items.append(_item(image, path / f"labels{part}"))
+    name = described_name(entries, path, problems)
+    return Dataset(name, path, "nnunet", labels or described_labels(entries, path, problems), tuple(items))
 
 
 def _item(image: Path, folder: Path) -> ScanRef:

@@ -1,0 +1,101 @@
+"""`coopseg validate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coopseg.cli.console import counting, say
+from coopseg.cli.options import SPLITS_HELP, LabelNames, Layout
+
+if TYPE_CHECKING:
+    from coopseg.scans.checks.report import Finding, Report
+
+FAULTY = 1  # exit code where an error was found
+NARROW, WIDE = 80, 120  # columns of the table, at least and at most
+
+
+def _show_rules(wanted: bool) -> None:
+    if wanted:
+        from coopseg.scans.checks.rules import RULES
+
+        rows = [(rule.severity, rule.name, [f"{rule.means}: {rule.why}", rule.do]) for rule in RULES.values()]
+        say(_table(("severity", "rule", "what is found, why it matters, what to do"), rows))
+        raise typer.Exit
+
+
+def validate(
+    data: Annotated[Path, typer.Argument(help="folder of a data set", show_default=False)],
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"compare with {SPLITS_HELP}; only its patients need labels then; may be repeated",
+            show_default=False,
+        ),
+    ] = None,
+    layout: Layout = "auto",
+    labels: LabelNames = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes; changes no finding")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="list all rules", callback=_show_rules, is_eager=True)
+    ] = False,
+) -> None:
+    """Look for every problem of every case before a training: files, grids, labels, copies, splits.
+
+    A broken file hides no other. Errors are what training or evaluation would fail on or get wrong,
+    warnings what is worth a look. Exit code 1 if there is any error.
+    """
+    from coopseg.scans.checks.validate import validate_dataset
+
+    with counting("validated") as progress:
+        report = validate_dataset(
+            data, layout=layout, labels=labels, splits=split or (), workers=workers, progress=progress
+        )
+    say(json.dumps(report.as_dict(), indent=1) if as_json else _listing(report))
+    if report.errors:
+        raise typer.Exit(FAULTY)
+
+
+def _listing(report: Report) -> str:
+    counted = (
+        f"{report.errors} errors, {report.warnings} warnings in "
+        f"{report.patients} patients, {report.volumes} volumes"
+    )
+    if not report.findings:
+        return f"nothing wrong: {counted}"
+    rows = [(f.severity, f.rule, [_place(f), f"{f.found}; {f.do}"]) for f in report.findings]
+    return f"{_table(('severity', 'rule', 'file, what is wrong there, what to do'), rows)}\n\n{counted}"
+
+
+def _place(finding: Finding) -> str:
+    file = finding.file or "the data set"
+    return f"{file} ({finding.case})" if finding.case else file
+
+
+def _table(head: tuple[str, str, str], rows: Sequence[tuple[str, str, list[str]]]) -> str:
+    """The last cell has lines of its own; long ones are wrapped below themselves."""
+    columns = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 0)).columns))
+    first, second = (max(len(row[column]) for row in (head, *rows)) + 2 for column in (0, 1))
+    lines = [f"{head[0]:{first}}{head[1]:{second}}{head[2]}"]
+    for severity, rule, cell in rows:
+        margin = f"{severity:{first}}{rule:{second}}"
+        for text in cell:
+            lines.append(
+                textwrap.fill(
+                    text,
+                    columns,
+                    initial_indent=margin,
+                    subsequent_indent=" " * len(margin),
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )
+            margin = " " * len(margin)
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""`validate`: a table, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopseg.scans.checks.report import Finding
+from coopseg.scans.checks.rules import RULES
+from coopseg.scans.checks.validate import validate_dataset
+
+
+@pytest.fixture
+def faulty(phantom: dict[str, Path], tmp_path: Path) -> Path:
+    """An ACDC phantom with an error in patient001 and a missing label in patient002."""
+    data = Path(shutil.copytree(phantom["acdc"], tmp_path / "data"))
+    scan = data / "patient001" / "patient001_frame01.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:-100])
+    (data / "patient002" / "patient002_frame01_gt.nii.gz").unlink()
+    return data
+
+
+def test_errors_end_with_1(coopseg: Callable[..., Any], faulty: Path) -> None:
+    result = coopseg("validate", faulty)
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert lines[0].split()[:2] == ["severity", "rule"]
+    assert lines[1].split() == [
+        "error",
+        "truncated",
+        "patient001/patient001_frame01.nii.gz",
+        "(patient001_ED)",
+    ]
+    assert lines[-1].startswith("2 errors, ")
+    assert lines[-1].endswith("in 6 patients, 12 volumes")
+    assert "label-missing" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert all(len(line) <= 120 for line in lines)
+    assert result.stderr == "validated: 12 of 12, patient006_ES\n"
+
+
+def test_json_holds_the_same(coopseg: Callable[..., Any], faulty: Path) -> None:
+    result = coopseg("validate", faulty, "--json")
+    content = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert content == validate_dataset(faulty).as_dict()
+    assert [Finding(**entry).rule for entry in content["findings"]][:2] == ["truncated", "label-missing"]
+    assert (content["data"], content["layout"], content["errors"]) == (str(faulty), "acdc", 2)
+
+
+def test_nothing_wrong_ends_with_0(
+    coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    split = tmp_path / "split.json"
+    split.write_text('{"train": ["patient001"], "validate": ["patient002"]}')
+    for words in ((), ("--split", split), ("--split", split, "--split", "random")):
+        result = coopseg("validate", phantom["acdc"], *words)
+        assert result.exit_code == 0
+        assert "0 errors, " in result.stdout.splitlines()[-1]
+
+
+def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:
+    for file in ("frame01", "frame01_gt"):
+        source = phantom["acdc"] / "patient001" / f"patient001_{file}.nii.gz"
+        shutil.copy(source, tmp_path / f"p_{file}.nii.gz".replace("_frame01", ""))
+    result = coopseg("validate", tmp_path)
+    assert result.exit_code == 0
+    assert "names-missing" in result.stdout
+    assert "0 errors, 1 warnings in 1 patients, 1 volumes" in result.stdout
+    named = coopseg("validate", tmp_path, "--labels", "RV=1,MYO=2,LV=3")
+    assert named.stdout == "nothing wrong: 0 errors, 0 warnings in 1 patients, 1 volumes\n"
+
+
+def test_a_split_with_faults(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    split.write_text('{"train": ["patient001", "patient002"], "validate": ["patient002", "nobody"]}')
+    result = coopseg("validate", phantom["acdc"], "--split", split)
+    assert result.exit_code == 1
+    assert "patient002 is in train and in validate" in result.stdout
+    assert "nobody" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("none",), "none: no such folder"),
+        ((".", "--layout", "bids"), 'layout "bids"'),
+        ((".", "--labels", "LV"), "LV=1,MYO=2,RV=3"),
+        ((".", "--workers", "0"), "--workers"),
+        ((), "data"),
+    ],
+)
+def test_misuse_ends_with_2(
+    coopseg: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    part: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = coopseg("validate", *words)
+    assert result.exit_code == 2
+    assert part in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_empty_folder_is_a_finding(coopseg: Callable[..., Any], tmp_path: Path) -> None:
+    result = coopseg("validate", tmp_path)
+    assert result.exit_code == 1
+    assert "no data set recognised" in result.stdout
+    assert result.stdout.splitlines()[-1] == "1 errors, 0 warnings in 0 patients, 0 volumes"
+
+
+def test_all_rules_are_listed(coopseg: Callable[..., Any]) -> None:
+    result = coopseg("validate", "--rules")
+    assert result.exit_code == 0
+    assert [line.split()[:2] for line in result.stdout.splitlines() if line[0] != " "][1:] == [
+        [rule.severity, rule.name] for rule in RULES.values()
+    ]
+    text = " ".join(result.stdout.split())
+    for rule in RULES.values():
+        assert f"{rule.means}: {rule.why} {rule.do}" in text
