@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from coopseg.inference.model import load_model as load_model
     from coopseg.inference.predict import predict as predict
     from coopseg.inference.predictor import Predictor as Predictor
+    from coopseg.report.run import write_report as write_report
+    from coopseg.scans.checks.validate import validate_dataset as validate
     from coopseg.scans.layouts import open_dataset as open_dataset
     from coopseg.scans.nifti import read_image as read_image
     from coopseg.scans.phantom import write_phantom as write_phantom
@@ -30,11 +32,14 @@ _HOMES = {
     "predict": ("coopseg.inference.predict", "predict"),
     "read_image": ("coopseg.scans.nifti", "read_image"),
     "train": ("coopseg.training.run", "train"),
+    "validate": ("coopseg.scans.checks.validate", "validate_dataset"),
     "write_phantom": ("coopseg.scans.phantom", "write_phantom"),
+    "write_report": ("coopseg.report.run", "write_report"),
 }
 __all__ = [
     "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "read_image", "train", "write_phantom",
+    "predict", "read_image", "train", "validate", "write_phantom",
+    "write_report",
 ]  # fmt: skip
 
 

@@ -66,6 +66,9 @@ def test_rows(datasets: list[Dataset]) -> None:
         assert row["dice"] == pytest.approx(1 - 1 / length)
         assert row["hd95"] == pytest.approx(1.5)
         assert 0 < row["assd"] < 1.5
+    assert all(row["seconds"] > 0 for row in rows)
+    volumes = [rows[start : start + 6] for start in range(0, len(rows), 6)]
+    assert all(len({row["seconds"] for row in volume}) == 1 for volume in volumes)
     assert rows[5]["dice"] == 0
     assert math.isnan(rows[5]["hd95"])
     assert rows[5]["distance"] == "one empty"

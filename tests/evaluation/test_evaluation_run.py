@@ -13,7 +13,7 @@ import torch
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.run import evaluate_model, open_datasets
+from coopseg.evaluation.run import evaluate_model, name_and_folder, open_datasets
 from coopseg.inference.model import BEST, save_model
 from coopseg.networks.cooperative import Networks
 
@@ -61,6 +61,8 @@ def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Pa
     record = json.loads((out / "evaluation.json").read_text())
     assert (record["spacing"], record["refinements"], record["warnings"]) == ("nominal", 1, [])
     assert record["data"][0]["patients"] == ["patient004"]
+    assert record["data"][0]["domain"] == "intra"
+    assert record["slices"] == []
 
 
 def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
@@ -73,6 +75,8 @@ def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Pa
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["warnings"] == [warning]
     assert {row["dataset"] for row in found.rows} == {"ACDC", "other"}
     assert {row["head"] for row in found.rows} == {"FTN"}
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [entry["domain"] for entry in record["data"]] == ["intra", "other"]
     lone = shutil.copy(model / BEST, tmp_path / "lone.safetensors")
     (warning,) = evaluate_model(
         lone, phantom["acdc"], tmp_path / "2", split=model, part="validate", **arguments
@@ -95,6 +99,22 @@ def test_data_sets_by_folder_and_name(phantom: dict[str, Path], tmp_path: Path) 
     assert "thing" in named.labels.names
     with pytest.raises(CoopsegError, match="two data sets are called 'ACDC'; name them"):
         open_datasets([phantom["acdc"], phantom["acdc"]])
+
+
+def test_name_and_folder(tmp_path: Path) -> None:
+    assert name_and_folder("a=b/c=d") == ("a", Path("b/c=d"))
+    assert name_and_folder("b/c=d") == ("", Path("b/c=d"))
+    (tmp_path / "a=b").mkdir()
+    assert name_and_folder(tmp_path / "a=b") == ("", tmp_path / "a=b")
+
+
+def test_slices_are_stored_with_pictures(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    evaluate_model(model, phantom["acdc"], tmp_path / "out", split=model, spacing="nominal", device="cpu")
+    (entry,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["slices"]
+    assert (entry["dataset"], entry["case"]) == ("ACDC", "patient004_ED")
+    with np.load(tmp_path / "out" / "slices.npz") as stored:
+        assert set(stored) == {"0/image", "0/truth", "0/FTN", "0/FTN+STN"}
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) > 0
 
 
 def test_nothing_is_left_after_an_error(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from coopseg.demo import DemoProgress
     from coopseg.training.loop import Progress
 
 QUIET = 10.0  # seconds between two lines of progress where there is no terminal
@@ -62,6 +62,57 @@ class TrainingDisplay:
     """Call it with every progress of a training: a live bar on a terminal, else a line now and then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        self.bar = Bar(stream)
+
+    def __enter__(self) -> TrainingDisplay:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        where = f"step {progress.step} of {progress.steps}"
+        if progress.kind == "start":
+            sizes = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in progress.values.items())
+            self.bar.say(f"{progress.steps} steps on {sizes}")
+        elif progress.kind == "validation":
+            self.bar.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")
+        else:
+            share = progress.step / progress.steps
+            self.bar.show(share, progress.left, where, loss_terms(progress.values))
+
+
+class DemoDisplay:
+    """Call it with every progress of the demo: one bar for the whole of it, from beginning to end."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.bar = Bar(stream)
+        self.text = ""
+
+    def __enter__(self) -> DemoDisplay:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, progress: DemoProgress) -> None:
+        if progress.text != self.text:
+            self.text = progress.text
+            self.bar.say(f"{progress.share:4.0%}  {self.text}")
+        event, detail = progress.event, ""
+        if event and event.kind == "validation":
+            self.bar.say(f"      step {event.step}: validation Dice {dice_of_heads(event.values)}")
+        elif event and event.kind == "train":
+            detail = f"step {event.step} of {event.steps}: {loss_terms(event.values)}"
+        self.bar.show(progress.share, progress.left, self.text, detail)
+
+
+class Bar:
+    """How far something is and how long it will take: live on a terminal, else a line now and then."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -69,44 +120,38 @@ class TrainingDisplay:
         self.live = Live(console=self.console, transient=True) if self.console.is_terminal else None
         self.printed = float("-inf")
 
-    def __enter__(self) -> TrainingDisplay:
+    def start(self) -> None:
+        """Take the terminal's last lines."""
         if self.live:
             self.live.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Give them back."""
         if self.live:
             self.live.stop()
 
-    def __call__(self, progress: Progress) -> None:
-        where = f"step {progress.step} of {progress.steps}"
-        if progress.kind == "start":
-            sizes = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in progress.values.items())
-            self.console.print(f"{progress.steps} steps on {sizes}", markup=False, soft_wrap=True)
-        elif progress.kind == "validation":
-            self.console.print(
-                f"{where}: validation Dice {dice_of_heads(progress.values)}", markup=False, soft_wrap=True
-            )
-        elif self.live:
-            self.live.update(_bar(progress))
-        elif time.monotonic() - self.printed >= QUIET or progress.step == progress.steps:
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, share: float, left: float, where: str, detail: str) -> None:
+        """share: of the whole, in [0, 1]; left: seconds; detail may be empty."""
+        if self.live:
+            self.live.update(_draw(share, left, where, detail))
+        elif time.monotonic() - self.printed >= QUIET or share == 1:
             self.printed = time.monotonic()
-            line = f"{where}, {clock(progress.left)} left: {loss_terms(progress.values)}"
-            self.console.print(line, markup=False, soft_wrap=True)
+            self.say(f"{where}, {clock(left)} left" + (f": {detail}" if detail else ""))
 
 
-def _bar(progress: Progress) -> Any:
+def _draw(share: float, left: float, where: str, detail: str) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=progress.steps, completed=progress.step, width=40)
-    row.add_row(bar, f"{progress.step}/{progress.steps}", f"{clock(progress.left)} left")
-    return Group(row, Text(loss_terms(progress.values)))
+    row.add_row(ProgressBar(total=1, completed=share, width=40), f"{clock(left)} left", where)
+    return Group(row, Text(detail))
 
 
 @contextmanager
@@ -114,12 +159,13 @@ def counting(verb: str) -> Iterator[Callable[[int, int, str], None]]:
     """A callback (done, total, name) that shows how far something is."""
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress as Bars
 
         with Bars(console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(verb, total=None)
             yield lambda done, total, name: bars.update(
-                task, completed=done, total=total, description=f"{verb} {name}"
+                task, completed=done, total=total, description=escape(f"{verb} {name}")
             )
         return
     printed = time.monotonic()

@@ -42,13 +42,14 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "32",
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="of the worst, median and best case")
+        bool, typer.Option("--pictures/--no-pictures", help="of three cases, and the slices for a report")
     ] = True,
 ) -> None:
     """Score a model on labelled data sets: Dice, HD95 and ASSD of both heads.
 
     OUT gets cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by phase,
-    vendor and site), pictures/ and evaluation.json (model, settings, versions, warnings).
+    vendor and site), pictures/ of the worst, median and best case, slices.npz (for `coopseg report`) and
+    evaluation.json (model, settings, versions, warnings).
     """
     from coopseg.evaluation.run import evaluate_model
 

@@ -10,13 +10,16 @@ from typer.core import TyperGroup
 from coopseg import __version__
 from coopseg.cli.console import fail, note
 from coopseg.cli.corrupt import corrupt
+from coopseg.cli.demo import demo
 from coopseg.cli.evaluate import evaluate
 from coopseg.cli.info import info
 from coopseg.cli.predict import predict
+from coopseg.cli.report import report
 from coopseg.cli.train import train
-from coopseg.errors import CoopsegError
+from coopseg.cli.validate import validate
+from coopseg.errors import CoopsegError, Stopped
 
-WRONG_INPUT, INTERRUPTED = 2, 130
+WRONG_INPUT, INTERRUPTED, SIGNALLED = 2, 130, 128
 
 
 class Program(TyperGroup):
@@ -29,6 +32,14 @@ class Program(TyperGroup):
         except CoopsegError as error:
             fail(error)
             raise typer.Exit(WRONG_INPUT) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            fail(CoopsegError(f"{error.filename}: {error.strerror}; check the path, its rights and the disk"))
+            raise typer.Exit(WRONG_INPUT) from None
+        except Stopped as stopped:
+            note(str(stopped))
+            raise typer.Exit(SIGNALLED + stopped.signal) from None
         except KeyboardInterrupt:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -41,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, predict, corrupt, evaluate, info):
+for verb in (validate, train, predict, corrupt, evaluate, report, info, demo):
     app.command()(verb)
 
 

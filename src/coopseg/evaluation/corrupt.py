@@ -27,8 +27,10 @@ from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.new_folder import new_folder
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
+from coopseg.text import read_json
 
 MANIFEST = "manifest.json"
 
@@ -54,29 +56,27 @@ def corrupt_dataset(
 
     settings: of the case before it is corrupted; the default is the published one.
     severity: see `sample_corruption`. workers: processes, default one a core; the files do not depend on it.
-    overwrite: replace an earlier output (a folder that holds a manifest.json), nothing else.
+    overwrite: replace an earlier output (a folder that holds a manifest.json of ours), nothing else.
     progress: called as (volumes done, volumes in all, volume).
-    All is written beside OUT first and renamed at the end. Returns the folders of the kinds.
+    OUT is filled at the end, or not at all; what is replaced goes only then. Returns the kinds' folders.
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that is in the
     way, and for an unknown kind or fewer than one copy.
     """
     out = Path(out)
     _check(dataset, out, copies=copies, kinds=kinds, overwrite=overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.parent / f".{out.name}.{os.getpid()}.unfinished"
-    job = _Job(dataset.labels, unfinished, tuple(kinds), copies, seed, severity, settings)
-    try:
+    earlier = out.resolve() if _is_filled(out) else None
+    target = earlier.with_name(f".{earlier.name}.{os.getpid()}.unfinished") if earlier else out
+    with new_folder(target) as folder:
+        job = _Job(dataset.labels, folder, tuple(kinds), copies, seed, severity, settings)
         items: list[dict[str, Any]] = []
         for found in _in_order(job, dataset.items, workers or os.cpu_count() or 1, progress):
             items += found
         for kind in kinds:
-            _write_json(unfinished / kind / "dataset.json", _description(dataset, kind, items))
-        _write_json(unfinished / MANIFEST, _manifest(dataset, job, items))
-        if out.exists():
-            shutil.rmtree(out)
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            _write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
+        _write_json(folder / MANIFEST, _manifest(dataset, job, items))
+    if earlier:
+        shutil.rmtree(earlier)
+        target.rename(earlier)
     return [out / kind for kind in kinds]
 
 
@@ -104,14 +104,25 @@ def _check(dataset: Dataset, out: Path, *, copies: int, kinds: Sequence[str], ov
         raise CoopsegError(
             f"{bare[0].image}: volume {bare[0].id} has no label; corrupt labelled volumes only"
         )
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not _is_filled(out):
         return
     if not overwrite:
         raise CoopsegError(f"{out} exists and is not empty; choose another folder or overwrite it")
-    if not (out / MANIFEST).is_file():
+    if not (out / MANIFEST).is_file() or not _is_manifest(read_json(out / MANIFEST)):
         raise CoopsegError(
-            f"{out} holds no {MANIFEST}, so it is not an earlier output; choose another folder"
+            f"{out} holds no {MANIFEST} of ours, so it is not an earlier output; choose another folder"
         )
+    if dataset.root.resolve().is_relative_to(out.resolve()):
+        raise CoopsegError(f"{out} holds the data set {dataset.root} itself; choose another folder")
+
+
+def _is_filled(out: Path) -> bool:
+    return out.exists() and not (out.is_dir() and not any(out.iterdir()))
+
+
+def _is_manifest(content: Any) -> bool:
+    keys = {"source", "seed", "severity", "copies", "settings", "versions", "volumes"}
+    return isinstance(content, dict) and keys <= set(content)
 
 
 def _in_order(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,21 @@ COLUMNS = (
     "hd95",
     "assd",
     "distance",  # "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN
+    "seconds",  # that the prediction of the volume's heads took
 )
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """One volume, its true class indices and the prediction of every head, all in the scan's own grid.
+
+    seconds: wall-clock time of the prediction, without reading the files.
+    """
+
+    scan: Scan
+    target: np.ndarray
+    heads: dict[str, np.ndarray]
+    seconds: float
 
 
 def evaluate(
@@ -49,7 +65,7 @@ def evaluate(
     spacing_is_true: false where the headers hold a nominal spacing; distances are then NaN.
     progress: called as (volumes done, volumes in all, case) after each volume.
     Returns rows with the keys of COLUMNS, in the order of the data sets, volumes, heads and classes: dice in
-    [0, 1], hd95 and assd in millimetres.
+    [0, 1], hd95 and assd in millimetres, seconds for the volume as a whole.
     Raises CoopsegError before anything is predicted where a volume has no label or two data sets or two
     volumes of one share a name; and where a prediction is not in its scan's grid.
     """
@@ -59,34 +75,34 @@ def evaluate(
     done = 0
     for dataset in datasets:
         for ref in dataset.items:
-            scan, target, heads = predict_case(predict, dataset, ref, names=names)
-            for head, prediction in heads.items():
+            case = predict_case(predict, dataset, ref, names=names)
+            for head, prediction in case.heads.items():
                 facts = {"dataset": dataset.name, **_facts(ref), "head": head}
-                spacing = scan.spacing if spacing_is_true else None
-                scores = _scores(prediction, target, names=names, spacing=spacing)
-                rows.extend({**facts, **score} for score in scores)
+                spacing = case.scan.spacing if spacing_is_true else None
+                scores = _scores(prediction, case.target, names=names, spacing=spacing)
+                rows.extend({**facts, **score, "seconds": case.seconds} for score in scores)
             done += 1
             if progress:
                 progress(done, total, ref.id)
     return rows
 
 
-def predict_case(
-    predict: Predict, dataset: Dataset, ref: ScanRef, *, names: Sequence[str]
-) -> tuple[Scan, np.ndarray, dict[str, np.ndarray]]:
-    """One volume, its true class indices and the prediction of every head, all in the scan's own grid."""
+def predict_case(predict: Predict, dataset: Dataset, ref: ScanRef, *, names: Sequence[str]) -> PredictedCase:
+    """Read one volume and its label, and predict it. Raises CoopsegError as `evaluate` does."""
     scan, label = load_scan(ref), load_label(ref)
     if label is None:
         raise CoopsegError(f"{ref.image}: volume {ref.id} has no label; evaluate labelled volumes only")
     target = labels_to_indices(label.data, dataset.labels, names=tuple(names), path=ref.label)
+    start = time.perf_counter()
     heads = predict(scan, ref.normalised)
+    seconds = time.perf_counter() - start
     for head, prediction in heads.items():
         if prediction.shape != target.shape:
             raise CoopsegError(
                 f"{ref.image}: {head} gave shape {prediction.shape}, the label has {target.shape}; "
                 "predict in the grid in which the scan was stored"
             )
-    return scan, target, heads
+    return PredictedCase(scan, target, heads, seconds)
 
 
 def _check(datasets: Sequence[Dataset]) -> None:

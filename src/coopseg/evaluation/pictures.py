@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,20 +65,32 @@ def write_pictures(
     """
     out.mkdir(parents=True, exist_ok=True)
     by_name = {dataset.name: dataset for dataset in datasets}
+    stems = file_stems(by_name)
     paths = []
     for name, ranks in pick_cases(rows, head=head).items():
         for rank, (case, score) in ranks.items():
             ref = next(item for item in by_name[name].items if item.id == case)
-            scan, target, heads = predict_case(predict, by_name[name], ref, names=names)
-            orientation = find_orientation(scan.affine)
-            volumes = [to_slices(volume, orientation) for volume in (scan.data, target, heads[head])]
-            _, height, width = orientation.spacing(scan.spacing)
+            found = predict_case(predict, by_name[name], ref, names=names)
+            orientation = find_orientation(found.scan.affine)
+            stored = (found.scan.data, found.target, found.heads[head])
+            volumes = [to_slices(volume, orientation) for volume in stored]
+            _, height, width = orientation.spacing(found.scan.spacing)
             title = f"{name} · {rank} · {case} · {head} Dice {score:.3f}"
             figure = draw_case(*volumes, names=names, title=title, aspect=height / width)
-            stem = re.sub(r"[^\w.-]+", "-", name)  # a data set may be called M&Ms
-            paths.append(out / f"{stem}_{rank}.png")
+            paths.append(out / f"{stems[name]}_{rank}.png")
             figure.savefig(paths[-1], dpi=110)
     return paths
+
+
+def file_stems(names: Iterable[str]) -> dict[str, str]:
+    """A part of a file name for each name, every one another: a data set may be called M&Ms, or a/b."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = re.sub(r"[^\w.-]+", "-", name)[:50]
+        while stem in stems.values():
+            stem += "-"
+        stems[name] = stem
+    return stems
 
 
 def draw_case(
@@ -112,8 +124,9 @@ def draw_case(
         axes.plot([], [], color=colour, label=name)
     axes.plot([], [], color="black", label="true")
     axes.plot([], [], color="black", linestyle="dashed", label="predicted")
-    figure.legend(loc="outside lower center", ncols=len(names) + 1, fontsize=9, frameon=False)
-    figure.suptitle(title, fontsize=11)
+    legend = figure.legend(loc="outside lower center", ncols=len(names) + 1, fontsize=9, frameon=False)
+    for text in (*legend.get_texts(), figure.suptitle(title, fontsize=11)):
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
     return figure
 
 

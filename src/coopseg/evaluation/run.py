@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coopseg.cases.select import RUN, find_split, select_part, split_of_run
+from coopseg.cases.select import find_split, select_part
 from coopseg.cases.splits import Part
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST
+from coopseg.evaluation.domain import Domain, find_domain, seen_in_training, split_of_model
 from coopseg.evaluation.evaluate import Row, evaluate
 from coopseg.evaluation.pictures import write_pictures
+from coopseg.evaluation.slices import write_slices
 from coopseg.evaluation.tables import write_tables
-from coopseg.inference.model import Model
 from coopseg.inference.predict import describe_predictor, load_predictor
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
@@ -61,8 +62,10 @@ def evaluate_model(
     labels: "LV=1,MYO=2" where the layout names none. spacing: "nominal" where headers hold no true one;
     HD95 and ASSD are then left out. progress: called as (volumes done, volumes in all, volume).
     Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
-    case of each data set and evaluation.json: model, settings, versions, patients and warnings, such as
-    patients whose names are among those that the model was trained or selected on.
+    case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
+    patients, each data set's domain (see `find_domain`), the index of slices.npz and warnings, such as
+    patients whose names are among those that the model was trained or selected on. pictures: false to leave
+    out all that shows a scan.
     Raises CoopsegError for anything wrong with model or data; `out` is then as it was.
     """
     out = Path(out)
@@ -74,16 +77,20 @@ def evaluate_model(
     if split is not None:
         chosen = find_split(split)
         datasets = [select_part(dataset, chosen, part) for dataset in datasets]
-    warnings = seen_in_training(loaded, datasets)
+    trained = split_of_model(loaded)
+    warnings = seen_in_training(trained, datasets, folder=loaded.path.parent)
     names, measured = loaded.names, spacing == "true"
     with new_folder(out) as folder:
         rows = evaluate(predictor, datasets, names=names, spacing_is_true=measured, progress=progress)
         summaries = write_tables(rows, folder)
+        slices = []
         if pictures:
             head = predictor.heads[-1]
             write_pictures(predictor, datasets, rows, names=names, head=head, out=folder / PICTURES)
+            slices = write_slices(predictor, datasets, names=names, out=folder)
         record = describe_predictor(loaded, predictor, precision=precision) | {
-            "data": [_describe(dataset) for dataset in datasets],
+            "data": [_describe(dataset, find_domain(dataset, trained)) for dataset in datasets],
+            "slices": slices,
             "split": None if split is None else {"name": str(split), "part": part},
             "spacing": spacing,
             "warnings": warnings,
@@ -103,7 +110,7 @@ def open_datasets(
     given = parse_label_names(labels) if labels else None
     found: list[Dataset] = []
     for entry in [data] if isinstance(data, str | Path) else data:
-        name, folder = _name_and_folder(entry)
+        name, folder = name_and_folder(entry)
         corrupted = (folder / MANIFEST).is_file()
         kinds = sorted(file.parent for file in folder.glob("*/dataset.json")) if corrupted else []
         for path in kinds or [folder]:
@@ -117,38 +124,18 @@ def open_datasets(
     return found
 
 
-def _name_and_folder(entry: str | Path) -> tuple[str, Path]:
+def name_and_folder(entry: str | Path) -> tuple[str, Path]:
+    """Name and folder of FOLDER (the name is then empty) or NAME=FOLDER; what exists is a folder."""
     match = NAMED_FOLDER.fullmatch(str(entry))
     if match is None or Path(entry).exists():
         return "", Path(entry)
     return match["name"], Path(match["folder"])
 
 
-def seen_in_training(model: Model, datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    """A line for each data set with patients that, by name, the model was trained or selected on."""
-    folder = model.path.parent
-    if not (folder / RUN).is_file():
-        return (f"{folder / RUN}: not found, so whether the model was trained on these patients is unknown",)
-    split = split_of_run(folder)
-    warnings = []
-    for dataset in datasets:
-        seen = [patient for patient in dataset.patients if patient in {*split.train, *split.validate}]
-        if seen:
-            warnings.append(
-                f"{dataset.name}: {len(seen)} of {len(dataset.patients)} patients bear names of training or "
-                f"validation patients of the model ({_few(seen)}); if they are the same, the scores are "
-                f"too good; --split {folder} takes the model's test patients"
-            )
-    return tuple(warnings)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-
-
-def _describe(dataset: Dataset) -> dict[str, Any]:
+def _describe(dataset: Dataset, domain: Domain) -> dict[str, Any]:
     return {
         "name": dataset.name,
+        "domain": domain,
         "folder": str(dataset.root),
         "layout": dataset.layout,
         "patients": dataset.patients,

@@ -1,0 +1,99 @@
+"""Where the numbers come from: settings, versions, time, memory, commands and warnings of every run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coopseg.report.scores import Method
+from coopseg.report.sources import Run
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"section.key": value}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def settings_table(methods: Sequence[Method]) -> dict[str, Any]:
+    """Every setting with its values by method; `differing` are those not the same in all runs.
+
+    `pooled` names, for each method, settings beside the seed in which its own runs differ.
+    """
+    flat = {m.name: [flatten(run.record["settings"]) for run in m.runs] for m in methods}
+    keys = list(dict.fromkeys(key for runs in flat.values() for settings in runs for key in settings))
+    table: list[dict[str, Any]] = []
+    for key in keys:
+        values = {name: _distinct(settings.get(key) for settings in runs) for name, runs in flat.items()}
+        everything = _distinct(value for found in values.values() for value in found)
+        table.append({"key": key, "values": values, "differs": len(everything) > 1})
+    pooled = {
+        method.name: [
+            row["key"] for row in table if len(row["values"][method.name]) > 1 and row["key"] != "seed"
+        ]
+        for method in methods
+    }
+    return {"rows": table, "pooled": {name: keys for name, keys in pooled.items() if keys}}
+
+
+def _distinct(values: Any) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """Facts of one run that are shown: where, how long, on what, with what warnings."""
+    record = run.record
+    keys = (
+        "started", "steps", "slices", "device", "processes", "threads", "seconds", "seconds_per_step",
+        "peak_memory_gb",
+    )  # fmt: skip
+    return {
+        "method": run.method,
+        "run": run.label,
+        "folder": str(run.folder),
+        "sha256": run.sha256,
+        "seed": record["settings"]["seed"],
+        "data": record["data"],
+        "split": {name: len(record["split"][name]) for name in ("train", "validate", "test")}
+        | {"name": record["split"]["name"]},
+        **{key: record.get(key) for key in keys},
+        "best": record.get("best") or None,
+        "command": _command(record.get("command")),
+        "warnings": record.get("warnings", []),
+        "versions": record.get("versions", {}),
+        "evaluations": [
+            {
+                "folder": str(entry.folder),
+                "command": _command(entry.record.get("command")),
+                **{key: entry.record.get(key) for key in ("device", "precision", "refinements", "spacing")},
+                "versions": entry.record.get("versions", {}),
+                "warnings": entry.record.get("warnings", []),
+            }
+            for entry in run.evaluations
+        ],
+    }
+
+
+def _command(words: list[str] | None) -> str:
+    """As one would type it; the program's own path says nothing."""
+    if not words:
+        return ""
+    name = Path(words[0]).name
+    program = ["python", "-m", "coopseg"] if name == "__main__.py" else [name]
+    return shlex.join([*program, *words[1:]])
+
+
+def versions_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Versions of libraries by what used them: one row a library, its distinct versions."""
+    used = [run.record.get("versions", {}) for run in runs]
+    used += [entry.record.get("versions", {}) for run in runs for entry in run.evaluations]
+    keys = dict.fromkeys(key for versions in used for key in versions)
+    return [{"name": key, "versions": _distinct(v[key] for v in used if key in v)} for key in keys]

@@ -1,0 +1,172 @@
+"""What a report is made of: run folders, and the evaluations that belong to them by the model's SHA-256."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from coopseg.cases.select import RUN
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.run import RECORD, name_and_folder
+from coopseg.inference.model import find_weights
+
+LOG, METRICS = "log.jsonl", "metrics.json"
+RUN_NEEDS = ("settings", "data", "split")
+RECORD_NEEDS = ("model", "data", "slices")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One folder of `coopseg evaluate`: its evaluation.json, and rows and summaries of metrics.json."""
+
+    folder: Path
+    record: dict[str, Any]
+    rows: list[dict[str, Any]]
+    summaries: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its run.json and log, with what was evaluated of its best weights.
+
+    method: the name under which it is shown; runs of one name are pooled. label: its own name among them.
+    """
+
+    method: str
+    label: str
+    folder: Path
+    sha256: str
+    record: dict[str, Any]
+    log: list[dict[str, Any]]
+    evaluations: tuple[Evaluated, ...] = field(default=())
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of all evaluations; see `coopseg.evaluation.evaluate.COLUMNS`."""
+        return [row for evaluation in self.evaluations for row in evaluation.rows]
+
+    @property
+    def summaries(self) -> list[dict[str, Any]]:
+        """The summaries of all evaluations; see `coopseg.evaluation.tables.summarise`."""
+        return [summary for evaluation in self.evaluations for summary in evaluation.summaries]
+
+    @property
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        """What evaluation.json says of each data set, by name."""
+        entries = [entry for evaluation in self.evaluations for entry in evaluation.record["data"]]
+        return {entry["name"]: entry for entry in entries}
+
+
+def read_runs(runs: Sequence[str | Path], *, evaluations: Sequence[str | Path] = ()) -> list[Run]:
+    """Run folders, each RUN or NAME=RUN, with their evaluations.
+
+    evaluations: folders of `coopseg evaluate` beside those that lie directly in a run folder. Without NAME
+    a run is called by the method in its settings.
+    Raises CoopsegError for what is no run folder or no evaluation, a folder given twice, an evaluation of no
+    given run, and a data set that was evaluated twice for one run.
+    """
+    if not runs:
+        raise CoopsegError("there is nothing to report: give one or more folders of `coopseg train --out`")
+    found = [read_run(*name_and_folder(entry)) for entry in runs]
+    paths = [run.folder.resolve() for run in found]
+    if twice := next((run.folder for run in found if paths.count(run.folder.resolve()) > 1), None):
+        raise CoopsegError(f"{twice}: given twice; give each run once")
+    beside = [file.parent for run in found for file in sorted(run.folder.glob(f"*/{RECORD}"))]
+    folders = {Path(folder).resolve(): Path(folder) for folder in (*beside, *evaluations)}
+    evaluated = [read_evaluation(folder) for folder in folders.values()]
+    return _match(_label(found), evaluated)
+
+
+def read_run(name: str, folder: Path) -> Run:
+    """One run folder, without its evaluations. Raises CoopsegError where it is none."""
+    record = _read_json(folder / RUN, RUN_NEEDS, "give the --out of a finished `coopseg train`")
+    log = _read_log(folder / LOG) if (folder / LOG).is_file() else []
+    weights = find_weights(folder)
+    try:
+        with safe_open(weights, "np") as stored:
+            sha256 = (stored.metadata() or {}).get("sha256", "")
+    except (SafetensorError, OSError) as error:
+        raise CoopsegError(f"{weights}: cannot be read as safetensors ({error}); copy it again") from None
+    method, seed = record["settings"]["method"], record["settings"]["seed"]
+    return Run(name or method, f"seed {seed}", folder, sha256, record, log)
+
+
+def read_evaluation(folder: Path) -> Evaluated:
+    """One folder of `coopseg evaluate`. Raises CoopsegError where it is none."""
+    advice = "give the --out of `coopseg evaluate`, or evaluate again with this version"
+    record = _read_json(folder / RECORD, RECORD_NEEDS, advice)
+    if bare := [entry for entry in record["data"] if "domain" not in entry]:
+        raise CoopsegError(f"{folder / RECORD}: says no domain of {bare[0]['name']}; evaluate again")
+    metrics = _read_json(folder / METRICS, ("rows", "summary"), advice)
+    return Evaluated(folder, record, metrics["rows"], metrics["summary"])
+
+
+def _label(runs: list[Run]) -> list[Run]:
+    """Runs of one method and seed, such as of two draws of patients, told apart by a number."""
+    labels = [(run.method, run.label) for run in runs]
+    numbers = [labels[: place + 1].count(label) for place, label in enumerate(labels)]
+    return [
+        replace(run, label=f"{run.label} ({number})") if labels.count(label) > 1 else run
+        for run, label, number in zip(runs, labels, numbers, strict=True)
+    ]
+
+
+def _match(runs: list[Run], evaluated: list[Evaluated]) -> list[Run]:
+    known = {run.sha256 for run in runs}
+    for evaluation in evaluated:
+        model = evaluation.record["model"]
+        if model["sha256"] not in known:
+            raise CoopsegError(
+                f"{evaluation.folder}: evaluates {model['path']} (SHA-256 {model['sha256'][:12]}), the best "
+                "weights of no run given here; give its run or leave it out"
+            )
+    matched = []
+    for run in runs:
+        own = tuple(entry for entry in evaluated if entry.record["model"]["sha256"] == run.sha256)
+        _check_once(run, own)
+        matched.append(replace(run, evaluations=own))
+    return matched
+
+
+def _check_once(run: Run, evaluations: tuple[Evaluated, ...]) -> None:
+    seen: dict[str, Path] = {}
+    for evaluation in evaluations:
+        for entry in evaluation.record["data"]:
+            if entry["name"] in seen:
+                raise CoopsegError(
+                    f"{run.folder}: {entry['name']} was evaluated in {seen[entry['name']]} and in "
+                    f"{evaluation.folder}; keep one"
+                )
+            seen[entry["name"]] = evaluation.folder
+
+
+def _read_json(path: Path, needs: Sequence[str], advice: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_nothing)
+    except OSError as error:
+        raise CoopsegError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    except ValueError as error:
+        raise CoopsegError(f"{path}: is no JSON ({error}); {advice}") from None
+    missing = [key for key in needs if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise CoopsegError(f"{path}: holds no {', '.join(missing)}; {advice}")
+    return content
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines.append(json.loads(text, parse_constant=_nothing))
+        except ValueError:
+            raise CoopsegError(f"{path}: line {number} is no JSON; remove it") from None
+    return lines
+
+
+def _nothing(constant: str) -> None:
+    """NaN and infinities, which JSON does not have, are numbers that are not there."""

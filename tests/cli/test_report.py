@@ -1,0 +1,66 @@
+"""`coopseg report` on what the program itself trained, corrupted and evaluated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    coopseg: Callable[..., Any],
+    trained: Path,
+    phantom: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """An evaluation of `trained` on its own domain, one corruption and another site."""
+    folder = tmp_path_factory.mktemp("report")
+    grid = ("--set=cases.size=[32,32]", "--set=cases.spacing=6")
+    data = ("--data", phantom["acdc"], "--split", trained)
+    done = coopseg("corrupt", *data, "--out", folder / "sets", "--copies=1", "--workers=1", *grid)
+    assert done.exit_code == 0, done.stderr
+    words = ("--data", folder / "sets", "--data", phantom["mnms"], "--out", folder / "evaluation")
+    done = coopseg("evaluate", "--model", trained, *data, *words)
+    assert done.exit_code == 0, done.stderr
+    return folder / "evaluation"
+
+
+def test_report(coopseg: Callable[..., Any], trained: Path, evaluated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = coopseg("report", f"mine={trained}", "--evaluation", evaluated, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == f"report: {out / 'report.html'}\n"
+    content = json.loads((out / "report.json").read_text())
+    assert [(column["name"], column["domain"]) for column in content["columns"]] == [
+        ("ACDC", "intra"),
+        ("RandBias", "corrupted"),
+        ("RandGhost", "corrupted"),
+        ("RandMotion", "corrupted"),
+        ("RandSpike", "corrupted"),
+        ("M&Ms", "other"),
+    ]
+    shown = {entry["dataset"]: entry["panels"][0] for entry in content["slices"]}
+    assert len({shown[name]["slice"] for name in ("ACDC", "RandBias", "RandSpike")}) == 1
+    assert len(content["slowest"]["cases"]) == 10
+    assert [sample["rows"][0]["code"] for sample in content["hard_examples"][0]["samples"]] == ["image"] * 2
+    assert {entry["name"] for entry in content["training"]["losses"]} >= {"segmentation", "refined"}
+    page = (out / "report.html").read_text()
+    assert "How well does mine hold" in page
+    assert "M&amp;Ms" in page
+
+
+def test_errors(coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    for words, part in (
+        ((phantom["acdc"],), "run.json: cannot be read"),
+        ((trained, "--evaluation", trained), "evaluation.json: cannot be read"),
+    ):
+        done = coopseg("report", *words, "--out", tmp_path / "new" / "out")
+        assert done.exit_code == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert part in line
+        assert not (tmp_path / "new").exists()

@@ -1,0 +1,59 @@
+"""The two files: written together or not at all, the JSON with every number of the page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+import coopseg
+from coopseg.errors import CoopsegError
+
+Maker = Callable[..., Path]
+
+
+def test_writes_page_and_content(
+    make_run: Maker, make_evaluation: Maker, keep_hard_examples: Callable[[Path], None], tmp_path: Path
+) -> None:
+    run, apart = make_run("a"), tmp_path / "apart"
+    make_evaluation(run, apart)
+    keep_hard_examples(run)
+    page = coopseg.write_report(f"mine={run}", tmp_path / "out", evaluations=[apart])
+    assert page == tmp_path / "out" / "report.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
+    content = json.loads((page.parent / "report.json").read_text(), parse_constant=pytest.fail)
+    text = page.read_text()
+    with (apart / "cases.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["head"] == "FTN+STN"]
+    (cells,) = [row["cells"] for row in content["tables"][0]["rows"] if row["head"] == "FTN+STN"]
+    for column, cell in zip(content["tables"][0]["columns"], cells, strict=True):
+        values = [float(row["dice"]) for row in rows if row["dataset"] in column["datasets"]]
+        assert cell["mean"] == pytest.approx(mean(values))  # every patient has as many volumes
+        assert f">{cell['mean']:.3f}" in text
+    for table in content["tables"]:
+        for row in table["rows"]:
+            assert all(f"{c['mean']:.{table['digits']}f}" in text for c in row["cells"] if "mean" in c)
+    for case in content["worst"][0]["cases"]:
+        assert f">{case['dice']:.3f}</td>" in text
+    pictures = [panel["image"] for shown in content["slices"] for panel in shown["panels"]]
+    pictures += [
+        p for s in content["hard_examples"][0]["samples"] for row in s["rows"] for p in row["pictures"]
+    ]
+    assert len(pictures) == 4 + 2 * 4 * 3
+    assert all(picture in text for picture in pictures)
+
+
+def test_nothing_is_left_after_an_error(make_run: Maker, make_evaluation: Maker, tmp_path: Path) -> None:
+    run, other = make_run("a"), make_run("b")
+    stray = make_evaluation(other, tmp_path / "stray")
+    out = tmp_path / "new" / "out"
+    with pytest.raises(CoopsegError, match="no run given here"):
+        coopseg.write_report([run], out, evaluations=[stray])
+    assert not out.parent.exists()
+    with pytest.raises(CoopsegError, match="not an empty folder"):
+        coopseg.write_report([run], stray)
+    assert not (stray / "report.html").exists()
