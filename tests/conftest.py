@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +28,18 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def coopseg() -> Callable[..., Any]:
+    """Runs the program in this process; the result has exit_code, stdout and stderr."""
+    from typer.testing import CliRunner
+
+    from coopseg.cli.main import app
+
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders "acdc" and "mnms" with six made-up patients each, six slices of 96 columns; read-only."""
+    """Folders "acdc" and "mnms" with six made-up patients each, 96 columns or so; read-only."""
     from coopseg.scans.phantom import write_phantom
 
-    return write_phantom(tmp_path_factory.mktemp("phantom"), patients=6, seed=0, size=96, slices=6)
+    return write_phantom(tmp_path_factory.mktemp("phantom"), patients=6, seed=0, size=96)

@@ -1,4 +1,4 @@
-"""The program run in this process, and a model trained by it."""
+"""A model trained by the program."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 TINY = (
     "--preset=cpu", "--device=cpu", "--set=network.width=2", "--set=cases.size=[32,32]",
     "--set=cases.spacing=6", "--set=training.steps=2", "--set=training.validations=1",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def coopseg() -> Callable[..., Any]:
-    """Runs the program with arguments; the result has exit_code, stdout and stderr."""
-    from coopseg.cli.main import app
-
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coopseg.cli import console
-from coopseg.cli.console import TrainingDisplay, clock, counting, dice_of_heads, fail, loss_terms
+from coopseg.cli.console import DemoDisplay, TrainingDisplay, clock, counting, dice_of_heads, fail, loss_terms
+from coopseg.demo import DemoProgress
 from coopseg.errors import CoopsegError
 from coopseg.training.loop import Progress
 
@@ -51,8 +52,26 @@ def test_on_a_terminal_there_is_a_bar_and_scores_stay(monkeypatch: pytest.Monkey
     with TrainingDisplay(stream) as display:
         display(progress(50))
         display(progress(50, "validation", SCORES))
-    for part in ("50/100", "1:01:15 left", "segmentation 0.500", "validation Dice FTN 0.500"):
+    for part in ("step 50 of 100", "1:01:15 left", "segmentation 0.500", "validation Dice FTN 0.500"):
         assert part in stream.getvalue()
+
+
+def test_the_demo_has_one_bar_and_names_its_stages_once() -> None:
+    stream = io.StringIO()
+    with DemoDisplay(stream) as display:
+        display(DemoProgress(0.0, 200.0, "making scans"))
+        display(DemoProgress(0.25, 150.0, "training", progress(20)))
+        display(DemoProgress(0.3, 140.0, "training", progress(40)))
+        display(DemoProgress(0.3, 140.0, "training", progress(40, "validation", SCORES)))
+        display(DemoProgress(1.0, 0.0, "report"))
+    assert stream.getvalue().splitlines() == [
+        "  0%  making scans",
+        "making scans, 3:20 left",
+        " 25%  training",
+        f"      step 40: validation Dice {dice_of_heads(SCORES)}",
+        "100%  report",
+        "report, 0:00 left",
+    ]
 
 
 def test_counting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

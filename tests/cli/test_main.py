@@ -11,7 +11,7 @@ import pytest
 
 from coopseg import __version__
 
-VERBS = ("train", "predict", "corrupt", "evaluate", "info")
+VERBS = ("validate", "train", "predict", "corrupt", "evaluate", "report", "info")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "nibabel", "torchio", "matplotlib", "lightning_fabric", "yaml")
 HELP = f"""
 import sys

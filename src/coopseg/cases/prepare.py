@@ -160,6 +160,6 @@ def _check_extent(
     if pixels > max(MOST_PIXELS, 4 * scan.data.size):
         raise CoopsegError(
             f"{scan.path}: its voxels of {' x '.join(f'{side:g}' for side in scan.spacing)} mm would become "
-            f"{slices} slices of {rows:.0f} x {columns:.0f} pixels; correct its voxel size or set cases.spacing "
-            "and cases.size"
+            f"{slices} slices of {rows:.0f} x {columns:.0f} pixels; correct its voxel size or set "
+            "cases.spacing and cases.size"
         )

@@ -58,7 +58,8 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     """The entry called `name`, or a CoopsegError that lists what there is."""
     if name not in known:
-        raise CoopsegError(f"unknown {kind} {shorten(name)}{_nearest(name, known)}; known: {', '.join(known)}")
+        near = _nearest(name, known)
+        raise CoopsegError(f"unknown {kind} {shorten(name)}{near}; known: {', '.join(known)}")
     return known[name]
 
 

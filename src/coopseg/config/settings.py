@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CaseSettings(Section):
@@ -54,11 +54,16 @@ class LatentSettings(Section):
 
     image: bool = Field(True, description="mask the image code: corrupted images")
     shape: bool = Field(True, description="mask the shape code: corrupted segmentations")
-    scheme: Literal["dropout", "channel", "spatial", "mixed"] = "mixed"
+    scheme: Literal["dropout", "channel", "spatial", "mixed"] = Field(
+        "mixed",
+        description="what is masked: random channels, channels or positions by score, one of the three",
+    )
     p: float = Field(0.5, ge=0, le=1, description="the masked fraction u is drawn from U(0, p)")
     annealing: float = Field(0.5, ge=0, le=1, description="the factor a is drawn from U(0, annealing)")
     soft: bool = Field(True, description="false: masked features become 0")
-    score: Literal["gradient", "saliency", "magnitude", "score"] = "gradient"
+    score: Literal["gradient", "saliency", "magnitude", "score"] = Field(
+        "gradient", description="what channels and positions are ranked by; see docs/explanation.md"
+    )
     ties: Literal["exact", "strict"] = Field("exact", description="strict: the published comparison")
     skip_dead: bool = Field(True, description="pass over channels that are 0 everywhere")
     scope: Literal["sample", "batch"] = Field(
@@ -88,19 +93,23 @@ class LossSettings(Section):
 class AugmentationSettings(Section):
     """Image augmentation of half of each batch, on the device. Probabilities, degrees and fractions."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="false: slices as they are")
     pad: float = Field(7 / 6, ge=1, description="canvas on which images move, relative to their size")
     flip: float = Field(0.2, ge=0, le=1, description="probability, for each in-plane axis")
     intensity: float = Field(0.5, ge=0, le=1, description="probability of contrast and brightness")
-    contrast: tuple[float, float] = (0.8, 1.2)
-    brightness: float = 0.1
+    contrast: tuple[float, float] = Field((0.8, 1.2), description="factor about the mean of the slice")
+    brightness: float = Field(0.1, description="at most added or taken away")
     shift: float = Field(0.1, ge=0, description="of the side")
     rotation: float = Field(15.0, ge=0, description="degrees")
-    zoom: tuple[float, float] = (0.8, 1.1)
+    zoom: tuple[float, float] = Field((0.8, 1.1), description="factor; above 1 enlarges")
     rotate45: float = Field(1.0, ge=0, le=1, description="probability of a further multiple of 45 degrees")
     elastic: float = Field(0.5, ge=0, le=1, description="probability")
-    elastic_sigma: tuple[float, float] = (0.1 * 0.75, 0.2 * 0.75)
-    elastic_alpha: tuple[float, float] = (1.5, 2.0)
+    elastic_sigma: tuple[float, float] = Field(
+        (0.1 * 0.75, 0.2 * 0.75), description="smoothness of the elastic field, of the side"
+    )
+    elastic_alpha: tuple[float, float] = Field(
+        (1.5, 2.0), description="strength of the elastic field, of the side"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:
@@ -118,10 +127,12 @@ class TrainingSettings(Section):
     plain_half: bool = Field(True, description="half augmented, half the same slices without augmentation")
     epochs: int | None = Field(600, ge=1, description="passes over the training slices; or give steps")
     steps: int | None = Field(None, ge=1, description="optimiser steps; takes precedence over epochs")
-    optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "one_cycle"] = "constant"
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="one for all five networks")
+    learning_rate: float = Field(1e-4, gt=0, description="with one_cycle the highest")
+    weight_decay: float = Field(0.0, ge=0, description="of the optimiser")
+    schedule: Literal["constant", "one_cycle"] = Field(
+        "constant", description="one_cycle: the learning rate rises, then falls to nothing as a cosine"
+    )
     warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which one_cycle rises")
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged weights that are validated and saved"

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,8 +18,12 @@ from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
+from coopseg.scans.labels import MOST_LABELS
+from coopseg.scans.types import BACKGROUND
+from coopseg.text import one_line, parse_json, shorten
 
 FORMAT = "coopseg-1"
+WEIGHTS = 5000  # for the square of their width; networks of any kind have 8700 or more
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -42,7 +47,7 @@ def fingerprint(state: dict[str, Tensor], facts: str) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy knows no bfloat16
     return digest.hexdigest()
 
 
@@ -61,7 +66,8 @@ def save_model(path: Path, state: dict[str, Tensor], *, settings: Settings, name
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
     """The model of a run folder (its best weights) or of one weight file.
 
-    Raises CoopsegError for a folder without weights, a file that is none of ours, or damage.
+    Raises CoopsegError for a folder without weights, a file that is none of ours, damage, and settings or
+    names that do not fit the weights. Nothing in the file is executed, and no memory is taken on its word.
     """
     file = find_weights(Path(path))
     try:
@@ -70,21 +76,59 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CoopsegError(
-            f"{file}: cannot be read as safetensors ({error}); train again or copy it again"
+            f"{file}: cannot be read as safetensors ({one_line(error)}); train again or copy it again"
         ) from None
     if metadata.get("format") != FORMAT:
         raise CoopsegError(
-            f"{file}: not a coopseg model (format {metadata.get('format')!r}); give a training's --out"
+            f"{file}: not a coopseg model (format {shorten(metadata.get('format'))}); give a training's --out"
         )
     if fingerprint(state, metadata.get("facts", "")) != metadata.get("sha256"):
         raise CoopsegError(f"{file}: damaged, its content does not match its SHA-256; copy it again")
-    facts = json.loads(metadata["facts"])
-    settings, names = build_settings(facts["settings"]), tuple(facts["names"])
-    networks = Networks(classes=len(names), settings=settings.network)
-    networks.load_state_dict(state, strict=True)
-    networks = networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings, names = _read_facts(metadata.get("facts", ""), file)
+    networks = _build(state, settings, len(names), file)
+    networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks.eval().requires_grad_(False)
     return Model(networks, settings, names, file, metadata["sha256"])
+
+
+def _read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:
+    try:
+        facts = parse_json(text)
+        settings, names = build_settings(facts["settings"]), _check_names(facts["names"])
+        if settings.network.channels != 1:
+            raise ValueError(f"{settings.network.channels} image channels")
+        return settings, names
+    except (ValueError, KeyError, TypeError) as error:
+        raise CoopsegError(
+            f"{file}: its settings or names cannot be used ({error}); take the version of coopseg that wrote "
+            "it, or train again"
+        ) from None
+
+
+def _check_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise ValueError(f"names {shorten(names)}")
+    if names[:1] != [BACKGROUND] or len(set(names)) < len(names) or len(names) > MOST_LABELS:
+        raise ValueError(f"names {shorten(names)}")
+    return tuple(names)
+
+
+def _build(state: dict[str, Tensor], settings: Settings, classes: int, file: Path) -> Networks:
+    """Networks that hold the tensors of `state`; made only if it has about as many weights as they need."""
+    width = settings.network.width
+    if sum(tensor.numel() for tensor in state.values()) > WEIGHTS * width**2:
+        networks = Networks(classes=classes, settings=settings.network)
+        if _shapes(networks.state_dict()) == _shapes(state):
+            networks.load_state_dict(state)
+            return networks
+    raise CoopsegError(
+        f"{file}: its weights do not fit its settings (network.width {shorten(width)}, {classes} classes); "
+        "take the version of coopseg that wrote it, or train again"
+    )
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
 
 
 def find_weights(path: Path) -> Path:

@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 
+def is_file(path: Path) -> bool:
+    """Whether it is a file; a name that is too long for the system is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a crash at any moment leaves the old file or the new one.
 

@@ -66,7 +66,8 @@ def parse_label_names(text: str) -> Labels:
         number = whole_number(value)
         if not (equals and name.strip()) or number is None:
             raise CoopsegError(
-                f'--labels: cannot read {shorten(part.strip())} in {shorten(text)}; write it as LV=1,MYO=2,RV=3'
+                f"--labels: cannot read {shorten(part.strip())} in {shorten(text)}; "
+                "write it as LV=1,MYO=2,RV=3"
             )
         pairs.append((name, number))
     return make_labels(pairs, source="--labels")

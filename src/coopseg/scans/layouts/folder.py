@@ -130,7 +130,7 @@ def _found_labels(items: list[ScanRef]) -> Labels:
             values.update(np.unique(read_labels(item.label).data).tolist())
             if len(values) > MOST_LABELS:
                 raise CoopsegError(
-                    f"{item.label}: more than {MOST_LABELS} values up to here, as of an image; give label maps"
+                    f"{item.label}: more than {MOST_LABELS} values so far, as of an image; give label maps"
                 )
     found = sorted(values - {0})
     if found and found[0] < 0:

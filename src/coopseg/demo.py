@@ -1,0 +1,120 @@
+"""The demo: from made-up scans to a report, by the calls that one would make for real ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopseg.cases.select import find_split, select_part
+from coopseg.config.resolve import resolve_settings
+from coopseg.evaluation.corrupt import corrupt_dataset
+from coopseg.evaluation.run import evaluate_model
+from coopseg.report.run import write_report
+from coopseg.scans.files import write_atomically
+from coopseg.scans.layouts import open_dataset
+from coopseg.scans.new_folder import check_new
+from coopseg.scans.phantom import write_phantom
+from coopseg.training.loop import Progress
+from coopseg.training.run import train
+
+METHODS = ("standard", "cooperative")
+TRAIN, VALIDATE, TEST, CROSS = 8, 2, 5, 6  # patients; the last of other sites
+COLUMNS = 128  # of an image of the training site
+# Small enough for five minutes on two cores; a real training leaves these settings alone.
+CASES: dict[str, Any] = {"cases.size": [96, 96], "cases.spacing": 2.0}
+SMALL: dict[str, Any] = {"network.width": 8, "training.steps": 300, "training.validations": 5}
+# Seconds on two cores, from which the time left is reckoned.
+COSTS = {"phantom": 5, "standard": 50, "cooperative": 100, "corrupt": 15, "evaluate": 10, "report": 5}
+
+
+@dataclass(frozen=True)
+class DemoProgress:
+    """What a display can show. share: of the whole, 0 to 1; left: seconds; event: of a training, if any."""
+
+    share: float
+    left: float
+    text: str
+    event: Progress | None = None
+
+
+class Course:
+    """Adds up what is done of stages of known cost."""
+
+    def __init__(self, costs: Sequence[float], report: Callable[[DemoProgress], None]) -> None:
+        self.costs, self.report = list(costs), report
+        self.total, self.done, self.start, self.text = sum(costs), 0.0, time.monotonic(), ""
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[None]:
+        """The next stage, from its beginning to its end."""
+        self.text = text
+        self.tell(0)
+        yield
+        self.done += self.costs.pop(0)
+
+    def tell(self, share: float, event: Progress | None = None) -> None:
+        """Report that `share` of the stage is done."""
+        whole = (self.done + share * self.costs[0]) / self.total
+        elapsed = time.monotonic() - self.start
+        left = elapsed * (1 - whole) / whole if whole else float(self.total)
+        self.report(DemoProgress(whole, left, self.text, event))
+
+    def count(self, done: int, total: int, name: str) -> None:
+        """As `tell`, for the callbacks that count volumes."""
+        self.tell(done / total)
+
+    def follow(self, progress: Progress) -> None:
+        """As `tell`, for those of a training."""
+        self.tell(progress.step / progress.steps, progress)
+
+
+def run_demo(
+    out: Path, *, seeds: int = 1, report: Callable[[DemoProgress], None] = lambda progress: None
+) -> Path:
+    """Show the problem and the method on a phantom; returns the HTML report.
+
+    Standard and cooperative training of each seed on patients of one site; tests on other patients of it,
+    on their corrupted copies and on other sites. out: new or empty folder; it gets phantom/, runs/,
+    corrupted/ and report/. report: called with every progress.
+    """
+    check_new(out)
+    trainings = [(method, seed) for seed in range(seeds) for method in METHODS]
+    stages = ["phantom", "corrupt", *(stage for method, _ in trainings for stage in (method, "evaluate"))]
+    course = Course([COSTS[stage] for stage in (*stages, "report")], report)
+    with course.stage("making scans of four sites"):
+        data = write_phantom(
+            out / "phantom", patients=TRAIN + VALIDATE + TEST, cross_patients=CROSS, size=COLUMNS
+        )
+        split = _write_split(out / "split.json", data["acdc"])
+    with course.stage("corrupting copies of the test scans"):
+        tested = select_part(open_dataset(data["acdc"]), find_split(split), "test")
+        cases = resolve_settings(overrides=CASES).cases
+        corrupt_dataset(tested, out / "corrupted", copies=1, settings=cases, progress=course.count)
+    sets: list[str | Path] = [f"same site={data['acdc']}", out / "corrupted", f"other sites={data['mnms']}"]
+    runs = []
+    for method, seed in trainings:
+        name = f"{method}-{seed}"
+        with course.stage(f"training {name}"):
+            arguments: dict[str, Any] = {"preset": "cpu", "split": str(split), "settings": CASES | SMALL}
+            run = train(
+                data["acdc"], out / "runs" / name, method=method, seed=seed, report=course.follow, **arguments
+            )
+        with course.stage(f"testing {name}"):
+            evaluate_model(run, sets, run / "evaluation", split=split, progress=course.count)
+        runs.append(run)
+    with course.stage("writing the report"):
+        return write_report(runs, out / "report")
+
+
+def _write_split(path: Path, data: Path) -> Path:
+    """The same patients for every training, so that seeds differ in weights, batches and masks only."""
+    patients = open_dataset(data).patients
+    bounds = {"train": (0, TRAIN), "validate": (TRAIN, TRAIN + VALIDATE), "test": (TRAIN + VALIDATE, None)}
+    parts = {part: patients[slice(*bound)] for part, bound in bounds.items()}
+    write_atomically(path, json.dumps(parts, indent=1).encode())
+    return path

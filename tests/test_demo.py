@@ -1,0 +1,65 @@
+"""The demo at a tiny size: every stage, one course from beginning to end, and a report of both methods."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coopseg import demo
+from coopseg.demo import METHODS, Course, run_demo
+from coopseg.errors import CoopsegError
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A demo of seconds."""
+    monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 6.0})
+    monkeypatch.setattr(
+        demo, "SMALL", {"network.width": 2, "training.steps": 20, "training.validations": 1}
+    )
+    for name, value in {"TRAIN": 2, "VALIDATE": 1, "TEST": 1, "CROSS": 3, "COLUMNS": 48}.items():
+        monkeypatch.setattr(demo, name, value)
+
+
+def test_a_demo_with_two_seeds(tiny, tmp_path):
+    seen = []
+    page = run_demo(tmp_path / "demo", seeds=2, report=seen.append)
+    content = json.loads((page.parent / "report.json").read_text())
+    runs = sorted(path.name for path in (tmp_path / "demo" / "runs").iterdir())
+    assert runs == sorted(f"{method}-{seed}" for method in METHODS for seed in (0, 1))
+    assert {entry["name"]: len(entry["runs"]) for entry in content["methods"]} == dict.fromkeys(METHODS, 2)
+    shares = [progress.share for progress in seen]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+    assert all(progress.left >= 0 for progress in seen)
+    assert {progress.event.kind for progress in seen if progress.event} == {"start", "train", "validation"}
+    splits = [json.loads((tmp_path / "demo" / "runs" / run / "run.json").read_text())["split"] for run in runs]
+    assert all(split == splits[0] for split in splits)
+    assert not set(splits[0]["train"]) & set(splits[0]["test"])
+
+
+def test_the_time_left_follows_the_costs(monkeypatch):
+    now, seen = [100.0], []
+    monkeypatch.setattr(demo.time, "monotonic", lambda: now[0])
+    course = Course([10, 30], seen.append)
+    with course.stage("first"):
+        now[0] += 20
+        course.tell(1.0)
+    with course.stage("second"):
+        now[0] += 30
+        course.tell(0.5)
+    assert [(progress.text, progress.share, progress.left) for progress in seen] == [
+        ("first", 0.0, 40.0),  # nothing is known yet but the sum of the costs
+        ("first", 0.25, 60.0),
+        ("second", 0.25, 60.0),
+        ("second", 0.625, 30.0),
+    ]
+
+
+def test_a_used_folder_is_refused_before_anything_is_made(tmp_path):
+    (tmp_path / "mine").write_text("kept")
+    with pytest.raises(CoopsegError, match="not an empty folder"):
+        run_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
