@@ -16,6 +16,7 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.model import load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.scans.layouts import open_dataset
+from coopseg.scans.nifti import read_labels
 from coopseg.training.run import train
 from coopseg.training.validation import ValidationSet, validate
 
@@ -55,7 +56,7 @@ def finished(phantom, tmp_path_factory):
     return out, seen
 
 
-def test_a_run_writes_its_record(finished):
+def test_a_run_writes_its_record(finished, phantom):
     record = json.loads((finished[0] / "run.json").read_text())
     assert record["settings"] == resolve_settings(preset="cpu", overrides=TINY, seed=3).model_dump(
         mode="json"
@@ -66,7 +67,8 @@ def test_a_run_writes_its_record(finished):
         f"patient{number:03d}" for number in range(1, 7)
     ]
     assert all(parts)
-    assert record["slices"] == 2 * 6 * len(parts[0])  # ED and ES, six slices each
+    frames = [path for name in parts[0] for path in (phantom["acdc"] / name).glob("*_gt.nii.gz")]
+    assert record["slices"] == sum(read_labels(path).data.shape[2] for path in frames)
     assert record["steps"] == 6
     assert 0 < record["seconds_per_step"] * 6 < record["seconds"]
     assert record["peak_memory_gb"] > 0.05
