@@ -6,7 +6,8 @@ SETUP = .venv/.installed
 .PHONY: demo test test-slow lint bench clean
 
 demo: $(SETUP)
-	$(PY) scripts/demo.py demo
+	rm -rf demo
+	.venv/bin/coopseg demo demo
 
 # One thread for each of the two workers: more would wait for one another.
 test: $(SETUP)

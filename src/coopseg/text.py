@@ -21,7 +21,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise CoopsegError(f"{path}: cannot be read as text ({_line(error)}); correct it") from None
+        raise CoopsegError(f"{path}: cannot be read as text ({one_line(error)}); correct it") from None
 
 
 def read_json(path: Path) -> Any:
@@ -43,13 +43,16 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values. Raises ValueError for tags of Python, aliases, a key given twice and what is no YAML."""
+    """Plain values.
+
+    Raises ValueError for tags of Python, aliases, a key given twice, numbers beyond 64 bits, and no YAML.
+    """
     if len(text) > MAX_YAML:
         raise ValueError(f"{len(text)} characters are too many for YAML, use JSON")
     try:
         return yaml.load(text, _Loader)
     except Exception as error:  # of a tagged value that does not fit its tag PyYAML lets any kind through
-        raise ValueError(_line(error) or type(error).__name__) from None
+        raise ValueError(one_line(error) or type(error).__name__) from None
 
 
 def whole_number(text: str) -> int | None:
@@ -73,6 +76,12 @@ def listing(names: Collection[str], most: int = 20) -> str:
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def one_line(error: Exception) -> str:
+    """What a library says of a foreign file, for a message: one line, not long."""
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return " ".join((reason or type(error).__name__).split())[: 2 * LONGEST]
+
+
 class _Loader(yaml.SafeLoader):
     """No aliases: with them a few hundred bytes can stand for gigabytes."""
 
@@ -87,14 +96,18 @@ class _Loader(yaml.SafeLoader):
             raise ValueError("a key is given twice")
         return mapping
 
+    def construct_yaml_int(self, node: Any) -> int:
+        number = super().construct_yaml_int(node)
+        if abs(number) >= 2**63:
+            raise ValueError("a number of more than 64 bits")
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise ValueError("a key is given twice")
     return entries
-
-
-def _line(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return " ".join((reason or type(error).__name__).split())[: 2 * LONGEST]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -19,6 +21,15 @@ UNNAMED = ("rise", "learning_rate")  # entries of a training record that are no 
 def say(text: str) -> None:
     """A line of result."""
     print(text, flush=True)
+
+
+def say_report(page: Path) -> None:
+    """The heart of a report, and where to read all of it."""
+    from coopseg.report.run import CONTENT
+    from coopseg.report.text import summary
+
+    say(summary(json.loads((page.parent / CONTENT).read_text(encoding="utf-8"))))
+    say(f"\nopen in a browser: {page.resolve()}")
 
 
 def note(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coopseg.cli.console import DemoDisplay, say
+from coopseg.cli.console import DemoDisplay, say_report
 
 
 def demo(
@@ -23,5 +23,4 @@ def demo(
 
     with DemoDisplay() as display:
         page = run_demo(out, seeds=seeds, report=display)
-    say((page.parent / "report.md").read_text(encoding="utf-8"))
-    say(f"open in a browser: {page.resolve()}")
+    say_report(page)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coopseg.cli.console import say
+from coopseg.cli.console import say_report
 
 
 def report(
@@ -36,4 +36,4 @@ def report(
     from coopseg.report.run import write_report
 
     page = write_report(list(runs), out, evaluations=evaluation or ())
-    say(f"report: {page}")
+    say_report(page)

@@ -1,0 +1,35 @@
+"""A report in a few lines of text."""
+
+from __future__ import annotations
+
+from coopseg.report.text import summary
+
+COLUMNS = [
+    {"domain": "intra", "title": "home", "datasets": ["home"], "average": False},
+    {"domain": "corrupted", "title": "average", "datasets": ["a", "b"], "average": True},
+]
+
+
+def cell(mean, *, best=False, spread=None, over=None):
+    return {"state": "value", "mean": mean, "spread": spread, "spread_over": over, "best": best}
+
+
+def test_the_table_marks_the_best_and_shows_only_the_spread_over_runs():
+    rows = [
+        {"method": "standard", "head": "FTN", "cells": [cell(0.75, spread=0.1, over="patients"), {"state": "n/a"}]},
+        {"method": "mine", "head": "FTN+STN", "cells": [cell(0.8, best=True, spread=0.0125, over="runs"), cell(0.5)]},
+    ]  # fmt: skip
+    table = {"digits": 3, "columns": COLUMNS, "rows": rows}
+    text = summary({"question": "Which?", "answer": {"verdict": "Mine."}, "tables": [table]})
+    assert text.splitlines() == [
+        "Which?",
+        "Mine.",
+        "",
+        "method    head     home            corrupted average",
+        "standard  FTN      0.750           n/a",
+        "mine      FTN+STN  0.800 ± 0.013*  0.500",
+    ]
+
+
+def test_nothing_evaluated_gives_no_table():
+    assert summary({"question": "Which?", "answer": {"verdict": "?"}, "tables": []}) == "Which?\n?"
