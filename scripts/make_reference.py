@@ -27,7 +27,6 @@ from coopseg.inference.model import Model
 from coopseg.scans.checks.report import Finding, Report
 from coopseg.scans.checks.rules import RULES
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
-from coopseg.training.run import resume
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- made by scripts/make_reference.py; do not edit by hand -->"
@@ -260,8 +259,6 @@ def python_page() -> str:
             parts.append(explained(f"coopseg.{name}", thing, made, *methods(thing)))
         elif callable(thing):
             parts.append(explained(f"coopseg.{name}", thing, signature(f"coopseg.{name}", thing)))
-    name = "coopseg.training.run.resume"
-    parts.append(explained(name, resume, signature(name, resume)))
     parts.append("## What they return")
     for kind in RETURNED:
         fields = [f"{name}: {hint}" for name, hint in inspect.get_annotations(kind).items()]

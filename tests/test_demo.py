@@ -15,9 +15,7 @@ from coopseg.errors import CoopsegError
 def tiny(monkeypatch):
     """A demo of seconds."""
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 6.0})
-    monkeypatch.setattr(
-        demo, "SMALL", {"network.width": 2, "training.steps": 20, "training.validations": 1}
-    )
+    monkeypatch.setattr(demo, "SMALL", {"network.width": 2, "training.steps": 20, "training.validations": 1})
     for name, value in {"TRAIN": 2, "VALIDATE": 1, "TEST": 1, "CROSS": 3, "COLUMNS": 48}.items():
         monkeypatch.setattr(demo, name, value)
 
@@ -35,7 +33,8 @@ def test_a_demo_with_two_seeds(tiny, tmp_path):
     assert shares[-1] < 1
     assert all(progress.left >= 0 for progress in seen)
     assert {progress.event.kind for progress in seen if progress.event} == {"start", "train", "validation"}
-    splits = [json.loads((tmp_path / "demo" / "runs" / run / "run.json").read_text())["split"] for run in runs]
+    records = [tmp_path / "demo" / "runs" / run / "run.json" for run in runs]
+    splits = [json.loads(record.read_text())["split"] for record in records]
     assert all(split == splits[0] for split in splits)
     assert not set(splits[0]["train"]) & set(splits[0]["test"])
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coopseg.scans.layouts import open_dataset as open_dataset
     from coopseg.scans.nifti import read_image as read_image
     from coopseg.scans.phantom import write_phantom as write_phantom
+    from coopseg.training.run import resume as resume
     from coopseg.training.run import train as train
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ _HOMES = {
     "open_dataset": ("coopseg.scans.layouts", "open_dataset"),
     "predict": ("coopseg.inference.predict", "predict"),
     "read_image": ("coopseg.scans.nifti", "read_image"),
+    "resume": ("coopseg.training.run", "resume"),
     "train": ("coopseg.training.run", "train"),
     "validate": ("coopseg.scans.checks.validate", "validate_dataset"),
     "write_phantom": ("coopseg.scans.phantom", "write_phantom"),
@@ -38,8 +40,7 @@ _HOMES = {
 }
 __all__ = [
     "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "read_image", "train", "validate", "write_phantom",
-    "write_report",
+    "predict", "read_image", "resume", "train", "validate", "write_phantom", "write_report",
 ]  # fmt: skip
 
 

@@ -15,10 +15,12 @@ def cell(mean, *, best=False, spread=None, over=None):
 
 
 def test_the_table_marks_the_best_and_shows_only_the_spread_over_runs():
+    plain = cell(0.75, spread=0.1, over="patients")
+    best = cell(0.8, best=True, spread=0.0125, over="runs")
     rows = [
-        {"method": "standard", "head": "FTN", "cells": [cell(0.75, spread=0.1, over="patients"), {"state": "n/a"}]},
-        {"method": "mine", "head": "FTN+STN", "cells": [cell(0.8, best=True, spread=0.0125, over="runs"), cell(0.5)]},
-    ]  # fmt: skip
+        {"method": "standard", "head": "FTN", "cells": [plain, {"state": "n/a"}]},
+        {"method": "mine", "head": "FTN+STN", "cells": [best, cell(0.5)]},
+    ]
     table = {"digits": 3, "columns": COLUMNS, "rows": rows}
     text = summary({"question": "Which?", "answer": {"verdict": "Mine."}, "tables": [table]})
     assert text.splitlines() == [

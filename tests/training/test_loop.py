@@ -109,6 +109,16 @@ def test_validation_changes_nothing_in_training(make_loop):
     assert often.networks.training
 
 
+def test_cooperation_begins_with_a_window_of_the_log(make_loop):
+    loop, _ = make_loop(steps=60, validations=1, cooperate_after=0.4)
+    loop.run()
+    lines = {step: values for kind, step, values in loop.trackers[0].lines if kind == "train"}
+    assert {step: "hard_shape" in values for step, values in lines.items()} == {20: False, 40: True, 60: True}
+    never, _ = make_loop(steps=20, validations=1, cooperate_after=1.0)
+    never.run()
+    assert "hard_shape" not in never.trackers[0].lines[0][2]
+
+
 def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_its_own(make_loop, tmp_path):
     loop, judge = make_loop(ema=0.9, steps=3)
     loop.run()

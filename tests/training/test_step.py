@@ -119,7 +119,7 @@ def one_graph(step, image, label, choice, x_hat, p_hat):
     def ftn(inputs):
         z_i, z_s = nets.encode(inputs)
         p, decoded = nets.segmentation_decoder(z_s), nets.image_decoder(z_i)
-        seen = p.detach() if weights.separate else p
+        seen = p if choice.joint and not weights.separate else p.detach()
         return F.cross_entropy(p, label) + 0.5 * F.mse_loss(decoded, image) + stn(torch.softmax(seen / 2, 1))
 
     loss = ftn(noisy) + stn(F.one_hot(label, 4).permute(0, 3, 1, 2).to(image))
@@ -142,6 +142,7 @@ CASES = {
     "saliency": ({"score": "saliency"}, {}, {}),
     "score of the output": ({"score": "score"}, {}, {}),
     "rescaled": ({"rescale": True}, {}, {}),
+    "before cooperation": ({}, {}, {}),
 }
 
 
@@ -153,8 +154,9 @@ def test_gradients_equal_those_of_one_graph(case, dtype, tolerance):
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(4, 1, 32, 32, dtype=dtype, generator=generator)
     label = torch.randint(4, (4, 32, 32), generator=generator)
-    choice = step.sample(image, generator)
+    choice = step.sample(image, generator, cooperate=case != "before cooperation")
     result = step(image, label, choice)
+    assert (result.x_hat is None) == (choice.image is None)
     found = {name: p.grad for name, p in step.named_parameters() if p.grad is not None}
     step.zero_grad(set_to_none=True)
     loss = one_graph(step, image, label, choice, result.x_hat, result.p_hat)

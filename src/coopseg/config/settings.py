@@ -134,6 +134,9 @@ class TrainingSettings(Section):
         "constant", description="one_cycle: the learning rate rises, then falls to nothing as a cosine"
     )
     warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which one_cycle rises")
+    cooperate_after: float = Field(
+        0.0, ge=0, le=1, description="share of the steps of standard training before the networks cooperate"
+    )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged weights that are validated and saved"
     )

@@ -58,9 +58,8 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
     share = step.settings.latent.p / 2
     names = {"image": "reconstruction", "shape": "prediction"}
     for scheme, fraction in ((None, 0.0), *((scheme, share) for scheme in SCHEMES)):
-        choice = StepChoice(
-            drawn.noise, *(_only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
-        )
+        image, shape = (_only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
+        choice = StepChoice(drawn.noise, image, shape)
         result = step(images, labels, choice)
         for code, decoded in (("image", result.x_hat), ("shape", result.p_hat)):
             if decoded is not None:

@@ -100,6 +100,8 @@ class Loop:
         self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
         self.meter, self.history = Meter(), History()
         self.done = 0  # steps
+        # Steps of standard training; whole windows of the log, so that none mixes two sets of losses.
+        self.alone = round(settings.training.cooperate_after * self.steps / READ_EVERY) * READ_EVERY
         self.signals = StopSignals()  # hears nothing until it is entered
         self.moments = moments(self.steps) if settings.latent.image or settings.latent.shape else ()
 
@@ -141,7 +143,8 @@ class Loop:
         images = images.contiguous(memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
         with self.fabric.autocast():
-            result = self.step(images, labels, self.step.sample(images, self.generator))
+            choice = self.step.sample(images, self.generator, cooperate=self.done >= self.alone)
+            result = self.step(images, labels, choice)
         average_gradients(self.fabric, self.networks)
         self.optimiser.step()
         if self.average:

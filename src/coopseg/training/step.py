@@ -30,6 +30,7 @@ class StepChoice:
     noise: Tensor  # (B, C, H, W), standard normal
     image: MaskChoice | None
     shape: MaskChoice | None
+    joint: bool = True  # whether the STN's gradient may flow into the FTN
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,22 @@ class CooperativeStep(nn.Module):
         self.networks = networks
         self.settings = settings
 
-    def sample(self, image: Tensor, generator: torch.Generator | None = None) -> StepChoice:
-        """Draw the noise and the masks for a batch (B, C, H, W)."""
+    def sample(
+        self, image: Tensor, generator: torch.Generator | None = None, *, cooperate: bool = True
+    ) -> StepChoice:
+        """Draw the noise and the masks for a batch (B, C, H, W).
+
+        cooperate: False for a step of standard training, without masks and without the STN's gradient.
+        """
         latent, width = self.settings.latent, self.settings.network.width
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
         code = (image.shape[0], 8 * width, image.shape[2] // MULTIPLE, image.shape[3] // MULTIPLE)
 
         def draw(wanted: bool) -> MaskChoice | None:
-            return sample_choice(code, latent, generator, image.device) if wanted else None
+            return sample_choice(code, latent, generator, image.device) if wanted and cooperate else None
 
-        return StepChoice(noise, draw(latent.image), draw(latent.shape and self.settings.losses.stn))
+        shape = latent.shape and self.settings.losses.stn
+        return StepChoice(noise, draw(latent.image), draw(shape), joint=cooperate)
 
     def forward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
         """image (B, C, H, W) in [0, 1], label (B, H, W) integers. Adds gradients; see StepResult."""
@@ -88,14 +95,15 @@ class CooperativeStep(nn.Module):
         noisy = (image + weights.input_noise * choice.noise).clamp_(0, 1) if weights.input_noise else image
         truth = one_hot(label, self.networks.classes, image)
         losses: dict[str, Tensor] = {}
-        codes = self._ftn(noisy, image, label, losses, "", choice)
+        joint = choice.joint and not weights.separate
+        codes = self._ftn(noisy, image, label, losses, "", choice, joint=joint)
         if weights.stn:
             self._stn(truth, label, losses, "shape", weights.shape)
         x_hat, p_hat, rises = self._hard_examples(codes, image, label, choice)
         del codes
         with self._hard_norms():
             if x_hat is not None:
-                self._ftn(x_hat, image, label, losses, "hard_", None)
+                self._ftn(x_hat, image, label, losses, "hard_", None, joint=joint)
             if p_hat is not None:
                 softened = soften(p_hat, weights.temperature)
                 self._stn(softened, label, losses, "hard_shape", weights.hard * weights.shape)
@@ -110,10 +118,13 @@ class CooperativeStep(nn.Module):
         losses: dict[str, Tensor],
         prefix: str,
         choice: StepChoice | None,
+        *,
+        joint: bool,
     ) -> Codes:
         """Both heads on `inputs` against clean `image` and `label`, and the STN on p; backward included.
 
-        `choice` (standard pass only) says which gradients the masks will need.
+        `choice` (standard pass only) says which gradients the masks will need; `joint` whether the gradient
+        of the STN flows into the FTN.
         """
         weights, nets = self.settings.losses, self.networks
         scale = weights.hard if prefix else 1.0
@@ -133,7 +144,7 @@ class CooperativeStep(nn.Module):
         (seed,) = torch.autograd.grad(weights.segmentation * scale * term, p)
         shape_gradient = self._shape_gradient(logits, z_s, seed, label) if probed else None
         if weights.stn:
-            softened = soften(p.detach() if weights.separate else p, weights.temperature)
+            softened = soften(p if joint else p.detach(), weights.temperature)
             self._stn(softened, label, losses, prefix + "refined", scale * weights.refined)
             if p.grad is not None:
                 seed = seed + p.grad
