@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     from coopseg.demo import DemoProgress
@@ -69,57 +69,6 @@ def dice_of_heads(values: dict[str, dict[str, float]]) -> str:
     )
 
 
-class TrainingDisplay:
-    """Call it with every progress of a training: a live bar on a terminal, else a line now and then."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.bar = Bar(stream)
-
-    def __enter__(self) -> TrainingDisplay:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        where = f"step {progress.step} of {progress.steps}"
-        if progress.kind == "start":
-            sizes = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in progress.values.items())
-            self.bar.say(f"{progress.steps} steps on {sizes}")
-        elif progress.kind == "validation":
-            self.bar.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")
-        else:
-            share = progress.step / progress.steps
-            self.bar.show(share, progress.left, where, loss_terms(progress.values))
-
-
-class DemoDisplay:
-    """Call it with every progress of the demo: one bar for the whole of it, from beginning to end."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.bar = Bar(stream)
-        self.text = ""
-
-    def __enter__(self) -> DemoDisplay:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, progress: DemoProgress) -> None:
-        if progress.text != self.text:
-            self.text = progress.text
-            self.bar.say(f"{progress.share:4.0%}  {self.text}")
-        event, detail = progress.event, ""
-        if event and event.kind == "validation":
-            self.bar.say(f"      step {event.step}: validation Dice {dice_of_heads(event.values)}")
-        elif event and event.kind == "train":
-            detail = f"step {event.step} of {event.steps}: {loss_terms(event.values)}"
-        self.bar.show(progress.share, progress.left, self.text, detail)
-
-
 class Bar:
     """How far something is and how long it will take: live on a terminal, else a line now and then."""
 
@@ -131,13 +80,12 @@ class Bar:
         self.live = Live(console=self.console, transient=True) if self.console.is_terminal else None
         self.printed = float("-inf")
 
-    def start(self) -> None:
-        """Take the terminal's last lines."""
+    def __enter__(self) -> Self:
         if self.live:
             self.live.start()
+        return self
 
-    def stop(self) -> None:
-        """Give them back."""
+    def __exit__(self, *_: object) -> None:
         if self.live:
             self.live.stop()
 
@@ -152,6 +100,38 @@ class Bar:
         elif time.monotonic() - self.printed >= QUIET or share == 1:
             self.printed = time.monotonic()
             self.say(f"{where}, {clock(left)} left" + (f": {detail}" if detail else ""))
+
+
+class TrainingDisplay(Bar):
+    """Call it with every progress of a training: a live bar on a terminal, else a line now and then."""
+
+    def __call__(self, progress: Progress) -> None:
+        where = f"step {progress.step} of {progress.steps}"
+        if progress.kind == "start":
+            sizes = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in progress.values.items())
+            self.say(f"{progress.steps} steps on {sizes}")
+        elif progress.kind == "validation":
+            self.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")
+        else:
+            share = progress.step / progress.steps
+            self.show(share, progress.left, where, loss_terms(progress.values))
+
+
+class DemoDisplay(Bar):
+    """Call it with every progress of the demo: one bar for the whole of it, from beginning to end."""
+
+    text = ""  # of the stage
+
+    def __call__(self, progress: DemoProgress) -> None:
+        if progress.text != self.text:
+            self.text = progress.text
+            self.say(f"{progress.share:4.0%}  {self.text}")
+        event, detail = progress.event, ""
+        if event and event.kind == "validation":
+            self.say(f"      step {event.step}: validation Dice {dice_of_heads(event.values)}")
+        elif event and event.kind == "train":
+            detail = f"step {event.step} of {event.steps}: {loss_terms(event.values)}"
+        self.show(progress.share, progress.left, self.text, detail)
 
 
 def _draw(share: float, left: float, where: str, detail: str) -> Any:
