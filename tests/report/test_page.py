@@ -128,7 +128,7 @@ def test_nothing_evaluated_nothing_logged(make_run: Maker) -> None:
 
 
 def test_gaps_in_the_table(make_run: Maker, make_evaluation: Maker) -> None:
-    first, second = make_run("a"), make_run("b", **{"losses.stn": False})
+    first, second = make_run("a"), make_run("b", **{"losses.stn": False, "training.select": "FTN"})
     make_evaluation(first)
     make_evaluation(second, heads=["FTN"], datasets={"ACDC": "intra"}, pictures=False)
     words = Document(page_of(first, f"alone={second}")).words

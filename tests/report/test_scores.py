@@ -77,7 +77,11 @@ def test_runs_of_one_name_are_pooled(make_run: Maker, make_evaluation: Maker) ->
 
 
 def test_what_is_not_there(make_run: Maker, make_evaluation: Maker) -> None:
-    whole, single, idle = make_run("a"), make_run("b"), make_run("c", **{"losses.stn": False})
+    whole, single, idle = (
+        make_run("a"),
+        make_run("b"),
+        make_run("c", **{"losses.stn": False, "training.select": "FTN"}),
+    )
     make_evaluation(whole)
     make_evaluation(single, heads=["FTN"], datasets={"RandBias": "corrupted"})
     rows = table_of([f"whole={whole}", f"single={single}", f"idle={idle}"])["rows"]

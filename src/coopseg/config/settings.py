@@ -174,4 +174,6 @@ class Settings(Section):
     def _check(self) -> Settings:
         if self.latent.image and not self.losses.reconstruction:
             raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
+        if self.training.select == "FTN+STN" and not self.losses.stn:
+            raise ValueError("training.select is FTN+STN, but losses.stn is false: set training.select=FTN")
         return self

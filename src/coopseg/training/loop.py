@@ -226,8 +226,7 @@ class Loop:
         self.networks.eval()
         predictor = Predictor(self.networks, self.settings, autocast=self.fabric.autocast)
         scores = validate(predictor, self.validation)
-        select = self.settings.training.select
-        score = scores[select if select in scores else "FTN"]["mean"]
+        score = scores[self.settings.training.select]["mean"]
         entry = {"step": number, **scores}
         self.history.validations.append(entry)
         save_model(self.out / LAST, kept, settings=self.settings, names=self.names)
