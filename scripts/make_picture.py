@@ -44,9 +44,10 @@ def _panel(panel: dict[str, Any], colours: dict[str, str], x: int, y: int) -> st
         f"<path d='{line['path']}' fill='none' stroke='{colour}' stroke-width='1.4' {dashes}/>"
         for line, colour, dashes in outlines
     )
+    size = f"width='{width}' height='{height}'"
     return (
         f"<svg x='{x}' y='{y}' width='{SIDE}' height='{SIDE}' viewBox='0 0 {width} {height}'>"
-        f"<image width='{width}' height='{height}' preserveAspectRatio='none' href='{panel['image']}'/>{paths}"
+        f"<image {size} preserveAspectRatio='none' href='{panel['image']}'/>{paths}"
         f"<text x='3' y='{height - 4}' font-size='9' fill='#ffffff'>Dice {panel['dice']:.2f}</text></svg>"
     )
 

@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import killed
@@ -109,6 +110,41 @@ def test_sigterm_saves_and_exits_143_and_the_program_resumes(phantom, tmp_path, 
     again = subprocess.run((*PROGRAM, "--resume", run), env=ONE_THREAD, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert_same(run, reference[0])
+
+
+def processes_naming(run):
+    """Numbers of the processes that have the run folder in their command line."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it may just have ended
+            if str(run).encode() in file.read_bytes():
+                found.append(int(file.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_resume(phantom, tmp_path):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+    settings = {**killed.SETTINGS, "training.steps": 60}
+    words = ["--preset=cpu", "--seed=3", "--device=cpu", "--save-every=0"]
+    words += [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
+    environment = {**ONE_THREAD, "GLOO_SOCKET_IFNAME": "lo"}
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    begin = (*torchrun, "coopseg", "train", "--data", phantom["acdc"], *words, "--out")
+    subprocess.run((*begin, whole), env=environment, check=True, capture_output=True)
+    process = subprocess.Popen(
+        (*begin, run), env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (run / CHECKPOINT).is_file():
+        assert process.poll() is None
+        time.sleep(0.01)
+    for pid in processes_naming(run):  # torchrun's workers, which would live on without it
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / "run.json").is_file()
+    subprocess.run((*torchrun, "coopseg", "train", "--resume", run), env=environment, check=True)
+    assert_same(run, whole)
 
 
 FILLING = """

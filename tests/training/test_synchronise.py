@@ -68,7 +68,8 @@ def test_the_first_rank_alone_writes(ranks, folder):
     assert any("best.safetensors" in name for name in names)
     assert ranks[1]["written"] == []
     files = {path.name for path in (folder / "run").iterdir()} - {"tensorboard"}
-    assert files == {"run.json", "log.jsonl", "best.safetensors", "last.safetensors"}
+    weights = {"best.safetensors", "last.safetensors"}
+    assert files == weights | {"request.json", "run.json", "log.jsonl", "hard_examples"}
 
 
 def test_a_used_folder_is_refused_by_every_rank(ranks):

@@ -68,9 +68,11 @@ def train_and_watch(data: str, run: Path) -> dict[str, Any]:
         loops.append(self)
         return train_loop(self)
 
-    def keep_choice(self: CooperativeStep, *arguments: Any) -> StepChoice:
-        drawn.append(sample(self, *arguments))
-        return drawn[-1]
+    def keep_choice(self: CooperativeStep, *arguments: Any, **options: Any) -> StepChoice:
+        choice = sample(self, *arguments, **options)
+        if options:  # a step of the training, not a picture of the first rank
+            drawn.append(choice)
+        return choice
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in ("open", "os.mkdir", "os.rename") or run not in (
