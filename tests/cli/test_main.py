@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coopseg import __version__
 
-VERBS = ("validate", "train", "predict", "corrupt", "evaluate", "report", "info")
+VERBS = ("validate", "train", "predict", "corrupt", "evaluate", "report", "info", "demo")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "nibabel", "torchio", "matplotlib", "lightning_fabric", "yaml")
 HELP = f"""
 import sys
@@ -64,3 +66,27 @@ def test_an_interrupt_ends_with_130_and_a_bug_is_raised(
         assert (result.exit_code, result.stderr) == (130, "interrupted\n")
     else:
         assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_sigterm_leaves_no_half_filled_output(phantom: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "made" / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "coopseg",
+        "corrupt",
+        "--workers=1",
+        "--data",
+        phantom["acdc"],
+        "--out",
+        out,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not any(out.rglob("*.nii.gz")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        _, errors = process.communicate()
+    assert process.returncode == 143
+    assert b"Traceback" not in errors
+    assert not (tmp_path / "made").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.new_folder import new_folder
+from coopseg.scans.new_folder import check_new, new_folder
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -45,3 +45,9 @@ def test_refuses_what_is_there(tmp_path: Path) -> None:
         with pytest.raises(CoopsegError, match=f"{out}: .*{message}"), new_folder(out):
             raise AssertionError
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_command_left_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".123.unfinished").mkdir()
+    with pytest.raises(CoopsegError, match=r"\.123\.unfinished: of a command that was killed"):
+        check_new(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -73,4 +75,10 @@ def program(
 
 def run() -> None:
     """The entry point."""
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as an error would, so that no half-filled output is left."""
+    raise SystemExit(SIGNALLED + number)

@@ -27,7 +27,7 @@ from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
-from coopseg.scans.new_folder import new_folder
+from coopseg.scans.new_folder import UNFINISHED, new_folder
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import read_json
@@ -65,7 +65,7 @@ def corrupt_dataset(
     out = Path(out)
     _check(dataset, out, copies=copies, kinds=kinds, overwrite=overwrite)
     earlier = out.resolve() if _is_filled(out) else None
-    target = earlier.with_name(f".{earlier.name}.{os.getpid()}.unfinished") if earlier else out
+    target = earlier.with_name(f".{earlier.name}.{os.getpid()}{UNFINISHED}") if earlier else out
     with new_folder(target) as folder:
         job = _Job(dataset.labels, folder, tuple(kinds), copies, seed, severity, settings)
         items: list[dict[str, Any]] = []

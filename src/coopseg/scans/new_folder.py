@@ -10,10 +10,19 @@ from pathlib import Path
 
 from coopseg.errors import CoopsegError
 
+UNFINISHED = ".unfinished"  # at the end of the name of what is being filled
+
 
 def check_new(out: Path) -> None:
     """Raise CoopsegError if `out` is a file or holds anything."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not out.exists():
+        return
+    held = list(out.iterdir()) if out.is_dir() else [out]
+    if held and all(entry.name.endswith(UNFINISHED) for entry in held):
+        raise CoopsegError(
+            f"{held[0]}: of a command that was killed or still runs; remove it, or choose another --out"
+        )
+    if held:
         raise CoopsegError(f"{out}: exists and is not an empty folder; choose another --out")
 
 
@@ -34,7 +43,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     check_new(out)
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    unfinished = out / f".{os.getpid()}.unfinished"
+    unfinished = out / f".{os.getpid()}{UNFINISHED}"
     make_folder(unfinished, out)
     try:
         yield unfinished
