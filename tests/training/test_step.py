@@ -45,6 +45,11 @@ def build(latent=None, losses=None, width=4, **network) -> CooperativeStep:
     return CooperativeStep(Networks(classes=4, settings=network), settings)
 
 
+def gradient_of(module) -> torch.Tensor:
+    """All there is; a bias that a norm undoes has none."""
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
 def gradient_norms(networks, *, with_norms: bool) -> dict[str, float]:
     result = {}
     for name in NETWORKS:
@@ -222,8 +227,7 @@ def test_the_same_choice_gives_the_same_gradients():
     first, second = build(), build()
     run(first)
     run(second)
-    for a, b in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad)
+    assert torch.equal(gradient_of(first), gradient_of(second))
 
 
 def test_rises_count_every_sample_once():
@@ -274,10 +278,7 @@ def test_bfloat16_gradients_point_the_same_way():
     with torch.autocast("cpu", torch.bfloat16):
         ours(image, label, choice)
     for name in NETWORKS:
-        a, b = (
-            torch.cat([p.grad.flatten() for p in getattr(step.networks, name).parameters()])
-            for step in (reference, ours)
-        )
+        a, b = (gradient_of(getattr(step.networks, name)) for step in (reference, ours))
         assert F.cosine_similarity(a, b, dim=0) > 0.99, name
 
 
@@ -291,5 +292,4 @@ def test_the_gpu_computes_what_the_cpu_does():
     here(image, label, here.sample(image, torch.Generator().manual_seed(1)))
     image, label = image.cuda(), label.cuda()
     there(image, label, there.sample(image, torch.Generator().manual_seed(1)))
-    for a, b in zip(here.parameters(), there.parameters(), strict=True):
-        torch.testing.assert_close(b.grad.cpu(), a.grad)
+    torch.testing.assert_close(gradient_of(there).cpu(), gradient_of(here))

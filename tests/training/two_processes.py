@@ -50,12 +50,12 @@ def compare_gradients() -> dict[str, Any]:
     choices = [step.sample(images[half], torch.Generator().manual_seed(n)) for n, half in enumerate(halves)]
 
     step(images[halves[RANK]], labels[halves[RANK]], choices[RANK])
-    mine = {name: p.grad.clone() for name, p in step.named_parameters()}
+    mine = {name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}
     average_gradients(fabric, step.networks)
-    averaged = {name: p.grad.clone() for name, p in step.named_parameters()}
+    averaged = {name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}
     step.zero_grad()
     step(images, labels, joined(choices))
-    alone = {name: p.grad for name, p in step.named_parameters()}
+    alone = {name: p.grad for name, p in step.named_parameters() if p.grad is not None}
     return {"mine": mine, "averaged": averaged, "alone": alone}
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coopseg.networks.blocks import DownBlock, activate
+from coopseg.networks.blocks import DownBlock, convolve_and_normalise
 from coopseg.networks.norm import Norm
 
 
@@ -21,7 +20,8 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features at full resolution."""
-        return activate(self.norm2(self.conv2(activate(self.norm1(self.conv1(x))))))
+        x = convolve_and_normalise(self.conv1, self.norm1, x)
+        return convolve_and_normalise(self.conv2, self.norm2, x)
 
 
 class Head(nn.Module):
@@ -34,7 +34,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h, w) -> the same, at least 0."""
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        return convolve_and_normalise(self.conv, self.norm, x, slope=0)
 
 
 class Decoupler(nn.Module):
@@ -49,8 +49,8 @@ class Decoupler(nn.Module):
 
     def forward(self, image_code: Tensor) -> Tensor:
         """The shape code z_s = H(z_i)."""
-        x = activate(self.norm1(self.conv1(image_code)))
-        return F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = convolve_and_normalise(self.conv1, self.norm1, image_code)
+        return convolve_and_normalise(self.conv2, self.norm2, x, slope=0)
 
 
 class Encoder(nn.Module):

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coopseg.networks.native.normalise import fits, normalise
+
 EPSILON = 1e-5
 MOMENTUM = 0.1
 
@@ -37,20 +39,57 @@ class Norm(nn.Module):
         self.learn = True
         self.running = running
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W); float32 statistics whatever the precision of x."""
-        batch = self.training and not self.running
-        keep = batch and not self.record
-        return F.batch_norm(
-            x,
-            None if keep else self.running_mean,
-            None if keep else self.running_var,
-            self.weight if self.learn else self.weight.detach(),
-            self.bias if self.learn else self.bias.detach(),
-            training=batch,
-            momentum=MOMENTUM,
-            eps=EPSILON,
-        )
+    @property
+    def centres(self) -> bool:
+        """Whether it takes the batch's own mean away, and with it what was added to every pixel before."""
+        return self.training and not self.running
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        slope: float = 1.0,
+        offset: Tensor | None = None,
+        skip: Tensor | None = None,
+        skip_bias: Tensor | None = None,
+    ) -> Tensor:
+        """LeakyReLU(norm(x + offset) + skip + skip_bias): (B, C, H, W) -> (B, C, H, W).
+
+        slope: of the LeakyReLU; 1 for none, 0 for a ReLU. offset: (C,), the bias of the convolution that made
+        x, where that left it out since `centres` holds; only the running mean can tell. skip: like x.
+        skip_bias: (C,). Statistics are float32 whatever the precision of x.
+        """
+        weight = self.weight if self.learn else self.weight.detach()
+        bias = self.bias if self.learn else self.bias.detach()
+        if skip_bias is not None:
+            bias = bias + skip_bias
+        if not self.centres:
+            y = F.batch_norm(x, self.running_mean, self.running_var, weight, bias, eps=EPSILON)
+        elif fits(x, skip):
+            y, mean, variance = normalise(x, skip, weight, bias, epsilon=EPSILON, slope=slope)
+            self._record(mean, variance, x.numel() // x.shape[1], offset)
+            return y
+        else:
+            y = self._normalise(x, weight, bias, offset)
+        if skip is not None:
+            y = y.add_(skip)
+        return y if slope == 1 else F.leaky_relu(y, slope, inplace=True)
+
+    def _normalise(self, x: Tensor, weight: Tensor, bias: Tensor, offset: Tensor | None) -> Tensor:
+        if not self.record:
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=EPSILON)
+        statistics = self.running_mean, self.running_var
+        y = F.batch_norm(x, *statistics, weight, bias, training=True, momentum=MOMENTUM, eps=EPSILON)
+        if offset is not None:
+            self.running_mean.data.add_(offset.detach(), alpha=MOMENTUM)  # through .data: see recorded_twice
+        return y
+
+    @torch.no_grad()
+    def _record(self, mean: Tensor, variance: Tensor, count: int, offset: Tensor | None) -> None:
+        if not self.record:
+            return
+        self.running_mean.data.lerp_(mean if offset is None else mean + offset, MOMENTUM)
+        self.running_var.data.lerp_(variance * (count / (count - 1)), MOMENTUM)
 
 
 def norms(*networks: nn.Module) -> list[Norm]:

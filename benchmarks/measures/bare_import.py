@@ -1,0 +1,13 @@
+"""What Python, torch and the package take before any work."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+
+def measure() -> dict[str, Any]:
+    start = time.perf_counter()
+    import coopseg.training.loop  # noqa: F401
+
+    return {"median_s": time.perf_counter() - start}

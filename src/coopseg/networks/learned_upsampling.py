@@ -1,0 +1,67 @@
+"""A learned ×2 (transposed 2×2 convolution of stride 2) and the convolution that follows it, as one.
+
+Both are linear, so together they are a transposed convolution of stride 2: 4×4 where a padded 3×3 one
+follows, 2×2 where a 1×1 one does. That skips the upsampled image: 5 instead of 11 products a pixel and
+pair of channels, and nothing of the larger size to keep. Only the bias of the first needs care: inside the
+image the second makes a constant of it, at the image's edge, where the 3×3 windows reach beyond, it does not.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Of rows and columns: the first, those between, the last. The middle ones of both need no correction.
+PARTS = (slice(0, 1), slice(1, -1), slice(-1, None))
+EDGES = tuple((row, column) for row, column in product(range(3), range(3)) if (row, column) != (1, 1))
+
+
+def compose(up: Tensor, weight: Tensor) -> Tensor:
+    """Weights of the transposed convolution that `up`, then a convolution padded to keep the size, are.
+
+    up: (in, middle, 2, 2), of stride 2. weight: (out, middle, k, k), k 3 or 1. Returns
+    (in, out, k + 1, k + 1), to use with stride 2 and padding k // 2.
+    """
+    return F.conv2d(up, weight, padding=weight.shape[2] - 1)
+
+
+def bias_inside(up_bias: Tensor, weight: Tensor) -> Tensor:
+    """(out,) what the first bias adds to each pixel whose window lies inside the image."""
+    return weight.sum((2, 3)) @ up_bias
+
+
+def correct_edges(y: Tensor, up_bias: Tensor, weight: Tensor) -> Tensor:
+    """`y` (B, out, H, W), which is changed, with what the first bias adds less at the edges than inside.
+
+    weight: (out, middle, 3, 3).
+    """
+    constant = up_bias.reshape(1, -1, 1, 1).expand(1, -1, 3, 3)
+    table = F.conv2d(constant, weight, padding=1)[0].to(y.dtype)
+    return _AddToEdges.apply(y, table - table[:, 1:2, 1:2])
+
+
+class _AddToEdges(torch.autograd.Function):
+    """y[part of rows, part of columns] += table[row, column].
+
+    Autograd's own way of adding to a part copies the whole gradient, once for each part.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, table: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        for row, column in EDGES:
+            y[:, :, PARTS[row], PARTS[column]] += table[:, row, column, None, None]
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        table = gradient.new_zeros(gradient.shape[1], 3, 3)
+        for row, column in EDGES:
+            table[:, row, column] = gradient[:, :, PARTS[row], PARTS[column]].sum((0, 2, 3))
+        return gradient, table

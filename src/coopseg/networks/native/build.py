@@ -1,0 +1,57 @@
+"""The fused kernels, compiled for this processor when first asked for; nothing needs them.
+
+They are built in a temporary folder by every process anew, which takes two seconds: a library kept on disk
+would have to be told apart by processor, compiler and version, and be trusted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = "-O3 -std=c++17 -march=native -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC".split()
+SWITCH = "COOPSEG_NATIVE"  # 0 turns the kernels off
+TOO_LONG = 120  # seconds
+
+
+class Kernels:
+    """The library, or the reason why there is none. True where it can be used."""
+
+    def __init__(self, library: ctypes.CDLL | None, reason: str = "") -> None:
+        self.library, self.reason = library, reason
+
+    def __bool__(self) -> bool:
+        return self.library is not None
+
+    def __str__(self) -> str:
+        return "native" if self else f"torch ({self.reason})"
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """Compile the kernels, once a process. str() of the answer says what is used and why."""
+    if os.environ.get(SWITCH) == "0":
+        return Kernels(None, f"{SWITCH}=0")
+    compiler = next(filter(shutil.which, (os.environ.get("CXX", ""), *COMPILERS)), None)
+    if compiler is None:
+        return Kernels(None, "no C++ compiler")
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "kernels.so"
+        try:
+            subprocess.run(
+                [compiler, *FLAGS, str(SOURCE), "-o", str(target)],
+                check=True,
+                capture_output=True,
+                timeout=TOO_LONG,
+                stdin=subprocess.DEVNULL,
+            )
+            return Kernels(ctypes.CDLL(str(target)))  # stays loaded when the file is gone
+        except (OSError, subprocess.SubprocessError) as error:
+            return Kernels(None, f"{compiler} failed: {type(error).__name__}")

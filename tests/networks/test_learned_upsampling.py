@@ -1,0 +1,51 @@
+"""The composed convolution against the two it stands for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from coopseg.networks.blocks import TransposedUpBlock
+from coopseg.networks.learned_upsampling import bias_inside, compose, correct_edges
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 4), (1, 3), (1, 1)])
+def test_a_padded_3x3_convolution_after_it(rows, columns):
+    x, up, bias, weight = draw(2, 3, rows, columns), draw(3, 5, 2, 2), draw(5), draw(4, 5, 3, 3)
+    plain = F.conv2d(F.conv_transpose2d(x, up, bias, stride=2), weight, padding=1)
+    inside = bias_inside(bias, weight)
+    one = F.conv_transpose2d(x, compose(up, weight), inside, stride=2, padding=1)
+    one = correct_edges(one, bias, weight)
+    torch.testing.assert_close(one, plain)
+    seed = torch.randn_like(plain)
+    of_one, of_plain = (torch.autograd.grad(y, (x, up, bias, weight), seed) for y in (one, plain))
+    torch.testing.assert_close(of_one, of_plain)
+
+
+def test_a_1x1_convolution_after_it():
+    x, up, bias, weight = draw(2, 3, 5, 4), draw(3, 5, 2, 2), draw(5), draw(4, 5, 1, 1)
+    plain = F.conv2d(F.conv_transpose2d(x, up, bias, stride=2), weight)
+    one = F.conv_transpose2d(x, compose(up, weight), bias_inside(bias, weight), stride=2)
+    torch.testing.assert_close(one, plain)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_block_equals_its_plain_definition(training):
+    block = TransposedUpBlock(6, 4).double().train(training)
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
+    if not training:  # running statistics with something in them, once the bias has been through a batch
+        block.train()(x)
+        block.eval()
+
+    def norm(layer, y):
+        running = (None, None) if training else (layer.running_mean, layer.running_var)
+        return F.batch_norm(y, *running, layer.weight, layer.bias, training=training, eps=1e-5)
+
+    v = block.up(x)
+    body = norm(block.norm2, block.conv2(F.leaky_relu(norm(block.norm1, block.conv1(v)), 0.2)))
+    torch.testing.assert_close(block(x), F.leaky_relu(block.skip(v) + body, 0.2))
