@@ -3,7 +3,7 @@
     python benchmarks/measure.py bare_import
     python benchmarks/measure.py step '{"preset": "miccai2021", "method": "cooperative", "precision": "32"}'
 
-Each module in measures/ has a function `measure(**arguments)` that returns a dictionary. Prints a line of JSON.
+Each module in measures/ has a function `measure(**arguments)` that returns a dictionary. Prints JSON.
 """
 
 from __future__ import annotations

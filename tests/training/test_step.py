@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from rings import rings
 from safetensors.torch import load_file
 
 from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings, TrainingSettings
@@ -241,16 +242,6 @@ def test_without_an_stn_it_gets_no_gradient():
     result = run(step)
     assert all(p.grad is None for p in step.networks.shape_encoder.parameters())
     assert result.p_hat is None
-
-
-def rings(generator, batch=8, side=64):
-    """Nested discs as images and labels: something that can be learned in a few steps."""
-    rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
-    centre = side * (0.25 + 0.5 * torch.rand(batch, 2, 1, 1, generator=generator))
-    radius = ((rows - centre[:, 0]) ** 2 + (columns - centre[:, 1]) ** 2).sqrt()
-    label = sum((radius < side * r).long() for r in (0.1, 0.2, 0.3))
-    noise = 0.2 * torch.rand(label.shape, generator=generator)
-    return (label / 3 + noise).clamp(0, 1).unsqueeze(1), label
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = "-O3 -std=c++17 -march=native -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC".split()
+FAST = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = (*FAST, "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 SWITCH = "COOPSEG_NATIVE"  # 0 turns the kernels off
 TOO_LONG = 120  # seconds
 

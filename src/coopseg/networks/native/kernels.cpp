@@ -82,11 +82,6 @@ template <class Work> void in_blocks(const Shape &shape, int thread, Work work) 
 
 // The inner loops, on LANES values each, apart so that the compiler turns every one into vector instructions.
 
-template <class T, class A> inline void affine(const T *x, const A *scale, const A *shift, A *__restrict to) {
-#pragma omp simd
-  for (int i = 0; i < LANES; i++) to[i] = get(x[i]) * scale[i] + shift[i];
-}
-
 template <class T, class A> inline void add(const T *x, A *__restrict to) {
 #pragma omp simd
   for (int i = 0; i < LANES; i++) to[i] += get(x[i]);
@@ -142,27 +137,47 @@ void measure(const T *x, const Shape &shape, std::vector<double> &mean, std::vec
   }
 }
 
+// y = (x - mean) * scale + bias, by lane.
+template <class A> struct Affine {
+  std::vector<A> mean, scale, bias;
+
+  template <class M, class V>
+  Affine(const Shape &shape, const M &means, const V &variances, const A *weight, const A *biases, double epsilon)
+      : mean(shape.lanes), scale(shape.lanes), bias(shape.lanes) {
+    for (int i = 0; i < shape.lanes; i++) {
+      const int c = i % shape.channels;
+      mean[i] = static_cast<A>(means[c]);
+      scale[i] = static_cast<A>(weight[c] / std::sqrt(variances[c] + epsilon));
+      bias[i] = biases[c];
+    }
+  }
+
+  // The mean is taken away first: x * scale + (bias - mean * scale) loses digits where the mean is large.
+  template <class T> void apply(const T *x, int block, A *__restrict to) const {
+    const A *m = mean.data() + block, *s = scale.data() + block, *b = bias.data() + block;
+#pragma omp simd
+    for (int i = 0; i < LANES; i++) to[i] = (get(x[i]) - m[i]) * s[i] + b[i];
+  }
+};
+
 template <class T, class A>
 void forward(const T *x, const T *skip, T *y, int64_t size, int channels, const A *weight, const A *bias,
              double epsilon, double slope, A *mean_out, A *variance_out, int threads) {
   Shape shape(size, channels, threads);
-  std::vector<double> mean(channels), variance(channels), scale(channels), shift(channels);
+  std::vector<double> mean(channels), variance(channels);
   measure(x, shape, mean, variance);
   for (int c = 0; c < channels; c++) {
-    scale[c] = weight[c] / std::sqrt(variance[c] + epsilon);
-    shift[c] = bias[c] - mean[c] * scale[c];
     mean_out[c] = static_cast<A>(mean[c]);
     variance_out[c] = static_cast<A>(variance[c]);
   }
-  const auto scales = spread<A>(scale, shape), shifts = spread<A>(shift, shape);
+  const Affine<A> affine(shape, mean, variance, weight, bias, epsilon);
   const A one = 1, leak = static_cast<A>(slope);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < shape.rows; row++)
     for (int block = 0; block < shape.lanes; block += LANES) {
       const int64_t at = row * shape.lanes + block;
-      const A *a = scales.data() + block, *b = shifts.data() + block;
       A v[LANES];
-      affine(x + at, a, b, v);
+      affine.apply(x + at, block, v);
       if (skip) add(skip + at, v);
       T *to = y + at;
 #pragma omp simd
@@ -177,19 +192,12 @@ void backward(const T *gradient, const T *x, const T *y, T *dx, T *dskip, int64_
               const A *weight, const A *bias, const A *mean, const A *variance, double epsilon, double slope,
               A *dweight, A *dbias, int threads) {
   Shape shape(size, channels, threads);
-  std::vector<double> inverse(channels), scale(channels), shift(channels), centre(channels);
-  for (int c = 0; c < channels; c++) {
-    inverse[c] = 1 / std::sqrt(variance[c] + epsilon);
-    scale[c] = weight[c] * inverse[c];
-    shift[c] = bias[c] - mean[c] * scale[c];
-    centre[c] = mean[c];
-  }
-  const auto scales = spread<A>(scale, shape), shifts = spread<A>(shift, shape), centres = spread<A>(centre, shape);
+  const Affine<A> affine(shape, mean, variance, weight, bias, epsilon);
   const A leak = static_cast<A>(slope);
   auto slope_at = [&](int64_t at, int block, A *d) {
     if (y) return before_activation(gradient + at, y + at, leak, d);
     A v[LANES];
-    affine(x + at, scales.data() + block, shifts.data() + block, v);
+    affine.apply(x + at, block, v);
     before_activation(gradient + at, v, leak, d);
   };
   const size_t lanes = shape.lanes;
@@ -198,7 +206,7 @@ void backward(const T *gradient, const T *x, const T *y, T *dx, T *dskip, int64_
   for (int thread = 0; thread < threads; thread++)
     in_blocks(shape, thread, [&](int block, int64_t from, int64_t to) {
       A s[LANES] = {}, q[LANES] = {};
-      const A *m = centres.data() + block;
+      const A *m = affine.mean.data() + block;
       for (int64_t row = from; row < to; row++) {
         const int64_t at = row * shape.lanes + block;
         A d[LANES];
@@ -223,22 +231,24 @@ void backward(const T *gradient, const T *x, const T *y, T *dx, T *dskip, int64_
   const double n = static_cast<double>(size / channels);
   for (int c = 0; c < channels; c++) {
     dbias[c] = static_cast<A>(sum[c]);
-    dweight[c] = static_cast<A>(product[c] * inverse[c]);
-    by_x[c] = -scale[c] * inverse[c] * inverse[c] * product[c] / n;
-    constant[c] = -scale[c] * sum[c] / n - by_x[c] * mean[c];
+    const double inverse = 1 / std::sqrt(variance[c] + epsilon);
+    dweight[c] = static_cast<A>(product[c] * inverse);
+    by_x[c] = -weight[c] * inverse * inverse * inverse * product[c] / n;
+    constant[c] = -weight[c] * inverse * sum[c] / n;
   }
   const auto slopes = spread<A>(by_x, shape), constants = spread<A>(constant, shape);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < shape.rows; row++)
     for (int block = 0; block < shape.lanes; block += LANES) {
       const int64_t at = row * shape.lanes + block;
-      const A *a = scales.data() + block, *f = slopes.data() + block, *k = constants.data() + block;
+      const A *a = affine.scale.data() + block, *m = affine.mean.data() + block;
+      const A *f = slopes.data() + block, *k = constants.data() + block;
       A d[LANES];
       slope_at(at, block, d);
       const T *p = x + at;
       T *to = dx + at;
 #pragma omp simd
-      for (int i = 0; i < LANES; i++) put(to[i], d[i] * a[i] + get(p[i]) * f[i] + k[i]);
+      for (int i = 0; i < LANES; i++) put(to[i], d[i] * a[i] + (get(p[i]) - m[i]) * f[i] + k[i]);
       if (!dskip) continue;
       T *through = dskip + at;
 #pragma omp simd
