@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from measures.timing import timed
+from plain import plain_step
 
 from coopseg.config.resolve import resolve_settings
+from coopseg.config.settings import Settings
 from coopseg.networks.cooperative import Networks
+from coopseg.networks.native.build import kernels
 from coopseg.training.memory import keep_freed_memory
 from coopseg.training.optimiser import make_optimiser
 from coopseg.training.step import CooperativeStep
 
 
-def measure(
-    *, preset: str, method: str, precision: str = "32", repeats: int = 6, threads: int = 2
-) -> dict[str, Any]:
-    keep_freed_memory()
-    torch.set_num_threads(threads)
+def make_step(settings: Settings, *, plain: bool = False) -> Callable[[], None]:
+    """One step of the kind wanted, on made-up images, each call on the same ones."""
     torch.manual_seed(0)
-    settings = resolve_settings(preset=preset, method=method, precision=precision)
-    networks = Networks(classes=4, settings=settings.network).to(memory_format=torch.channels_last)
+    layout = torch.contiguous_format if plain else torch.channels_last
+    networks = Networks(classes=4, settings=settings.network).to(memory_format=layout)  # type: ignore[call-overload]
     step, optimiser = CooperativeStep(networks, settings), make_optimiser(networks, settings.training)
     generator = torch.Generator().manual_seed(0)
     size = (settings.training.batch_size, 1, *settings.cases.size)
-    images = torch.rand(size, generator=generator).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(size, generator=generator).contiguous(memory_format=layout)
     labels = torch.randint(4, (size[0], *size[2:]), generator=generator)
 
     def run() -> None:
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            step(images, labels, step.sample(images, generator))
+        choice = step.sample(images, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+            if plain:
+                plain_step(networks, settings, images, labels, choice)
+            else:
+                step(images, labels, choice)
         optimiser.step()
 
-    return timed(run, repeats)
+    return run
+
+
+def measure(
+    *,
+    preset: str,
+    method: str,
+    precision: str = "32",
+    plain: bool = False,
+    repeats: int = 6,
+    threads: int = 2,
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """plain: the reference of `plain.py`, for which no memory is kept and nothing rearranged."""
+    torch.set_num_threads(threads)
+    if not plain:
+        keep_freed_memory()
+    chosen = resolve_settings(preset=preset, method=method, precision=precision, overrides=settings or {})
+    found = timed(make_step(chosen, plain=plain), repeats)
+    return {**found, "images": chosen.training.batch_size, "kernels": "plain" if plain else str(kernels())}

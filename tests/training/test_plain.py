@@ -73,8 +73,7 @@ def test_float32_is_as_near_to_float64_as_the_plain_step_is():
                 close, truth = gradients(networks, exact, network)
                 found.append(float((close - truth).norm() / truth.norm()))
     for network, (fast, plain) in errors.items():
-        mean_error, allowed = statistics.geometric_mean(fast), 3 * statistics.geometric_mean(plain)
-        assert mean_error <= max(1e-4, allowed), (network, fast, plain)
+        assert statistics.mean(fast) <= max(1e-4, 5 * statistics.mean(plain)), (network, fast, plain)
 
 
 @pytest.mark.slow

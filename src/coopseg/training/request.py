@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from coopseg.cases.prepare import Case
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
+from coopseg.networks.native.build import kernels
 from coopseg.scans.files import write_atomically
 from coopseg.training.inputs import Arguments, Inputs
 from coopseg.training.validation import ValidationSet
@@ -38,6 +39,8 @@ def describe_request(arguments: Arguments, inputs: Inputs, fabric: Fabric) -> di
         "processes": fabric.world_size,
     }
     like = {"device": str(fabric.device), "threads": torch.get_num_threads(), **versions()}
+    if fabric.device.type == "cpu":
+        like["kernels"] = str(kernels())
     started = time.strftime("%Y-%m-%dT%H:%M:%S")
     scans = hash_cases(inputs.training, inputs.validation)
     request = {

@@ -170,6 +170,7 @@ def describe_run(loop: Loop, inputs: Inputs, *, warnings: list[str]) -> dict[str
         "device": str(loop.fabric.device),
         "processes": loop.fabric.world_size,
         "threads": torch.get_num_threads(),
+        "kernels": read_request(loop.out)["like"].get("kernels"),
         "seconds": history.seconds,
         "seconds_per_step": history.step_seconds / loop.steps,
         "peak_memory_gb": peak_memory_gb(loop.fabric.device),
