@@ -1,87 +1,75 @@
-"""`make bench`: step and prediction, each in a fresh process, with machine, commit and command as JSON.
+"""`make bench`: every figure of docs/performance.md, each in a fresh process, in at most ten minutes.
 
-Nothing else may run meanwhile; the load average before the first measurement is written down with the rest.
+Prints a table and writes every sample with machine, commit and command to results/bench.json. Nothing else
+may run meanwhile; the load average before the first measurement is written down with the rest.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from machine import describe_machine
+from rows import ROWS, Row
+
 HERE = Path(__file__).parent
-STEP = {"preset": "miccai2021", "method": "cooperative"}
-ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "bare import": ("import", {}),
-    "step cooperative, float32": ("step", STEP),
-    "step standard, float32": ("step", {**STEP, "method": "standard"}),
-    "step cooperative, bf16": ("step", {**STEP, "precision": "bf16", "repeats": 1}),
-    "step cooperative, preset cpu": ("step", {**STEP, "preset": "cpu"}),
-    "step standard, preset cpu": ("step", {**STEP, "preset": "cpu", "method": "standard"}),
-    "predict FTN": ("predict", {"preset": "miccai2021", "refinements": 0}),
-    "predict FTN+STN": ("predict", {"preset": "miccai2021", "refinements": 1}),
-}
+LINE = "{:38} {:>10} {:>9} {:>22} {:>9} {:>9}  {}"
+HEAD = LINE.format("what", "median", "peak GB", "goal", "limit", "of limit", "beside it")
 
 
 def measure(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What benchmarks/measure.py prints, or {"error": its last line}."""
     command = [sys.executable, str(HERE / "measure.py"), kind, json.dumps(arguments)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        return {"error": (answer.stderr.strip().splitlines() or ["no word of why"])[-1]}
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    import torch
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE
-    ).stdout.strip()
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "vector": torch.backends.cpu.get_cpu_capability(),
-        "bf16_hardware": torch.cpu._is_avx512_bf16_supported(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": commit,
-        "command": "make bench",
-        "load_before": os.getloadavg()[0],
-        "date": time.strftime("%Y-%m-%d"),
-    }
+def line(row: Row, found: dict[str, Any], results: dict[str, Any]) -> str:
+    """One line of the table; the distance to the limit is limit over median."""
+    if "error" in found:
+        return LINE.format(row.name, "error", "", row.goal, "", "", found["error"])
+    value = row.value(found)
+    limit = row.limit(results) if row.limit else None
+    return LINE.format(
+        row.name,
+        f"{value:.2f} {row.unit}",
+        f"{found['peak_gb']:.2f}",
+        row.goal,
+        f"{limit:.2f} {row.unit}" if limit else "-",
+        f"{(limit / value if row.less_is_better else value / limit):.0%}" if limit else "-",
+        row.beside(found, results),
+    )
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return f"{fields.get('model name', platform.processor())} family {fields.get('cpu family', '?')}"
-
-
-def line(name: str, result: dict[str, Any]) -> str:
-    text = f"{name:32} {result['median_s']:8.2f} s {result['peak_gb']:6.2f} GB"
-    if "slices_per_s" in result:
-        text += f"  {result['slices_per_s']:.1f} slices/s"
-    return text
-
-
-def main(out: Path) -> None:
-    results: dict[str, Any] = {"machine": machine(), "rows": {}}
-    for name, (kind, arguments) in ROWS.items():
-        if arguments.get("precision") == "bf16" and not results["machine"]["bf16_hardware"]:
+def main(out: Path, chosen: Callable[[Row], bool] = lambda row: True) -> None:
+    """Measure all rows, in order: limits come first, since the others are held against them."""
+    start = time.perf_counter()
+    results: dict[str, Any] = {"machine": describe_machine(), "rows": {}}
+    print(HEAD, flush=True)
+    for row in filter(chosen, ROWS):
+        if row.needs_bf16 and not results["machine"]["bf16_hardware"]:
             # Emulated bf16 takes minutes a step and says nothing about a processor that has it.
-            print(f"{name:32} left out: this processor has no bf16")
+            print(f"{row.name:38} left out: this processor has no bf16", flush=True)
             continue
-        results["rows"][name] = {"arguments": arguments, **measure(kind, arguments)}
-        print(line(name, results["rows"][name]), flush=True)
+        found = measure(row.kind, row.arguments)
+        results["rows"][row.name] = {"arguments": row.arguments, **found}
+        print(line(row, found, results["rows"]), flush=True)
+    results["seconds"] = time.perf_counter() - start
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"written to {out}")
+    print(f"written to {out} after {results['seconds']:.0f} s")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else HERE.parent / "results" / "bench.json"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+    names = sys.argv[2:]
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "results" / "bench.json"
+    main(target, lambda row: not names or row.kind in names)

@@ -53,8 +53,7 @@ def dice_of(out: Path, data: dict[str, Path], split: Path, precision: str, seed:
     if not (run / "evaluation").exists():
         sets = [f"same site={data['acdc']}", out / "corrupted", f"other sites={data['mnms']}"]
         evaluate_model(run, sets, run / "evaluation", split=split, precision=precision, pictures=False)
-    summaries = json.loads((run / "evaluation" / "metrics.json").read_text())
-    rows = summaries if isinstance(summaries, list) else summaries["summaries"]
+    rows = json.loads((run / "evaluation" / "metrics.json").read_text())["summary"]
     whole = [row for row in rows if row["group"] == "all" and row["class"] == "mean"]
     return {f"{row['dataset']}, {row['head']}": row["dice_mean"] for row in whole}
 
