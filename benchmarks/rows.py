@@ -146,7 +146,8 @@ def onnx(found: Found, rows: Found) -> str:
     speed = found["slices_per_s"]
     kinds = ", ".join(f"{kind} {rate:.0f}" for kind, rate in speed.items())
     times = speed["onnx runtime"] / speed["torch plain"]
-    return f"slices/s: {kinds}; {times:.2f} x torch plain; probabilities apart {found['apart']['onnx runtime']:.0e}"
+    apart = found["apart"]["onnx runtime"]
+    return f"slices/s: {kinds}; {times:.2f} x torch plain; probabilities {apart:.0e} apart"
 
 
 def processes(found: Found, rows: Found) -> str:

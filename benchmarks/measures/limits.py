@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -45,7 +46,7 @@ def best_convolution(precision: str) -> float:
 def copy_rate() -> float:
     """GB/s, read and written, of tensors that no cache holds."""
     tensors = [torch.randn(2**25) for _ in range(8)]
-    seconds = timed(lambda: [b.copy_(a) for a, b in zip(tensors, tensors[1:], strict=False)], 3)["median_s"]
+    seconds = timed(lambda: [b.copy_(a) for a, b in pairwise(tensors)], 3)["median_s"]
     return 7 * 2 * 4 * 2**25 / seconds / 1e9
 
 

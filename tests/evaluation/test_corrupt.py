@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,19 @@ def test_a_failure_leaves_nothing_behind(dataset: Dataset, tmp_path: Path, worke
     assert sorted(tmp_path.iterdir()) == [broken]
 
 
+def test_a_killed_worker_leaves_nothing_behind(dataset: Dataset, tmp_path: Path) -> None:
+    def kill(done: int, total: int, name: str) -> None:
+        multiprocessing.active_children()[0].kill()
+
+    many = tuple(replace(ref, patient=f"q{index}") for index in range(20) for ref in dataset.items)
+    with pytest.raises(CoopsegError, match="one of 2 worker processes was killed"):
+        corrupt_dataset(
+            replace(dataset, items=many), tmp_path / "out", settings=SETTINGS, workers=2, progress=kill
+        )
+    assert not list(tmp_path.iterdir())
+    assert not multiprocessing.active_children()
+
+
 def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match="unknown corruption 'RandNoise'"):
         corrupt_dataset(dataset, tmp_path / "out", kinds=("RandNoise",))
@@ -166,6 +180,8 @@ def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
         corrupt_dataset(dataset, tmp_path / "out", copies=0)
     with pytest.raises(CoopsegError, match="no volumes to corrupt"):
         corrupt_dataset(replace(dataset, items=()), tmp_path / "out")
+    with pytest.raises(CoopsegError, match="workers must be 1 or more, found 0"):
+        corrupt_dataset(dataset, tmp_path / "out", workers=0)
     bare = replace(dataset, items=(replace(dataset.items[0], label=None),))
     with pytest.raises(CoopsegError, match="p1_ED has no label; corrupt labelled volumes only"):
         corrupt_dataset(bare, tmp_path / "out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, evaluate
+from coopseg.evaluation.metrics import dice
+from coopseg.evaluation.predictions import Predictions
+from coopseg.evaluation.surface import hd95_assd
 from coopseg.scans.nifti import read_labels, write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
@@ -50,9 +55,8 @@ def oracle(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
 
 def test_rows(datasets: list[Dataset]) -> None:
     seen = []
-    rows = evaluate(
-        oracle, datasets, names=NAMES, spacing_is_true=True, progress=lambda *facts: seen.append(facts)
-    )
+    predictions = Predictions(oracle, names=NAMES)
+    rows = evaluate(predictions, datasets, spacing_is_true=True, progress=lambda *facts: seen.append(facts))
     assert seen == [(1, 4, "p1_ED"), (2, 4, "p1_ES"), (3, 4, "p1_ED"), (4, 4, "p1_ES")]
     assert len(rows) == 2 * 2 * 2 * 3
     assert all(tuple(row) == COLUMNS for row in rows)
@@ -75,7 +79,7 @@ def test_rows(datasets: list[Dataset]) -> None:
 
 
 def test_nominal_spacing_gives_no_millimetres(datasets: list[Dataset]) -> None:
-    rows = evaluate(oracle, datasets, names=NAMES, spacing_is_true=False)
+    rows = evaluate(Predictions(oracle, names=NAMES), datasets, spacing_is_true=False)
     assert all(math.isnan(row["hd95"]) and math.isnan(row["assd"]) for row in rows)
     assert {row["distance"] for row in rows} == {"spacing unknown"}
     assert rows[0]["dice"] == 1
@@ -87,7 +91,7 @@ def test_a_class_in_neither_map(datasets: list[Dataset]) -> None:
     assert path is not None
     label = read_labels(path)
     write_labels(path, np.where(label.data == 3, 0, label.data), like=label)
-    row = evaluate(oracle, [dataset], names=NAMES, spacing_is_true=True)[5]
+    row = evaluate(Predictions(oracle, names=NAMES), [dataset], spacing_is_true=True)[5]
     assert (row["class"], row["dice"], row["distance"]) == ("RV", 1, "both empty")
 
 
@@ -98,7 +102,7 @@ def test_the_predictor_hears_whether_intensities_are_normalised(datasets: list[D
         heard.append(normalised)
         return oracle(scan, normalised)
 
-    evaluate(predict, datasets[:1], names=NAMES, spacing_is_true=False)
+    evaluate(Predictions(predict, names=NAMES), datasets[:1], spacing_is_true=False)
     assert heard == [False, True]
 
 
@@ -115,14 +119,68 @@ def test_refuses_before_predicting(datasets: list[Dataset]) -> None:
         ([twice], "two volumes are called 'p1_ED'"),
     ):
         with pytest.raises(CoopsegError, match=message):
-            evaluate(never, wrong, names=NAMES, spacing_is_true=False)
+            evaluate(Predictions(never, names=NAMES), wrong, spacing_is_true=False)
 
 
-def test_refuses_a_prediction_in_another_grid(datasets: list[Dataset]) -> None:
-    with pytest.raises(CoopsegError, match=r"FTN gave shape \(2, 2, 2\), the label has \(12, 16, 4\)"):
-        evaluate(
-            lambda scan, normalised: {"FTN": np.zeros((2, 2, 2), np.uint8)},
-            datasets,
-            names=NAMES,
-            spacing_is_true=False,
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_error_in_order_is_raised(datasets: list[Dataset], tmp_path: Path, workers: int) -> None:
+    first, second = datasets[0].items
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(first.image.read_bytes()[:-9])
+    started: list[Path | None] = []
+
+    def predict(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
+        started.append(scan.path)
+        time.sleep(0.2)  # the third volume has failed by then
+        return {"FTN": np.zeros((2, 2, 2), np.uint8)}
+
+    many = tuple(replace(second, patient=f"q{index}") for index in range(20))
+    dataset = replace(datasets[0], items=(first, second, replace(first, patient="p2", image=bad), *many))
+    before = threading.active_count()
+    with pytest.raises(
+        CoopsegError, match=r"FTN gave shape \(2, 2, 2\), the label has \(12, 16, 4\)"
+    ) as found:
+        evaluate(Predictions(predict, names=NAMES), [dataset], spacing_is_true=False, workers=workers)
+    assert str(first.image) in str(found.value)
+    assert len(started) < 5
+    assert threading.active_count() == before
+
+
+def noisy(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
+    """Heads that depend on the scan and take unequal times."""
+    generator = np.random.default_rng(int(scan.data.sum()) + normalised)
+    time.sleep(generator.uniform(0, 0.02))
+    truth = scan.data.astype(np.uint8)
+    wrong = generator.random(truth.shape) < 0.2
+    return {"FTN": np.where(wrong, generator.integers(0, 4, truth.shape), truth).astype(np.uint8)}
+
+
+def test_rows_do_not_depend_on_workers(tmp_path: Path) -> None:
+    sets = [make_dataset(tmp_path, name, (0, 1, 2, 3)) for name in "ABCDE"]
+    found = []
+    for workers in (1, 2, 7):
+        seen: list[tuple[int, int, str]] = []
+        rows = evaluate(
+            Predictions(noisy, names=NAMES, in_turn=workers == 2),
+            sets,
+            spacing_is_true=True,
+            workers=workers,
+            progress=lambda *facts, seen=seen: seen.append(facts),
         )
+        assert [done for done, _, _ in seen] == list(range(1, 11))
+        found.append([{**row, "seconds": 0} for row in rows])
+    assert found[0] == found[1] == found[2]
+
+
+def test_scores_are_those_of_the_whole_volume(datasets: list[Dataset]) -> None:
+    """Though what is scored is cut to the foreground."""
+    generator = np.random.default_rng(1)
+    whole = generator.integers(0, 4, (12, 16, 4)).astype(np.uint8)
+    whole[:2], whole[:, 14:] = 0, 0
+    rows = evaluate(Predictions(lambda *_: {"FTN": whole}, names=NAMES), datasets[:1], spacing_is_true=True)
+    label = read_labels(datasets[0].items[0].label)  # type: ignore[arg-type]
+    truth = np.array([0, 3, 2, 1], np.uint8)[label.data]
+    np.testing.assert_array_equal([row["dice"] for row in rows[:3]], dice(whole, truth, classes=(1, 2, 3)))
+    for index, row in enumerate(rows[:3], start=1):
+        expected = hd95_assd(whole == index, truth == index, spacing=label.spacing)
+        assert (row["hd95"], row["assd"]) == expected

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,9 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import evaluate_model, name_and_folder, open_datasets
 from coopseg.inference.model import BEST, save_model
+from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
+from coopseg.scans.types import Scan
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
 
@@ -117,12 +120,45 @@ def test_slices_are_stored_with_pictures(model: Path, phantom: dict[str, Path], 
     assert len(list((tmp_path / "out" / "pictures").iterdir())) > 0
 
 
-def test_nothing_is_left_after_an_error(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+def test_scores_and_pictures_do_not_depend_on_workers(
+    model: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    found = {}
+    for workers in (1, 3):
+        out = tmp_path / str(workers)
+        rows = evaluate_model(
+            model, phantom["acdc"], out, split=model, part="train", device="cpu", workers=workers
+        ).rows
+        pictures = {path.name: path.read_bytes() for path in (out / "pictures").iterdir()}
+        table = pd.DataFrame([{**row, "seconds": 0} for row in rows])
+        found[workers] = table, pictures, (out / "slices.npz").read_bytes()
+    pd.testing.assert_frame_equal(found[1][0], found[3][0], check_exact=True)
+    assert found[1][1:] == found[3][1:]
+
+
+def test_no_volume_is_predicted_twice(
+    model: Path, phantom: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, calls = Predictor.__call__, []
+
+    def counting(self: Predictor, scan: Scan, normalised: bool = False) -> dict[str, np.ndarray]:
+        calls.append(scan.path)
+        return predict(self, scan, normalised)
+
+    monkeypatch.setattr(Predictor, "__call__", counting)
+    evaluate_model(model, phantom["acdc"], tmp_path / "out", split=model, spacing="nominal", device="cpu")
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == len(calls) == len(set(calls)) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_left_after_an_error(
+    model: Path, phantom: dict[str, Path], tmp_path: Path, workers: int
+) -> None:
     data = shutil.copytree(phantom["acdc"], tmp_path / "data")
     label = next((data / "patient006").glob("*frame01_gt.nii.gz"))
     label.write_bytes(label.read_bytes()[:-50])
     with pytest.raises(CoopsegError, match="truncated"):
-        evaluate_model(model, data, tmp_path / "out", spacing="nominal", device="cpu")
+        evaluate_model(model, data, tmp_path / "out", spacing="nominal", device="cpu", workers=workers)
     with pytest.raises(CoopsegError, match="spacing 'maybe'"):
         evaluate_model(model, data, tmp_path / "out", spacing="maybe", device="cpu")
     assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from PIL import Image
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import evaluate
 from coopseg.evaluation.pictures import draw_case, pick_cases, write_pictures
+from coopseg.evaluation.predictions import Predictions
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label
 from coopseg.scans.types import Scan
@@ -75,8 +76,9 @@ def test_real_scans(real_data: Path, tmp_path: Path) -> None:
         values = np.array([0, 3, 2, 1], np.uint8)[truth.data]  # ACDC: RV 1, MYO 2, LV 3
         return {"FTN": np.roll(values, len(truths[scan.path].data) // 60, axis=0)}
 
-    rows = evaluate(predict, [dataset], names=NAMES, spacing_is_true=False)
-    paths = write_pictures(predict, [dataset], rows, names=NAMES, head="FTN", out=tmp_path)
+    predictions = Predictions(predict, names=NAMES)
+    rows = evaluate(predictions, [dataset], spacing_is_true=False)
+    paths = write_pictures(predictions, [dataset], rows, head="FTN", out=tmp_path)
     assert [path.name for path in paths] == [
         f"{dataset.name}_{rank}.png" for rank in ("worst", "median", "best")
     ]

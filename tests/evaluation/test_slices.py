@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.slices import (
     choose_volume,
     largest_slice,
@@ -57,19 +58,20 @@ def predict(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
 
 
 def test_choice(datasets: list[Dataset], tmp_path: Path) -> None:
-    index = write_slices(predict, datasets, names=NAMES, out=tmp_path / "out")
+    index = write_slices(Predictions(predict, names=NAMES), datasets, out=tmp_path / "out")
     found = [tuple(e[k] for k in ("dataset", "case", "copy", "slice", "slices", "spacing")) for e in index]
     assert found == [
         ("site1", "p2_ED", 0, 4, 5, [1.0, 1.5]),  # the one with corrupted copies, ED
         ("RandX", "p2_ED_copy1", 1, 4, 5, [1.0, 1.5]),  # the same slice, though another is larger there
         ("site2", "q1", 0, 2, 5, [1.0, 1.5]),
     ]
-    other = write_slices(lambda *_: {"FTN": np.ones(SHAPE, np.uint8)}, datasets, names=NAMES, out=tmp_path)
+    ones = Predictions(lambda *_: {"FTN": np.ones(SHAPE, np.uint8)}, names=NAMES)
+    other = write_slices(ones, datasets, out=tmp_path)
     assert other == index  # whatever a model predicts
 
 
 def test_stored_arrays(datasets: list[Dataset], tmp_path: Path) -> None:
-    write_slices(predict, datasets[:1], names=NAMES, out=tmp_path)
+    write_slices(Predictions(predict, names=NAMES), datasets[:1], out=tmp_path)
     stored = dict(np.load(tmp_path / "slices.npz"))
     assert sorted(stored) == ["0/FTN", "0/FTN+STN", "0/image", "0/truth"]
     assert {array.dtype for array in stored.values()} == {np.dtype(np.uint8)}

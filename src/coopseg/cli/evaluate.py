@@ -41,6 +41,9 @@ def evaluate(
     refine: Refine = 1,
     device: Device = "auto",
     precision: Precision = "32",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="volumes at once; changes no score", show_default="one a core")
+    ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="of three cases, and the slices for a report")
     ] = True,
@@ -66,6 +69,7 @@ def evaluate(
             refinements=refine,
             device=device,
             precision=precision,
+            workers=workers,
             pictures=pictures,
             progress=progress,
         )

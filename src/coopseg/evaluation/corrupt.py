@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+import SimpleITK
 
 from coopseg.cases.prepare import Case, prepare
 from coopseg.cases.record import Record
@@ -23,6 +21,7 @@ from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.case_grid import case_as_scan
 from coopseg.evaluation.corruptions import KINDS, apply_corruption, corruption_generator, sample_corruption
+from coopseg.evaluation.workers import choose_workers, processes
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation
 from coopseg.scans.labels import labels_to_indices
@@ -64,13 +63,18 @@ def corrupt_dataset(
     """
     out = Path(out)
     _check(dataset, out, copies=copies, kinds=kinds, overwrite=overwrite)
+    count = choose_workers(workers, volumes=len(dataset.items))
     earlier = out.resolve() if _is_filled(out) else None
     target = earlier.with_name(f".{earlier.name}.{os.getpid()}{UNFINISHED}") if earlier else out
     with new_folder(target) as folder:
         job = _Job(dataset.labels, folder, tuple(kinds), copies, seed, severity, settings)
         items: list[dict[str, Any]] = []
-        for found in _in_order(job, dataset.items, workers or os.cpu_count() or 1, progress):
-            items += found
+        with processes(count, begin=_compute_alone) as side_by_side:
+            found = side_by_side(partial(_corrupt_volume, job), dataset.items)
+            for done, (ref, entries) in enumerate(zip(dataset.items, found, strict=True), start=1):
+                items += entries
+                if progress:
+                    progress(done, len(dataset.items), ref.id)
         for kind in kinds:
             _write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
         _write_json(folder / MANIFEST, _manifest(dataset, job, items))
@@ -125,45 +129,9 @@ def _is_manifest(content: Any) -> bool:
     return isinstance(content, dict) and keys <= set(content)
 
 
-def _in_order(
-    job: _Job,
-    refs: Sequence[ScanRef],
-    workers: int,
-    progress: Callable[[int, int, str], None] | None,
-) -> Iterator[list[dict[str, Any]]]:
-    """Corrupt all volumes, in processes where there is more than one worker; results in the order of refs."""
-    report = progress or (lambda done, total, name: None)
-    if workers == 1:
-        with _one_thread():
-            for done, ref in enumerate(refs, start=1):
-                yield _corrupt_volume(job, ref)
-                report(done, len(refs), ref.id)
-        return
-    # spawn: torch's threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        futures = {pool.submit(_corrupt_volume, job, ref): ref for ref in refs}
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                report(done, len(refs), futures[future].id)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        yield from (future.result() for future in futures)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The workers' setting, so that their number cannot change a rounding of the Fourier transform."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _compute_alone() -> None:
+    """SimpleITK, to which TorchIO leaves the resampling, starts as many threads as there are cores."""
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
@@ -172,6 +140,7 @@ def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
     assert case.label is not None  # checked before any volume was touched
     label = case_as_scan(case.label, scan=scan, record=case.record)
     _check_axis(label, case.record, job.settings)
+    _write_label(job, ref, label)
     entries = []
     for kind in job.kinds:
         for copy in range(1, job.copies + 1):
@@ -180,7 +149,7 @@ def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
             volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
             image = case_as_scan(volume, scan=scan, record=case.record)
             entry = {"kind": kind, **_item(ref, copy), "parameters": corruption.parameters}
-            entries.append(entry | {"sha256": _write_pair(job.out / kind, entry, image, label)})
+            entries.append(entry | {"sha256": _write_image(job.out / kind / entry["image"], image)})
     return entries
 
 
@@ -206,10 +175,20 @@ def _item(ref: ScanRef, copy: int) -> dict[str, Any]:
     return files | {"patient": ref.patient, "phase": ref.phase, "site": ref.site, "copy": copy}
 
 
-def _write_pair(folder: Path, item: dict[str, Any], image: Scan, label: Scan) -> str:
-    write_image(folder / item["image"], image.data, affine=image.affine)
-    write_labels(folder / item["label"], label.data, like=label)
-    return hashlib.sha256((folder / item["image"]).read_bytes()).hexdigest()
+def _write_label(job: _Job, ref: ScanRef, label: Scan) -> None:
+    """The label map is the same for every kind and copy: packed once, then written for each."""
+    items = [_item(ref, copy) for copy in range(1, job.copies + 1)]
+    first, *others = [job.out / kind / item["label"] for kind in job.kinds for item in items]
+    write_labels(first, label.data, like=label)
+    content = first.read_bytes()
+    for path in others:
+        write_atomically(path, content)
+
+
+def _write_image(path: Path, image: Scan) -> str:
+    # a float image after an artefact packs to nine tenths, for more time than the artefact takes
+    write_image(path, image.data, affine=image.affine, level=0)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _description(dataset: Dataset, kind: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,24 +1,23 @@
-"""From a predictor and data sets to one row per volume, head and class."""
+"""From predictions of data sets to one row per volume, head and class."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice
+from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.surface import hd95_assd
-from coopseg.scans.labels import labels_to_indices
-from coopseg.scans.load import load_label, load_scan
-from coopseg.scans.types import Dataset, Scan, ScanRef
+from coopseg.evaluation.workers import threads
+from coopseg.scans.types import Dataset, ScanRef
 
 Row = dict[str, Any]
-Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
 
 COLUMNS = (
     "dataset",
@@ -33,76 +32,53 @@ COLUMNS = (
     "hd95",
     "assd",
     "distance",  # "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN
-    "seconds",  # that the prediction of the volume's heads took
+    "seconds",  # that the prediction of the volume's heads took, beside those of other workers
 )
 
 
-@dataclass(frozen=True)
-class PredictedCase:
-    """One volume, its true class indices and the prediction of every head, all in the scan's own grid.
-
-    seconds: wall-clock time of the prediction, without reading the files.
-    """
-
-    scan: Scan
-    target: np.ndarray
-    heads: dict[str, np.ndarray]
-    seconds: float
-
-
 def evaluate(
-    predict: Predict,
+    predictions: Predictions,
     datasets: Sequence[Dataset],
     *,
-    names: Sequence[str],
     spacing_is_true: bool,
+    workers: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Row]:
     """Score every volume of the data sets, each in the grid in which it was stored.
 
-    predict: (scan, normalised) -> {head: uint8 class indices of the scan's shape}; normalised says that
-    intensities already lie in [0, 1]. names: the classes, background first; labels are mapped by name.
     spacing_is_true: false where the headers hold a nominal spacing; distances are then NaN.
-    progress: called as (volumes done, volumes in all, case) after each volume.
+    workers: threads, each of which takes whole volumes, from reading to distances; the scores do not depend
+    on it. progress: called as (volumes done, volumes in all, case) after each volume, in order.
     Returns rows with the keys of COLUMNS, in the order of the data sets, volumes, heads and classes: dice in
     [0, 1], hd95 and assd in millimetres, seconds for the volume as a whole.
     Raises CoopsegError before anything is predicted where a volume has no label or two data sets or two
-    volumes of one share a name; and where a prediction is not in its scan's grid.
+    volumes of one share a name; and as `Predictions` does, for the first volume in order.
     """
     _check(datasets)
-    total = sum(len(dataset.items) for dataset in datasets)
+    volumes = [(dataset, ref) for dataset in datasets for ref in dataset.items]
+    score = partial(_score_volume, predictions, spacing_is_true)
     rows: list[Row] = []
-    done = 0
-    for dataset in datasets:
-        for ref in dataset.items:
-            case = predict_case(predict, dataset, ref, names=names)
-            for head, prediction in case.heads.items():
-                facts = {"dataset": dataset.name, **_facts(ref), "head": head}
-                spacing = case.scan.spacing if spacing_is_true else None
-                scores = _scores(prediction, case.target, names=names, spacing=spacing)
-                rows.extend({**facts, **score, "seconds": case.seconds} for score in scores)
-            done += 1
+    with threads(workers) as side_by_side:
+        found = side_by_side(score, volumes)
+        for done, ((_, ref), scored) in enumerate(zip(volumes, found, strict=True), start=1):
+            rows += scored
             if progress:
-                progress(done, total, ref.id)
+                progress(done, len(volumes), ref.id)
     return rows
 
 
-def predict_case(predict: Predict, dataset: Dataset, ref: ScanRef, *, names: Sequence[str]) -> PredictedCase:
-    """Read one volume and its label, and predict it. Raises CoopsegError as `evaluate` does."""
-    scan, label = load_scan(ref), load_label(ref)
-    if label is None:
-        raise CoopsegError(f"{ref.image}: volume {ref.id} has no label; evaluate labelled volumes only")
-    target = labels_to_indices(label.data, dataset.labels, names=tuple(names), path=ref.label)
-    start = time.perf_counter()
-    heads = predict(scan, ref.normalised)
-    seconds = time.perf_counter() - start
-    for head, prediction in heads.items():
-        if prediction.shape != target.shape:
-            raise CoopsegError(
-                f"{ref.image}: {head} gave shape {prediction.shape}, the label has {target.shape}; "
-                "predict in the grid in which the scan was stored"
-            )
-    return PredictedCase(scan, target, heads, seconds)
+def _score_volume(
+    predictions: Predictions, spacing_is_true: bool, volume: tuple[Dataset, ScanRef]
+) -> list[Row]:
+    dataset, ref = volume
+    case = predictions(dataset, ref)
+    spacing = case.scan.spacing if spacing_is_true else None
+    rows: list[Row] = []
+    for head, prediction in case.heads.items():
+        facts = {"dataset": dataset.name, **_facts(ref), "head": head}
+        scores = _scores(prediction, case.target, names=predictions.names, spacing=spacing)
+        rows.extend({**facts, **score, "seconds": case.seconds} for score in scores)
+    return rows
 
 
 def _check(datasets: Sequence[Dataset]) -> None:
@@ -134,6 +110,7 @@ def _facts(ref: ScanRef) -> Row:
 def _scores(
     prediction: np.ndarray, target: np.ndarray, *, names: Sequence[str], spacing: np.ndarray | None
 ) -> Iterator[Row]:
+    prediction, target = _crop_to_foreground(prediction, target)
     overlaps = dice(prediction, target, classes=range(1, len(names)))
     for index, overlap in enumerate(overlaps, start=1):
         hd95, assd, distance = _distances(prediction == index, target == index, spacing)
@@ -145,6 +122,13 @@ def _scores(
             "distance": distance,
         }
         yield score
+
+
+def _crop_to_foreground(prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest box with all that is not background in either: its scores are those of the whole."""
+    foreground = (prediction | target).astype(bool)
+    box = find_objects(foreground.view(np.uint8), max_label=1)[0] or (slice(0),) * foreground.ndim
+    return prediction[box], target[box]
 
 
 def _distances(

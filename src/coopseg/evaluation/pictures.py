@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.evaluate import Predict, Row, predict_case
+from coopseg.evaluation.evaluate import Row
+from coopseg.evaluation.predictions import Predictions
 from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.labels import default_colours
 from coopseg.scans.types import Dataset
@@ -50,17 +51,16 @@ def _pick(cases: dict[str, float]) -> dict[str, tuple[str, float]]:
 
 
 def write_pictures(
-    predict: Predict,
+    predictions: Predictions,
     datasets: Sequence[Dataset],
     rows: Sequence[Row],
     *,
-    names: Sequence[str],
     head: str,
     out: Path,
 ) -> list[Path]:
-    """Write OUT/<data set>_<rank>.png for the cases of `pick_cases`, which are predicted once more.
+    """Write OUT/<data set>_<rank>.png for the cases of `pick_cases`.
 
-    predict, datasets, names: as for `evaluate`, from which `rows` come; slices are stacked along the coarsest
+    predictions, datasets: as for `evaluate`, from which `rows` come; slices are stacked along the coarsest
     axis. Returns the paths.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -70,13 +70,13 @@ def write_pictures(
     for name, ranks in pick_cases(rows, head=head).items():
         for rank, (case, score) in ranks.items():
             ref = next(item for item in by_name[name].items if item.id == case)
-            found = predict_case(predict, by_name[name], ref, names=names)
+            found = predictions(by_name[name], ref)
             orientation = find_orientation(found.scan.affine)
             stored = (found.scan.data, found.target, found.heads[head])
             volumes = [to_slices(volume, orientation) for volume in stored]
             _, height, width = orientation.spacing(found.scan.spacing)
             title = f"{name} · {rank} · {case} · {head} Dice {score:.3f}"
-            figure = draw_case(*volumes, names=names, title=title, aspect=height / width)
+            figure = draw_case(*volumes, names=predictions.names, title=title, aspect=height / width)
             paths.append(out / f"{stems[name]}_{rank}.png")
             figure.savefig(paths[-1], dpi=110)
     return paths

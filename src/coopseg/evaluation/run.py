@@ -16,8 +16,10 @@ from coopseg.evaluation.corrupt import MANIFEST
 from coopseg.evaluation.domain import Domain, find_domain, seen_in_training, split_of_model
 from coopseg.evaluation.evaluate import Row, evaluate
 from coopseg.evaluation.pictures import write_pictures
+from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.slices import write_slices
 from coopseg.evaluation.tables import write_tables
+from coopseg.evaluation.workers import choose_workers, one_thread
 from coopseg.inference.predict import describe_predictor, load_predictor
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
@@ -52,6 +54,7 @@ def evaluate_model(
     refinements: int = 1,
     device: str = "auto",
     precision: str = "32",
+    workers: int | None = None,
     pictures: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
@@ -60,7 +63,8 @@ def evaluate_model(
     model: run folder or weight file. data: folders, see `open_datasets`. out: new or empty folder.
     split: restrict data sets to the patients of its `part`, see `find_split` and `select_part`; default all.
     labels: "LV=1,MYO=2" where the layout names none. spacing: "nominal" where headers hold no true one;
-    HD95 and ASSD are then left out. progress: called as (volumes done, volumes in all, volume).
+    HD95 and ASSD are then left out. workers: volumes at once, default one a core; the scores do not depend
+    on it. progress: called as (volumes done, volumes in all, volume).
     Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
     case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
     patients, each data set's domain (see `find_domain`), the index of slices.npz and warnings, such as
@@ -72,22 +76,26 @@ def evaluate_model(
     check_new(out)
     if spacing not in ("true", "nominal"):
         raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
-    loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+    with one_thread():  # an ONNX session keeps the number that it finds when it is opened
+        loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
     datasets = open_datasets(data, layout=layout, labels=labels)
     if split is not None:
         chosen = find_split(split)
         datasets = [select_part(dataset, chosen, part) for dataset in datasets]
     trained = split_of_model(loaded)
     warnings = seen_in_training(trained, datasets, folder=loaded.path.parent)
-    names, measured = loaded.names, spacing == "true"
+    workers = choose_workers(workers, volumes=sum(len(dataset.items) for dataset in datasets))
+    in_turn = predictor.device.type != "cpu"
+    predictions = Predictions(predictor, names=loaded.names, keep=pictures, in_turn=in_turn)
     with new_folder(out) as folder:
-        rows = evaluate(predictor, datasets, names=names, spacing_is_true=measured, progress=progress)
+        rows = evaluate(
+            predictions, datasets, spacing_is_true=spacing == "true", workers=workers, progress=progress
+        )
         summaries = write_tables(rows, folder)
         slices = []
         if pictures:
-            head = predictor.heads[-1]
-            write_pictures(predictor, datasets, rows, names=names, head=head, out=folder / PICTURES)
-            slices = write_slices(predictor, datasets, names=names, out=folder)
+            write_pictures(predictions, datasets, rows, head=predictor.heads[-1], out=folder / PICTURES)
+            slices = write_slices(predictions, datasets, out=folder)
         record = describe_predictor(loaded, predictor, precision=precision) | {
             "data": [_describe(dataset, find_domain(dataset, trained)) for dataset in datasets],
             "slices": slices,

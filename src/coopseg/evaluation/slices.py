@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from coopseg.evaluation.evaluate import Predict, PredictedCase, predict_case
+from coopseg.evaluation.predictions import PredictedCase, Predictions
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.types import Dataset, ScanRef
@@ -23,9 +23,7 @@ GREY = (2, 98)  # percentiles of the volume stored as 0 and 255
 VIEW = 1.7  # side of the stored square over the longer side of the true foreground
 
 
-def write_slices(
-    predict: Predict, datasets: Sequence[Dataset], *, names: Sequence[str], out: Path
-) -> list[dict[str, Any]]:
+def write_slices(predictions: Predictions, datasets: Sequence[Dataset], *, out: Path) -> list[dict[str, Any]]:
     """Write OUT/slices.npz and return its index, one entry a data set in their order.
 
     The npz holds, for data set number i from 0, "i/image" (H, W) uint8 grey values, "i/truth" and "i/HEAD"
@@ -34,14 +32,14 @@ def write_slices(
     copy, the slice (from 1) of how many slices, and the spacing of rows and columns in mm.
     The volume is that of `shared_patient` where a data set has this patient, else of its first one by name;
     ED or else the first, lowest copy. The slice is the one with the most true foreground; corrupted copies
-    of the volume first shown give the same slice as that volume. predict, names: as for `evaluate`.
+    of the volume first shown give the same slice as that volume. predictions: as for `evaluate`.
     """
     patient = shared_patient(datasets)
     arrays: dict[str, np.ndarray] = {}
     index: list[dict[str, Any]] = []
     for number, dataset in enumerate(datasets):
         ref = choose_volume(dataset, patient)
-        found = predict_case(predict, dataset, ref, names=names)
+        found = predictions(dataset, ref)
         entry, stored = _take(found, ref, shown=index[0] if index else None)
         arrays |= {f"{number}/{name}": values for name, values in stored.items()}
         index.append({"dataset": dataset.name} | entry)

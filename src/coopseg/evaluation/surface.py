@@ -36,7 +36,7 @@ def hd95_assd(
     if not (prediction.any() and target.any()):
         return math.nan, math.nan
     surfaces = surface_distance.compute_surface_distances(
-        target.astype(bool), prediction.astype(bool), spacing
+        target.astype(bool, copy=False), prediction.astype(bool, copy=False), spacing
     )
     areas = np.concatenate([surfaces["surfel_areas_gt"], surfaces["surfel_areas_pred"]])
     distances = np.concatenate([surfaces["distances_gt_to_pred"], surfaces["distances_pred_to_gt"]])

@@ -23,6 +23,7 @@ SLACK = 2**20  # bytes that may follow the voxels; more than that is not a scan
 PIECE = 2**14  # bytes unpacked at once; zlib copies what is left of them at every member's end
 MEMORY = 2**29  # bytes that reading any file may take
 EXPANSION = 200  # and beyond that, for each of its bytes; an image of something has a tenth of it
+LEVEL = 6  # of gzip, where nothing else is said
 ROUNDING = 1e-4  # a float label this close to an integer is that integer
 
 
@@ -93,9 +94,14 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
     _save(path, labels, affine=like.affine, dtype=np.uint8)
 
 
-def write_image(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike = np.float32) -> None:
-    """Write (X, Y, Z) or (X, Y, Z, T) values, cast to `dtype` and not rescaled; never half a file."""
-    _save(path, data, affine=affine, dtype=dtype)
+def write_image(
+    path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike = np.float32, level: int = LEVEL
+) -> None:
+    """Write (X, Y, Z) or (X, Y, Z, T) values, cast to `dtype` and not rescaled; never half a file.
+
+    level: of gzip, 0 to 9; 0 keeps its checksum and packs nothing, for floats that hardly get smaller.
+    """
+    _save(path, data, affine=affine, dtype=dtype, level=level)
 
 
 def _is_plain(header: Header) -> bool:
@@ -184,7 +190,7 @@ def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
     return content, member is None
 
 
-def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike) -> None:
+def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike, level: int = LEVEL) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise CoopsegError(f"{path}: cannot be written, only .nii and .nii.gz can; change the name")
     image = nib.Nifti1Image(np.asarray(data, dtype=dtype), affine)
@@ -195,7 +201,7 @@ def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike)
     image.header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)
     content = image.to_bytes()
     # mtime 0 and no file name: equal scans give equal files, so that a file's hash identifies it
-    write_atomically(path, gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
+    write_atomically(path, gzip.compress(content, level, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _is_orthogonal(affine: np.ndarray) -> bool:

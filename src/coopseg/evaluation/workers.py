@@ -1,0 +1,100 @@
+"""Volumes worked on side by side: a `map` over threads or processes, whose results come in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from coopseg.errors import CoopsegError
+
+# As the builtin of this name. Of several errors the first in order is raised; what has not begun is dropped.
+Map = Callable[..., Iterator[Any]]
+
+
+def choose_workers(wanted: int | None, *, volumes: int) -> int:
+    """How many to start: as wanted, else one a core; never more than there are volumes.
+
+    A process may be allowed fewer cores than the machine has, such as by a cluster's scheduler.
+    Raises CoopsegError for fewer than one.
+    """
+    if wanted is not None and wanted < 1:
+        raise CoopsegError(f"workers must be 1 or more, found {wanted}")
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(wanted or min(os.cpu_count() or 1, allowed or 1), volumes))
+
+
+@contextmanager
+def threads(workers: int) -> Iterator[Map]:
+    """A map over threads, of which each computes with one; over none but the caller's where workers is 1.
+
+    For work that Python's lock lets run side by side, such as that of networks and of large arrays.
+    When the block ends, however it ends, no thread is at work any more.
+    """
+    with one_thread():
+        if workers == 1:
+            yield map
+            return
+        pool = ThreadPoolExecutor(workers)
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def processes(workers: int, *, begin: Callable[[], None]) -> Iterator[Map]:
+    """A map over processes, of which each computes with one thread; in this process where workers is 1.
+
+    begin: called in each process first. Function, items and results are pickled. When the block ends,
+    however it ends, no process is at work any more; if this process is killed, its workers end themselves.
+    Raises CoopsegError where a worker was killed.
+    """
+    if workers == 1:
+        with one_thread():
+            yield map
+        return
+    # spawn: torch's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(begin,))
+    try:
+        yield pool.map
+    except BrokenProcessPool:
+        raise CoopsegError(
+            f"one of {workers} worker processes was killed, most likely for want of memory; use fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What every worker has, so that their number changes no rounding of a sum or a Fourier transform."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _begin(begin: Callable[[], None]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    begin()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is a worker
+    parent.join()
+    os._exit(1)
