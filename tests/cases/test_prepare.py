@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from coopseg.cases.collect import load_cases
-from coopseg.cases.prepare import Case, prepare, restore
+from coopseg.cases.prepare import Case, most_probable, prepare, restore
 from coopseg.cases.record import Record
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
@@ -237,3 +237,13 @@ def test_a_real_volume_takes_less_than_a_tenth_of_a_second(real_data: Path) -> N
     restore(np.full((4, *case.image.shape), 0.25, np.float32), case.record)
     assert middle - start < 0.1
     assert time.process_time() - middle < 0.1
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 255])
+def test_most_probable_is_the_first_of_the_greatest(classes: int) -> None:
+    values = np.random.default_rng(classes).integers(0, 4, (classes, 3, 5, 7)).astype(np.float32)
+    kept = values.copy()
+    found = most_probable(values)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, values.argmax(0))
+    assert np.array_equal(values, kept)

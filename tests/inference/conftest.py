@@ -11,6 +11,7 @@ import torch
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
+from coopseg.inference.export import export
 from coopseg.inference.model import BEST, save_model
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
@@ -64,3 +65,11 @@ def make_scan() -> Callable[..., Scan]:
         return Scan(data, AFFINE.astype(np.float64), None)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    """That model as an ONNX file."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    return export(small_model, tmp_path_factory.mktemp("onnx") / "small.onnx")

@@ -133,6 +133,25 @@ def test_every_scan_is_read_before_the_first_is_predicted(
     assert not (tmp_path / "out").exists()
 
 
+def test_scans_that_fit_are_read_once_and_the_others_twice(
+    small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def read(path: Path) -> Scan:
+        seen.append(path.name)
+        return read_image(path)
+
+    monkeypatch.setattr(module, "read_image", read)
+    paths = predict(small_model, scans, tmp_path / "kept", device="cpu")
+    assert seen == ["x.nii.gz", "moving.nii.gz", "x.nii.gz"]
+    seen.clear()
+    monkeypatch.setattr(module, "MOST_KEPT", 4 * 40 * 50 * 4)  # the first scan, to the byte
+    again = predict(small_model, scans, tmp_path / "read again", device="cpu")
+    assert seen == ["x.nii.gz", "moving.nii.gz", "x.nii.gz", "moving.nii.gz", "x.nii.gz"]
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+
+
 def test_wrong_words(
     small_model: Path, scans: Path, tmp_path: Path, save_small: Callable[[Path, Settings], str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 from coopseg.cases.prepare import prepare, restore
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+from coopseg.inference.model import load_model
 from coopseg.inference.predictor import Predictor, stack_frames
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
@@ -44,6 +47,32 @@ def test_probabilities(
         assert found[head].shape == (4, 9, 32, 32)
         np.testing.assert_allclose(found[head], by_hand(small_networks, case.image, times), atol=1e-5)
         np.testing.assert_allclose(found[head].sum(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("refinements", [0, 1, 2])
+def test_a_model_s_predictor_gives_the_same(
+    small_networks: Networks, small_model: Path, make_scan: MakeScan, refinements: int
+) -> None:
+    model = load_model(small_model)
+    case = prepare(make_scan(40, 50, 9), model.settings.cases)
+    predictor = Predictor.from_model(model, refinements=refinements)
+    head = predictor.heads[-1]
+    found = predictor.probabilities(case, [head])
+    assert list(found) == [head]
+    np.testing.assert_allclose(found[head], by_hand(small_networks, case.image, refinements), atol=1e-4)
+    assert predictor.device == torch.device("cpu")
+    for name, value in small_networks.state_dict().items():
+        assert torch.equal(model.networks.state_dict()[name], value)
+
+
+def test_bf16_of_a_model_is_close(small_model: Path, make_scan: MakeScan) -> None:
+    model = load_model(small_model)
+    case = prepare(make_scan(40, 50, 9), model.settings.cases)
+    full, half = (Predictor.from_model(model, precision=p).probabilities(case)["FTN"] for p in ("32", "bf16"))
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - full).mean() < 0.02
+    with pytest.raises(CoopsegError, match="precision '16' is not known"):
+        Predictor.from_model(model, precision="16")
 
 
 def test_labels_lie_in_the_grid_of_the_scan(

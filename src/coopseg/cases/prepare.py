@@ -89,10 +89,23 @@ def restore(probabilities: np.ndarray, record: Record) -> np.ndarray:
             f"found {probabilities.shape}"
         )
     if record.steps == (1, 1):
-        indices = undo_crop(probabilities.argmax(0).astype(np.uint8), record.plane)
+        indices = undo_crop(most_probable(probabilities), record.plane)
     else:
         indices = _interpolate_back(probabilities, record)
     return np.ascontiguousarray(from_slices(indices, record.orientation))
+
+
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """(classes, ...) to the uint8 index of the greatest, the first of equal ones, as argmax would.
+
+    Class by class, which for a few classes is several times as fast as numpy's search along the first axis.
+    """
+    indices = np.zeros(probabilities.shape[1:], np.uint8)
+    greatest = probabilities[0].copy()
+    for index in range(1, len(probabilities)):
+        np.copyto(indices, index, where=probabilities[index] > greatest)
+        np.maximum(greatest, probabilities[index], out=greatest)
+    return indices
 
 
 def _interpolate_back(probabilities: np.ndarray, record: Record) -> np.ndarray:
@@ -111,7 +124,7 @@ def _interpolate_back(probabilities: np.ndarray, record: Record) -> np.ndarray:
     for index in range(record.slices):
         padded = np.pad(probabilities[:, index], ((0, 0), (1, 1), (1, 1)))
         padded[0, [0, -1]] = padded[0, :, [0, -1]] = 1
-        indices[index] = interpolate_linear(padded, rows, columns).argmax(0)
+        indices[index] = most_probable(interpolate_linear(padded, rows, columns))
     return indices
 
 

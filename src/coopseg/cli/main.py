@@ -14,6 +14,7 @@ from coopseg.cli.console import fail, note
 from coopseg.cli.corrupt import corrupt
 from coopseg.cli.demo import demo
 from coopseg.cli.evaluate import evaluate
+from coopseg.cli.export import export
 from coopseg.cli.info import info
 from coopseg.cli.predict import predict
 from coopseg.cli.report import report
@@ -54,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (validate, train, predict, corrupt, evaluate, report, info, demo):
+for verb in (validate, train, predict, export, corrupt, evaluate, report, info, demo):
     app.command()(verb)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 
 from coopseg.errors import CoopsegError
+
+PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
 def usable_devices() -> tuple[str, ...]:
@@ -24,8 +23,8 @@ def choose_device(name: str) -> torch.device:
     return torch.device(usable[0] if name == "auto" else name)
 
 
-def choose_autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:
-    """Makes the context for "32" or "bf16". Raises CoopsegError for any other."""
-    if precision not in ("32", "bf16"):
-        raise CoopsegError(f"precision {precision!r} is not known; use 32 or bf16")
-    return nullcontext if precision == "32" else lambda: torch.autocast(device.type, torch.bfloat16)
+def choose_dtype(precision: str) -> torch.dtype:
+    """What layers compute in, for "32" or "bf16". Raises CoopsegError for any other."""
+    if precision not in PRECISIONS:
+        raise CoopsegError(f"precision {precision!r} is not known; use {' or '.join(PRECISIONS)}")
+    return PRECISIONS[precision]

@@ -16,6 +16,7 @@ from torch import Tensor
 from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
+from coopseg.inference.onnx_networks import OnnxNetworks, open_onnx
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import MOST_LABELS
@@ -31,10 +32,11 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 class Model:
     """Networks in evaluation mode with what is needed to use them.
 
-    names: of the classes, background first, in the order of the networks' outputs.
+    networks: of a weight file, or those of an ONNX file. names: of the classes, background first, in the
+    order of the networks' outputs. sha256: of weights, settings and names, in whichever kind of file.
     """
 
-    networks: Networks
+    networks: Networks | OnnxNetworks
     settings: Settings
     names: tuple[str, ...]
     path: Path
@@ -56,20 +58,28 @@ def save_model(path: Path, state: dict[str, Tensor], *, settings: Settings, name
 
     Neither safetensors nor torch sees a flipped bit, so the hash of the content is stored with it.
     """
-    facts = json.dumps({"settings": settings.model_dump(mode="json"), "names": names}, sort_keys=True)
+    facts = write_facts(settings, names)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     sha256 = fingerprint(state, facts)
     write_atomically(path, save(state, {"format": FORMAT, "facts": facts, "sha256": sha256}))
     return sha256
 
 
+def write_facts(settings: Settings, names: tuple[str, ...]) -> str:
+    """What is stored beside weights, as text; `read_facts` undoes it."""
+    return json.dumps({"settings": settings.model_dump(mode="json"), "names": names}, sort_keys=True)
+
+
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
-    """The model of a run folder (its best weights) or of one weight file.
+    """The model of a run folder (its best weights), of one weight file, or of an ONNX file by `export`.
 
     Raises CoopsegError for a folder without weights, a file that is none of ours, damage, and settings or
     names that do not fit the weights. Nothing in the file is executed, and no memory is taken on its word.
+    An ONNX file needs the extra `onnx` and the processor for a device.
     """
     file = find_weights(Path(path))
+    if file.suffix == ".onnx":
+        return _load_onnx(file, torch.device(device))
     try:
         with safe_open(file, "pt") as stored:
             metadata = stored.metadata() or {}
@@ -84,14 +94,23 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         )
     if fingerprint(state, metadata.get("facts", "")) != metadata.get("sha256"):
         raise CoopsegError(f"{file}: damaged, its content does not match its SHA-256; copy it again")
-    settings, names = _read_facts(metadata.get("facts", ""), file)
+    settings, names = read_facts(metadata.get("facts", ""), file)
     networks = _build(state, settings, len(names), file)
     networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks.eval().requires_grad_(False)
     return Model(networks, settings, names, file, metadata["sha256"])
 
 
-def _read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:
+def _load_onnx(file: Path, device: torch.device) -> Model:
+    if device.type != "cpu":
+        raise CoopsegError(f"{file}: an ONNX file is run on the processor; use device cpu, or the run folder")
+    networks, metadata = open_onnx(file)
+    settings, names = read_facts(metadata["facts"], file)
+    return Model(networks, settings, names, file, metadata["weights_sha256"])
+
+
+def read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:
+    """Settings and names as `write_facts` wrote them. Raises CoopsegError for any other text."""
     try:
         facts = parse_json(text)
         settings, names = build_settings(facts["settings"]), _check_names(facts["names"])

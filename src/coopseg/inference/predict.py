@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from coopseg.cases.crop import edge_warning
-from coopseg.cases.prepare import prepare, restore
+from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.errors import CoopsegError
-from coopseg.inference.device import choose_autocast, choose_device
+from coopseg.inference.device import choose_device, choose_dtype
 from coopseg.inference.model import Model, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.discover import expand_scans, stem
@@ -30,6 +30,7 @@ from coopseg.versions import versions
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # of file names where both heads are written
 BOTH = "both"
 RECORD, NAMES = "predict.json", "labels.json"
+MOST_KEPT = 2**28  # bytes of scans in memory between being checked and predicted; the rest is read again
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ def predict(
     loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
     heads = choose_heads(predictor, head)
     targets = output_paths(paths, heads)
-    for path in paths:
-        read_image(path)
+    scans_read = read_all(paths)
     done = []
     with new_folder(out) as folder:
         for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
             start = time.monotonic()
-            warnings = _predict_scan(predictor, path, outputs, folder=folder, names=loaded.names)
+            scan = scans_read.pop(path, None) or read_image(path)
+            warnings = _predict_scan(predictor, scan, outputs, folder=folder, names=loaded.names)
             outputs = {name: out / target for name, target in outputs.items()}
             done.append(Predicted(number, len(paths), path, outputs, time.monotonic() - start, warnings))
             report(done[-1])
@@ -90,17 +91,32 @@ def predict(
     return [path for entry in done for path in entry.outputs.values()]
 
 
+def read_all(paths: Sequence[Path]) -> dict[Path, Scan]:
+    """Read every scan in full, so that a bad one is found; returns the first of them, up to MOST_KEPT.
+
+    Raises CoopsegError as `read_image` does.
+    """
+    kept: dict[Path, Scan] = {}
+    room = MOST_KEPT
+    for path in paths:
+        scan = read_image(path)
+        room -= scan.data.nbytes
+        if room >= 0:
+            kept[path] = scan
+    return kept
+
+
 def load_predictor(
     model: str | Path, *, refinements: int = 1, device: str = "auto", precision: str = "32"
 ) -> tuple[Model, Predictor]:
     """A model from disk, ready to predict. Raises CoopsegError as `predict` does."""
     if refinements < 0:
         raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
-    place = choose_device(device)
-    autocast = choose_autocast(precision, place)
-    loaded = load_model(model, place)
-    predictor = Predictor(loaded.networks, loaded.settings, refinements=refinements, autocast=autocast)
-    return loaded, predictor
+    choose_dtype(precision)
+    if device == "auto" and Path(model).suffix == ".onnx":
+        device = "cpu"
+    loaded = load_model(model, choose_device(device))
+    return loaded, Predictor.from_model(loaded, refinements=refinements, precision=precision)
 
 
 def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
@@ -144,7 +160,7 @@ def describe_predictor(model: Model, predictor: Predictor, *, precision: str) ->
         "model": {"path": str(model.path), "sha256": model.sha256, "names": model.names},
         "model_settings": model.settings.model_dump(mode="json"),
         "refinements": predictor.refinements,
-        "device": str(next(model.networks.parameters()).device),
+        "device": str(predictor.device),
         "precision": precision,
         "versions": versions(),
         "command": sys.argv,
@@ -152,10 +168,9 @@ def describe_predictor(model: Model, predictor: Predictor, *, precision: str) ->
 
 
 def _predict_scan(
-    predictor: Predictor, path: Path, outputs: dict[str, Path], *, folder: Path, names: Sequence[str]
+    predictor: Predictor, scan: Scan, outputs: dict[str, Path], *, folder: Path, names: Sequence[str]
 ) -> tuple[str, ...]:
     """Write the label maps of one scan below `folder`; the warnings."""
-    scan = read_image(path)
     moving = scan.data.ndim == 4
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
@@ -173,8 +188,8 @@ def _predict_frame(
     predictor: Predictor, scan: Scan, heads: Sequence[str], names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     case = prepare(scan, predictor.settings.cases)
-    probabilities = predictor.probabilities(case)
-    warnings = case.warnings + edge_warning(probabilities[heads[-1]].argmax(0), names)
+    probabilities = predictor.probabilities(case, heads)
+    warnings = case.warnings + edge_warning(most_probable(probabilities[heads[-1]]), names)
     return {head: restore(probabilities[head], case.record) for head in heads}, warnings
 
 

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coopseg.cases.prepare import Case, prepare, restore
 from coopseg.config.settings import Settings
+from coopseg.inference.device import choose_dtype
 from coopseg.inference.model import Model
+from coopseg.inference.onednn import pack
+from coopseg.inference.onnx_networks import OnnxNetworks
 from coopseg.networks.cooperative import Networks
+from coopseg.networks.fold import FoldedNetworks, fold
 from coopseg.scans.types import Scan
 
 HEADS = ("FTN", "FTN+STN")
-SLICES_AT_ONCE = 4  # more fill no core better and leave the processor's cache
+SLICES_AT_ONCE = 4  # on a processor; more fill no core better and leave the processor's cache
+SLICES_ON_GPU = 32
+KEPT_BLOCK = 31 * 2**20  # bytes; just below the largest that glibc can learn to keep
 
 
 class Predictor:
     """Applies networks to cases and scans. It leaves the networks in the mode in which it finds them.
 
+    networks: those of a model, also while they train, folded ones or those of an ONNX file.
     refinements: times that the STN is applied, each to the softmax of the result before; 0 for the FTN alone.
     autocast: makes the context for the wanted precision.
     """
 
     def __init__(
         self,
-        networks: Networks,
+        networks: Networks | FoldedNetworks | OnnxNetworks,
         settings: Settings,
         *,
         refinements: int = 1,
@@ -40,9 +47,30 @@ class Predictor:
         self.autocast = autocast
 
     @classmethod
-    def from_model(cls, model: Model, *, refinements: int = 1) -> Predictor:
-        """A predictor for a loaded model."""
-        return cls(model.networks, model.settings, refinements=refinements)
+    def from_model(cls, model: Model, *, refinements: int = 1, precision: str = "32") -> Predictor:
+        """A predictor for a loaded model, on the model's device; a copy of its weights, laid out for speed.
+
+        precision: "32" or "bf16", which an ONNX file does not have. Raises CoopsegError where the model
+        cannot do what is asked.
+        """
+        dtype = choose_dtype(precision)
+        if isinstance(model.networks, OnnxNetworks):
+            predictor = cls(model.networks, model.settings, refinements=refinements)
+            model.networks.check(refinements=predictor.refinements, precision=precision)
+            return predictor
+        # glibc gives freed memory back to the system at once, until it has seen a block of this size freed;
+        # every layer's result would be cleared by the kernel anew, for a quarter of the time.
+        torch.empty(KEPT_BLOCK, dtype=torch.uint8)
+        folded = fold(model.networks).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = next(folded.buffers()).device
+        return cls(pack(folded) if device.type == "cpu" else folded, model.settings, refinements=refinements)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        if isinstance(self.networks, nn.Module):
+            return next(self.networks.buffers()).device
+        return torch.device("cpu")
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -50,17 +78,19 @@ class Predictor:
         return HEADS if self.refinements else HEADS[:1]
 
     @torch.inference_mode()
-    def probabilities(self, case: Case) -> dict[str, np.ndarray]:
-        """Class probabilities of each head: (classes, slices, H, W) float32, sums 1 over classes."""
-        device = next(self.networks.parameters()).device
-        images = torch.from_numpy(case.image).unsqueeze(1).to(device)
-        parts = [self._heads(part) for part in images.split(SLICES_AT_ONCE)]
+    def probabilities(self, case: Case, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Class probabilities of each head, or of `heads`: (classes, slices, H, W) float32, sums 1."""
+        images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
+        at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
+        parts = [self._heads(part) for part in images.split(at_once)]
         return {
             head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
-            for head in self.heads
+            for head in heads or self.heads
         }
 
     def _heads(self, images: Tensor) -> dict[str, Tensor]:
+        if isinstance(self.networks, OnnxNetworks):
+            return self.networks(images, refinements=self.refinements)
         with self.autocast():
             temperature = self.settings.losses.temperature
             logits = self.networks(images, refinements=self.refinements, temperature=temperature)

@@ -1,0 +1,29 @@
+"""`coopseg export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from coopseg.cli.console import say
+from coopseg.cli.options import Refine
+
+
+def export(
+    model: Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)],
+    out: Annotated[Path, typer.Option(help="file to write, NAME.onnx", show_default=False)],
+    format_: Annotated[Literal["onnx"], typer.Option("--format", help="of the file")] = "onnx",
+    refine: Refine = 1,
+) -> None:
+    """Write a model as an ONNX file, for programs that have no PyTorch.
+
+    The file takes prepared images and gives class probabilities; it holds settings and class names, so that
+    `coopseg predict` and `coopseg evaluate` take it as --model. Needs `pip install "coopseg[onnx]"`.
+    """
+    from coopseg.inference.export import export as export_model
+
+    path = export_model(model, out, refinements=refine)
+    say(f"written, and compared with PyTorch: {path}")
+    say(f"next: coopseg predict --model {path} SCAN... --out DIR")

@@ -1,0 +1,153 @@
+"""A trained model as one ONNX file, for programs that have no PyTorch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from coopseg.errors import CoopsegError
+from coopseg.inference.model import load_model, write_facts
+from coopseg.inference.onnx_networks import (
+    FORMAT,
+    INPUT,
+    INSTALL,
+    OUTPUTS,
+    OnnxNetworks,
+    seal,
+    start_session,
+)
+from coopseg.networks.cooperative import MULTIPLE, Networks
+from coopseg.networks.fold import FoldedNetworks, fold
+from coopseg.scans.files import write_atomically
+
+TOLERANCE = 1e-3  # of a probability; rounding alone makes some 1e-5
+TRIED = ((1, 1), (3, 2))  # (images, factor on the side) of the batches that are compared
+
+
+def export(model: str | Path, out: str | Path, *, refinements: int = 1) -> Path:
+    """Write a model as an ONNX file, whole or not at all; returns its path.
+
+    model: run folder or weight file. out: FILE.onnx, must not exist. refinements: times that the STN is
+    applied; 0 for the FTN alone, as for a model without STN.
+    Input "image": float32 (B, 1, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, H and W
+    multiples of 16. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). Its metadata hold
+    what `load_model` needs: settings, class names, refinements, SHA-256 of the weights.
+    Raises CoopsegError for anything wrong with model or file, where the extra `onnx` is missing, and where
+    ONNX Runtime does not give what PyTorch gives; nothing is written then.
+    """
+    out = _check_out(Path(out))
+    if refinements < 0:
+        raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
+    loaded = load_model(model)
+    if not isinstance(loaded.networks, Networks):
+        raise CoopsegError(f"{loaded.path}: is an ONNX file already; give the run folder")
+    refinements = refinements if loaded.settings.losses.stn else 0
+    metadata = {
+        "format": FORMAT,
+        "facts": write_facts(loaded.settings, loaded.names),
+        "refinements": str(refinements),
+        "weights_sha256": loaded.sha256,
+    }
+    heads = Heads(fold(loaded.networks, merge=False), refinements, loaded.settings.losses.temperature)
+    size = loaded.settings.cases.size
+    content = seal(_convert(heads, size, metadata))
+    _compare(content, loaded.networks, heads, out)
+    write_atomically(out, content)
+    return out
+
+
+class Heads(nn.Module):
+    """Images to the class probabilities of each head, in the order of the outputs.
+
+    The softmax is written out: ONNX Runtime's own takes a third of the network's time over a few channels.
+    """
+
+    def __init__(self, networks: FoldedNetworks, refinements: int, temperature: float) -> None:
+        super().__init__()
+        self.networks = networks
+        self.refinements = refinements
+        self.temperature = temperature
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(B, 1, H, W) -> one or two of (B, classes, H, W)."""
+        logits = [self.networks.fast(image)]
+        for _ in range(self.refinements):
+            logits.append(self.networks.refine(softmax(logits[-1] / self.temperature)))
+        return tuple(softmax(values) for values in logits[:: max(self.refinements, 1)])
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Over the classes of (B, classes, H, W)."""
+    odds = (logits - logits.amax(1, keepdim=True)).exp()
+    return odds / odds.sum(1, keepdim=True)
+
+
+def _check_out(out: Path) -> Path:
+    if out.suffix != ".onnx":
+        raise CoopsegError(f"{out}: --out takes the file to write, NAME.onnx")
+    if out.exists():
+        raise CoopsegError(f"{out}: exists already; remove it or choose another name")
+    return out
+
+
+def _convert(heads: Heads, size: tuple[int, int], metadata: dict[str, str]) -> bytes:
+    """The serialised graph; every side but the channel is free."""
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise CoopsegError(f"ONNX is not installed; {INSTALL}") from None
+    free = torch.export.Dim.DYNAMIC
+    with _quiet():
+        program = torch.onnx.export(
+            heads.eval(),
+            (torch.zeros(2, 1, *size),),  # of one image torch takes the batch to be fixed
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS.values())[: 2 if heads.refinements else 1],
+            dynamic_shapes=({0: free, 2: free, 3: free},),
+            verbose=False,
+        )
+    assert program is not None  # the exporter of this kind returns one
+    for node in program.model.graph:
+        node.metadata_props.clear()  # the lines of source that it came from, by their paths on this machine
+    program.model.metadata_props.update(metadata)
+    return program.model_proto.SerializeToString()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the exporter says of torchvision and of its own deprecations is nothing that a user can change."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+@torch.inference_mode()
+def _compare(content: bytes, networks: Networks, heads: Heads, out: Path) -> None:
+    """Hold the file against the networks as they were trained, on noise of two sizes."""
+    written = OnnxNetworks(start_session(content), refinements=heads.refinements, path=out)
+    generator = torch.Generator().manual_seed(0)
+    for images, factor in TRIED:
+        image = torch.rand(images, 1, 2 * MULTIPLE * factor, 2 * MULTIPLE, generator=generator)
+        found = written(image, refinements=heads.refinements)
+        expected = networks(image, refinements=heads.refinements, temperature=heads.temperature)
+        for head, logits in expected.items():
+            apart = float((found[head] - logits.softmax(1)).abs().max())
+            if not apart <= TOLERANCE:
+                raise CoopsegError(
+                    f"{out}: not written, ONNX Runtime and PyTorch differ by {apart:.2g} in probability "
+                    f"({head}); take the versions of torch and onnxruntime in constraints.txt"
+                )

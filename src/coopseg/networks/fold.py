@@ -1,0 +1,178 @@
+"""The networks as they are in evaluation mode, with every step that weights alone decide done beforehand.
+
+BatchNorm with running statistics is a factor and a shift for each channel, which the convolution before it
+takes up; the merged weights of an upsampling convolution (`merge_upsampling`) are made once. What is left
+are convolutions, each with the activation that follows it, sums and nearest-neighbour ×2.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coopseg.networks.blocks import SLOPE, DownBlock, UpBlock, merge_upsampling
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.decoder import Decoder
+from coopseg.networks.encoder import Decoupler, Encoder
+from coopseg.networks.norm import EPSILON, Norm
+
+
+class Convolution(nn.Module):
+    """Convolution of odd size, padded to keep the size, then LeakyReLU: slope 0 for ReLU, None for nothing.
+
+    weight: (out, in, k, k). bias: (out,).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, stride: int = 1, slope: float | None = None) -> None:
+        super().__init__()
+        self.weight: Tensor
+        self.bias: Tensor
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.stride = stride
+        self.slope = slope
+
+    @classmethod
+    def fold(cls, layer: nn.Conv2d, norm: Norm | None = None, *, slope: float | None = None) -> Self:
+        """`layer`, then `norm` by its running statistics; computed in float64, kept in the layer's type."""
+        assert layer.bias is not None  # all convolutions of `Networks` have one
+        weight, bias = (part.detach().to(torch.float64, copy=True) for part in (layer.weight, layer.bias))
+        if norm is not None:
+            factor = norm.weight.detach().double() * (norm.running_var.double() + EPSILON).rsqrt()
+            weight = weight * factor[:, None, None, None]
+            bias = (bias - norm.running_mean.double()) * factor + norm.bias.detach().double()
+        dtype = layer.weight.dtype
+        return cls(cls.arrange(weight).to(dtype), bias.to(dtype), stride=layer.stride[0], slope=slope)
+
+    @staticmethod
+    def arrange(weight: Tensor) -> Tensor:
+        """The weight as `forward` wants it."""
+        return weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
+        x = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.weight.shape[-1] // 2)
+        return x if self.slope is None else F.leaky_relu(x, self.slope, inplace=True)
+
+    def join(self, x: Tensor, skip: Tensor) -> Tensor:
+        """LReLU(convolution of x + skip), the end of a residual block."""
+        return F.leaky_relu(self(x).add_(skip), SLOPE, inplace=True)
+
+
+class Upsampling(Convolution):
+    """Nearest-neighbour ×2, then a 3×3 convolution, as one transposed convolution; weight (in, out, 4, 4)."""
+
+    @staticmethod
+    def arrange(weight: Tensor) -> Tensor:
+        """Of the 3×3 convolution."""
+        return merge_upsampling(weight).contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, 2H, 2W)."""
+        x = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
+        return x if self.slope is None else F.leaky_relu(x, self.slope, inplace=True)
+
+
+class Enlarging(Convolution):
+    """The same in two steps, with the weight of the 3×3 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, 2H, 2W)."""
+        return super().forward(twice(x))
+
+
+def twice(x: Tensor) -> Tensor:
+    """Nearest-neighbour ×2."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class Down(nn.Module):
+    """A folded `DownBlock`."""
+
+    def __init__(self, block: DownBlock) -> None:
+        super().__init__()
+        self.down = Convolution.fold(block.down)
+        self.conv1 = Convolution.fold(block.conv1, block.norm1, slope=SLOPE)
+        self.conv2 = Convolution.fold(block.conv2, block.norm2)
+        self.skip = Convolution.fold(block.skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Half the resolution."""
+        v = self.down(x)
+        return self.conv2.join(self.conv1(v), self.skip(v))
+
+
+class Up(nn.Module):
+    """A folded `UpBlock`."""
+
+    def __init__(self, block: UpBlock, upsampling: type[Convolution]) -> None:
+        super().__init__()
+        self.conv1 = upsampling.fold(block.conv1, block.norm1, slope=SLOPE)
+        self.conv2 = Convolution.fold(block.conv2, block.norm2)
+        self.skip = Convolution.fold(block.skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Twice the resolution."""
+        return self.conv2.join(self.conv1(x), twice(self.skip(x)))
+
+
+class FoldedNetworks(nn.Module):
+    """FTN and STN for inference only; images and logits as those of `Networks`, in any precision.
+
+    fast: images to logits. refine: probabilities to logits. Weights are buffers: nothing here learns.
+    """
+
+    def __init__(self, fast: nn.Sequential, refine: nn.Sequential) -> None:
+        super().__init__()
+        self.fast = fast
+        self.refine = refine
+
+    def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
+        """As `Networks`; layers compute in the precision of the weights, the softmax in that of `image`."""
+        dtype = next(self.buffers()).dtype
+        logits = self.fast(image.to(dtype)).to(image.dtype)
+        heads = {"FTN": logits}
+        for _ in range(refinements):
+            logits = self.refine(torch.softmax(logits / temperature, 1).to(dtype)).to(image.dtype)
+            heads["FTN+STN"] = logits
+        return heads
+
+
+def fold(networks: Networks, *, merge: bool = True) -> FoldedNetworks:
+    """Networks that give what `networks` give in evaluation mode, to rounding, and share no memory with them.
+
+    merge: upsampling and the convolution after it as one transposed convolution; fewer products, but slow
+    where transposed convolutions are. `networks` are left as they are.
+    """
+    upsampling = Upsampling if merge else Enlarging
+    encoder, decoupler = networks.image_encoder, networks.image_encoder.decoupler
+    middle = _decoupler(decoupler) if isinstance(decoupler, Decoupler) else []
+    fast = nn.Sequential(*_encoder(encoder), *middle, *_decoder(networks.segmentation_decoder, upsampling))
+    refine = nn.Sequential(*_encoder(networks.shape_encoder), *_decoder(networks.shape_decoder, upsampling))
+    return FoldedNetworks(fast, refine).eval()
+
+
+def _encoder(encoder: Encoder) -> list[nn.Module]:
+    stem, head = encoder.stem, encoder.head
+    return [
+        Convolution.fold(stem.conv1, stem.norm1, slope=SLOPE),
+        Convolution.fold(stem.conv2, stem.norm2, slope=SLOPE),
+        *(Down(block) for block in (encoder.down1, encoder.down2, encoder.down3, encoder.down4)),
+        Convolution.fold(head.conv, head.norm, slope=0.0),
+    ]
+
+
+def _decoupler(decoupler: Decoupler) -> list[nn.Module]:
+    return [
+        Convolution.fold(decoupler.conv1, decoupler.norm1, slope=SLOPE),
+        Convolution.fold(decoupler.conv2, decoupler.norm2, slope=0.0),
+    ]
+
+
+def _decoder(decoder: Decoder, upsampling: type[Convolution]) -> list[nn.Module]:
+    blocks = (decoder.up1, decoder.up2, decoder.up3, decoder.up4)
+    ups = [Up(block, upsampling) for block in blocks if isinstance(block, UpBlock)]  # an image's are others
+    return [*ups, Convolution.fold(decoder.out)]
