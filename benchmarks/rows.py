@@ -13,7 +13,7 @@ LIMITS = "limits of this machine"
 
 @dataclass(frozen=True)
 class Row:
-    """kind: a module of measures/. value, limit: in `unit`; limit and beside read the rows before this one."""
+    """kind: a module of measures/. value, limit: in `unit`; limit and beside read the rows up to this one."""
 
     name: str
     kind: str
@@ -63,14 +63,15 @@ def gflops(found: Found, rows: Found) -> str:
 
 def predict_row(refinements: int, precision: str) -> Row:
     head = "FTN+STN" if refinements else "FTN"
+    name = f"predict {head}, {'float32' if precision == '32' else precision}"
     return Row(
-        f"predict {head}, {'float32' if precision == '32' else precision}",
+        name,
         "predict",
         {"preset": "miccai2021", "refinements": refinements, "precision": precision},
         unit="/s",
         value=lambda found: found["slices_per_s"],
         # all arithmetic at the best rate of a convolution
-        limit=lambda rows: rows[LIMITS]["convolution_gflops"][precision] / (4.1 if refinements else 2.1),
+        limit=lambda rows: rows[LIMITS]["convolution_gflops"][precision] / rows[name]["gflop_a_slice"],
         beside=lambda found, rows: (
             f"{found['slices_per_s'] / found['plain_slices_per_s']:.1f} x as the networks train, "
             f"{found['gflop_per_s']:.0f} GFLOP/s"
@@ -116,17 +117,22 @@ def input_row(preset: str, precision: str) -> Row:
 
 
 def patient_row(precision: str) -> Row:
-    """The limit is the networks' arithmetic: 20 slices of 4.1 GFLOP."""
+    """The limit is the networks' arithmetic: 3.6 GFLOP a slice of the two volumes."""
 
     def stages(found: Found, rows: Found) -> str:
         return ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in found["stages_s"].items())
 
+    name = f"a patient, ED and ES, {'float32' if precision == '32' else precision}"
     return Row(
-        f"a patient, ED and ES, {'float32' if precision == '32' else precision}",
+        name,
         "patient",
         {"precision": precision},
         "1.0 s",
-        limit=lambda rows: 20 * 4.1 / rows[LIMITS]["convolution_gflops"][precision],
+        limit=lambda rows: (
+            3.6
+            * sum(min(shape) for shape in rows[name]["shapes"])
+            / rows[LIMITS]["convolution_gflops"][precision]
+        ),
         beside=lambda found, rows: f"of one volume: {stages(found, rows)}",
         needs_bf16=precision == "bf16",
     )

@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Have freed tensors reused instead of given back to the system; True where that can be set (glibc).
 
     By default glibc maps every large tensor anew and unmaps it when it is freed, so that each step has its
-    gigabytes cleared by the kernel once more: a third of the time of a step (docs/results.md).
+    gigabytes cleared by the kernel once more: a third of the time of a step (docs/performance.md).
     """
     if not sys.platform.startswith("linux"):
         return False
