@@ -43,7 +43,7 @@ def measure(
     points: list[int] | None = None,
     preset: str = "cpu",
     precision: str = "32",
-    repeats: int = 3,
+    repeats: int = 2,
     threads: int = 2,
 ) -> dict[str, Any]:
     """{"points": one for each value with seconds, peak_gb and their ratios to the line of the first two}."""

@@ -35,7 +35,7 @@ SETUPS = {  # processes, threads of each
 
 
 def measure(
-    *, preset: str = "cpu", precision: str = "32", slices: int = 100, repeats: int = 12
+    *, preset: str = "cpu", precision: str = "32", slices: int = 100, repeats: int = 8
 ) -> dict[str, Any]:
     """What `train_here` found for each of SETUPS."""
     arguments = json.dumps({"preset": preset, "precision": precision, "slices": slices, "repeats": repeats})
