@@ -62,18 +62,17 @@ def test_gradients_and_statistics_are_those_of_the_plain_step(preset):
 
 def test_float32_is_as_near_to_float64_as_the_plain_step_is():
     # A rounding error that turns one activation's sign moves a gradient of this size by 1e-4 to 1e-2,
-    # in either step, hence the mean of several draws and the plain step's own error beside it.
-    errors = {network: ([], []) for network in NETWORKS}
+    # in either step, hence the mean over draws and networks and the plain step's own error beside it.
+    fast, plain = [], []
     for seed in range(8):
         kind = {"width": 8, "side": 48, "scheme": "dropout", "seed": seed}
         _, exact, _, _ = both("default", dtype=torch.float64, **kind)
         ours, reference, _, _ = both("default", dtype=torch.float32, **kind)
         for network in NETWORKS:
-            for found, networks in zip(errors[network], (ours, reference), strict=True):
+            for found, networks in ((fast, ours), (plain, reference)):
                 close, truth = gradients(networks, exact, network)
                 found.append(float((close - truth).norm() / truth.norm()))
-    for network, (fast, plain) in errors.items():
-        assert statistics.mean(fast) <= max(1e-4, 5 * statistics.mean(plain)), (network, fast, plain)
+    assert statistics.mean(fast) <= max(1e-4, 3 * statistics.mean(plain)), (fast, plain)
 
 
 @pytest.mark.slow
