@@ -8,7 +8,8 @@ from coopseg.networks.native import build
 
 
 @pytest.fixture(autouse=True)
-def anew():
+def anew(monkeypatch):
+    monkeypatch.delenv(build.SWITCH, raising=False)
     build.kernels.cache_clear()
     yield
     build.kernels.cache_clear()
