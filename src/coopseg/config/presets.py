@@ -45,30 +45,104 @@ PRESETS: dict[str, Overrides] = {
 WITHOUT_MASKS: dict[str, Any] = {"image": False, "shape": False}
 
 METHODS: dict[str, Overrides] = {
-    "cooperative": {},
-    "cooperative-no-latent": {"latent": WITHOUT_MASKS},
     "standard": {"latent": WITHOUT_MASKS, "losses": {"separate": True}},
+    "cooperative-no-latent": {"latent": WITHOUT_MASKS},
+    "cooperative": {},
+    # The two published forms of the method's own choices, at the length of whichever preset.
+    "cooperative-miccai2021": {"latent": PUBLISHED_LATENT},
+    "cooperative-lsm2022": {
+        "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "shape": False},
+        "losses": {"stn": False, "separate": True},
+        "training": {"optimizer": "adamw", "select": "FTN"},
+    },
     # Ablations of cooperative training, one choice each.
-    "separate": {"losses": {"separate": True}},
+    "dropout-masks": {"latent": {"scheme": "dropout"}},
+    "channel-masks": {"latent": {"scheme": "channel"}},
+    "spatial-masks": {"latent": {"scheme": "spatial"}},
     "image-masks": {"latent": {"shape": False}},
     "shape-masks": {"latent": {"image": False}},
-    "dropout-masks": {"latent": {"scheme": "dropout"}},
+    "score-saliency": {"latent": {"score": "saliency"}},
+    "score-magnitude": {"latent": {"score": "magnitude"}},
+    "score-score": {"latent": {"score": "score"}},
+    "per-batch": {"latent": {"scope": "batch"}},
+    "shared-code": {"network": {"shared_code": True}},
     "no-decoupler": {"network": {"decoupler": False}},
+    "separate": {"losses": {"separate": True}},
+    "norm-published": {"latent": {"norm": "published"}},
+    "norm-shared": {"latent": {"norm": "shared"}},
+    "norm-frozen": {"latent": {"norm": "frozen"}},
     "no-input-noise": {"losses": {"input_noise": 0.0}},
+    "temperature-1": {"losses": {"temperature": 1.0}},
+    "half-way": {"training": {"cooperate_after": 0.5}},
 }
+ABLATIONS = tuple(METHODS)[5:]
+
+# What a rival adds its terms to, where --method names the rival alone.
+UNDER_RIVALS = "cooperative-no-latent"
+
+# The results table, in its order.
+ROWS = (
+    "standard",
+    "rand-mwm",
+    "randconv",
+    "adv-noise",
+    "adv-bias",
+    "post-dae",
+    "rsc",
+    "mixstyle",
+    "dsu",
+    "maxstyle",
+    "bigaug",
+    "cooperative-no-latent",
+    "cooperative-miccai2021",
+    "cooperative-lsm2022",
+    "cooperative",
+)
+MAIN_ROWS = ("standard", "randconv", "bigaug", "maxstyle", "cooperative-no-latent", "cooperative")
 
 DESCRIPTIONS: dict[str, str] = {
     "default": "the published schedule with this project's own choices for the masks",
     "miccai2021": "Chen et al. 2021 as published: 600 epochs, batch 20, 192 x 192",
     "lsm2022": "as the successor paper ran it: no STN, p 0.33, AdamW, 1500 epochs",
     "cpu": "minutes on two CPU cores: 128 x 128, batch 8",
-    "cooperative": "FTN and STN trained together on clean and hard examples",
-    "cooperative-no-latent": "FTN and STN trained together, no latent masks",
     "standard": "FTN alone; an STN beside it on detached predictions",
-    "separate": "no gradient from the STN into the FTN",
+    "cooperative-no-latent": "FTN and STN trained together, no latent masks",
+    "cooperative": "FTN and STN trained together on clean and hard examples",
+    "cooperative-miccai2021": "cooperative with the published choices for the masks",
+    "cooperative-lsm2022": "cooperative as the successor paper ran it: no STN, p 0.33, AdamW",
+    "dropout-masks": "random channels only, no targeted masks",
+    "channel-masks": "channels by score only",
+    "spatial-masks": "positions by score only",
     "image-masks": "masks on the image code only",
     "shape-masks": "masks on the shape code only",
-    "dropout-masks": "random channels only, no targeted masks",
+    "score-saliency": "masks ranked by -g·z",
+    "score-magnitude": "masks ranked by |g|",
+    "score-score": "masks ranked by the gradient of output × target",
+    "per-batch": "one scheme and one masked fraction a batch",
+    "shared-code": "both decoders read the shape code",
     "no-decoupler": "image code and shape code are one",
+    "separate": "no gradient from the STN into the FTN",
+    "norm-published": "BatchNorm in the hard pass as published",
+    "norm-shared": "BatchNorm in the hard pass as in the standard pass",
+    "norm-frozen": "BatchNorm in the hard pass by batch statistics, its weights without gradient",
     "no-input-noise": "no noise on the clean image",
+    "temperature-1": "the STN reads softmax(p), not softmax(p / 2)",
+    "half-way": "standard training for the first half, then cooperative",
+    "rand-mwm": "random multi-window masking (Zhou et al. 2019)",
+    "randconv": "random convolution (Xu et al. 2021)",
+    "adv-noise": "adversarial noise (Miyato et al. 2018)",
+    "adv-bias": "adversarial bias field (Chen et al. 2020)",
+    "post-dae": "a denoising autoencoder trained by itself, after standard training (Larrazabal et al. 2020)",
+    "rsc": "representation self-challenging (Huang et al. 2020)",
+    "mixstyle": "mixed feature statistics (Zhou et al. 2021)",
+    "dsu": "feature statistics with uncertainty (Li et al. 2022)",
+    "maxstyle": "adversarially composed styles (Chen et al. 2022)",
+    "bigaug": "strong image augmentation (Zhang et al. 2020)",
 }
+
+
+def expand_methods(text: str) -> tuple[str, ...]:
+    """ "a,b", or the name of a group of rows: all (the results table), main, ablations."""
+    groups = {"all": ROWS, "main": MAIN_ROWS, "ablations": ABLATIONS}
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return tuple(dict.fromkeys(row for name in names for row in groups.get(name, (name,))))

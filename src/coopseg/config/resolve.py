@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from coopseg.config.presets import METHODS, PRESETS
+from coopseg.config.presets import METHODS, PRESETS, UNDER_RIVALS, Overrides
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
+from coopseg.rivals.registry import is_rival, rival_names
 from coopseg.text import parse_yaml, shorten
 
 
@@ -29,12 +30,28 @@ def resolve_settings(
     value out of range.
     """
     values: dict[str, Any] = {"preset": preset, "method": method, "seed": seed, "precision": precision}
-    for layer in (choose("preset", preset, PRESETS), choose("method", method, METHODS)):
+    for layer in (choose("preset", preset, PRESETS), choose_method(method)):
         for section, entries in layer.items():
             values.setdefault(section, {}).update(entries)
     for key, value in read_overrides(overrides).items():
         _set(values, key, value)
     return build_settings(values)
+
+
+def choose_method(name: str) -> Overrides:
+    """The overrides of a method: BASE, RIVAL, or BASE+RIVAL with any number of rivals.
+
+    A rival alone adds its terms to UNDER_RIVALS. Raises CoopsegError for an unknown part.
+    """
+    base, *rivals = name.split("+")
+    if is_rival(base):
+        base, rivals = UNDER_RIVALS, [base, *rivals]
+    if base not in METHODS:
+        choose("method", base, dict.fromkeys((*METHODS, *rival_names())))
+    for rival in rivals:
+        if not is_rival(rival):
+            choose("rival", rival, dict.fromkeys(rival_names()))
+    return {**METHODS[base], "rivals": {"use": tuple(rivals)}} if rivals else METHODS[base]
 
 
 def read_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
@@ -93,11 +110,10 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         raise CoopsegError(
             f"unknown setting {shorten(key)}{_nearest(key, known)}; `coopseg info --settings` lists them all"
         )
-    section, dot, name = key.partition(".")
-    if dot:
-        values.setdefault(section, {})[name] = value
-    else:
-        values[section] = value
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

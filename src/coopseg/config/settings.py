@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from coopseg.config.rivals import RivalSettings
+from coopseg.config.section import Section
 
 
 class CaseSettings(Section):
@@ -44,6 +41,7 @@ class NetworkSettings(Section):
     width: int = Field(16, ge=1, description="channels at full resolution; 8 × this at the codes")
     channels: int = Field(1, ge=1, description="image channels")
     decoupler: bool = Field(True, description="false: the shape code is the image code")
+    shared_code: bool = Field(False, description="the image decoder reads the shape code too")
     norm: Literal["batch", "running"] = Field(
         "batch", description="running: normalise by running statistics in training too (fine-tuning)"
     )
@@ -165,6 +163,7 @@ class Settings(Section):
     network: NetworkSettings = NetworkSettings()
     latent: LatentSettings = LatentSettings()
     losses: LossSettings = LossSettings()
+    rivals: RivalSettings = RivalSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainingSettings = TrainingSettings()
     seed: int = Field(0, ge=0, lt=2**31)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from coopseg.config.settings import NetworkSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.decoder import Decoder
-from coopseg.networks.encoder import Decoupler, Encoder
+from coopseg.networks.encoder import After, Decoupler, Encoder, unchanged
 from coopseg.networks.norm import Norm
 
 NETWORKS = ("image_encoder", "segmentation_decoder", "image_decoder", "shape_encoder", "shape_decoder")
@@ -16,11 +16,26 @@ MULTIPLE = 16
 
 
 class ImageEncoder(Encoder):
-    """E with its decoupler H, the identity where the two codes are shared."""
+    """E and the decoupler H, the identity where there is none.
 
-    def __init__(self, inputs: int, width: int, *, decoupler: bool, running: bool) -> None:
+    shared: the image code is H(E(x)) too, so that both decoders read the shape code.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, *, decoupler: bool, shared: bool = False, running: bool = False
+    ) -> None:
         super().__init__(inputs, width, running=running)
         self.decoupler = Decoupler(8 * width, running=running) if decoupler else nn.Identity()
+        self.shared = shared
+
+    def forward(self, x: Tensor, after: After = unchanged) -> Tensor:
+        """The image code z_i of x; see `Encoder`."""
+        code = super().forward(x, after)
+        return self.decoupler(code) if self.shared else code
+
+    def shape_code(self, image_code: Tensor) -> Tensor:
+        """z_s of z_i; the same tensor where the two are one."""
+        return image_code if self.shared else self.decoupler(image_code)
 
 
 class Networks(nn.Module):
@@ -35,7 +50,11 @@ class Networks(nn.Module):
         width, running = settings.width, settings.norm == "running"
         self.classes = classes
         self.image_encoder = ImageEncoder(
-            settings.channels, width, decoupler=settings.decoupler, running=running
+            settings.channels,
+            width,
+            decoupler=settings.decoupler,
+            shared=settings.shared_code,
+            running=running,
         )
         self.segmentation_decoder = Decoder(classes, width, running=running)
         self.image_decoder = Decoder(settings.channels, width, image=True, running=running)
@@ -56,7 +75,7 @@ class Networks(nn.Module):
                 f"found {tuple(image.shape)}: pad or crop them (cases.size)"
             )
         image_code = self.image_encoder(image)
-        return image_code, self.image_encoder.decoupler(image_code)
+        return image_code, self.image_encoder.shape_code(image_code)
 
     def fast(self, image: Tensor) -> Tensor:
         """FTN: logits p (B, classes, H, W)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from coopseg.networks.blocks import TransposedUpBlock, UpBlock
+from coopseg.networks.encoder import After, unchanged
 
 
 class Decoder(nn.Module):
@@ -13,6 +14,8 @@ class Decoder(nn.Module):
 
     A label decoder gives logits; an image decoder upsamples with learned weights and ends in a sigmoid.
     """
+
+    LAYERS = ("up1", "up2", "up3", "up4")
 
     def __init__(self, outputs: int, width: int, *, image: bool = False, running: bool = False) -> None:
         super().__init__()
@@ -24,7 +27,13 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(width, outputs, 1)
         self.image = image
 
-    def forward(self, code: Tensor) -> Tensor:
-        """Logits, or an image in (0, 1)."""
-        x = self.out(self.up4(self.up3(self.up2(self.up1(code)))))
-        return torch.sigmoid(x) if self.image else x
+    def forward(self, code: Tensor, after: After = unchanged) -> Tensor:
+        """Logits, or an image in (0, 1).
+
+        after: what to do to the features of LAYERS and to the result, "out", as (layer, features).
+        """
+        x = code
+        for layer in self.LAYERS:
+            x = after(layer, getattr(self, layer)(x))
+        x = self.out(x)
+        return after("out", torch.sigmoid(x) if self.image else x)

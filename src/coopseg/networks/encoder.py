@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from coopseg.networks.blocks import DownBlock, convolve_and_normalise
 from coopseg.networks.norm import Norm
+
+After = Callable[[str, Tensor], Tensor]
+
+
+def unchanged(layer: str, features: Tensor) -> Tensor:
+    """Features as they are."""
+    return features
 
 
 class Stem(nn.Module):
@@ -56,6 +65,8 @@ class Decoupler(nn.Module):
 class Encoder(nn.Module):
     """(B, inputs, H, W), H and W multiples of 16 -> code (B, 8 width, H/16, W/16), at least 0."""
 
+    LAYERS = ("stem", "down1", "down2", "down3", "down4", "head")
+
     def __init__(self, inputs: int, width: int, *, running: bool = False) -> None:
         super().__init__()
         self.stem = Stem(inputs, width, running=running)
@@ -65,6 +76,8 @@ class Encoder(nn.Module):
         self.down4 = DownBlock(8 * width, 8 * width, running=running)
         self.head = Head(8 * width, running=running)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The code of x."""
-        return self.head(self.down4(self.down3(self.down2(self.down1(self.stem(x))))))
+    def forward(self, x: Tensor, after: After = unchanged) -> Tensor:
+        """The code of x. after: what to do to the features behind each of LAYERS, as (layer, features)."""
+        for layer in self.LAYERS:
+            x = after(layer, getattr(self, layer)(x))
+        return x

@@ -1,15 +1,15 @@
 """One training step: standard pass, the hard examples it yields, hard pass (Chen et al. 2021, section 2).
 
-The two passes share no graph, since hard examples are detached, so the standard pass is differentiated
-before the hard pass is built and their memory is never needed together. Within a pass the graph is cut
-at the codes and at p for the same reason: each decoder's graph is freed as soon as it has told the code
-its gradient, and that gradient is also what the targeted masks rank by.
+The passes share no graph, since hard examples are detached, so the standard pass is differentiated before
+the hard pass is built and their memory is never needed together. Rivals add their own passes after it.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,11 @@ from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice, sample_choice
 from coopseg.latent.hard import decode_masked, rise_by_scheme
 from coopseg.networks.cooperative import MULTIPLE, Networks
-from coopseg.networks.norm import norm_mode, norms, recorded_twice
-from coopseg.training.losses import cross_entropy, one_hot, reconstruction, rescale_slices, soften, wide
+from coopseg.rivals.base import Batch, Rival
+from coopseg.rivals.registry import make_rivals
+from coopseg.training.ledger import Ledger
+from coopseg.training.losses import one_hot, rescale_slices, soften, wide
+from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class StepChoice:
     image: MaskChoice | None
     shape: MaskChoice | None
     joint: bool = True  # whether the STN's gradient may flow into the FTN
+    rivals: Sequence[Any] = ()  # what each rival drew; empty for none of them
 
 
 @dataclass(frozen=True)
@@ -38,46 +42,31 @@ class StepResult:
     """What a step measured; all on the device, nothing waits for it. Gradients lie in the parameters."""
 
     losses: dict[str, Tensor]  # unweighted terms by name, and their weighted "total"
-    rises: dict[str, Tensor]  # "image", "shape": see latent.hard.rise_by_scheme
+    rises: dict[str, Tensor] = field(default_factory=dict)  # "image", "shape": see latent.hard.rise_by_scheme
     x_hat: Tensor | None = None
     p_hat: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Codes:
-    """What the standard pass leaves for the hard examples: detached codes, their gradients, clean outputs."""
-
-    image: Tensor
-    image_gradient: Tensor | None
-    decoded: Tensor
-    shape: Tensor
-    shape_gradient: Tensor | None
-    logits: Tensor
-
-
-def leaf(tensor: Tensor) -> Tensor:
-    """Cut the graph here; the gradient collects in `.grad`."""
-    return tensor.detach().requires_grad_()
 
 
 class CooperativeStep(nn.Module):
     """FTN and STN with their losses; calling it adds the gradient of the whole step to the parameters.
 
-    Method and ablations are settings: without latent masks and with `losses.separate` this is standard
-    training, with `losses.stn` off the FTN alone.
+    Method, ablations and rivals are settings: without latent masks and with `losses.separate` this is
+    standard training, with `losses.stn` off the FTN alone.
     """
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         super().__init__()
         self.networks = networks
         self.settings = settings
+        self.passes = Passes(networks, settings)
+        self.rivals: tuple[Rival, ...] = make_rivals(settings.rivals)
 
     def sample(
         self, image: Tensor, generator: torch.Generator | None = None, *, cooperate: bool = True
     ) -> StepChoice:
-        """Draw the noise and the masks for a batch (B, C, H, W).
+        """Draw the noise, the masks and what the rivals need for a batch (B, C, H, W).
 
-        cooperate: False for a step of standard training, without masks and without the STN's gradient.
+        cooperate: False for a step of standard training, without masks, rivals and the STN's gradient.
         """
         latent, width = self.settings.latent, self.settings.network.width
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
@@ -86,111 +75,58 @@ class CooperativeStep(nn.Module):
         def draw(wanted: bool) -> MaskChoice | None:
             return sample_choice(code, latent, generator, image.device) if wanted and cooperate else None
 
-        shape = latent.shape and self.settings.losses.stn
-        return StepChoice(noise, draw(latent.image), draw(shape), joint=cooperate)
+        masks = draw(latent.image), draw(latent.shape and self.settings.losses.stn)
+        rivals = [rival.sample(image, code, generator) for rival in self.rivals] if cooperate else []
+        return StepChoice(noise, *masks, joint=cooperate, rivals=rivals)
 
     def forward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
         """image (B, C, H, W) in [0, 1], label (B, H, W) integers. Adds gradients; see StepResult."""
         weights = self.settings.losses
         noisy = (image + weights.input_noise * choice.noise).clamp_(0, 1) if weights.input_noise else image
-        truth = one_hot(label, self.networks.classes, image)
-        losses: dict[str, Tensor] = {}
+        truth, ledger = Truth(image, label), Ledger()
         joint = choice.joint and not weights.separate
-        codes = self._ftn(noisy, image, label, losses, "", choice, joint=joint)
+        rivals = list(zip(self.rivals, choice.rivals, strict=True)) if choice.rivals else []
+        codes = self.passes.ftn(
+            noisy,
+            truth,
+            ledger,
+            joint=joint,
+            wanted_image=self._wanted(choice.image, rivals),
+            wanted_shape=self._wanted(choice.shape, rivals),
+            at_codes=[partial(rival.at_codes, self.passes, truth, drawn, ledger) for rival, drawn in rivals],
+        )
         if weights.stn:
-            self._stn(truth, label, losses, "shape", weights.shape)
-        x_hat, p_hat, rises = self._hard_examples(codes, image, label, choice)
-        del codes
-        with self._hard_norms():
-            if x_hat is not None:
-                self._ftn(x_hat, image, label, losses, "hard_", None, joint=joint)
-            if p_hat is not None:
-                softened = soften(p_hat, weights.temperature)
-                self._stn(softened, label, losses, "hard_shape", weights.hard * weights.shape)
-        losses["total"] = self._total(losses)
-        return StepResult(losses, rises, x_hat, p_hat)
+            exact = one_hot(label, self.networks.classes, image)
+            self.passes.stn(exact, label, ledger, "shape", weights.shape)
+        x_hat, p_hat, rises = self._hard_examples(codes, truth, choice)
+        with self.passes.hard_norms():
+            self._hard_pass(x_hat, p_hat, truth, ledger, joint=joint)
+            batch = Batch(truth, codes, joint)
+            for rival, drawn in rivals:
+                rival.add(self.passes, batch, drawn, ledger)
+        return StepResult(ledger.losses, rises, x_hat, p_hat)
 
-    def _ftn(
-        self,
-        inputs: Tensor,
-        image: Tensor,
-        label: Tensor,
-        losses: dict[str, Tensor],
-        prefix: str,
-        choice: StepChoice | None,
-        *,
-        joint: bool,
-    ) -> Codes:
-        """Both heads on `inputs` against clean `image` and `label`, and the STN on p; backward included.
+    def _wanted(self, choice: MaskChoice | None, rivals: Sequence[tuple[Rival, Any]]) -> Wanted:
+        """The gradients at a code that masks, or a rival, will rank by."""
+        wanted = NOTHING.union(*(rival.wanted for rival, _ in rivals))
+        return wanted | {self._rule} if choice is not None and choice.needs_gradient else wanted
 
-        `choice` (standard pass only) says which gradients the masks will need; `joint` whether the gradient
-        of the STN flows into the FTN.
-        """
-        weights, nets = self.settings.losses, self.networks
-        scale = weights.hard if prefix else 1.0
-        image_code = nets.image_encoder(inputs)
-        z_i = leaf(image_code)
-        shape_code = nets.image_encoder.decoupler(z_i)
-        z_s = leaf(shape_code)
+    @property
+    def _rule(self) -> Any:
+        return "score" if self.settings.latent.score == "score" else "loss"
 
-        image_gradient, decoded = self._image_branch(z_i, image, losses, prefix, choice)
-
-        probed = choice is not None and choice.shape is not None and choice.shape.needs_gradient
-        with self._probed(nets.segmentation_decoder, probed):
-            logits = nets.segmentation_decoder(z_s)
-        p = leaf(logits)
-        term = cross_entropy(p, label)
-        losses[prefix + "segmentation"] = term.detach()
-        (seed,) = torch.autograd.grad(weights.segmentation * scale * term, p)
-        shape_gradient = self._shape_gradient(logits, z_s, seed, label) if probed else None
-        if weights.stn:
-            softened = soften(p if joint else p.detach(), weights.temperature)
-            self._stn(softened, label, losses, prefix + "refined", scale * weights.refined)
-            if p.grad is not None:
-                seed = seed + p.grad
-        logits.backward(seed)
-        if shape_code is z_i:  # no decoupler: the two codes are one, and so is their gradient
-            z_i.grad = z_i.grad + z_s.grad
-        else:
-            shape_code.backward(z_s.grad)
-        image_code.backward(z_i.grad)
-        return Codes(z_i.detach(), image_gradient, decoded, z_s.detach(), shape_gradient, p.detach())
-
-    def _image_branch(
-        self, z_i: Tensor, image: Tensor, losses: dict[str, Tensor], prefix: str, choice: StepChoice | None
-    ) -> tuple[Tensor | None, Tensor]:
-        """Reconstruct, differentiate, and keep the gradient at the image code if a mask ranks by it."""
-        weights, decoder = self.settings.losses, self.networks.image_decoder
-        needed = choice is not None and choice.image is not None and choice.image.needs_gradient
-        with self._probed(decoder, needed):
-            decoded = decoder(z_i)
-        term = reconstruction(decoded, image)
-        losses[prefix + "reconstruction"] = term.detach()
-        gradient = None
-        if needed and self.settings.latent.score == "score":
-            (gradient,) = torch.autograd.grad((wide(decoded) * image).mean(), z_i, retain_graph=True)
-        ((weights.hard if prefix else 1.0) * weights.reconstruction * term).backward()
-        if needed and gradient is None:
-            gradient = z_i.grad.clone()  # type: ignore[union-attr]  # a positive factor changes no rank
-        return gradient, decoded.detach()
-
-    def _shape_gradient(self, logits: Tensor, z_s: Tensor, seed: Tensor, label: Tensor) -> Tensor:
-        """Gradient at the shape code of the FTN's own loss, without the STN's share, for masks to rank by."""
-        if self.settings.latent.score == "score":
-            truth = one_hot(label, self.networks.classes, logits)
-            seed = truth / truth.numel()
-        return torch.autograd.grad(logits, z_s, seed.to(logits.dtype), retain_graph=True)[0]
-
-    def _stn(
-        self, inputs: Tensor, label: Tensor, losses: dict[str, Tensor], name: str, weight: float
+    def _hard_pass(
+        self, x_hat: Tensor | None, p_hat: Tensor | None, truth: Truth, ledger: Ledger, *, joint: bool
     ) -> None:
-        """CE(C(inputs), y) and its backward; inputs (B, classes, H, W) sum to 1 over classes."""
-        term = cross_entropy(self.networks.refine(inputs), label)
-        losses[name] = term.detach()
-        (weight * term).backward()
+        weights = self.settings.losses
+        if x_hat is not None:
+            self.passes.ftn(x_hat, truth, ledger, joint=joint, prefix="hard_", scale=weights.hard)
+        if p_hat is not None:
+            softened = soften(p_hat, weights.temperature)
+            self.passes.stn(softened, truth.label, ledger, "hard_shape", weights.hard * weights.shape)
 
     def _hard_examples(
-        self, codes: Codes, image: Tensor, label: Tensor, choice: StepChoice
+        self, codes: Codes, truth: Truth, choice: StepChoice
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
         """x̂ and p̂ and how much they raised the loss; no gradient reaches the decoders through them."""
         latent, nets = self.settings.latent, self.networks
@@ -201,10 +137,10 @@ class CooperativeStep(nn.Module):
                 nets.image_decoder,
                 codes.image,
                 choice=choice.image,
-                gradient=codes.image_gradient,
+                gradient=codes.image_gradients.get(self._rule),
                 settings=latent,
             )
-            clean, hard = ((wide(d) - image).square().mean((1, 2, 3)) for d in (codes.decoded, x_hat))
+            clean, hard = ((wide(d) - truth.image).square().mean((1, 2, 3)) for d in (codes.decoded, x_hat))
             rises["image"] = rise_by_scheme(choice.image, clean=clean, hard=hard)
             if latent.rescale:
                 x_hat = rescale_slices(x_hat)
@@ -213,35 +149,12 @@ class CooperativeStep(nn.Module):
                 nets.segmentation_decoder,
                 codes.shape,
                 choice=choice.shape,
-                gradient=codes.shape_gradient,
+                gradient=codes.shape_gradients.get(self._rule),
                 settings=latent,
             )
             clean, hard = (
-                F.cross_entropy(wide(logits), label, reduction="none").mean((1, 2))
+                F.cross_entropy(wide(logits), truth.label, reduction="none").mean((1, 2))
                 for logits in (codes.logits, p_hat)
             )
             rises["shape"] = rise_by_scheme(choice.shape, clean=clean, hard=hard)
         return x_hat, p_hat, rises
-
-    def _probed(self, decoder: nn.Module, probed: bool) -> AbstractContextManager[None]:
-        """The published probe is a second pass through the decoder, which its running statistics record."""
-        published = probed and self.settings.latent.norm == "published"
-        return recorded_twice(norms(decoder)) if published else nullcontext()
-
-    def _hard_norms(self) -> AbstractContextManager[None]:
-        """What the hard pass does to BatchNorm. As published, the image decoder is left out of the rule."""
-        rule = self.settings.latent.norm
-        nets = self.networks
-        if rule == "published":
-            ruled = [nets.image_encoder, nets.segmentation_decoder, nets.shape_encoder, nets.shape_decoder]
-            return norm_mode(norms(*ruled), record=False, learn=False)
-        return norm_mode(norms(nets), record=rule == "shared", learn=rule != "frozen")
-
-    def _total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms, for the log: every term has had its backward."""
-        weights = self.settings.losses
-        total = torch.zeros((), device=next(iter(losses.values())).device)
-        for name, term in losses.items():
-            weight = getattr(weights, name.removeprefix("hard_"))
-            total = total + (weights.hard if name.startswith("hard_") else 1.0) * weight * term
-        return total

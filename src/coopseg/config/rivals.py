@@ -1,0 +1,108 @@
+"""Settings of the rivals in the results table, each with its published values as defaults."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from coopseg.config.section import Section
+
+
+class RandMwmSettings(Section):
+    """Random multi-window masking (Zhou et al. 2019, Models Genesis)."""
+
+    windows: int = Field(5, ge=1, description="most windows an image")
+    further: float = Field(0.95, ge=0, le=1, description="probability of a further window")
+    side: tuple[float, float] = Field((1 / 6, 1 / 3), description="of a window, of the image's side")
+    border: int = Field(3, ge=0, description="least distance to the border, pixels")
+    out_painting: float = Field(0.5, ge=0, le=1, description="probability of out- instead of in-painting")
+
+
+class RandConvSettings(Section):
+    """Random convolution (Xu et al. 2021)."""
+
+    kernels: tuple[int, ...] = Field((1, 3, 5, 7), description="sizes to draw from, odd")
+    copies: int = Field(3, ge=2, description="of a batch, one kernel each")
+    consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
+    mix: bool = Field(True, description="mix the result with the image, in random parts")
+
+
+class AdvNoiseSettings(Section):
+    """Adversarial noise: virtual adversarial training (Miyato et al. 2018)."""
+
+    epsilon: float = Field(0.1, gt=0, description="L2 norm of the noise of an image")
+    relative: bool = Field(False, description="epsilon is a fraction of the image's own norm")
+    steps: int = Field(1, ge=1, description="of the power iteration")
+    consistency: float = Field(1.0, ge=0, description="weight of the divergence from the clean prediction")
+
+
+class AdvBiasSettings(Section):
+    """Adversarial bias field (Chen et al. 2020)."""
+
+    epsilon: float = Field(0.4, gt=0, lt=1, description="the field stays in 1 ± epsilon")
+    spacing: float = Field(0.5, gt=0, le=1, description="of the control points, of the image's side")
+    steps: int = Field(1, ge=1, description="of gradient ascent")
+    length: float = Field(1.0, gt=0, description="of a step, along the normalised gradient")
+    contour: float = Field(0.5, ge=0, description="weight of the contour distance beside the divergence")
+    consistency: float = Field(1.0, ge=0, description="weight of the distance from the clean prediction")
+
+
+class RscSettings(Section):
+    """Representation self-challenging (Huang et al. 2020)."""
+
+    fraction: float = Field(1 / 3, gt=0, lt=1, description="of channels or positions set to 0")
+
+
+class MixStyleSettings(Section):
+    """Mixed feature statistics (Zhou et al. 2021)."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability of a layer")
+    alpha: float = Field(0.1, gt=0, description="the mixing factor is drawn from Beta(alpha, alpha)")
+
+
+class DsuSettings(Section):
+    """Feature statistics with uncertainty (Li et al. 2022)."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability of a layer")
+
+
+class MaxStyleSettings(Section):
+    """Adversarially composed styles (Chen et al. 2022)."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability of a layer")
+    steps: int = Field(5, ge=1, description="of Adam that raise the loss")
+    learning_rate: float = Field(0.1, gt=0, description="of those steps")
+
+
+class BigAugSettings(Section):
+    """Strong image augmentation (Zhang et al. 2020)."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability of each of the nine operations")
+    blur: tuple[float, float] = Field((0.25, 1.5), description="standard deviation, pixels")
+    sharpen: tuple[float, float] = Field((10.0, 30.0), description="strength of the unsharp mask")
+    noise: tuple[float, float] = Field((0.1, 1.0), description="standard deviation, of 255ths")
+    brightness: float = Field(0.1, ge=0, description="at most added or taken away")
+    gamma: tuple[float, float] = Field((0.5, 4.5), description="exponent of the contrast")
+    perturbation: float = Field(0.1, ge=0, description="random scale 1 ± this and shift ± this")
+    rotation: float = Field(20.0, ge=0, description="degrees")
+    scale: tuple[float, float] = Field((0.4, 1.6), description="factor; above 1 enlarges")
+    deformation: tuple[float, float] = Field((10.0, 13.0), description="smoothness, pixels of 192")
+    deformation_strength: float = Field(1000.0, ge=0, description="of the deformation before smoothing")
+
+
+class RivalSettings(Section):
+    """Which rivals add their terms to a step, and the settings of each."""
+
+    use: tuple[str, ...] = Field((), description="names, or module:class of one's own; set by --method")
+    rand_mwm: RandMwmSettings = RandMwmSettings()
+    randconv: RandConvSettings = RandConvSettings()
+    adv_noise: AdvNoiseSettings = AdvNoiseSettings()
+    adv_bias: AdvBiasSettings = AdvBiasSettings()
+    rsc: RscSettings = RscSettings()
+    mixstyle: MixStyleSettings = MixStyleSettings()
+    dsu: DsuSettings = DsuSettings()
+    maxstyle: MaxStyleSettings = MaxStyleSettings()
+    bigaug: BigAugSettings = BigAugSettings()
+
+    def of(self, name: str) -> BaseModel:
+        """The settings of a rival of this package, by the name that --method takes."""
+        return getattr(self, name.replace("-", "_"))

@@ -1,0 +1,169 @@
+"""A pass through FTN and STN with its losses and its backward: what every step is made of.
+
+Within a pass the graph is cut at the codes and at p, so that each decoder's graph is freed as soon as it
+has told the code its gradient, and that gradient is also what the targeted masks rank by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from coopseg.config.settings import Settings
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.norm import norm_mode, norms, recorded_twice
+from coopseg.training.ledger import Ledger
+from coopseg.training.losses import cross_entropy, one_hot, reconstruction, soften, wide
+
+# What a mask can rank by: the gradient of the task loss, or that of mean(output × target).
+Wanted = frozenset[Literal["loss", "score"]]
+NOTHING: Wanted = frozenset()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a pass is held against: image (B, C, H, W) in [0, 1] and label (B, H, W) integers."""
+
+    image: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What a pass leaves, detached: codes, clean outputs, and the gradients at the codes that were wanted."""
+
+    image: Tensor  # z_i, (B, 8 width, H/16, W/16)
+    image_gradients: dict[str, Tensor]
+    decoded: Tensor  # x'
+    shape: Tensor  # z_s
+    shape_gradients: dict[str, Tensor]
+    logits: Tensor  # p
+
+
+AtCodes = Callable[[Tensor, Tensor, Codes], None]
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    """Cut the graph here; the gradient collects in `.grad`."""
+    return tensor.detach().requires_grad_()
+
+
+class Passes:
+    """The passes of a step over given networks; each adds its gradient to their parameters."""
+
+    def __init__(self, networks: Networks, settings: Settings) -> None:
+        self.networks = networks
+        self.settings = settings
+
+    def ftn(
+        self,
+        inputs: Tensor,
+        truth: Truth,
+        ledger: Ledger,
+        *,
+        joint: bool,
+        prefix: str = "",
+        scale: float = 1.0,
+        wanted_image: Wanted = NOTHING,
+        wanted_shape: Wanted = NOTHING,
+        encode: Callable[[Tensor], Tensor] | None = None,
+        consistency: Callable[[Tensor], Tensor] | None = None,
+        at_codes: Sequence[AtCodes] = (),
+    ) -> Codes:
+        """CE(p, y), ½ MSE(x', x) and CE(C(p), y) of `inputs` against `truth`, with their gradients.
+
+        joint: whether the gradient of the STN flows into the FTN. prefix: of the terms' names. scale: factor
+        on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: inputs to image
+        code, where it is not the image encoder alone. consistency: a further scalar term from p, noted as
+        "consistency". at_codes: called as (z_i, z_s, codes) with the leaves of the graph, to whose `.grad`
+        further terms may add, before that gradient goes on into the encoder.
+        """
+        weights, nets = self.settings.losses, self.networks
+        image_code = (encode or nets.image_encoder)(inputs)
+        z_i = leaf(image_code)
+        shape_code = nets.image_encoder.shape_code(z_i)
+        z_s = leaf(shape_code)
+
+        image_gradients, decoded = self._image_branch(z_i, truth, ledger, prefix, scale, wanted_image)
+
+        with self._probed(nets.segmentation_decoder, wanted_shape):
+            logits = nets.segmentation_decoder(z_s)
+        p = leaf(logits)
+        term = cross_entropy(p, truth.label)
+        weighted = ledger.add(prefix + "segmentation", term, weights.segmentation * scale)
+        (seed,) = torch.autograd.grad(weighted, p)
+        shape_gradients = self._shape_gradients(logits, z_s, seed, truth, wanted_shape)
+        if consistency:
+            ledger.add(prefix + "consistency", consistency(p), scale).backward()
+        if weights.stn:
+            softened = soften(p if joint else p.detach(), weights.temperature)
+            self.stn(softened, truth.label, ledger, prefix + "refined", scale * weights.refined)
+        if p.grad is not None:
+            seed = seed + p.grad
+        logits.backward(seed)
+        codes = Codes(z_i.detach(), image_gradients, decoded, z_s.detach(), shape_gradients, p.detach())
+        for add_to in at_codes:
+            add_to(z_i, z_s, codes)
+        if shape_code is z_i:  # no decoupler: the two codes are one, and so is their gradient
+            z_i.grad = z_i.grad + z_s.grad  # type: ignore[operator]
+        else:
+            shape_code.backward(z_s.grad)
+        image_code.backward(z_i.grad)
+        return codes
+
+    def stn(self, inputs: Tensor, label: Tensor, ledger: Ledger, name: str, weight: float) -> None:
+        """CE(C(inputs), y) and its gradient; inputs (B, classes, H, W) sum to 1 over classes."""
+        term = cross_entropy(self.networks.refine(inputs), label)
+        ledger.add(name, term, weight).backward()
+
+    def hard_norms(self) -> AbstractContextManager[None]:
+        """What a hard pass does to BatchNorm. As published, the image decoder is left out of the rule."""
+        rule = self.settings.latent.norm
+        nets = self.networks
+        if rule == "published":
+            ruled = [nets.image_encoder, nets.segmentation_decoder, nets.shape_encoder, nets.shape_decoder]
+            return norm_mode(norms(*ruled), record=False, learn=False)
+        return norm_mode(norms(nets), record=rule == "shared", learn=rule != "frozen")
+
+    def _image_branch(
+        self, z_i: Tensor, truth: Truth, ledger: Ledger, prefix: str, scale: float, wanted: Wanted
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Reconstruct, differentiate, and keep the gradients at the image code that masks rank by."""
+        decoder = self.networks.image_decoder
+        with self._probed(decoder, wanted):
+            decoded = decoder(z_i)
+        term = reconstruction(decoded, truth.image)
+        weighted = ledger.add(prefix + "reconstruction", term, scale * self.settings.losses.reconstruction)
+        gradients = {}
+        if "score" in wanted:
+            mean = (wide(decoded) * truth.image).mean()
+            (gradients["score"],) = torch.autograd.grad(mean, z_i, retain_graph=True)
+        weighted.backward()
+        if "loss" in wanted:
+            gradients["loss"] = z_i.grad.clone()  # type: ignore[union-attr]  # a positive factor changes no rank
+        return gradients, decoded.detach()
+
+    def _shape_gradients(
+        self, logits: Tensor, z_s: Tensor, seed: Tensor, truth: Truth, wanted: Wanted
+    ) -> dict[str, Tensor]:
+        """Gradients at the shape code of what the FTN alone is told, without the STN's share."""
+        seeds = {}
+        if "loss" in wanted:
+            seeds["loss"] = seed
+        if "score" in wanted:
+            target = one_hot(truth.label, self.networks.classes, logits)
+            seeds["score"] = target / target.numel()
+        return {
+            rule: torch.autograd.grad(logits, z_s, given.to(logits.dtype), retain_graph=True)[0]
+            for rule, given in seeds.items()
+        }
+
+    def _probed(self, decoder: nn.Module, wanted: Wanted) -> AbstractContextManager[None]:
+        """The published probe is a second pass through the decoder, which its running statistics record."""
+        published = wanted and self.settings.latent.norm == "published"
+        return recorded_twice(norms(decoder)) if published else nullcontext()
