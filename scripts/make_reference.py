@@ -20,10 +20,11 @@ from typer.models import OptionInfo
 import coopseg
 from coopseg.cases.splits import NAMED
 from coopseg.cli.main import app
-from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS
+from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, UNDER_RIVALS
 from coopseg.config.settings import Settings
 from coopseg.evaluation.run import Evaluation
 from coopseg.inference.model import Model
+from coopseg.rivals.registry import BUILT_IN
 from coopseg.scans.checks.report import Finding, Report
 from coopseg.scans.checks.rules import RULES
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
@@ -92,6 +93,8 @@ def kind_of(hint: Any, limits: Any = None) -> str:
     inner = [part for part in get_args(hint) if part is not type(None)]
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
+    if get_origin(hint) is tuple and inner[1:] == [...]:
+        return "list of " + {int: "whole numbers", str: "names"}[inner[0]]
     if get_origin(hint) is tuple:
         return "two " + {int: "whole numbers", float: "numbers"}[inner[0]]
     if type(None) in get_args(hint) or get_origin(hint) is list:
@@ -133,9 +136,17 @@ def command_page() -> str:
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """The sections of the settings, by name."""
-    fields = Settings.model_fields.items()
-    return {name: type(field.default) for name, field in fields if isinstance(field.default, BaseModel)}
+    """The sections of the settings, and those within them, by name."""
+    found: dict[str, type[BaseModel]] = {}
+
+    def collect(kind: type[BaseModel], prefix: str) -> None:
+        for name, field in kind.model_fields.items():
+            if isinstance(field.default, BaseModel):
+                found[prefix + name] = type(field.default)
+                collect(type(field.default), f"{prefix}{name}.")
+
+    collect(Settings, "")
+    return found
 
 
 def setting_rows(section: type[BaseModel], prefix: str) -> list[tuple[str, ...]]:
@@ -174,6 +185,12 @@ def settings_page() -> str:
         rows = [(f"`{name}`", escape(DESCRIPTIONS[name]), changes(layer)) for name, layer in layers.items()]
         parts.append(f"## {title}\n\nChosen with `{option}`.")
         parts.append(table(("name", "what it is", "settings it changes"), rows))
+    rivals = [(f"`{name}`", escape(DESCRIPTIONS[name])) for name in BUILT_IN]
+    parts.append(
+        "## Rivals\n\nChosen with `--method`, alone (their terms are then added to those of "
+        f"`{UNDER_RIVALS}`) or with a method, as in `standard+randconv`. `module:class` is one of your own."
+    )
+    parts.append(table(("name", "what it is"), rivals))
     sizes = [(f"`{name}`", *(str(len(part)) for part in split)) for name, split in NAMED.items()]
     parts.append(
         "## Named splits\n\nOf ACDC's 100 training patients, chosen with `--split`. `acdc-10-*` are the "

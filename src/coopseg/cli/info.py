@@ -32,6 +32,7 @@ def _facts() -> dict[str, dict[str, str]]:
     from coopseg.cases.splits import NAMED
     from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS
     from coopseg.inference.device import usable_devices
+    from coopseg.rivals.registry import BUILT_IN
     from coopseg.scans.layouts import LAYOUTS
     from coopseg.versions import versions
 
@@ -39,6 +40,7 @@ def _facts() -> dict[str, dict[str, str]]:
     return {
         "presets": {name: DESCRIPTIONS[name] for name in PRESETS},
         "methods": {name: DESCRIPTIONS[name] for name in METHODS},
+        "rivals": {name: DESCRIPTIONS[name] for name in BUILT_IN},
         "layouts": {name: layout.LOOKED_FOR for name, layout in LAYOUTS.items()},
         "splits": {
             "random": "70 / 10 / 20 % of the patients, drawn with --seed",
@@ -55,12 +57,18 @@ def _settings() -> dict[str, dict[str, str]]:
 
     from coopseg.config.settings import Settings
 
-    found: dict[str, dict[str, str]] = {}
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.default, BaseModel):
-            section = type(field.default)
-            found[name] = {f"{name}.{key}": _describe(entry) for key, entry in section.model_fields.items()}
-    return found
+    def listed(section: type[BaseModel], prefix: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for key, field in section.model_fields.items():
+            if isinstance(field.default, BaseModel):
+                found |= listed(type(field.default), f"{prefix}{key}.")
+            else:
+                found[prefix + key] = _describe(field)
+        return found
+
+    fields = Settings.model_fields.items()
+    sections = {name: type(field.default) for name, field in fields if isinstance(field.default, BaseModel)}
+    return {name: listed(section, f"{name}.") for name, section in sections.items()}
 
 
 def _describe(field: Any) -> str:

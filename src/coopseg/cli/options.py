@@ -6,6 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from coopseg.config.presets import METHODS
+from coopseg.rivals.registry import BUILT_IN
+
+METHOD_HELP = (
+    f"with which losses: {', '.join(METHODS)}; a rival: {', '.join(BUILT_IN)}, or module:class of your own; "
+    "or METHOD+RIVAL"
+)
 SPLITS_HELP = "a split: a name (`coopseg info`), a JSON or YAML file, or a run folder for that training's"
 
 Device = Annotated[

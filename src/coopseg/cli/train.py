@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from coopseg.cli.console import TrainingDisplay, dice_of_heads, note, say, warn
-from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set
-from coopseg.config.presets import METHODS, PRESETS
+from coopseg.cli.options import METHOD_HELP, Device, LabelNames, Layout, Precision, Set
+from coopseg.config.presets import PRESETS
 from coopseg.errors import CoopsegError
 
 
@@ -20,7 +20,7 @@ def train(
     data: Annotated[Path | None, typer.Option(help="folder of the data set", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="run folder to make", show_default=False)] = None,
     preset: Annotated[str, typer.Option(help=f"how much is trained: {', '.join(PRESETS)}")] = "default",
-    method: Annotated[str, typer.Option(help=f"with which losses: {', '.join(METHODS)}")] = "cooperative",
+    method: Annotated[str, typer.Option(help=METHOD_HELP)] = "cooperative",
     split: Annotated[
         str, typer.Option(help="which patients train: random, a name (`coopseg info`), a JSON or YAML file")
     ] = "random",

@@ -11,7 +11,7 @@ class RandMwmSettings(Section):
     """Random multi-window masking (Zhou et al. 2019, Models Genesis)."""
 
     windows: int = Field(5, ge=1, description="most windows an image")
-    further: float = Field(0.95, ge=0, le=1, description="probability of a further window")
+    further: float = Field(0.95, ge=0, le=1, description="probability of another window after each")
     side: tuple[float, float] = Field((1 / 6, 1 / 3), description="of a window, of the image's side")
     border: int = Field(3, ge=0, description="least distance to the border, pixels")
     out_painting: float = Field(0.5, ge=0, le=1, description="probability of out- instead of in-painting")
@@ -77,16 +77,18 @@ class BigAugSettings(Section):
     """Strong image augmentation (Zhang et al. 2020)."""
 
     p: float = Field(0.5, ge=0, le=1, description="probability of each of the nine operations")
-    blur: tuple[float, float] = Field((0.25, 1.5), description="standard deviation, pixels")
     sharpen: tuple[float, float] = Field((10.0, 30.0), description="strength of the unsharp mask")
-    noise: tuple[float, float] = Field((0.1, 1.0), description="standard deviation, of 255ths")
+    blur: tuple[float, float] = Field((0.25, 1.5), description="standard deviation, pixels")
+    noise: tuple[float, float] = Field((0.1, 1.0), description="standard deviation, 255ths")
     brightness: float = Field(0.1, ge=0, description="at most added or taken away")
     gamma: tuple[float, float] = Field((0.5, 4.5), description="exponent of the contrast")
-    perturbation: float = Field(0.1, ge=0, description="random scale 1 ± this and shift ± this")
+    perturbation: float = Field(0.1, ge=0, description="random factor 1 ± this and shift ± this")
     rotation: float = Field(20.0, ge=0, description="degrees")
     scale: tuple[float, float] = Field((0.4, 1.6), description="factor; above 1 enlarges")
-    deformation: tuple[float, float] = Field((10.0, 13.0), description="smoothness, pixels of 192")
-    deformation_strength: float = Field(1000.0, ge=0, description="of the deformation before smoothing")
+    deformation: tuple[float, float] = Field((10.0, 13.0), description="smoothness, pixels")
+    deformation_strength: tuple[float, float] = Field(
+        (0.0, 1000.0), description="before smoothing in a volume: 1000 moves a pixel by 2 or so"
+    )
 
 
 class RivalSettings(Section):

@@ -1,0 +1,128 @@
+"""Cells of the table: what the finished jobs of a row reached in a column, or why there is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from coopseg.benchmark.collected import BASELINE, STEPS, Collected, Job
+from coopseg.benchmark.columns import Column, cohorts
+from coopseg.benchmark.statistics import BELOW, MEASURES, bootstrap_interval, mean_over, number, spread
+from coopseg.evaluation.tables import FAILURES
+from coopseg.inference.predictor import HEADS
+
+SITES = ("vendor", "site")  # groups of data sets that name them
+OF = ["head", "class", "group", "value"]
+
+Cell = dict[str, Any]
+
+
+def scores_of(collected: Collected, row: str, budget: str) -> pd.DataFrame:
+    """The scores of a row's finished jobs under a budget; see `Collected.scores` and `jobs_of`."""
+    scores = collected.scores
+    used = {job.budget for job in collected.jobs_of(row, budget)}
+    return scores[(scores["row"] == row) & scores["budget"].isin(used)] if len(scores) else scores
+
+
+def cells(collected: Collected, columns: Sequence[Column], budget: str) -> Iterator[Cell]:
+    """Every cell of a budget: row, head, column, class, group and value name it, `state` says what it is.
+
+    "value": mean, interval (95 %, over patients, where the group is "all"), sd_draws (of the draws' means;
+    None for one), sd_patients (None for one, and for an average over several cohorts), n, draws with their
+    means, failures, hd95, assd and distance_missing. "n/a": the row has no such head. "failed": all jobs
+    failed. "waiting": none has finished yet. jobs: how many have finished of how many.
+    """
+    for row in collected.rows:
+        jobs = collected.jobs_of(row, budget)
+        if budget != STEPS and not jobs:
+            continue
+        scores = scores_of(collected, row, budget)
+        for head in HEADS:
+            name = {"budget": budget, "row": row, "head": head}
+            if head not in collected.heads(row):
+                yield from ({**name, **at, "state": "n/a"} for at in _places(columns))
+            elif not (found := job_counts(jobs))["finished"]:
+                state = "failed" if found["failed"] == len(jobs) else "waiting"
+                yield from ({**name, **at, "state": state, "jobs": found} for at in _places(columns))
+            else:
+                own = scores[scores["head"] == head]
+                yield from ({**name, **cell, "jobs": found} for cell in _values(own, columns))
+
+
+def job_counts(jobs: Sequence[Job]) -> dict[str, int]:
+    """How many jobs have finished, failed, and are there in all."""
+    states = [job.state for job in jobs]
+    return {"finished": states.count("finished"), "failed": states.count("failed"), "all": len(jobs)}
+
+
+def _places(columns: Sequence[Column]) -> Iterator[Cell]:
+    return ({"column": column["name"], "class": "mean", "group": "all", "value": ""} for column in columns)
+
+
+def _values(scores: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Cell]:
+    """scores: of one row and head."""
+    patients, draws = mean_over(scores, "draw"), mean_over(scores, "patient")
+    by_draw = dict(list(draws.groupby(OF, sort=False)))
+    for key, own in patients.groupby(OF, sort=False):
+        at = dict(zip(OF, key, strict=True))
+        wide = own.pivot(index="patient", columns="dataset", values="dice")
+        drawn = by_draw[key].pivot(index="draw", columns="dataset", values="dice")
+        means = own.groupby("dataset", sort=False)[list(MEASURES)].mean()
+        for column in columns:
+            if set(column["datasets"]) <= set(wide) and not (column["average"] and at["group"] in SITES):
+                cell = {"column": column["name"], **at, "state": "value"}
+                yield cell | _value(wide, drawn, means, column, columns, interval=at["group"] == "all")
+
+
+def _value(
+    wide: pd.DataFrame,
+    drawn: pd.DataFrame,
+    means: pd.DataFrame,
+    column: Column,
+    columns: Sequence[Column],
+    *,
+    interval: bool,
+) -> Cell:
+    parts = cohorts(wide, column, columns)
+    by_draw = drawn[column["datasets"]].dropna().mean(axis=1)
+    over = means.loc[column["datasets"]].mean(skipna=False)
+    return {
+        "mean": number(over["dice"]),
+        "interval": bootstrap_interval(parts) if interval else None,
+        "sd_draws": spread(by_draw.to_numpy()),
+        "sd_patients": spread(wide[column["datasets"]].mean(axis=1).dropna().to_numpy())
+        if len(parts) == 1
+        else None,
+        "n": sum(map(len, parts)),
+        "draws": {str(draw): float(value) for draw, value in by_draw.items()},
+        "failures": {str(limit): number(over[name]) for limit, name in zip(FAILURES, BELOW, strict=True)},
+        **{key: number(over[key]) for key in ("hd95", "assd", "distance_missing")},
+    }
+
+
+def shared_scores(collected: Collected, row: str, budget: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of a row and of the baseline, each patient's averaged over the draws and seeds both have.
+
+    A predictor has no draw: it is held against all of the baseline's.
+    """
+    ours, theirs = (_by_job(collected, name, budget) for name in (row, BASELINE))
+    if len(ours) and len(theirs) and not any(job.is_predictor for job in collected.jobs_of(row, budget)):
+        keys = ["draw", "seed"]
+        both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
+        ours, theirs = ours.merge(both), theirs.merge(both)
+    return _per_patient(ours), _per_patient(theirs)
+
+
+def _by_job(collected: Collected, row: str, budget: str) -> pd.DataFrame:
+    scores = collected.by_job
+    used = {job.budget for job in collected.jobs_of(row, budget)}
+    if not len(scores):
+        return scores
+    chosen = (scores["row"] == row) & scores["budget"].isin(used) & (scores["group"] == "all")
+    return scores[chosen].drop(columns=["row", "budget", "group", "value"])
+
+
+def _per_patient(scores: pd.DataFrame) -> pd.DataFrame:
+    return mean_over(mean_over(scores, "seed"), "draw") if len(scores) else scores

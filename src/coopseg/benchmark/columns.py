@@ -1,0 +1,73 @@
+"""The columns of the table: data sets by domain, then averages over several; and who their patients are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from coopseg.benchmark.collected import Collected
+
+DOMAINS = ("intra", "corrupted", "other")
+# An average is over the columns of these domains, each column counting the same.
+AVERAGES = {
+    "average corrupted": ("corrupted",),
+    "average other sites": ("other",),
+    "average out of domain": ("corrupted", "other"),
+    "average of all": DOMAINS,
+}
+OUT = "average out of domain"
+
+Column = dict[str, Any]
+
+
+def find_columns(collected: Collected) -> list[Column]:
+    """Data sets in the order intra, corrupted, other; then each average that is over two columns or more
+    and is not the same as one before it.
+
+    A predictor's record cannot know which data set is its own, so domains are taken from a job that was
+    trained here; without one the first data set is intra. Patients are those of the first record.
+    """
+    found: dict[str, Column] = {}
+    for job in sorted(collected.finished, key=lambda job: job.is_predictor):
+        for place, entry in enumerate(job.evaluation["data"]):
+            own = job.is_predictor and place == 0
+            column = _column(entry["name"], "intra" if own else entry["domain"], [entry["name"]])
+            column |= {"patients": len(entry["patients"]), "volumes": entry["volumes"]}
+            found.setdefault(entry["name"], column)
+    columns = sorted(found.values(), key=lambda column: DOMAINS.index(column["domain"]))
+    return columns + _averages(columns)
+
+
+def _averages(columns: Sequence[Column]) -> list[Column]:
+    averages: list[Column] = []
+    for name, domains in AVERAGES.items():
+        datasets = [column["name"] for column in columns if column["domain"] in domains]
+        if len(datasets) > 1 and datasets not in [average["datasets"] for average in averages]:
+            averages.append(_column(name, "average", datasets))
+    return averages
+
+
+def _column(name: str, domain: str, datasets: list[str]) -> Column:
+    return {"name": name, "domain": domain, "average": domain == "average", "datasets": datasets}
+
+
+def column_of(columns: Sequence[Column], domains: tuple[str, ...]) -> str | None:
+    """The name of the column over all data sets of these domains; None where there is no such data set."""
+    datasets = [c["name"] for c in columns if c["domain"] in domains]
+    return next((column["name"] for column in columns if column["datasets"] == datasets), None)
+
+
+def cohorts(wide: pd.DataFrame, column: Column, columns: Sequence[Column]) -> list[np.ndarray]:
+    """The values of a column by cohort, each (patients, data sets), NaN where a patient is not in one.
+
+    wide: patients by data sets. A patient of the corrupted copies is the one of the clean set: these are one
+    cohort. Every other data set is one of its own, whatever names its patients bear.
+    """
+    domains = {entry["name"]: entry["domain"] for entry in columns}
+    own = [name for name in column["datasets"] if domains[name] != "other"]
+    parts = [own, *([name] for name in column["datasets"] if domains[name] == "other")]
+    found = [wide.reindex(columns=part).dropna(how="all") for part in parts if part]
+    return [part.to_numpy(float) for part in found]

@@ -1,0 +1,101 @@
+"""How every row differs from standard training on the same patients, draws and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from coopseg.benchmark.cells import shared_scores
+from coopseg.benchmark.collected import BASELINE, Collected
+from coopseg.benchmark.columns import Column, cohorts, column_of
+from coopseg.benchmark.statistics import bootstrap_interval, holm, number, signed_rank
+from coopseg.evaluation.tables import MEAN
+
+CHANGE = {"own": ("intra",), "corrupted": ("corrupted",), "other": ("other",), "out": ("corrupted", "other")}
+
+Difference = dict[str, Any]
+
+
+def differences(collected: Collected, columns: Sequence[Column], budget: str) -> list[Difference]:
+    """Row minus standard, same head, class and column, over the patients both have.
+
+    mean, interval (95 % bootstrap, over patients), n; p (Wilcoxon signed-rank, two-sided; None for an
+    average, and where every difference is zero) and p_holm, corrected over the rows compared with standard
+    within one column, head and class: `family` is their number. draws: those that both have.
+    """
+    found: list[Difference] = []
+    for row in collected.rows:
+        if row != BASELINE:
+            found += _differences(collected, columns, row, budget)
+    for key in dict.fromkeys(_family(entry) for entry in found):
+        family = [entry for entry in found if _family(entry) == key]
+        corrected = holm([entry["p"] for entry in family])
+        tested = sum(entry["p"] is not None for entry in family)
+        for entry, value in zip(family, corrected, strict=True):
+            entry |= {"p_holm": value, "family": tested if entry["p"] is not None else None}
+    return found
+
+
+def _family(entry: Difference) -> tuple[str, ...]:
+    return entry["column"], entry["head"], entry["class"]
+
+
+def _differences(
+    collected: Collected, columns: Sequence[Column], row: str, budget: str
+) -> Iterator[Difference]:
+    ours, theirs = shared_scores(collected, row, budget)
+    if not len(ours) or not len(theirs):
+        return
+    of = ["head", "class"]
+    baseline = dict(list(theirs.groupby(of, sort=False)))
+    draws = _draws(collected, row, budget)
+    for key, own in ours.groupby(of, sort=False):
+        if key in baseline:
+            wide = _wide(own) - _wide(baseline[key])
+            name = {"budget": budget, "row": row, **dict(zip(of, key, strict=True)), "draws": draws}
+            for column in columns:
+                if set(column["datasets"]) <= set(wide.dropna(axis=1, how="all")):
+                    yield name | _difference(cohorts(wide, column, columns), column)
+
+
+def _wide(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores.pivot(index="patient", columns="dataset", values="dice")
+
+
+def _difference(parts: Sequence[np.ndarray], column: Column) -> Difference:
+    means = np.concatenate([np.nanmean(part, axis=0) for part in parts])
+    return {
+        "column": column["name"],
+        "mean": number(means.mean()),
+        "interval": bootstrap_interval(parts),
+        "n": sum(map(len, parts)),
+        "p": None if column["average"] else signed_rank(parts[0].ravel()),
+    }
+
+
+def _draws(collected: Collected, row: str, budget: str) -> list[str]:
+    jobs = {name: collected.jobs_of(name, budget) for name in (row, BASELINE)}
+    done = {name: [job for job in own if job.state == "finished"] for name, own in jobs.items()}
+    trained = {(job.draw, job.seed) for job in done[BASELINE]}
+    if not any(job.is_predictor for job in done[row]):
+        trained &= {(job.draw, job.seed) for job in done[row]}
+    return sorted({draw for draw, _ in trained})
+
+
+def change(found: Sequence[Difference], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """For each row and head the difference on clean own-site scans beside those out of domain.
+
+    own, corrupted, other and out (corrupted and other together): the entry of `differences` for the column,
+    or average, over these data sets, class mean; None where there is none.
+    """
+    names = {key: column_of(columns, domains) for key, domains in CHANGE.items()}
+    listed: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in found:
+        if entry["class"] == MEAN:
+            empty = {"row": entry["row"], "head": entry["head"], **dict.fromkeys(CHANGE)}
+            line = listed.setdefault((entry["row"], entry["head"]), empty)
+            line |= {key: entry for key, name in names.items() if name == entry["column"]}
+    return list(listed.values())

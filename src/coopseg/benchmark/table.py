@@ -1,0 +1,103 @@
+"""A benchmark folder as one plain dictionary: every cell, difference, cost, curve and error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coopseg import __version__
+from coopseg.benchmark.cells import cells
+from coopseg.benchmark.collected import BASELINE, STEPS, TIME, Collected, Job, collect
+from coopseg.benchmark.columns import find_columns
+from coopseg.benchmark.cost import costs
+from coopseg.benchmark.differences import change, differences
+from coopseg.benchmark.severity import severity_curves
+from coopseg.benchmark.statistics import LEVEL, RESAMPLES
+from coopseg.config.presets import DESCRIPTIONS
+from coopseg.evaluation.tables import MEAN
+from coopseg.inference.predictor import HEADS
+
+DENOISER = "post-dae"
+NOTES = {DENOISER: "its second head is the FTN followed by the denoising autoencoder, not by an STN"}
+STATISTICS = {
+    "unit": "patient",
+    "interval": f"percentile bootstrap over patients, {LEVEL:.0%}, {RESAMPLES} resamples",
+    "test": "Wilcoxon signed-rank, two-sided, over patients",
+    "correction": "Holm, over the rows compared with standard within one column, head and class",
+}
+
+
+def read_table(bench: Path) -> dict[str, Any]:
+    """What table/results.json holds, in JSON types without NaN; see `tabulate`."""
+    return tabulate(collect(bench))
+
+
+def tabulate(collected: Collected) -> dict[str, Any]:
+    """request: benchmark.json. rows, columns, classes, heads: in the order of the table. cells: see `cells`.
+    differences: see `differences`. change: by budget, see `change`. cost, severity: see there. budgets:
+    "steps", and "time" where any row was trained for equal wall-clock. jobs: how many ended how, and those
+    that failed or wait.
+    """
+    columns = find_columns(collected)
+    timed = any(job.budget == TIME for job in collected.jobs)
+    budgets = [STEPS, TIME] if timed else [STEPS]
+    compared = {budget: differences(collected, columns, budget) for budget in budgets}
+    clean = next((column["name"] for column in columns if column["domain"] == "intra"), "")
+    return {
+        "coopseg": __version__,
+        "request": collected.request,
+        "baseline": BASELINE,
+        "statistics": STATISTICS,
+        "rows": [describe_row(collected, row) for row in collected.rows],
+        "heads": list(HEADS),
+        "columns": columns,
+        "classes": _classes(collected),
+        "budgets": budgets,
+        "cells": [cell for budget in budgets for cell in cells(collected, columns, budget)],
+        "differences": [entry for budget in budgets for entry in compared[budget]],
+        "change": {budget: change(compared[budget], columns) for budget in budgets},
+        "cost": costs(collected),
+        "severity": severity_curves(collected, clean=clean),
+        "jobs": _jobs(collected.jobs),
+    }
+
+
+def describe_row(collected: Collected, row: str) -> dict[str, Any]:
+    """Name, what it is, its heads, and the draws and seeds of its finished jobs at equal steps."""
+    jobs = [job for job in collected.jobs_of(row, STEPS) if job.state == "finished"]
+    predictor = any(job.is_predictor for job in collected.jobs if job.row == row)
+    return {
+        "name": row,
+        "description": DESCRIPTIONS.get(row, "a predictor trained elsewhere" if predictor else ""),
+        "note": NOTES.get(row, ""),
+        "predictor": predictor,
+        "heads": list(collected.heads(row)),
+        "draws": sorted({job.draw for job in jobs if job.draw}),
+        "seeds": sorted({job.seed for job in jobs if not predictor}),
+    }
+
+
+def _classes(collected: Collected) -> list[str]:
+    scores = collected.scores
+    found = list(dict.fromkeys(scores["class"])) if len(scores) else []
+    return sorted(found, key=lambda name: name != MEAN)
+
+
+def _jobs(jobs: Sequence[Job]) -> dict[str, Any]:
+    failed = [job for job in jobs if job.state == "failed"]
+    waiting = [job for job in jobs if job.state == "waiting"]
+    return {
+        "all": len(jobs),
+        "finished": len(jobs) - len(failed) - len(waiting),
+        "failed": [_describe(job) | _error(job) for job in failed],
+        "waiting": [_describe(job) for job in waiting],
+    }
+
+
+def _describe(job: Job) -> dict[str, Any]:
+    return {"id": job.facts["id"], "row": job.row, "draw": job.draw, "seed": job.seed, "budget": job.budget}
+
+
+def _error(job: Job) -> dict[str, Any]:
+    return {key: job.outcome.get(key, "") for key in ("error", "kind", "log", "when")}

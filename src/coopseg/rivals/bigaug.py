@@ -1,0 +1,154 @@
+"""Strong image augmentation: nine stacked operations, each with a probability (Zhang et al., TMI 2020).
+
+In this order: sharpen, blur, noise, brightness (shift), contrast (gamma), intensity perturbation (scale and
+shift), rotation, scale, deformation. Theirs: the operations, their order and their ranges, for 3-D scans.
+This project's, where the paper leaves it open or a slice is no scan:
+
+- the unsharp mask is f + strength · (f - G(f)) with f = G'(x), Gaussians G, G' of 0.5 and 1 pixel;
+- noise is read as 255ths: of images in [0, 1] a deviation of 1 would leave nothing;
+- intensities are clipped to [0, 1] before the contrast and at the end, without which the scaling of a slice
+  to [0, 1] would undo brightness and perturbation;
+- rotation is in the plane, scale the same on both axes, and one map makes all geometry: a slice is
+  interpolated once. Image, target and label take the same map; the target is scaled to [0, 1] per slice
+  after it, as every image of a training is;
+- the deformation is noise of this strength in a volume, smoothed there; a slice of it has displacements of
+  deviation strength / √3 / (4 π sigma²)^¾ pixels. Smoothed in the plane alone, the same strength would make
+  them √(√(4 π) sigma), six times, larger, and tear the image; it is divided by that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coopseg.config.rivals import BigAugSettings
+from coopseg.config.settings import AugmentationSettings
+from coopseg.networks.cooperative import Networks
+from coopseg.rivals.base import Batch, Example, ImageRival
+from coopseg.training.augmentation import Augmentation, sample_augmentation, source_points
+from coopseg.training.losses import rescale_slices
+from coopseg.training.passes import Truth
+
+MASK, SMOOTHED = 0.5, 1.0  # pixels: the Gaussians of the unsharp mask
+LEAST = 0.1  # pixels: a Gaussian of this width leaves an image as it is
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The draws for a batch (B, C, H, W); what was not chosen has the value that changes nothing."""
+
+    sharpen: Tensor  # (B,): strength, 0 for none
+    blur: Tensor  # (B,): standard deviation in pixels, 0 for none
+    noise: Tensor  # (B, C, H, W): added
+    brightness: Tensor  # (B,): added
+    gamma: Tensor  # (B,): exponent
+    factor: Tensor  # (B,): of the perturbation
+    shift: Tensor  # (B,): added after it
+    map: Augmentation  # rotation, scale and deformation
+
+
+class BigAug(ImageRival):
+    """BigAug of the results table."""
+
+    name = "bigaug"
+
+    def __init__(self, settings: BigAugSettings) -> None:
+        self.settings = settings
+
+    def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
+        """See `Rival.sample`."""
+        chosen, batch = self.settings, len(image)
+
+        def draw(low: float, high: float, otherwise: float) -> Tensor:
+            return _perhaps(chosen.p, low, high, otherwise, batch=batch, generator=generator)
+
+        tilt = chosen.perturbation
+        sharpen, blur = draw(*chosen.sharpen, 0), draw(*chosen.blur, 0)
+        deviation = draw(*chosen.noise, 0).view(-1, 1, 1, 1) / 255
+        noise = deviation * torch.randn(image.shape, generator=generator)
+        brightness = draw(-chosen.brightness, chosen.brightness, 0)
+        gamma = draw(*chosen.gamma, 1)
+        perturbed = (torch.rand(batch, generator=generator) < chosen.p) * tilt
+        factor, shift = (perturbed * (2 * torch.rand(batch, generator=generator) - 1) for _ in range(2))
+        drawn = sharpen, blur, noise, brightness, gamma, 1 + factor, shift
+        moved = [tensor.to(image.device, image.dtype, non_blocking=True) for tensor in drawn]
+        return Draws(*moved, self._sample_map(image, generator).to(image.device))
+
+    def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
+        """The altered, warped image, and what it shows, warped alike."""
+        truth = batch.truth
+        with torch.autocast(truth.image.device.type, enabled=False):  # bf16 holds coordinates to half a pixel
+            altered = alter(truth.image, drawn)
+            inputs, image, label = warp(altered, truth.image, truth.label, drawn.map)
+        return Example(inputs, Truth(rescale_slices(image), label))
+
+    def _sample_map(self, image: Tensor, generator: torch.Generator | None) -> Augmentation:
+        """Each of the three operations with its own probability; flips and shifts are not among the nine."""
+        chosen, size = self.settings, (image.shape[2], image.shape[3])
+        low, high = (sigma / min(size) for sigma in chosen.deformation)
+        still = AugmentationSettings(
+            pad=1, flip=0, intensity=0, shift=0, rotation=0, rotate45=0, elastic=0, elastic_sigma=(low, high)
+        )
+        field = sample_augmentation(len(image), size, still, generator)
+
+        def draw(low: float, high: float, otherwise: float) -> Tensor:
+            return _perhaps(chosen.p, low, high, otherwise, batch=len(image), generator=generator)
+
+        angle, zoom = draw(-chosen.rotation, chosen.rotation, 0), draw(*chosen.scale, 1)
+        through_plane = (math.sqrt(4 * math.pi) * field.sigma).sqrt()
+        alpha = draw(*chosen.deformation_strength, 0) / through_plane
+        return replace(field, angle=angle, zoom=zoom, alpha=alpha)
+
+
+def alter(image: Tensor, drawn: Draws) -> Tensor:
+    """The six intensity operations on images (B, C, H, W) in [0, 1]; same shape and range."""
+
+    def pixelwise(draws: Tensor) -> Tensor:
+        return draws.view(-1, 1, 1, 1)
+
+    smoothed = blur(image, torch.full_like(drawn.blur, SMOOTHED))
+    edges = smoothed - blur(smoothed, torch.full_like(drawn.blur, MASK))
+    strength = pixelwise(drawn.sharpen)
+    x = torch.where(strength > 0, smoothed + strength * edges, image)
+    x = blur(x, drawn.blur) + drawn.noise + pixelwise(drawn.brightness)
+    x = x.clamp_(0, 1) ** pixelwise(drawn.gamma)
+    return (x * pixelwise(drawn.factor) + pixelwise(drawn.shift)).clamp_(0, 1)
+
+
+def blur(image: Tensor, sigma: Tensor) -> Tensor:
+    """Images (B, C, H, W) through Gaussians of `sigma` (B,) pixels; at the border the kernel is cut off."""
+
+    def matrix(side: int) -> Tensor:
+        pixels = torch.arange(side, device=sigma.device, dtype=sigma.dtype)
+        width = sigma.clamp_min(LEAST)[:, None, None]
+        weights = torch.exp(-0.5 * ((pixels - pixels[:, None]) / width).square())
+        return (weights / weights.sum(2, keepdim=True))[:, None]
+
+    rows, columns = (matrix(side) for side in image.shape[2:])
+    return rows @ image @ columns.mT
+
+
+def warp(inputs: Tensor, image: Tensor, label: Tensor, params: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
+    """Both images (B, C, H, W) linearly and labels (B, H, W) to the nearest, by one map; 0 beyond them."""
+    height, width = image.shape[2:]
+    x, y = source_points(params, image.shape[2:])
+    grid = torch.stack([x * (2 / width), y * (2 / height)], -1).to(image.dtype)
+    both = torch.cat([inputs, image], 1)
+    marks = label[:, None].to(image.dtype)  # holds class indices exactly; grid_sample takes no integers
+    moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    moved_inputs, moved_image = moved.chunk(2, 1)
+    return moved_inputs, moved_image, marked[:, 0].to(label.dtype)
+
+
+def _perhaps(
+    p: float, low: float, high: float, otherwise: float, *, batch: int, generator: torch.Generator | None
+) -> Tensor:
+    """(batch,) from U(low, high), each with probability p, else `otherwise`."""
+    chosen = torch.rand(batch, generator=generator) < p
+    drawn = low + (high - low) * torch.rand(batch, generator=generator)
+    return torch.where(chosen, drawn, otherwise)
