@@ -168,12 +168,12 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(
         monkeypatch.setenv("MNMS", str(data["mnms"]))
     names: dict[str, Any] = {}
     for block in blocks(PAGES[name]):
-        if block.language == "python":
+        if block.info != block.language:  # the content of a file
+            Path(block.info.split()[1]).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
             exec(compile("\n" * block.line + block.text, name, "exec"), names)
         elif block.language == "sh":
             run_shell(block, monkeypatch)
-        elif block.info != block.language:  # the content of a file
-            Path(block.info.split()[1]).write_text(block.text, encoding="utf-8")
 
 
 def lay_out_plainly(data: Path, folder: Path) -> None:

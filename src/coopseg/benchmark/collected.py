@@ -83,7 +83,7 @@ class Collected:
         asked = [name for block in self.request.get("blocks", []) for name in block["methods"]]
         predictors = {job.row for job in self.jobs if job.is_predictor}
         names = dict.fromkeys([*asked, *(job.row for job in self.jobs)])
-        order = {name: place for place, name in enumerate((*ROWS, *METHODS))}
+        order = {name: place for place, name in enumerate(dict.fromkeys((*ROWS, *METHODS)))}
         return tuple(sorted(names, key=lambda name: (name in predictors, order.get(name, len(order)))))
 
     @cached_property

@@ -8,18 +8,23 @@ from typing import Annotated
 import typer
 
 from coopseg.cli.console import say_report
+from coopseg.errors import CoopsegError
 
 
 def report(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]RUN...",
-            help="run folders; those of one NAME (the method, unless given) are pooled",
+            metavar="[NAME=]RUN... | BENCH",
+            help="run folders; those of one NAME (the method, unless given) are pooled; or one folder of "
+            "`coopseg benchmark`",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder to make; of a benchmark BENCH/report, unless given", show_default=False),
+    ] = None,
     evaluation: Annotated[
         list[Path] | None,
         typer.Option(
@@ -31,9 +36,14 @@ def report(
     """Lay trainings and their evaluations side by side on one page.
 
     OUT gets report.html, which opens offline, and report.json with all that it shows. An evaluation belongs
-    to the run whose best weights it evaluated. The page holds pictures of scans: mind who may see them.
+    to the run whose best weights it evaluated. A benchmark is reported whole, finished or not. The page holds
+    pictures of scans: mind who may see them.
     """
-    from coopseg.report.run import write_report
+    from coopseg.report.run import is_benchmark, write_benchmark_report, write_report
 
-    page = write_report(list(runs), out, evaluations=evaluation or ())
-    say_report(page)
+    if len(runs) == 1 and is_benchmark(runs[0]):
+        say_report(write_benchmark_report(runs[0], out))
+        return
+    if out is None:
+        raise CoopsegError("--out is missing: name the folder that the report is to be written into")
+    say_report(write_report(list(runs), out, evaluations=evaluation or ()))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from coopseg.config.section import Section
+
+
+def _check_ranges(section: BaseModel, *names: str) -> None:
+    for name in names:
+        low, high = getattr(section, name)
+        if not 0 <= low <= high:
+            raise ValueError(f"{name} must satisfy 0 <= low <= high, found {(low, high)}")
 
 
 class RandMwmSettings(Section):
@@ -16,6 +23,11 @@ class RandMwmSettings(Section):
     border: int = Field(3, ge=0, description="least distance to the border, pixels")
     out_painting: float = Field(0.5, ge=0, le=1, description="probability of out- instead of in-painting")
 
+    @model_validator(mode="after")
+    def _check(self) -> RandMwmSettings:
+        _check_ranges(self, "side")
+        return self
+
 
 class RandConvSettings(Section):
     """Random convolution (Xu et al. 2021)."""
@@ -24,6 +36,12 @@ class RandConvSettings(Section):
     copies: int = Field(3, ge=2, description="of a batch, one kernel each")
     consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
     mix: bool = Field(True, description="mix the result with the image, in random parts")
+
+    @model_validator(mode="after")
+    def _check(self) -> RandConvSettings:
+        if not self.kernels or any(size < 1 or size % 2 == 0 for size in self.kernels):
+            raise ValueError(f"kernels must be odd sizes, at least one, found {self.kernels}")
+        return self
 
 
 class AdvNoiseSettings(Section):
@@ -73,6 +91,25 @@ class MaxStyleSettings(Section):
     learning_rate: float = Field(0.1, gt=0, description="of those steps")
 
 
+class PostDaeSettings(Section):
+    """A denoising autoencoder on segmentations (Larrazabal et al. 2020); no rival, see rivals/post_dae.py."""
+
+    p: float = Field(0.5, ge=0, le=1, description="probability of each of the three kinds of damage")
+    reshape: int = Field(4, ge=1, description="a structure grows or shrinks by at most this, pixels")
+    shapes: int = Field(4, ge=1, description="most holes and blobs a map")
+    radius: tuple[float, float] = Field((1.0, 10.0), description="of holes and blobs, pixels")
+    swaps: tuple[float, float] = Field((0.1, 0.5), description="share of the pixels near a border")
+    swap_reach: int = Field(2, ge=1, description="how near, and how far away the other pixel is, pixels")
+    validate_every: int = Field(50, ge=1, description="steps between two validations")
+    patience: int = Field(10, ge=1, description="validations without a new best after which it has converged")
+    longest: float = Field(5.0, gt=0, description="most steps, in those of the training it stands on")
+
+    @model_validator(mode="after")
+    def _check(self) -> PostDaeSettings:
+        _check_ranges(self, "radius", "swaps")
+        return self
+
+
 class BigAugSettings(Section):
     """Strong image augmentation (Zhang et al. 2020)."""
 
@@ -90,6 +127,15 @@ class BigAugSettings(Section):
         (0.0, 1000.0), description="before smoothing in a volume: 1000 moves a pixel by 2 or so"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> BigAugSettings:
+        _check_ranges(self, "sharpen", "blur", "noise", "gamma", "deformation_strength")
+        for name in ("scale", "deformation"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must satisfy 0 < low <= high, found {(low, high)}")
+        return self
+
 
 class RivalSettings(Section):
     """Which rivals add their terms to a step, and the settings of each."""
@@ -103,6 +149,7 @@ class RivalSettings(Section):
     mixstyle: MixStyleSettings = MixStyleSettings()
     dsu: DsuSettings = DsuSettings()
     maxstyle: MaxStyleSettings = MaxStyleSettings()
+    post_dae: PostDaeSettings = PostDaeSettings()
     bigaug: BigAugSettings = BigAugSettings()
 
     def of(self, name: str) -> BaseModel:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +20,11 @@ COLOURS = 7  # of methods in style.css; an eighth method begins again
 
 def render(content: dict[str, Any]) -> str:
     """The page on the content of `collect`, one HTML document that needs no other file."""
+    return fill(PAGE, content | {"charts": draw(content)})
+
+
+def fill(template: str, content: dict[str, Any]) -> str:
+    """A template of this package, filled; `style` is the text of the style sheet."""
     environment = Environment(
         loader=PackageLoader("coopseg.report", TEMPLATES),
         autoescape=True,
@@ -24,12 +32,13 @@ def render(content: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": clock, "setting": setting_text, "number": number_text}
+    environment.filters |= {
+        "clock": clock, "setting": setting_text, "number": number_text, "by_name": by_name, "neighbours": neighbours,
+    }  # fmt: skip
     loader = environment.loader
     assert loader is not None
     style = Markup(loader.get_source(environment, STYLE)[0])
-    charts = draw(content)
-    return environment.get_template(PAGE).render(content, charts=charts, style=style)
+    return environment.get_template(template).render(content, style=style)
 
 
 def draw(content: dict[str, Any]) -> dict[str, Any]:
@@ -64,3 +73,13 @@ def setting_text(value: Any) -> str:
 def number_text(value: float | None, digits: int = 3) -> str:
     """A number, or a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def by_name(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Entries by their names."""
+    return {entry["name"]: entry for entry in entries}
+
+
+def neighbours(entries: Iterable[dict[str, Any]], key: str) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Neighbours that agree in a key, together, in the order given."""
+    return [(value, list(group)) for value, group in groupby(entries, key=itemgetter(key))]

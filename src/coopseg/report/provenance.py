@@ -28,8 +28,8 @@ def settings_table(methods: Sequence[Method]) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for runs in flat.values() for settings in runs for key in settings))
     table: list[dict[str, Any]] = []
     for key in keys:
-        values = {name: _distinct(settings.get(key) for settings in runs) for name, runs in flat.items()}
-        everything = _distinct(value for found in values.values() for value in found)
+        values = {name: distinct(settings.get(key) for settings in runs) for name, runs in flat.items()}
+        everything = distinct(value for found in values.values() for value in found)
         table.append({"key": key, "values": values, "differs": len(everything) > 1})
     pooled = {
         method.name: [
@@ -40,7 +40,8 @@ def settings_table(methods: Sequence[Method]) -> dict[str, Any]:
     return {"rows": table, "pooled": {name: keys for name, keys in pooled.items() if keys}}
 
 
-def _distinct(values: Any) -> list[Any]:
+def distinct(values: Any) -> list[Any]:
+    """Each value once, in order; they need not be hashable."""
     found: list[Any] = []
     for value in values:
         if value not in found:
@@ -66,13 +67,13 @@ def describe_run(run: Run) -> dict[str, Any]:
         | {"name": record["split"]["name"]},
         **{key: record.get(key) for key in keys},
         "best": record.get("best") or None,
-        "command": _command(record.get("command")),
+        "command": command_text(record.get("command")),
         "warnings": record.get("warnings", []),
         "versions": record.get("versions", {}),
         "evaluations": [
             {
                 "folder": str(entry.folder),
-                "command": _command(entry.record.get("command")),
+                "command": command_text(entry.record.get("command")),
                 **{key: entry.record.get(key) for key in ("device", "precision", "refinements", "spacing")},
                 "versions": entry.record.get("versions", {}),
                 "warnings": entry.record.get("warnings", []),
@@ -82,7 +83,7 @@ def describe_run(run: Run) -> dict[str, Any]:
     }
 
 
-def _command(words: list[str] | None) -> str:
+def command_text(words: list[str] | None) -> str:
     """As one would type it; the program's own path says nothing."""
     if not words:
         return ""
@@ -96,4 +97,4 @@ def versions_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     used = [run.record.get("versions", {}) for run in runs]
     used += [entry.record.get("versions", {}) for run in runs for entry in run.evaluations]
     keys = dict.fromkeys(key for versions in used for key in versions)
-    return [{"name": key, "versions": _distinct(v[key] for v in used if key in v)} for key in keys]
+    return [{"name": key, "versions": distinct(v[key] for v in used if key in v)} for key in keys]

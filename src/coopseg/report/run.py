@@ -1,18 +1,21 @@
-"""`report`: run folders and their evaluations to one page and one JSON file."""
+"""`report`: run folders and their evaluations, or a benchmark, to one page and one JSON file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from coopseg.benchmark.collected import REQUEST
+from coopseg.report.benchmark import collect_benchmark, render_benchmark
 from coopseg.report.collect import collect
 from coopseg.report.page import render
 from coopseg.report.sources import read_runs
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import is_file, write_atomically
 from coopseg.scans.new_folder import check_new, new_folder
 
-PAGE, CONTENT = "report.html", "report.json"
+PAGE, CONTENT, REPORT = "report.html", "report.json", "report"
 
 
 def write_report(
@@ -32,7 +35,36 @@ def write_report(
     content = collect(read_runs(listed, evaluations=evaluations))
     page = render(content)
     with new_folder(out) as folder:
-        text = json.dumps(content, indent=1, allow_nan=False)
-        write_atomically(folder / CONTENT, (text + "\n").encode())
-        write_atomically(folder / PAGE, page.encode())
+        _write(folder, content, page)
     return out / PAGE
+
+
+def write_benchmark_report(bench: str | Path, out: str | Path | None = None) -> Path:
+    """Write report.html and report.json on a folder of `benchmark`, finished or not.
+
+    out: new or empty folder, filled whole or not at all; default BENCH/report, whose two files are replaced,
+    so that it can be written again as jobs finish. Returns the path of the page.
+    Raises CoopsegError where `bench` is no such folder.
+    """
+    if out is not None:
+        check_new(Path(out))
+    content = collect_benchmark(Path(bench))
+    page = render_benchmark(content)
+    if out is None:
+        folder = Path(bench) / REPORT
+        _write(folder, content, page)
+        return folder / PAGE
+    with new_folder(Path(out)) as folder:
+        _write(folder, content, page)
+    return Path(out) / PAGE
+
+
+def is_benchmark(folder: str | Path) -> bool:
+    """Whether it is a folder of `benchmark`."""
+    return is_file(Path(folder) / REQUEST)
+
+
+def _write(folder: Path, content: dict[str, Any], page: str) -> None:
+    text = json.dumps(content, indent=1, allow_nan=False)
+    write_atomically(folder / CONTENT, (text + "\n").encode())
+    write_atomically(folder / PAGE, page.encode())

@@ -64,24 +64,31 @@ class BigAug(ImageRival):
         chosen, batch = self.settings, len(image)
 
         def draw(low: float, high: float, otherwise: float) -> Tensor:
-            return _perhaps(chosen.p, low, high, otherwise, batch=batch, generator=generator)
+            drawn = _perhaps(chosen.p, low, high, otherwise, batch=batch, generator=generator)
+            return drawn.to(image.device, image.dtype, non_blocking=True)
 
-        tilt = chosen.perturbation
-        sharpen, blur = draw(*chosen.sharpen, 0), draw(*chosen.blur, 0)
-        deviation = draw(*chosen.noise, 0).view(-1, 1, 1, 1) / 255
-        noise = deviation * torch.randn(image.shape, generator=generator)
-        brightness = draw(-chosen.brightness, chosen.brightness, 0)
-        gamma = draw(*chosen.gamma, 1)
-        perturbed = (torch.rand(batch, generator=generator) < chosen.p) * tilt
-        factor, shift = (perturbed * (2 * torch.rand(batch, generator=generator) - 1) for _ in range(2))
-        drawn = sharpen, blur, noise, brightness, gamma, 1 + factor, shift
-        moved = [tensor.to(image.device, image.dtype, non_blocking=True) for tensor in drawn]
-        return Draws(*moved, self._sample_map(image, generator).to(image.device))
+        normal = torch.randn(image.shape, generator=generator)
+        normal = normal.to(image.device, image.dtype, non_blocking=True)
+        # one choice for the two draws of the perturbation
+        limit = draw(chosen.perturbation, chosen.perturbation, 0)
+        parts = torch.empty(2, batch).uniform_(-1, 1, generator=generator)
+        tilt = limit * parts.to(image.device, image.dtype, non_blocking=True)
+        return Draws(
+            sharpen=draw(*chosen.sharpen, 0),
+            blur=draw(*chosen.blur, 0),
+            noise=draw(*chosen.noise, 0).view(-1, 1, 1, 1) / 255 * normal,
+            brightness=draw(-chosen.brightness, chosen.brightness, 0),
+            gamma=draw(*chosen.gamma, 1),
+            factor=1 + tilt[0],
+            shift=tilt[1],
+            map=self._sample_map(image, generator).to(image.device),
+        )
 
     def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
         """The altered, warped image, and what it shows, warped alike."""
         truth = batch.truth
-        with torch.autocast(truth.image.device.type, enabled=False):  # bf16 holds coordinates to half a pixel
+        # bf16 holds coordinates to half a pixel only
+        with torch.autocast(truth.image.device.type, enabled=False):
             altered = alter(truth.image, drawn)
             inputs, image, label = warp(altered, truth.image, truth.label, drawn.map)
         return Example(inputs, Truth(rescale_slices(image), label))

@@ -4,7 +4,7 @@ Each copy of the batch goes through a kernel of its own, whose size is drawn fro
 weights are N(0, 1 / (C k²)), and is mixed with the image: x̃ = α x + (1 - α) conv(x), α ~ U(0, 1), scaled
 to [0, 1] per slice. The FTN is to say the same of all copies and to restore the image from each: the mean
 over the copies of ½ MSE(x̃', x) + λ KL(p_k ‖ p̄), p̄ being the mean of their softmax. The original sums
-over the copies and adds CE on a convolved image; a table of cardiac MR was made with neither.
+over the copies and adds CE on a convolved image; as used on these networks for cardiac MR it does neither.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def divergence(logits: Tensor) -> Tensor:
     """Mean of KL(p_k ‖ p̄) over copies, images and pixels of logits (K, B, classes, H, W). Scalar."""
     log_p = wide(logits).log_softmax(2)
     p = log_p.exp()
-    # p̄ is above 0 wherever a copy is, so that only classes no copy believes in need a floor
-    log_mean = p.mean(0).clamp_min(torch.finfo(p.dtype).tiny).log()
+    # What flows through p̄ is Σ_k p_k / p̄, the same for every class, and so nothing: it need not be followed.
+    # p̄ is above 0 wherever a copy is; only a class that no copy believes in needs the floor.
+    log_mean = p.detach().mean(0).clamp_min(torch.finfo(p.dtype).tiny).log()
     return (p * (log_p - log_mean)).sum(2).mean()

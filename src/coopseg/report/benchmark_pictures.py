@@ -1,0 +1,75 @@
+"""One slice of each data set with the contours of every row of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from coopseg.benchmark.collected import METRICS, STEPS, Collected, Job
+from coopseg.benchmark.columns import Column
+from coopseg.evaluation.slices import IMAGE, SLICES, TRUTH
+from coopseg.report.images import contours, grey_png
+from coopseg.report.pictures import read_arrays
+from coopseg.text import read_json
+
+
+def slice_panels(collected: Collected, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """For each data set its stored slice: the image once, the true contours, and a panel a row.
+
+    A row is shown by its first finished draw at equal steps, and its last head; rows whose evaluation stored
+    no pictures have no panel. Dice is that of the whole volume, mean over classes.
+    """
+    shown = [job for row in collected.rows if (job := _first(collected, row))]
+    found: dict[str, dict[str, Any]] = {}
+    for job in shown:
+        for entry, arrays in _stored(job):
+            name = entry["dataset"]
+            if name not in found:
+                found[name] = _slice(job, entry, arrays)
+            found[name]["panels"].append(_panel(job, entry, arrays, collected.heads(job.row)[-1]))
+    return [found[column["name"]] for column in columns if column["name"] in found]
+
+
+def _first(collected: Collected, row: str) -> Job | None:
+    jobs = [job for job in collected.jobs_of(row, STEPS) if job.state == "finished"]
+    stored = [job for job in jobs if job.evaluation.get("slices")]
+    return min(stored, key=lambda job: (job.draw, job.seed), default=None)
+
+
+def _stored(job: Job) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    arrays = read_arrays(job.folder / "evaluation" / SLICES)
+    rows = read_json(job.folder / "evaluation" / METRICS)["rows"]
+    found = []
+    for number, entry in enumerate(job.evaluation["slices"]):
+        start = f"{number}/"
+        own = {name.removeprefix(start): v for name, v in arrays.items() if name.startswith(start)}
+        case = (entry["dataset"], entry["case"])
+        dice = [row for row in rows if (row["dataset"], row["case"]) == case]
+        found.append((entry | {"rows": dice}, own))
+    return found
+
+
+def _slice(job: Job, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    height, width = entry["spacing"]
+    image = arrays[IMAGE]
+    return {
+        **{key: entry[key] for key in ("dataset", "case", "slice", "slices")},
+        "image": grey_png(image),
+        "size_mm": [round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)],
+        "truth": contours(arrays[TRUTH], job.evaluation["model"]["names"], (height, width)),
+        "panels": [],
+    }
+
+
+def _panel(job: Job, entry: dict[str, Any], arrays: dict[str, np.ndarray], head: str) -> dict[str, Any]:
+    dice = [row["dice"] for row in entry["rows"] if row["head"] == head]
+    names, spacing = job.evaluation["model"]["names"], tuple(entry["spacing"])
+    return {
+        "row": job.row,
+        "draw": job.draw,
+        "head": head,
+        "dice": float(np.mean(dice)),
+        "prediction": contours(arrays[head], names, spacing),
+    }

@@ -1,0 +1,131 @@
+"""MaxStyle: styles of the image decoder's last layers, searched for the hardest image (Chen et al. 2022).
+
+MixStyle's mixing plus DSU's noise after up3, after up4 and on the decoded image, both of them parameters
+that Adam moves up the task loss. What the search decodes is scaled to [0, 1] per slice before the encoder
+reads it, so that it climbs the loss of the very picture that is trained on. That scaling takes away
+whatever a style has done to an image of one channel; there the decoded image keeps the style that was
+drawn, and is not searched for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from coopseg.config.rivals import MaxStyleSettings
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.decoder import Decoder
+from coopseg.networks.norm import norm_mode, norms
+from coopseg.rivals.base import Batch, Example, ImageRival
+from coopseg.rivals.dsu import sample_noise
+from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
+from coopseg.training.losses import cross_entropy, rescale_slices, wide
+
+LAYERS = ("up3", "up4", "out")
+BEFORE = ("up1", "up2")
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """How a layer is styled. partner: (B,) int64. share: (B,) in [0, 1], λ. noise: (B, C, 1, 1) each."""
+
+    partner: Tensor
+    share: Tensor
+    noise: Style
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What is searched for."""
+        return [self.share, self.noise.mean, self.noise.deviation]
+
+    def movable(self) -> Composition:
+        """A copy whose parameters take a gradient."""
+        share, mean, deviation = (value.clone().requires_grad_() for value in self.parameters)
+        return replace(self, share=share, noise=Style(mean, deviation))
+
+    def apply(self, features: Tensor) -> Tensor:
+        """Features (B, C, H, W) in this style; the gradient flows through the statistics too."""
+        own = style_of(features)
+        return restyle(features, own, mix(own, self.partner, self.share) + self.noise * spread(own))
+
+
+Styles = dict[str, Composition]
+
+
+class MaxStyle(ImageRival):
+    """See the head of this file."""
+
+    name = "maxstyle"
+
+    def __init__(self, settings: MaxStyleSettings) -> None:
+        self.settings = settings
+
+    def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Styles:
+        """Where the search starts: λ from U(0, 1), noise from N(0, 1), for each layer that is styled."""
+        width = code[1] // 8
+        channels = {"up3": width, "up4": width, "out": image.shape[1]}
+        chosen = sample_layers(LAYERS, self.settings.p, generator)
+        drawn = {}
+        for layer in LAYERS:
+            partner = torch.randperm(len(image), generator=generator).to(image.device, non_blocking=True)
+            share = torch.rand(len(image), generator=generator)
+            share = share.to(image.device, image.dtype, non_blocking=True)
+            drawn[layer] = Composition(partner, share, sample_noise(channels[layer], image, generator))
+        return {layer: drawn[layer] for layer in LAYERS if layer in chosen}
+
+    def apply(self, batch: Batch, drawn: Styles, networks: Networks) -> Example:
+        """x̂, not scaled yet; without styles the decoded image of the standard pass."""
+        if not drawn:
+            return Example(wide(batch.codes.decoded), batch.truth)
+        searched = networks.image_encoder, networks.segmentation_decoder, networks.image_decoder
+        with norm_mode(norms(*searched), record=False, learn=True):
+            fixed = decode_to(next(iter(drawn)), networks.image_decoder, batch)
+            found = self.search(fixed, drawn, batch, networks)
+            with torch.no_grad():
+                return Example(wide(decode_from(fixed, found, networks.image_decoder)), batch.truth)
+
+    def search(self, fixed: Tensor, drawn: Styles, batch: Batch, networks: Networks) -> Styles:
+        """The styles after the steps up the loss CE(D_s(H(E(x̂))), y); fixed: see `decode_to`."""
+        undone = batch.truth.image.shape[1] == 1
+        moved = {layer: c.movable() for layer, c in drawn.items() if not (undone and layer == "out")}
+        if not moved:
+            return drawn
+        parameters = [value for composition in moved.values() for value in composition.parameters]
+        optimiser = torch.optim.Adam(parameters, lr=self.settings.learning_rate, maximize=True)
+        for _ in range(self.settings.steps):
+            image = decode_from(fixed, drawn | moved, networks.image_decoder)
+            loss = cross_entropy(networks.fast(rescale_slices(wide(image))), batch.truth.label)
+            for value, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                value.grad = gradient
+            optimiser.step()
+            for composition in moved.values():
+                composition.share.data.clamp_(0, 1)
+        return drawn | moved
+
+
+@torch.no_grad()
+def decode_to(first: str, decoder: Decoder, batch: Batch) -> Tensor:
+    """Features behind `first`, the first styled layer: nothing up to there depends on a style."""
+    if first == "out":
+        return batch.codes.decoded
+    features = batch.codes.image
+    for layer in (*BEFORE, *LAYERS[: LAYERS.index(first) + 1]):
+        features = _run(layer, decoder, features)
+    return features
+
+
+def decode_from(features: Tensor, styles: Styles, decoder: Decoder) -> Tensor:
+    """The image (B, C, H, W) from the features behind the first styled layer on."""
+    first, *_ = styles
+    features = styles[first].apply(features)
+    for layer in LAYERS[LAYERS.index(first) + 1 :]:
+        features = _run(layer, decoder, features)
+        features = styles[layer].apply(features) if layer in styles else features
+    return features
+
+
+def _run(layer: str, decoder: Decoder, features: Tensor) -> Tensor:
+    return torch.sigmoid(decoder.out(features)) if layer == "out" else getattr(decoder, layer)(features)

@@ -1,0 +1,58 @@
+"""MixStyle: features in a style between a sample's own and another's (Zhou et al. 2021, ICLR)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coopseg.config.rivals import MixStyleSettings
+from coopseg.rivals.style import StyleRival, mix, restyle, sample_layers, style_of
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """The draws for a layer. partner: (B,) int64, a permutation. share: (B,) in [0, 1], λ."""
+
+    partner: Tensor
+    share: Tensor
+
+
+def sample_beta(alpha: float, size: int, generator: torch.Generator | None) -> Tensor:
+    """(size,) float64 in [0, 1] from Beta(alpha, alpha).
+
+    X / (X + Y) of two gamma variates; torch.distributions takes no generator. In float64, since for a small
+    alpha float32 often has nothing below both of them.
+    """
+    first, second = torch._standard_gamma(
+        torch.full((2, size), alpha, dtype=torch.float64), generator=generator
+    )
+    return first / (first + second)
+
+
+class MixStyle(StyleRival):
+    """See the head of this file. As published, no gradient flows through the statistics."""
+
+    name = "mixstyle"
+    layers = ("stem", "down1", "down2")
+
+    def __init__(self, settings: MixStyleSettings) -> None:
+        self.settings = settings
+
+    def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> dict[str, Mix]:
+        """Partner and λ of every sample, for each layer that is styled."""
+        batch, alpha = len(image), self.settings.alpha
+        chosen = sample_layers(self.layers, self.settings.p, generator)
+        drawn = {}
+        for layer in self.layers:
+            partner = torch.randperm(batch, generator=generator).to(image.device, non_blocking=True)
+            share = sample_beta(alpha, batch, generator).to(image.dtype)
+            drawn[layer] = Mix(partner, share.to(image.device, non_blocking=True))
+        return {layer: drawn[layer] for layer in self.layers if layer in chosen}
+
+    def style(self, features: Tensor, drawn: Mix) -> Tensor:
+        """See StyleRival."""
+        own = style_of(features.detach())
+        return restyle(features, own, mix(own, drawn.partner, drawn.share))

@@ -1,0 +1,139 @@
+"""Post-DAE: a denoising autoencoder on segmentations behind a finished FTN (Larrazabal et al. 2020, TMI).
+
+It has the place and the shape of the STN, and is trained by itself (`shape_training`). Having learned from
+hard label maps it is given hard ones: softmax(p / T) with a small T leaves nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from coopseg.cases.select import RUN
+from coopseg.config.resolve import build_settings
+from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+from coopseg.inference.model import BEST, Model, load_model, save_model
+from coopseg.inference.predictor import Predictor
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.native.build import kernels
+from coopseg.rivals.shape_training import STN, ShapeTraining
+from coopseg.scans.files import write_atomically
+from coopseg.scans.new_folder import check_new, new_folder
+from coopseg.text import read_json
+from coopseg.training.batches import SliceStore
+from coopseg.training.inputs import Inputs, read_inputs
+from coopseg.training.loop import Progress
+from coopseg.training.memory import keep_freed_memory, peak_memory_gb
+from coopseg.training.request import change_arguments, hash_cases, read_request
+from coopseg.training.run import make_fabric
+from coopseg.training.tracking import make_trackers
+from coopseg.training.validation import validate
+from coopseg.versions import versions
+
+METHOD = "post-dae"
+TEMPERATURE = 0.01
+
+
+def train_post_dae(
+    run: str | Path,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train the autoencoder for a finished run, on its patients and by its settings; returns `out`.
+
+    run: folder of `coopseg train --method standard`. out: new or empty; it becomes a run folder as any
+    other, whose FTN is that of `run` and whose STN is the autoencoder. data: where the run's data set lies
+    now, if it has moved. report: called with every progress.
+    Raises CoopsegError for what is no finished run, for scans that have changed since, and for `out`.
+    """
+    run, out = Path(run), Path(out)
+    check_new(out)
+    begun, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S")
+    record, inputs, fabric = _read_run(run, data)
+    keep_freed_memory()
+    model = load_model(run / BEST)
+    networks, settings = _renew(model, fabric), _settle(model.settings)
+    training = ShapeTraining(
+        networks,
+        settings,
+        store=SliceStore.from_cases(inputs.training, fabric.device),
+        held_out=SliceStore.from_cases(inputs.validation.cases, fabric.device),
+        most=round(settings.rivals.post_dae.longest * record["steps"]),
+        fabric=fabric,
+        report=report,
+    )
+    with new_folder(out) as folder:
+        training.trackers = make_trackers(folder)
+        try:
+            training.run()
+            scores = validate(Predictor(networks, settings, autocast=fabric.autocast), inputs.validation)
+            training.log("validation", training.best.step, scores)
+        finally:
+            for tracker in training.trackers:
+                tracker.close()
+        save_model(folder / BEST, networks.state_dict(), settings=settings, names=model.names)
+        own = _describe(training, scores)
+        own |= {"started": started, "seconds": time.monotonic() - begun, "warnings": inputs.warnings}
+        described = record | own | {"stands_on": model.sha256}
+        write_atomically(folder / RUN, json.dumps(described, indent=1).encode())
+    return out
+
+
+def _read_run(run: Path, data: str | Path | None) -> tuple[dict[str, Any], Inputs, Fabric]:
+    """The record of a finished run and what it was trained on, which has to be what it was."""
+    request = read_request(run)
+    if not (run / RUN).is_file():
+        raise CoopsegError(f"{run}: its training did not end; go on with `coopseg train --resume {run}`")
+    arguments = change_arguments(request["arguments"], {} if data is None else {"data": data})
+    inputs = read_inputs(arguments)
+    if hash_cases(inputs.training, inputs.validation) != request["scans"]:
+        raise CoopsegError(f"{run}: the scans or labels of its patients have changed since; train it anew")
+    return read_json(run / RUN), inputs, make_fabric(arguments.device, inputs.settings.precision)
+
+
+def _settle(settings: Settings) -> Settings:
+    """The settings under which a model is predicted with, FTN first and then the autoencoder."""
+    values = settings.model_dump()
+    losses = values["losses"] | {"stn": True, "temperature": TEMPERATURE}
+    return build_settings(values | {"method": METHOD, "losses": losses})
+
+
+def _renew(model: Model, fabric: Fabric) -> Networks:
+    """The FTN of a model, with an STN whose weights are new, by the seed of its training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.settings.seed)
+        networks = Networks(classes=len(model.names), settings=model.settings.network)
+    assert isinstance(model.networks, Networks)  # what BEST names is no ONNX file
+    trained = model.networks.state_dict()
+    kept = {name: value for name, value in trained.items() if name.partition(".")[0] not in STN}
+    networks.load_state_dict(networks.state_dict() | kept)
+    return networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _describe(training: ShapeTraining, scores: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """What run.json says otherwise than that of the run it stands on; see `coopseg.training.run`."""
+    device, settings, step = training.fabric.device, training.settings, training.best.step
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "steps": training.done,
+        "device": str(device),
+        "processes": training.fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "kernels": str(kernels()) if device.type == "cpu" else None,
+        "seconds_per_step": training.step_seconds / training.done,
+        "peak_memory_gb": peak_memory_gb(device),
+        "best": {"score": scores[settings.training.select]["mean"], "step": step, **scores},
+        "validations": [{"step": step, **scores}],
+        "versions": versions(),
+        "command": sys.argv,
+    }

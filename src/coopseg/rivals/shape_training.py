@@ -1,0 +1,134 @@
+"""The training of an STN by itself, as a denoising autoencoder on label maps.
+
+It sees damaged label maps of the training slices and no prediction, with CE(C(damaged), y) as its loss, and
+ends when the validation slices' labels, damaged once and for all, are restored no better. Slices are
+augmented as in any training; of the augmentation the labels are all that is used.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
+from coopseg.networks.cooperative import Networks
+from coopseg.rivals.label_damage import damage_labels, sample_damage
+from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.training.loop import Progress
+from coopseg.training.losses import cross_entropy, one_hot
+from coopseg.training.optimiser import make_optimiser
+from coopseg.training.tracking import Tracker
+
+STN = ("shape_encoder", "shape_decoder")
+
+
+@dataclass
+class Best:
+    """The weights that restored the held-out maps best: with which cross-entropy, after how many steps."""
+
+    loss: float = float("inf")
+    step: int = 0
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ShapeTraining:
+    """One training of the STN of given networks; the FTN is never touched."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        settings: Settings,
+        *,
+        store: SliceStore,
+        held_out: SliceStore,
+        most: int,
+        fabric: Fabric,
+        trackers: Sequence[Tracker] = (),
+        report: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """most: steps; the interval between two validations at least."""
+        self.networks, self.settings, self.store, self.fabric = networks, settings, store, fabric
+        self.trackers, self.report = trackers, report
+        self.damage = settings.rivals.post_dae
+        every = self.damage.validate_every
+        self.most = max(most // every, 1) * every
+        self.stn = nn.ModuleList(getattr(networks, name) for name in STN)
+        self.optimiser = make_optimiser(self.stn, settings.training)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
+        self.target = held_out.labels
+        self.held_out = self.damaged(self.target, torch.Generator().manual_seed(settings.seed))
+        self.best, self.done, self.step_seconds = Best(), 0, 0.0
+
+    def damaged(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Label maps (B, H, W) with damage drawn anew."""
+        size = (labels.shape[1], labels.shape[2])
+        drawn = sample_damage(len(labels), size, self.networks.classes, self.damage, generator)
+        return damage_labels(labels, drawn.to(labels.device))
+
+    def run(self) -> None:
+        """Train until the patience ends, or after the most steps; the STN then has its best weights."""
+        every = self.damage.validate_every
+        patience = self.damage.patience * every
+        while self.done < self.most and self.done - self.best.step < patience:
+            begun = time.perf_counter()
+            losses = torch.stack([self.train_step() for _ in range(every)])
+            trained = float(losses.mean())
+            self.step_seconds += time.perf_counter() - begun
+            self.done += every
+            restored = self.validate()
+            if not math.isfinite(trained + restored):
+                raise CoopsegError(
+                    f"the loss is not finite at step {self.done}; lower training.learning_rate of the run"
+                )
+            if restored < self.best.loss:
+                state = {name: value.clone() for name, value in self.stn.state_dict().items()}
+                self.best = Best(restored, self.done, state)
+            rate = self.settings.training.learning_rate
+            values = {"total": trained, "shape": trained, "held_out": restored, "learning_rate": rate}
+            self.log("train", self.done, values)
+        self.stn.load_state_dict(self.best.state)
+        self.networks.eval()
+
+    def train_step(self) -> Tensor:
+        """One batch through the autoencoder and the optimiser; its loss."""
+        _, labels = make_batch(self.store, self.sampler.next(), self.settings, self.generator)
+        damaged = self.damaged(labels, self.generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.loss(damaged, labels)
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+    def loss(self, damaged: Tensor, labels: Tensor) -> Tensor:
+        """CE(C(damaged), y)."""
+        like = self.networks.shape_encoder.stem.conv1.weight
+        with self.fabric.autocast():
+            restored = self.networks.refine(one_hot(damaged, self.networks.classes, like))
+        return cross_entropy(restored, labels)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean CE(C(damaged), y) over the held-out maps."""
+        self.stn.eval()
+        size = self.settings.training.batch_size
+        parts = zip(self.held_out.split(size), self.target.split(size), strict=True)
+        total = sum(float(self.loss(damaged, labels)) * len(labels) for damaged, labels in parts)
+        self.stn.train()
+        return total / len(self.target)
+
+    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """To every tracker and to the progress display."""
+        for tracker in self.trackers:
+            tracker.log(kind, step, values)
+        if self.report:
+            left = (self.most - self.done) * self.step_seconds / self.done
+            self.report(Progress(self.done, self.most, left, kind, values))

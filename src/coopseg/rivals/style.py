@@ -1,0 +1,99 @@
+"""The style of features: mean and deviation of each channel of each sample, and giving features another.
+
+What MixStyle, DSU and MaxStyle share (Zhou et al. 2021, "Domain generalization with MixStyle", section 2;
+Li et al. 2022, "Uncertainty modeling for out-of-distribution generalization", section 3). Deviations are
+those of the papers' formulas, with the number of values and not one less below the sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from coopseg.rivals.base import Batch, Rival
+from coopseg.training.ledger import Ledger
+from coopseg.training.losses import wide
+from coopseg.training.passes import Passes
+
+EPSILON = 1e-6  # added to a variance
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """mean, deviation: (B, C, 1, 1), float32 at least."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __add__(self, other: Style) -> Style:
+        return Style(self.mean + other.mean, self.deviation + other.deviation)
+
+    def __mul__(self, factors: Style) -> Style:
+        return Style(self.mean * factors.mean, self.deviation * factors.deviation)
+
+
+def style_of(features: Tensor) -> Style:
+    """The style of (B, C, H, W)."""
+    values = wide(features)
+    mean = values.mean((2, 3), keepdim=True)
+    # half the time of torch.var_mean in channels_last; through the mean a variance has no gradient
+    variance = (values - mean.detach()).square().mean((2, 3), keepdim=True)
+    return Style(mean, (variance + EPSILON).sqrt())
+
+
+def restyle(features: Tensor, own: Style, wanted: Style) -> Tensor:
+    """(features - mean) / deviation, then scaled and shifted as `wanted` says; in the features' type."""
+    factor = wanted.deviation / own.deviation
+    return (features * factor + (wanted.mean - own.mean * factor)).to(features.dtype)
+
+
+def mix(style: Style, partner: Tensor, share: Tensor) -> Style:
+    """share × a sample's style + (1 - share) × that of its partner; partner (B,) int64, share (B,)."""
+    part = share.view(-1, 1, 1, 1)
+    mixed = (part * own + (1 - part) * own[partner] for own in (style.mean, style.deviation))
+    return Style(*mixed)
+
+
+def spread(style: Style) -> Style:
+    """How much mean and deviation vary over the batch: their standard deviations, (1, C, 1, 1)."""
+    variances = (own.var(0, correction=0, keepdim=True) for own in (style.mean, style.deviation))
+    return Style(*((variance + EPSILON).sqrt() for variance in variances))
+
+
+def sample_layers(layers: tuple[str, ...], p: float, generator: torch.Generator | None) -> frozenset[str]:
+    """The layers that are styled, each with probability p."""
+    chosen = torch.rand(len(layers), generator=generator) < p
+    return frozenset(layer for layer, use in zip(layers, chosen.tolist(), strict=True) if use)
+
+
+class StyleRival(Rival):
+    """A method whose pass is one of the clean image, with other styles inside of the image encoder.
+
+    The styled codes go on to CE(p, y), ½ MSE(x', x) and CE(C(p), y). `sample` gives the draws by layer, for
+    the styled layers only.
+    """
+
+    layers: ClassVar[tuple[str, ...]]
+
+    def style(self, features: Tensor, drawn: Any) -> Tensor:
+        """Features (B, C, H, W) of a layer in the style that its draws mean."""
+        raise NotImplementedError
+
+    def add(self, passes: Passes, batch: Batch, drawn: dict[str, Any], ledger: Ledger) -> None:
+        """The pass; no noise is added to the image."""
+
+        def after(layer: str, features: Tensor) -> Tensor:
+            return self.style(features, drawn[layer]) if layer in drawn else features
+
+        passes.ftn(
+            batch.truth.image,
+            batch.truth,
+            ledger,
+            joint=batch.joint,
+            prefix=f"{self.name}_",
+            scale=passes.settings.losses.hard,
+            encode=lambda image: passes.networks.image_encoder(image, after=after),
+        )

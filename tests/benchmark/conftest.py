@@ -1,0 +1,24 @@
+"""Benchmark folders made by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from made_up_bench import Bench, large_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """An empty benchmark folder to be filled."""
+    return Bench(tmp_path / "bench")
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark folder with something of everything; read-only."""
+    return large_bench(tmp_path_factory.mktemp("large") / "bench").folder

@@ -1,0 +1,188 @@
+"""A benchmark folder made by hand: every score known, nothing trained."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coopseg.evaluation.tables import write_tables
+
+CLASSES = ("LV", "MYO", "RV")
+KINDS = ("RandBias", "RandGhost")
+OWN = tuple(f"p{number}" for number in range(1, 9))
+OTHER = tuple(f"q{number}" for number in range(1, 7))
+HEADS = ("FTN", "FTN+STN")
+ERROR = "CUDA out of memory_50% & more"
+Score = Callable[[dict[str, Any]], float]
+
+
+def random_score(facts: dict[str, Any]) -> float:
+    """A number in [0, 1] that depends on everything a row of metrics.json says, and on the job."""
+    return zlib.crc32(repr(sorted(facts.items())).encode()) / 2**32
+
+
+def metric_rows(
+    job: dict[str, Any],
+    datasets: dict[str, str],
+    heads: Sequence[str],
+    score: Score,
+    *,
+    copies: int = 2,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Rows as `coopseg.evaluation.evaluate` returns them: both phases, sites where the data set is another."""
+    rows = []
+    for dataset, domain in datasets.items():
+        for number, patient in enumerate(OTHER if domain == "other" else OWN):
+            site = ("B/2", "C/3", "C/4")[number % 3] if domain == "other" else ""
+            for phase in ("ED", "ES"):
+                for copy in range(1, copies + 1) if domain == "corrupted" else (0,):
+                    case = f"{patient}_{phase}" + (f"_copy{copy}" if copy else "")
+                    facts = {"dataset": dataset, "case": case, "patient": patient, "phase": phase,
+                             "site": site, "copy": copy}  # fmt: skip
+                    for head in heads:
+                        for name in CLASSES:
+                            at = facts | {"head": head, "class": name}
+                            dice = score(at | {key: job[key] for key in ("row", "draw", "seed", "budget")} | more)
+                            rows.append(at | {"dice": dice, **distances(dice, name), "seconds": 0.5})
+    return rows
+
+
+def distances(dice: float, name: str) -> dict[str, Any]:
+    """RV is missing where its Dice is below 0.2; else HD95 is ten times what Dice lacks."""
+    if name == "RV" and dice < 0.2:
+        return {"hd95": math.nan, "assd": math.nan, "distance": "one empty"}
+    return {"hd95": 10 * (1 - dice), "assd": 2 * (1 - dice), "distance": "measured"}
+
+
+class Bench:
+    """A benchmark folder that grows job by job."""
+
+    def __init__(self, folder: Path, *, cross: bool = True, score: Score = random_score) -> None:
+        self.folder, self.score = folder, score
+        self.datasets = {"ACDC": "intra", **dict.fromkeys(KINDS, "corrupted")}
+        if cross:
+            self.datasets["M&Ms"] = "other"
+        self.request: dict[str, Any] = {
+            "data": "/data/acdc", "cross": "M&Ms=/data/mnms" if cross else None, "split": "acdc-dev",
+            "preset": "cpu", "precision": "32", "device": "cpu", "settings": {}, "layout": "auto",
+            "labels": None, "spacing": "true", "copies": 2, "seed_of_corruption": 0, "equal_time": False,
+            "severities": [], "severity_methods": [], "predictors": [], "blocks": [],
+            "started": "2026-11-25T10:00:00", "versions": {"torch": "2.13.0"},
+            "command": ["/x/bin/coopseg", "benchmark", "--data", "/data/acdc", "--out", "bench"],
+        }  # fmt: skip
+        folder.mkdir(parents=True)
+        self.save()
+
+    def save(self) -> None:
+        """Write benchmark.json."""
+        (self.folder / "benchmark.json").write_text(json.dumps(self.request))
+
+    def ask(self, methods: Sequence[str], draws: Sequence[str] = ("A",), seeds: Sequence[int] = (0,)) -> None:
+        """Append a block to the request."""
+        self.request["blocks"].append({"methods": [*methods], "draws": [*draws], "seeds": [*seeds]})
+        self.save()
+
+    def job(
+        self, row: str, draw: str = "A", seed: int = 0, *, budget: str = "steps", kind: str = "train"
+    ) -> Path:
+        """A job that waits."""
+        name = f"{row}-{draw}-{seed}" + ("-equal-time" if budget == "time" else "")
+        folder = self.folder / "jobs" / name
+        folder.mkdir(parents=True)
+        facts = {"id": name, "row": row, "kind": kind, "draw": draw, "seed": seed, "budget": budget, "needs": []}
+        (folder / "job.json").write_text(json.dumps(facts))
+        return folder
+
+    def fail(self, row: str, draw: str = "A", seed: int = 0) -> None:
+        """A job that failed."""
+        outcome = {"error": ERROR, "kind": "OutOfMemoryError", "log": "a\n<b>", "when": "2026-11-25T11:00:00"}
+        (self.job(row, draw, seed) / "error.json").write_text(json.dumps(outcome))
+
+    def finish(
+        self,
+        row: str,
+        draw: str = "A",
+        seed: int = 0,
+        *,
+        budget: str = "steps",
+        kind: str = "train",
+        heads: Sequence[str] = HEADS,
+        severities: Sequence[float] = (),
+        pictures: bool = False,
+    ) -> Path:
+        """A job that finished; a predictor's record takes every clean data set for another site."""
+        folder = self.job(row, draw, seed, budget=budget, kind=kind)
+        facts = json.loads((folder / "job.json").read_text())
+        rows = metric_rows(facts, self.datasets, heads, self.score)
+        write_tables(rows, folder / "evaluation")
+        domains = {
+            name: "other" if kind == "predictor" and domain == "intra" else domain
+            for name, domain in self.datasets.items()
+        }
+        index = self._slices(folder / "evaluation", heads) if pictures else []
+        record = {
+            "model": {"path": "best.safetensors", "sha256": f"sha-{folder.name}", "names": ["background", *CLASSES]},
+            "data": [{"name": name, "domain": domain, "patients": [*(OTHER if domain == "other" and name == "M&Ms"
+                      else OWN)], "volumes": 16} for name, domain in domains.items()],
+            "slices": index, "versions": {"torch": "2.13.0"}, "warnings": [],
+        }  # fmt: skip
+        (folder / "evaluation" / "evaluation.json").write_text(json.dumps(record))
+        if kind != "predictor":
+            (folder / "training").mkdir()
+            steps = 600 if budget == "steps" else 250
+            (folder / "training" / "run.json").write_text(json.dumps({"steps": steps, "warnings": []}))
+        for severity in severities:
+            kinds = {name: domain for name, domain in self.datasets.items() if domain == "corrupted"}
+            rows = metric_rows(facts, kinds, heads, self.score, copies=1, severity=severity)
+            write_tables(rows, folder / "severities" / str(severity))
+        result = {**facts, "steps": 600, "seconds": 120.0, "training_seconds": 100.0,
+                  "evaluation_seconds": 20.0, "finished": "2026-11-25T12:00:00", "machine": "x"}  # fmt: skip
+        (folder / "result.json").write_text(json.dumps(result))
+        return folder
+
+    def probe(self, row: str, seconds: float, memory: float = 1.5) -> None:
+        """A row's probe."""
+        (self.folder / "probes").mkdir(exist_ok=True)
+        facts = {"row": row, "seconds_per_step": seconds, "spread": seconds / 10, "peak_memory_gb": memory,
+                 "steps": 20, "threads": 2, "device": "cpu", "precision": "32", "machine": "x86_64"}  # fmt: skip
+        (self.folder / "probes" / f"{row}.json").write_text(json.dumps(facts))
+
+    def _slices(self, folder: Path, heads: Sequence[str]) -> list[dict[str, Any]]:
+        arrays, index = {}, []
+        down, right = np.mgrid[:40, :44]
+        radius = np.hypot(down - 20, right - 22)
+        truth = np.select([radius < 6, radius < 10, (right < 14) & (radius < 16)], [1, 2, 3], 0).astype(np.uint8)
+        for number, (name, domain) in enumerate(self.datasets.items()):
+            case = f"{'q1' if domain == 'other' else 'p1'}_ED" + ("_copy1" if domain == "corrupted" else "")
+            arrays |= {f"{number}/image": truth * 80, f"{number}/truth": truth}
+            arrays |= {f"{number}/{head}": np.roll(truth, number, axis=0) for head in heads}
+            index.append({"dataset": name, "case": case, "slice": 3, "slices": 6, "spacing": [1.5, 1.5]})
+        np.savez_compressed(folder / "slices.npz", **arrays)  # type: ignore[arg-type]
+        return index
+
+
+def large_bench(folder: Path) -> Bench:
+    """Rows with three draws beside rows with one; a failed job, a waiting one, a predictor, equal time."""
+    bench = Bench(folder)
+    bench.ask(["standard", "cooperative", "post-dae"], ["A", "B", "C"])
+    bench.ask(["randconv", "cooperative-lsm2022", "mixstyle", "dsu"])
+    for draw in "ABC":
+        bench.finish("standard", draw, pictures=True, severities=[0.5])
+        bench.finish("cooperative", draw, pictures=True, severities=[0.5])
+        bench.fail("post-dae", draw) if draw == "C" else bench.finish("post-dae", draw)
+    bench.finish("randconv")
+    bench.finish("cooperative-lsm2022", heads=HEADS[:1])
+    bench.fail("dsu")
+    bench.finish("nnU-Net", "", 0, kind="predictor", heads=HEADS[:1])
+    bench.finish("cooperative", "A", budget="time")
+    for place, row in enumerate(("standard", "cooperative", "randconv")):
+        bench.probe(row, 0.2 * (place + 1))
+    (folder / "probes" / "dsu.json").write_text(json.dumps({"row": "dsu", "error": ERROR}))
+    return bench

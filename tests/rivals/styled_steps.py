@@ -1,0 +1,82 @@
+"""Steps with a rival in float64, and their loss as one plain graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coopseg.config.resolve import resolve_settings
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.norm import norms
+from coopseg.training.step import CooperativeStep, StepChoice
+
+def make_step(rival: str, *, width: int = 2, **options) -> CooperativeStep:
+    """A step whose rival has `options` for settings."""
+    settings = resolve_settings(method=rival, overrides={"network.width": width})
+    own = settings.rivals.of(rival).model_copy(update=options)
+    settings = settings.model_copy(update={"rivals": settings.rivals.model_copy(update={rival: own})})
+    torch.manual_seed(0)
+    return CooperativeStep(Networks(classes=3, settings=settings.network).double(), settings)
+
+
+def make_batch(seed: int = 3) -> tuple[Tensor, Tensor]:
+    """Discs of two classes on noise: images (4, 1, 32, 32) float64 in [0, 1], labels (4, 32, 32)."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = 12 + 8 * torch.rand(4, 2, 1, 1, generator=generator)
+    y, x = torch.arange(32).view(1, -1, 1) - centre[:, 0], torch.arange(32).view(1, 1, -1) - centre[:, 1]
+    distance = (y.square() + x.square()).sqrt()
+    label = (distance < 9).long() + (distance < 5).long()
+    image = 0.3 * label[:, None] + 0.2 * torch.rand(4, 1, 32, 32, generator=generator)
+    low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
+    return ((image - low) / (high - low)).double(), label
+
+
+def loss_of_code(networks: Networks, image_code: Tensor, image: Tensor, label: Tensor) -> Tensor:
+    """CE(p, y) + ½ MSE(x', x) + CE(C(p), y) from an image code on."""
+    p = networks.segmentation_decoder(networks.image_encoder.decoupler(image_code))
+    return (
+        F.cross_entropy(p, label)
+        + 0.5 * F.mse_loss(networks.image_decoder(image_code), image)
+        + F.cross_entropy(networks.refine(torch.softmax(p / 2, 1)), label)
+    )
+
+
+def check_against_one_graph(rival: str, further: Callable[..., Tensor], **options) -> None:
+    """A step's total and gradients against L_std + further(networks, image, label, drawn); and its norms.
+
+    `further` is the rival's term, differentiable; the running statistics have to be those of the clean pass.
+    """
+    image, label = make_batch()
+    step = make_step(rival, **options)
+    choice = step.sample(image, torch.Generator().manual_seed(1))
+    result = step(image, label, choice)
+
+    plain = make_step(rival, **options).networks
+    noisy = (image + 0.05 * choice.noise).clamp(0, 1)
+    exact = F.one_hot(label, 3).permute(0, 3, 1, 2).double()
+    total = loss_of_code(plain, plain.image_encoder(noisy), image, label)
+    total = total + F.cross_entropy(plain.refine(exact), label)
+    total = total + further(plain, image, label, choice.rivals[0])
+    total.backward()
+    torch.testing.assert_close(result.losses["total"], total.detach())
+    mine = dict(step.networks.named_parameters())
+    for name, parameter in plain.named_parameters():
+        if mine[name].grad is not None:  # a bias that a norm undoes has none
+            torch.testing.assert_close(mine[name].grad, parameter.grad, rtol=1e-7, atol=1e-10)
+
+    clean = make_step("dsu")  # whatever the rival: it draws nothing here
+    clean(image, label, StepChoice(choice.noise, None, None))
+    for one, other in zip(norms(step.networks), norms(clean.networks), strict=True):
+        assert torch.equal(one.running_mean, other.running_mean)
+        assert torch.equal(one.running_var, other.running_var)
+
+
+def encode_styled(networks: Networks, image: Tensor, style: Callable[[str, Tensor], Tensor]) -> Tensor:
+    """The image code with `style` applied behind every layer."""
+    x = image
+    for layer in ("stem", "down1", "down2", "down3", "down4", "head"):
+        x = style(layer, getattr(networks.image_encoder, layer)(x))
+    return x
