@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
-from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS
+from coopseg.config.presets import ABLATIONS, DESCRIPTIONS, MAIN_ROWS, METHODS, PRESETS, ROWS, expand_methods
 from coopseg.config.resolve import resolve_settings
+from coopseg.rivals.registry import BUILT_IN
 
 
 @pytest.mark.parametrize(("preset", "method"), list(itertools.product(PRESETS, METHODS)))
@@ -17,8 +18,15 @@ def test_every_pair_resolves(preset: str, method: str) -> None:
 
 
 def test_each_has_a_description_and_no_other() -> None:
-    assert set(DESCRIPTIONS) == {*PRESETS, *METHODS}
-    assert len(DESCRIPTIONS) == len(PRESETS) + len(METHODS)
+    assert set(DESCRIPTIONS) == {*PRESETS, *METHODS, *BUILT_IN, "post-dae"}
+    assert len(DESCRIPTIONS) == len(PRESETS) + len(METHODS) + len(BUILT_IN) + 1
+
+
+def test_groups_of_methods() -> None:
+    assert expand_methods("standard, main") == MAIN_ROWS
+    assert expand_methods("all")[-1] == "cooperative"
+    assert set(ABLATIONS) | set(ROWS) >= set(METHODS)
+    assert expand_methods("randconv,module:Own") == ("randconv", "module:Own")
 
 
 def test_miccai2021_is_the_paper() -> None:

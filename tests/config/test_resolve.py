@@ -57,7 +57,14 @@ def test_seed_and_precision() -> None:
     ("arguments", "message"),
     [
         ({"preset": "cpuu"}, "unknown preset 'cpuu', did you mean 'cpu'.*; known: default, "),
-        ({"method": "xyz"}, "unknown method 'xyz'; known: cooperative, "),
+        ({"method": "xyz"}, "unknown method 'xyz'; known: standard, "),
+        ({"method": "standard+randcon"}, "unknown rival 'randcon', did you mean 'randconv'"),
+        ({"method": "standard+cooperative"}, "unknown rival 'cooperative'"),
+        ({"method": "randconv+standard"}, "unknown rival 'standard'"),
+        ({"method": ""}, "unknown method ''"),
+        ({"method": "post-dae"}, "post-dae is trained after a standard training: `coopseg benchmark"),
+        ({"overrides": ["rivals.randconv.copy=2"]}, "did you mean 'rivals.randconv.copies'"),
+        ({"overrides": ["rivals.randconv.copies=1"]}, "setting rivals.randconv.copies: .*greater than"),
         ({"overrides": ["latent.scem=mixed"]}, "unknown setting 'latent.scem', did you mean 'latent.scheme'"),
         ({"overrides": ["latent"]}, "cannot read setting 'latent'.*section.key=value"),
         ({"overrides": ["latent={p: 1}"]}, "unknown setting 'latent'"),
@@ -78,6 +85,16 @@ def test_errors_are_one_line_and_name_the_setting(arguments: dict, message: str)
     with pytest.raises(CoopsegError, match=message) as caught:
         resolve_settings(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_methods_combine() -> None:
+    alone = resolve_settings(method="randconv")
+    assert (alone.rivals.use, alone.latent.image, alone.losses.separate) == (("randconv",), False, False)
+    under_standard = resolve_settings(method="standard+randconv", overrides={"rivals.randconv.copies": 2})
+    assert (under_standard.losses.separate, under_standard.rivals.randconv.copies) == (True, 2)
+    both = resolve_settings(method="cooperative+randconv+somewhere:Mine")
+    assert (both.rivals.use, both.latent.image) == (("randconv", "somewhere:Mine"), True)
+    assert both.method == "cooperative+randconv+somewhere:Mine"
 
 
 def test_settings_are_closed_frozen_and_survive_json() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from styled_steps import check_against_one_graph, encode_styled, loss_of_code
 
 from coopseg.config.rivals import DsuSettings
 from coopseg.rivals.dsu import Dsu
@@ -77,11 +76,11 @@ def test_the_same_seed_draws_the_same_and_the_probability_changes_no_other_draw(
 
 
 @pytest.mark.parametrize("p", [1.0, 0.5])
-def test_a_step_is_one_graph(p) -> None:
+def test_a_step_is_one_graph(steps, p) -> None:
     def further(networks, image, label, drawn):
         def style(layer, x):
             return slowly(x, drawn[layer]) if layer in drawn else x
 
-        return loss_of_code(networks, encode_styled(networks, image, style), image, label)
+        return steps.loss_of_code(networks, steps.encode_styled(networks, image, style), image, label)
 
-    check_against_one_graph("dsu", further, p=p)
+    steps.check_against_one_graph("dsu", further, p=p)

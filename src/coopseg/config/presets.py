@@ -80,6 +80,8 @@ ABLATIONS = tuple(METHODS)[5:]
 # What a rival adds its terms to, where --method names the rival alone.
 UNDER_RIVALS = "cooperative-no-latent"
 
+POST_DAE = "post-dae"  # stands on a finished standard training; see coopseg.rivals.post_dae
+
 # The results table, in its order.
 ROWS = (
     "standard",
@@ -87,7 +89,7 @@ ROWS = (
     "randconv",
     "adv-noise",
     "adv-bias",
-    "post-dae",
+    POST_DAE,
     "rsc",
     "mixstyle",
     "dsu",
@@ -132,7 +134,7 @@ DESCRIPTIONS: dict[str, str] = {
     "randconv": "random convolution (Xu et al. 2021)",
     "adv-noise": "adversarial noise (Miyato et al. 2018)",
     "adv-bias": "adversarial bias field (Chen et al. 2020)",
-    "post-dae": "a denoising autoencoder trained by itself, after standard training (Larrazabal et al. 2020)",
+    POST_DAE: "a denoising autoencoder trained by itself, after standard training (Larrazabal et al. 2020)",
     "rsc": "representation self-challenging (Huang et al. 2020)",
     "mixstyle": "mixed feature statistics (Zhou et al. 2021)",
     "dsu": "feature statistics with uncertainty (Li et al. 2022)",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from coopseg.config.presets import METHODS, PRESETS, UNDER_RIVALS, Overrides
+from coopseg.config.presets import METHODS, POST_DAE, PRESETS, UNDER_RIVALS, Overrides
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.rivals.registry import is_rival, rival_names
@@ -46,6 +46,10 @@ def choose_method(name: str) -> Overrides:
     base, *rivals = name.split("+")
     if is_rival(base):
         base, rivals = UNDER_RIVALS, [base, *rivals]
+    if base == POST_DAE:
+        raise CoopsegError(
+            f"{POST_DAE} is trained after a standard training: `coopseg benchmark --methods {POST_DAE}`"
+        )
     if base not in METHODS:
         choose("method", base, dict.fromkeys((*METHODS, *rival_names())))
     for rival in rivals:
@@ -98,7 +102,7 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
     names: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.default, BaseModel):
-            names |= setting_names(type(field.default), f"{name}.")
+            names |= setting_names(type(field.default), f"{prefix}{name}.")
         else:
             names[prefix + name] = field.default
     return names

@@ -50,6 +50,9 @@ class AdvNoiseSettings(Section):
     epsilon: float = Field(0.1, gt=0, description="L2 norm of the noise of an image")
     relative: bool = Field(False, description="epsilon is a fraction of the image's own norm")
     steps: int = Field(1, ge=1, description="of the power iteration")
+    probe: float = Field(
+        0.01, gt=0, description="L2 norm of its steps, of an image; the published 1e-6 is lost in float32"
+    )
     consistency: float = Field(1.0, ge=0, description="weight of the divergence from the clean prediction")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +14,7 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
 from coopseg.training.step import CooperativeStep, StepChoice
+
 
 def make_step(rival: str, *, width: int = 2, **options) -> CooperativeStep:
     """A step whose rival has `options` for settings."""
@@ -80,3 +83,10 @@ def encode_styled(networks: Networks, image: Tensor, style: Callable[[str, Tenso
     for layer in ("stem", "down1", "down2", "down3", "down4", "head"):
         x = style(layer, getattr(networks.image_encoder, layer)(x))
     return x
+
+
+@pytest.fixture(scope="session")
+def steps() -> SimpleNamespace:
+    """The functions of this file."""
+    functions = make_step, make_batch, loss_of_code, check_against_one_graph, encode_styled
+    return SimpleNamespace(**{function.__name__: function for function in functions})

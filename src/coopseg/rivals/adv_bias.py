@@ -1,0 +1,127 @@
+"""Adversarial bias field: uneven brightness that moves the prediction most (Chen et al., MICCAI 2020).
+
+The field is exp(f), f a uniform cubic B-spline surface through control points c on a grid of half the image's
+side, made at half the resolution and then interpolated linearly. c starts from U(log(1 - ε), log(1 + ε)),
+takes one step of length 1 along the normalised gradient of KL + ½ contour distance between the predictions
+for the image and for the image times the field, and is clamped to where it came from. The splines of a point
+are not negative and sum to 1, so the field stays in 1 ± ε with its control points.
+
+The search runs in evaluation mode, by the running statistics, against the clean prediction in that mode, on
+the image as it enters the encoder: scaled to [0, 1] per slice. The same distance, now from the detached
+prediction by the batch's statistics, joins the terms of the hard pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coopseg.config.rivals import AdvBiasSettings
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.norm import Norm, norms
+from coopseg.rivals.adv_noise import normalised
+from coopseg.rivals.base import Batch, Example, ImageRival
+from coopseg.rivals.divergence import clean_prediction, contour_distance, divergence
+from coopseg.training.ledger import Ledger
+from coopseg.training.losses import rescale_slices
+from coopseg.training.passes import Passes
+
+SPLINES = 4  # cubic ones that reach a point
+
+
+class AdvBias(ImageRival):
+    """See the head of this file."""
+
+    name = "adv_bias"
+
+    def __init__(self, settings: AdvBiasSettings) -> None:
+        self.settings = settings
+        self.limits = math.log(1 - settings.epsilon), math.log(1 + settings.epsilon)
+
+    def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Tensor:
+        """The control points that the search starts from, (B, 1, n, n): one field for all channels."""
+        points = control_points(self.settings.spacing)
+        start = torch.empty(len(image), 1, points, points).uniform_(*self.limits, generator=generator)
+        return start.to(image.device, image.dtype, non_blocking=True)
+
+    def apply(self, batch: Batch, drawn: Tensor, networks: Networks) -> Example:
+        """The image under the field that was found, not scaled yet."""
+        image = batch.truth.image
+        found = self.search(image, drawn, networks)
+        return Example(image * bias_field(found, image.shape[2:], self.settings.spacing), batch.truth)
+
+    def add(self, passes: Passes, batch: Batch, drawn: Tensor, ledger: Ledger) -> None:
+        """The hard pass, with the distance from the clean prediction."""
+        example = self.apply(batch, drawn, passes.networks)
+        clean = clean_prediction(passes.networks, batch.truth.image)
+        passes.ftn(
+            rescale_slices(example.inputs),
+            batch.truth,
+            ledger,
+            joint=batch.joint,
+            prefix="adv_bias_",
+            scale=passes.settings.losses.hard,
+            consistency=lambda p: self.settings.consistency * self.distance(clean, p),
+        )
+
+    def search(self, image: Tensor, start: Tensor, networks: Networks) -> Tensor:
+        """Control points from `start` up the distance between the predictions, detached."""
+        points, spacing = start, self.settings.spacing
+        with running_statistics(norms(networks.image_encoder, networks.segmentation_decoder)):
+            clean = clean_prediction(networks, image)
+            for _ in range(self.settings.steps):
+                points = points.detach().requires_grad_()
+                inputs = rescale_slices(image * bias_field(points, image.shape[2:], spacing))
+                (gradient,) = torch.autograd.grad(self.distance(clean, networks.fast(inputs)), points)
+                points = (points + self.settings.length * normalised(gradient)).clamp(*self.limits)
+        return points.detach()
+
+    def distance(self, clean: Tensor, logits: Tensor) -> Tensor:
+        """KL(p ‖ p̃) + ½ contour distance of logits (B, classes, H, W). Scalar."""
+        return divergence(clean, logits) + self.settings.contour * contour_distance(clean, logits)
+
+
+def bias_field(points: Tensor, size: tuple[int, ...], spacing: float) -> Tensor:
+    """The factor of every pixel, (B, 1, H, W), for control points (B, 1, n, n); H and W even."""
+    height, width = (side // 2 for side in size)
+    # bf16 would make steps of what is smooth
+    with torch.autocast(points.device.type, enabled=False):
+        rows, columns = (spline_basis(side, spacing).to(points) for side in (height, width))
+        return F.interpolate((rows @ points @ columns.mT).exp(), size=size, mode="bilinear")
+
+
+def control_points(spacing: float) -> int:
+    """How many splines reach into the image along an axis: one a segment, and three more."""
+    return math.ceil(1 / spacing) + SPLINES - 1
+
+
+def spline_basis(side: int, spacing: float) -> Tensor:
+    """(side, control points): uniform cubic B-splines at the middles of `side` pixels. Rows sum to 1.
+
+    Knots lie at the multiples of `spacing`, a fraction of the side, in and beyond the image.
+    """
+    segments = (torch.arange(side, dtype=torch.float64) + 0.5) / (side * spacing)
+    # of spline k the middle is k - 1 segments from the image's border
+    distance = (segments[:, None] - torch.arange(-1, control_points(spacing) - 1)).abs()
+    near = 2 / 3 - distance.square() + distance.pow(3) / 2
+    far = (2 - distance).clamp_min(0).pow(3) / 6
+    return torch.where(distance < 1, near, far)
+
+
+@contextmanager
+def running_statistics(layers: Iterable[Norm]) -> Iterator[None]:
+    """Within the block the layers normalise as in evaluation mode, and record nothing."""
+    layers = list(layers)
+    before = [layer.running for layer in layers]
+    for layer in layers:
+        layer.running = True
+    try:
+        yield
+    finally:
+        for layer, was_running in zip(layers, before, strict=True):
+            layer.running = was_running
