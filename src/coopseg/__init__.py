@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from coopseg.benchmark.run import resume_benchmark as resume_benchmark
+    from coopseg.benchmark.run import run_benchmark as run_benchmark
     from coopseg.errors import CoopsegError as CoopsegError
     from coopseg.evaluation.corrupt import corrupt_dataset as corrupt
     from coopseg.evaluation.run import evaluate_model as evaluate
@@ -33,6 +35,8 @@ _HOMES = {
     "predict": ("coopseg.inference.predict", "predict"),
     "read_image": ("coopseg.scans.nifti", "read_image"),
     "resume": ("coopseg.training.run", "resume"),
+    "resume_benchmark": ("coopseg.benchmark.run", "resume_benchmark"),
+    "run_benchmark": ("coopseg.benchmark.run", "run_benchmark"),
     "train": ("coopseg.training.run", "train"),
     "validate": ("coopseg.scans.checks.validate", "validate_dataset"),
     "write_phantom": ("coopseg.scans.phantom", "write_phantom"),
@@ -40,7 +44,7 @@ _HOMES = {
 }
 __all__ = [
     "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "read_image", "resume", "train", "validate", "write_phantom", "write_report",
+    "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train", "validate", "write_phantom", "write_report",
 ]  # fmt: skip
 
 

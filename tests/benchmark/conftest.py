@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from made_up_bench import Bench, large_bench
+
+from coopseg.benchmark.table import read_table
 
 
 @pytest.fixture
@@ -22,3 +25,9 @@ def bench(tmp_path: Path) -> Bench:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benchmark folder with something of everything; read-only."""
     return large_bench(tmp_path_factory.mktemp("large") / "bench").folder
+
+
+@pytest.fixture(scope="session")
+def results(large: Path) -> dict[str, Any]:
+    """The table of `large`; read-only."""
+    return read_table(large)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from coopseg.benchmark.collected import BASELINE, STEPS, Collected, Job
-from coopseg.benchmark.columns import Column, cohorts
+from coopseg.benchmark.columns import Column, Wide, cohorts, spread_out
 from coopseg.benchmark.statistics import BELOW, MEASURES, bootstrap_interval, mean_over, number, spread
 from coopseg.evaluation.tables import FAILURES
 from coopseg.inference.predictor import HEADS
@@ -64,41 +66,37 @@ def _places(columns: Sequence[Column]) -> Iterator[Cell]:
 def _values(scores: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Cell]:
     """scores: of one row and head."""
     patients, draws = mean_over(scores, "draw"), mean_over(scores, "patient")
+    means = dict(list(mean_over(patients, "patient").groupby(OF, sort=False)))
     by_draw = dict(list(draws.groupby(OF, sort=False)))
     for key, own in patients.groupby(OF, sort=False):
         at = dict(zip(OF, key, strict=True))
-        wide = own.pivot(index="patient", columns="dataset", values="dice")
-        drawn = by_draw[key].pivot(index="draw", columns="dataset", values="dice")
-        means = own.groupby("dataset", sort=False)[list(MEASURES)].mean()
+        wide, drawn = spread_out(own, "patient"), spread_out(by_draw[key], "draw")
+        measured = means[key].set_index("dataset")[list(MEASURES)].to_dict("index")
         for column in columns:
-            if set(column["datasets"]) <= set(wide) and not (column["average"] and at["group"] in SITES):
-                cell = {"column": column["name"], **at, "state": "value"}
-                yield cell | _value(wide, drawn, means, column, columns, interval=at["group"] == "all")
+            if set(column["datasets"]) <= measured.keys() and not (column["average"] and at["group"] in SITES):
+                parts = cohorts(wide, column, columns)
+                interval = bootstrap_interval(parts) if at["group"] == "all" else None
+                found = {"column": column["name"], **at, "state": "value", "interval": interval}
+                yield found | _value(parts, drawn, [measured[name] for name in column["datasets"]], column)
 
 
 def _value(
-    wide: pd.DataFrame,
-    drawn: pd.DataFrame,
-    means: pd.DataFrame,
-    column: Column,
-    columns: Sequence[Column],
-    *,
-    interval: bool,
+    parts: Sequence[np.ndarray], drawn: Wide, measured: Sequence[dict[str, float]], column: Column
 ) -> Cell:
-    parts = cohorts(wide, column, columns)
-    by_draw = drawn[column["datasets"]].dropna().mean(axis=1)
-    over = means.loc[column["datasets"]].mean(skipna=False)
+    """parts: see `cohorts`. measured: the means over patients of every data set of the column."""
+    by_draw = drawn.of(column["datasets"]).mean(axis=1)
+    draws = {str(draw): float(value) for draw, value in zip(drawn.rows, by_draw, strict=True)
+             if np.isfinite(value)}  # fmt: skip
+    over = {key: number(fmean(entry[key] for entry in measured)) for key in MEASURES}
+    own = parts[0].mean(axis=1)  # of a patient, over the data sets of an average
     return {
-        "mean": number(over["dice"]),
-        "interval": bootstrap_interval(parts) if interval else None,
-        "sd_draws": spread(by_draw.to_numpy()),
-        "sd_patients": spread(wide[column["datasets"]].mean(axis=1).dropna().to_numpy())
-        if len(parts) == 1
-        else None,
+        "mean": over["dice"],
+        "sd_draws": spread([*draws.values()]),
+        "sd_patients": spread(own[np.isfinite(own)]) if len(parts) == 1 else None,
         "n": sum(map(len, parts)),
-        "draws": {str(draw): float(value) for draw, value in by_draw.items()},
-        "failures": {str(limit): number(over[name]) for limit, name in zip(FAILURES, BELOW, strict=True)},
-        **{key: number(over[key]) for key in ("hd95", "assd", "distance_missing")},
+        "draws": draws,
+        "failures": {str(limit): over[name] for limit, name in zip(FAILURES, BELOW, strict=True)},
+        **{key: over[key] for key in ("hd95", "assd", "distance_missing")},
     }
 
 

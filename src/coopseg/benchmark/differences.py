@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from coopseg.benchmark.cells import shared_scores
 from coopseg.benchmark.collected import BASELINE, Collected
-from coopseg.benchmark.columns import Column, cohorts, column_of
+from coopseg.benchmark.columns import Column, cohorts, column_of, minus, spread_out
 from coopseg.benchmark.statistics import bootstrap_interval, holm, number, signed_rank
 from coopseg.evaluation.tables import MEAN
 
@@ -54,15 +53,11 @@ def _differences(
     draws = _draws(collected, row, budget)
     for key, own in ours.groupby(of, sort=False):
         if key in baseline:
-            wide = _wide(own) - _wide(baseline[key])
+            wide = minus(spread_out(own, "patient"), spread_out(baseline[key], "patient"))
             name = {"budget": budget, "row": row, **dict(zip(of, key, strict=True)), "draws": draws}
             for column in columns:
-                if set(column["datasets"]) <= set(wide.dropna(axis=1, how="all")):
+                if set(column["datasets"]) <= set(wide.datasets):
                     yield name | _difference(cohorts(wide, column, columns), column)
-
-
-def _wide(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores.pivot(index="patient", columns="dataset", values="dice")
 
 
 def _difference(parts: Sequence[np.ndarray], column: Column) -> Difference:

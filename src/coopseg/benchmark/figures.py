@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ STYLE = {
 def draw_figures(results: dict[str, Any]) -> dict[str, Figure]:
     """The figures for which there is anything to show, by name: dice, change, cost, severity.
 
-    results: see `coopseg.benchmark.table.tabulate`. A row keeps its number, colour and shape in all of them.
+    results: see `coopseg.benchmark.table.tabulate`. A row has the same number in all of them.
     """
     drawn = {"dice": _dice, "change": _change, "cost": _cost, "severity": _severity}
     with rc_context(STYLE):
@@ -55,15 +55,17 @@ def _new(width: float, height: float) -> Figure:
     return figure
 
 
-def _looks(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _looks(results: dict[str, Any], shown: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Number, colour, marker and dash of the rows that a figure shows."""
+    numbers = {row["name"]: number for number, row in enumerate(results["rows"], start=1)}
     return {
-        row["name"]: {
-            "number": place + 1,
+        name: {
+            "number": numbers[name],
             "color": COLOURS[place % len(COLOURS)],
             "marker": MARKERS[place % len(MARKERS)],
-            "linestyle": DASHES[place // len(COLOURS) % len(DASHES)] if place else "solid",
+            "linestyle": DASHES[place % len(DASHES)],
         }
-        for place, row in enumerate(results["rows"])
+        for place, name in enumerate(name for name in numbers if name in shown)
     }
 
 
@@ -128,7 +130,7 @@ def _change(results: dict[str, Any]) -> Figure | None:
         return None
     figure = _new(1.6 + 3.6 * len(heads), 4.0)
     panels = np.ravel(figure.subplots(1, len(heads), sharex=True, sharey=True, squeeze=False))
-    looks = _looks(results)
+    looks = _looks(results, {entry["row"] for entry in entries})
     for axes, head in zip(panels, heads, strict=True):
         own = [entry for entry in entries if entry["head"] == head]
         axes.axhline(0, color="#808080", linewidth=0.7)
@@ -138,7 +140,7 @@ def _change(results: dict[str, Any]) -> Figure | None:
         axes.set_title(head)
         axes.set_xlabel("change on clean own-site scans, Dice")
     panels[0].set_ylabel("change out of domain, Dice")
-    _row_legend(figure, results, {entry["row"] for entry in entries})
+    _row_legend(figure, looks)
     return _plain(figure)
 
 
@@ -157,11 +159,11 @@ def _mark(axes: Axes, x: float, y: float, look: dict[str, Any]) -> None:
     axes.annotate(str(look["number"]), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7.5)
 
 
-def _row_legend(figure: Figure, results: dict[str, Any], shown: set[str]) -> None:
-    axes = figure.axes[0]
-    for name, look in _looks(results).items():
-        if name in shown:
-            axes.plot([], [], look["marker"], color=look["color"], label=f"{look['number']}  {name}")
+def _row_legend(figure: Figure, looks: dict[str, dict[str, Any]], *, lines: bool = False) -> None:
+    for name, look in looks.items():
+        figure.axes[0].plot([], [], color=look["color"], marker=look["marker"], markersize=5,
+                            linestyle=look["linestyle"] if lines else "none",
+                            label=f"{look['number']}  {name}")  # fmt: skip
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
 
 
@@ -177,7 +179,8 @@ def _cost(results: dict[str, Any]) -> Figure | None:
     heads = [head for head in results["heads"] if any(line["head"] == head for line, *_ in points)]
     if not points:
         return None
-    figure, looks = _new(1.6 + 3.6 * len(heads), 3.8), _looks(results)
+    figure = _new(1.6 + 3.6 * len(heads), 3.8)
+    looks = _looks(results, {line["row"] for line, *_ in points})
     panels = np.ravel(figure.subplots(1, len(heads), sharex=True, sharey=True, squeeze=False))
     for axes, head in zip(panels, heads, strict=True):
         for line, cell, x in points:
@@ -189,7 +192,7 @@ def _cost(results: dict[str, Any]) -> Figure | None:
         axes.set_xlabel("seconds a training step")
         _log_seconds(axes)
     panels[0].set_ylabel(f"Dice, {whole}")
-    _row_legend(figure, results, {line["row"] for line, *_ in points})
+    _row_legend(figure, looks)
     return _plain(figure)
 
 
@@ -207,7 +210,8 @@ def _severity(results: dict[str, Any]) -> Figure | None:
         return None
     kinds = sorted({curve["kind"] for curve in curves})
     heads = [head for head in results["heads"] if any(curve["head"] == head for curve in curves)]
-    figure, looks = _new(1.7 + 2.1 * len(kinds), 0.5 + 2.1 * len(heads)), _looks(results)
+    figure = _new(1.7 + 2.1 * len(kinds), 0.5 + 2.1 * len(heads))
+    looks = _looks(results, {curve["row"] for curve in curves})
     panels = figure.subplots(len(heads), len(kinds), sharex=True, sharey=True, squeeze=False)
     for (i, head), (j, kind) in ((h, k) for h in enumerate(heads) for k in enumerate(kinds)):
         axes = panels[i, j]
@@ -220,8 +224,5 @@ def _severity(results: dict[str, Any]) -> Figure | None:
         axes.grid(linewidth=0.4, color="#d8d8d8")
         axes.set_xlabel("severity" if i == len(heads) - 1 else "")
         axes.set_ylabel("" if j else "Dice")
-    for name in dict.fromkeys(curve["row"] for curve in curves):
-        look = {key: looks[name][key] for key in ("color", "marker", "linestyle")}
-        panels[0, 0].plot([], [], markersize=4, label=f"{looks[name]['number']}  {name}", **look)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    _row_legend(figure, looks, lines=True)
     return _plain(figure)

@@ -108,7 +108,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def spread(values: np.ndarray) -> float | None:
+def spread(values: Sequence[float] | np.ndarray) -> float | None:
     """Standard deviation (n − 1); None for one value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 

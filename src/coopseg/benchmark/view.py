@@ -9,7 +9,7 @@ from coopseg.benchmark.collected import STEPS
 from coopseg.evaluation.tables import MEAN
 
 DIGITS = {"mean": 3, "hd95": 1, "assd": 2}
-SMALL_P = 0.001
+SMALL_P, CLEAR_P = 0.001, 0.05
 
 Place = dict[str, str]  # of cells: column, class, group, value
 Grid = dict[str, Any]
@@ -109,10 +109,11 @@ def difference_text(entry: dict[str, Any] | None) -> str:
     return text + (f", p {p_text(entry['p_holm'])}" if entry["p_holm"] is not None else "")
 
 
-def is_clear(entry: dict[str, Any] | None) -> bool:
-    """Whether zero lies outside the interval."""
-    interval = entry and entry["interval"]
-    return bool(interval) and (interval[0] > 0 or interval[1] < 0)
+def is_clear(entry: dict[str, Any]) -> bool:
+    """Whether zero lies outside the interval and, where there is a test, the corrected p is below 0.05."""
+    low, high = entry["interval"] or (0, 0)
+    tested = entry["p_holm"] is None or entry["p_holm"] < CLEAR_P
+    return tested and (low > 0 or high < 0)
 
 
 def number_text(value: float | None, digits: int = 3) -> str:
@@ -121,8 +122,9 @@ def number_text(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float) -> str:
-    """With its sign, and a true minus."""
-    return f"{value:+.3f}".replace("-", "−")
+    """With its sign and a true minus; none where it rounds to zero."""
+    text = f"{value:+.3f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
 
 
 def p_text(value: float) -> str:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from coopseg import __version__
+from coopseg.cli.benchmark import benchmark
 from coopseg.cli.console import fail, note
 from coopseg.cli.corrupt import corrupt
 from coopseg.cli.demo import demo
@@ -55,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (validate, train, predict, export, corrupt, evaluate, report, info, demo):
+for verb in (validate, train, predict, export, corrupt, evaluate, benchmark, report, info, demo):
     app.command()(verb)
 
 

@@ -105,6 +105,8 @@ class PostDaeSettings(Section):
     swap_reach: int = Field(2, ge=1, description="how near, and how far away the other pixel is, pixels")
     validate_every: int = Field(50, ge=1, description="steps between two validations")
     patience: int = Field(10, ge=1, description="validations without a new best after which it has converged")
+    lower_after: int = Field(3, ge=1, description="validations without a new best that lower the rate")
+    lower_by: float = Field(0.3, gt=0, le=1, description="factor on the learning rate then")
     longest: float = Field(5.0, gt=0, description="most steps, in those of the training it stands on")
 
     @model_validator(mode="after")

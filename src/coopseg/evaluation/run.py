@@ -13,14 +13,14 @@ from coopseg.cases.select import find_split, select_part
 from coopseg.cases.splits import Part
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST
-from coopseg.evaluation.domain import Domain, find_domain, seen_in_training, split_of_model
+from coopseg.evaluation.domain import Domain, find_domain
 from coopseg.evaluation.evaluate import Row, evaluate
 from coopseg.evaluation.pictures import write_pictures
 from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.slices import write_slices
+from coopseg.evaluation.subject import Subject, load_subject
 from coopseg.evaluation.tables import write_tables
-from coopseg.evaluation.workers import choose_workers, one_thread
-from coopseg.inference.predict import describe_predictor, load_predictor
+from coopseg.evaluation.workers import choose_workers
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
@@ -72,21 +72,46 @@ def evaluate_model(
     out all that shows a scan.
     Raises CoopsegError for anything wrong with model or data; `out` is then as it was.
     """
-    out = Path(out)
-    check_new(out)
-    if spacing not in ("true", "nominal"):
-        raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
-    with one_thread():  # an ONNX session keeps the number that it finds when it is opened
-        loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+    check_new(Path(out))
+    _check_spacing(spacing)
+    subject = load_subject(model, refinements=refinements, device=device, precision=precision)
     datasets = open_datasets(data, layout=layout, labels=labels)
     if split is not None:
         chosen = find_split(split)
         datasets = [select_part(dataset, chosen, part) for dataset in datasets]
-    trained = split_of_model(loaded)
-    warnings = seen_in_training(trained, datasets, folder=loaded.path.parent)
+    return evaluate_subject(
+        subject,
+        datasets,
+        out,
+        split=None if split is None else {"name": str(split), "part": part},
+        spacing=spacing,
+        workers=workers,
+        pictures=pictures,
+        progress=progress,
+    )
+
+
+def evaluate_subject(
+    subject: Subject,
+    datasets: Sequence[Dataset],
+    out: str | Path,
+    *,
+    split: dict[str, str] | None = None,
+    spacing: str = "true",
+    workers: int | None = None,
+    pictures: bool = True,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Evaluation:
+    """As `evaluate_model`, for whatever predicts, on all volumes of data sets that are open.
+
+    split: which of its parts they are, for the record.
+    """
+    out = Path(out)
+    check_new(out)
+    _check_spacing(spacing)
+    warnings = subject.warnings(datasets)
     workers = choose_workers(workers, volumes=sum(len(dataset.items) for dataset in datasets))
-    in_turn = predictor.device.type != "cpu"
-    predictions = Predictions(predictor, names=loaded.names, keep=pictures, in_turn=in_turn)
+    predictions = Predictions(subject.predict, names=subject.names, keep=pictures, in_turn=subject.in_turn)
     with new_folder(out) as folder:
         rows = evaluate(
             predictions, datasets, spacing_is_true=spacing == "true", workers=workers, progress=progress
@@ -94,12 +119,12 @@ def evaluate_model(
         summaries = write_tables(rows, folder)
         slices = []
         if pictures:
-            write_pictures(predictions, datasets, rows, head=predictor.heads[-1], out=folder / PICTURES)
+            write_pictures(predictions, datasets, rows, head=subject.head, out=folder / PICTURES)
             slices = write_slices(predictions, datasets, out=folder)
-        record = describe_predictor(loaded, predictor, precision=precision) | {
-            "data": [_describe(dataset, find_domain(dataset, trained)) for dataset in datasets],
+        record = subject.facts | {
+            "data": [_describe(dataset, find_domain(dataset, subject.trained)) for dataset in datasets],
             "slices": slices,
-            "split": None if split is None else {"name": str(split), "part": part},
+            "split": split,
             "spacing": spacing,
             "warnings": warnings,
         }
@@ -138,6 +163,11 @@ def name_and_folder(entry: str | Path) -> tuple[str, Path]:
     if match is None or Path(entry).exists():
         return "", Path(entry)
     return match["name"], Path(match["folder"])
+
+
+def _check_spacing(spacing: str) -> None:
+    if spacing not in ("true", "nominal"):
+        raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
 
 
 def _describe(dataset: Dataset, domain: Domain) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def answer(results: dict[str, Any]) -> dict[str, Any]:
         verdict = f"No method has been evaluated on a draw on which {results['baseline']} was: nothing to compare."
         return {"verdict": verdict, "sentences": [_progress(results)]}
     sentences = [
-        _progress(results), _ours(lines), _worse(lines), _price(lines), _time(results), _cost(results),
+        _progress(results), _ours(lines), _worse(lines, results["baseline"]), _price(lines), _time(results), _cost(results),
         _caution(results),
     ]  # fmt: skip
     return {"verdict": _verdict(results, lines), "sentences": [text for text in sentences if text]}
@@ -95,9 +95,9 @@ def _ours(lines: Sequence[Line]) -> str:
     return f"{OURS} ({own['head']}) comes {place} of {len(lines)}, with {_value(own['far'])} there{clean}."
 
 
-def _worse(lines: Sequence[Line]) -> str:
+def _worse(lines: Sequence[Line], baseline: str) -> str:
     worse = [line for line in reversed(lines) if is_clear(line["far"]) and line["far"]["mean"] < 0]
-    return f"Below it there: {_named(worse, 'far')}." if worse else ""
+    return f"Below {baseline} there: {_named(worse, 'far')}." if worse else ""
 
 
 def _price(lines: Sequence[Line]) -> str:

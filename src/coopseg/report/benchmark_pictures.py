@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,6 @@ def _panel(job: Job, entry: dict[str, Any], arrays: dict[str, np.ndarray], head:
         "row": job.row,
         "draw": job.draw,
         "head": head,
-        "dice": float(np.mean(dice)),
+        "dice": fmean(dice),
         "prediction": contours(arrays[head], names, spacing),
     }

@@ -8,8 +8,9 @@ batch's statistics, detached.
 
 The published ξ, 1e-6 over a whole image, is lost in float32: at 128 × 128 the gradient's cosine with the
 exact one was 0.12 in fresh networks and -0.18 in trained ones. At 0.01, the default, it was 0.995 and 0.999;
-at 0.1, where the divergence is no longer quadratic, 0.94 and 0.99. bf16 and TF32 resolve neither ξ nor the
-noise itself, whose 0.0005 a pixel is less than they step by, so search and hard pass do without them.
+at 0.1, where the divergence is no longer quadratic, 0.94 and 0.99. Below 1, bf16 steps by 0.004 and TF32 by
+0.0005: too coarse for ξ and for the noise itself, which is 0.0005 to 0.001 a pixel, so search and hard pass
+do without them.
 """
 
 from __future__ import annotations
@@ -78,7 +79,19 @@ class AdvNoise(ImageRival):
         return torch.clamp(image + length * direction, low, high)
 
 
-def norm(image: Tensor) -> Tensor:
+@contextmanager
+def full_precision(device: str) -> Iterator[None]:
+    """Within the block networks run in the type of their parameters, without bf16 and TF32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def lengths(image: Tensor) -> Tensor:
     """The L2 norm of each image of (B, C, H, W), as (B, 1, 1, 1)."""
     return image.square().sum((1, 2, 3), keepdim=True).sqrt()
 

@@ -29,7 +29,7 @@ class Damage:
     rank: Tensor  # (B, N) in [0, 1): the pixel at the centre of a hole, by order among those at a border
     centre: Tensor  # (B, N, 2): of a blob
     radii: Tensor  # (B, N, 2): half axes
-    angle: Tensor  # (B, N): radians
+    angle: Tensor  # (B, N): radians, of the first half axis from the rows' axis
     swapped: Tensor  # (B, H, W) bool: pixels that take another's label where they are near a border
     offset: Tensor  # (B, 2, H, W): from where
     reach: int  # the largest offset, and how near a border is
@@ -131,8 +131,8 @@ def draw_ellipses(labels: Tensor, damage: Damage) -> Tensor:
             return draws[:, n].view(-1, 1, 1)
 
         y, x = rows[:, None] - of(centre[..., 0]), columns - of(centre[..., 1])
-        along = (of(cos) * x + of(sin) * y) / of(damage.radii[..., 0])
-        across = (of(cos) * y - of(sin) * x) / of(damage.radii[..., 1])
+        along = (of(cos) * y + of(sin) * x) / of(damage.radii[..., 0])
+        across = (of(cos) * x - of(sin) * y) / of(damage.radii[..., 1])
         inside = (along.square() + across.square() <= 1) & of(present)
         labels = torch.where(inside, of(damage.value), labels)
     return labels

@@ -1,8 +1,9 @@
 """The training of an STN by itself, as a denoising autoencoder on label maps.
 
 It sees damaged label maps of the training slices and no prediction, with CE(C(damaged), y) as its loss, and
-ends when the validation slices' labels, damaged once and for all, are restored no better. Slices are
-augmented as in any training; of the augmentation the labels are all that is used.
+ends when the validation slices' labels, damaged once and for all, are restored no better. How long that
+takes is not known before, so the learning rate falls when there is no progress, whatever the schedule of
+the settings. Slices are augmented as in any training; the labels are all that is used of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -62,6 +64,9 @@ class ShapeTraining:
         self.most = max(most // every, 1) * every
         self.stn = nn.ModuleList(getattr(networks, name) for name in STN)
         self.optimiser = make_optimiser(self.stn, settings.training)
+        self.schedule = ReduceLROnPlateau(
+            self.optimiser, factor=self.damage.lower_by, patience=self.damage.lower_after - 1, threshold=0
+        )
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
         self.target = held_out.labels
@@ -92,7 +97,8 @@ class ShapeTraining:
             if restored < self.best.loss:
                 state = {name: value.clone() for name, value in self.stn.state_dict().items()}
                 self.best = Best(restored, self.done, state)
-            rate = self.settings.training.learning_rate
+            rate = self.optimiser.param_groups[0]["lr"]
+            self.schedule.step(restored)
             values = {"total": trained, "shape": trained, "held_out": restored, "learning_rate": rate}
             self.log("train", self.done, values)
         self.stn.load_state_dict(self.best.state)

@@ -1,0 +1,103 @@
+"""`benchmark`: methods × draws × seeds, trained and tested by the same rules, to one table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coopseg.benchmark.data import check_data
+from coopseg.benchmark.executor import open_executor
+from coopseg.benchmark.records import now
+from coopseg.benchmark.request import (
+    WHOLE,
+    extend,
+    make_block,
+    make_request,
+    methods_of,
+    read_request,
+    write_request,
+)
+from coopseg.benchmark.schedule import Benchmark, Report, Schedule
+from coopseg.scans.new_folder import check_new, make_folder
+from coopseg.versions import versions
+
+
+def run_benchmark(
+    data: str | Path,
+    out: str | Path,
+    *,
+    cross: str | Path | None = None,
+    split: str = "random",
+    preset: str = "default",
+    methods: str | Sequence[str] = (),
+    draws: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    predictors: Sequence[str] = (),
+    equal_time: bool = False,
+    severities: Sequence[float] = (),
+    severity_methods: str | Sequence[str] = (),
+    copies: int = 3,
+    settings: Mapping[str, Any] | Iterable[str] = (),
+    layout: str = "auto",
+    labels: str | None = None,
+    spacing: str = "true",
+    device: str = "auto",
+    precision: str = "32",
+    workers: int = 1,
+    scheduler: str | None = None,
+    report: Report = lambda line: None,
+) -> Benchmark:
+    """Train and test every method with every draw and seed, and write the table of all of them into `out`.
+
+    data, cross: folder or NAME=FOLDER; cross is tested on only. out: new or empty folder. methods: names, or
+    all, main or ablations. draws: D is the split "SPLIT-D", the file SPLIT/D.json of a folder, or the seed of
+    a random split; without them the split itself. predictors: NAME=TARGET, see `load_predictor_row`.
+    equal_time: the main rows once more, for as long as cooperative training takes. severities: factors on
+    the corruptions, for the rows `severity_methods`. copies: of each test volume and corruption.
+    workers: jobs side by side on this machine. scheduler: address of a dask scheduler, whose workers then run
+    the jobs. Others as in `coopseg.train` and `coopseg.evaluate`. report: called with every line of progress.
+    A job that fails is listed, and the others go on. Raises CoopsegError, with nothing written, for anything
+    wrong with arguments, data or draws; after any interruption `resume_benchmark` goes on.
+    """
+    out = Path(out)
+    check_new(out)
+    request = make_request(
+        {
+            "data": data, "cross": cross, "split": split, "preset": preset, "settings": settings,
+            "blocks": [make_block(methods_of(methods), draws or (WHOLE,), seeds)], "predictors": predictors,
+            "equal_time": equal_time, "severities": severities, "severity_methods": severity_methods,
+            "copies": copies, "layout": layout, "labels": labels, "spacing": spacing, "device": device,
+            "precision": precision, "started": now(), "versions": versions(), "command": sys.argv,
+        }
+    )  # fmt: skip
+    check_data(request)
+    with open_executor(scheduler, workers) as executor:
+        make_folder(out, out)
+        write_request(out, request)
+        return Schedule(out, request, executor, report).run()
+
+
+def resume_benchmark(
+    bench: str | Path,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    report: Report = lambda line: None,
+    **given: Any,
+) -> Benchmark:
+    """Go on with a benchmark: what has finished stays, what failed is tried again.
+
+    given: arguments of `run_benchmark` that add to it: methods, draws and seeds (what is left out of them is
+    as in the grid so far), predictors, severities, severity_methods, equal_time. Others have to be what they
+    were; CoopsegError names the first that is not.
+    """
+    bench = Path(bench)
+    before = read_request(bench)
+    request = extend(before, **given)
+    check_data(request)
+    with open_executor(scheduler, workers) as executor:
+        if request != before:
+            write_request(bench, request)
+        return Schedule(bench, request, executor, report).run()

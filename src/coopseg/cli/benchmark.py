@@ -1,0 +1,141 @@
+"""`coopseg benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from coopseg.cli.console import fail, note, say
+from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set
+from coopseg.config.presets import PRESETS
+from coopseg.errors import CoopsegError
+
+
+def benchmark(
+    context: typer.Context,
+    data: Annotated[
+        str | None, typer.Option(metavar="[NAME=]FOLDER", help="labelled data set", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to make", show_default=False)] = None,
+    cross: Annotated[
+        str | None,
+        typer.Option(metavar="[NAME=]FOLDER", help="of other sites, tested on only", show_default=False),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="random, a name such as acdc-dev, a file, or a folder of files DRAW.json")
+    ] = "random",
+    preset: Annotated[str, typer.Option(help=f"how much is trained: {', '.join(PRESETS)}")] = "default",
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="rows: names separated by commas, or all, main or ablations (`coopseg info`)",
+            show_default=False,
+        ),
+    ] = "",
+    draws: Annotated[
+        str,
+        typer.Option(help="of the split, as A,B,C; of a random one numbers", show_default="the split itself"),
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="of each training, as 0,1,2")] = "0",
+    predictor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TARGET",
+            help="a row that is only tested: module:callable, an ONNX file or a run folder; may be repeated",
+            show_default=False,
+        ),
+    ] = None,
+    equal_time: Annotated[
+        bool, typer.Option("--equal-time", help="main rows again, for as long as cooperative training takes")
+    ] = False,
+    severities: Annotated[
+        str,
+        typer.Option(
+            help="factors on the corruptions, as 0.5,1.5, for --severity-methods", show_default=False
+        ),
+    ] = "",
+    severity_methods: Annotated[
+        str, typer.Option(help="rows that --severities are for, as --methods", show_default=False)
+    ] = "",
+    copies: Annotated[int, typer.Option(min=1, help="of each test volume and corruption")] = 3,
+    layout: Layout = "auto",
+    labels: LabelNames = None,
+    spacing: Annotated[
+        Literal["true", "nominal"], typer.Option(help="of the scans; nominal: distances in mm are left out")
+    ] = "true",
+    settings: Set = None,
+    device: Device = "auto",
+    precision: Precision = "32",
+    workers: Annotated[
+        int, typer.Option(min=1, help="jobs side by side on this machine, which share its cores")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="run jobs on the workers of a dask cluster, which see the same disk",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="--out of an earlier benchmark, to go on with or to add methods, draws or seeds to",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Train and test a grid of methods, draws of training patients and seeds, and write its table.
+
+    OUT gets jobs/ (one folder a training, with its evaluation), corrupted/, probes/ (seconds a step) and
+    table/. What has finished is never repeated: --resume OUT does what is left and retries what failed. A job
+    that fails is listed and the rest goes on; the exit code is then 1.
+    """
+    given: dict[str, Any] = dict(
+        data=data, cross=cross, split=split, preset=preset, methods=methods, draws=_words(draws),
+        seeds=[_number(word, int, "--seeds") for word in _words(seeds)], predictors=predictor or (),
+        equal_time=equal_time, severity_methods=severity_methods,
+        severities=[_number(word, float, "--severities") for word in _words(severities)], copies=copies,
+        layout=layout, labels=labels, spacing=spacing, settings=settings or (), device=device,
+        precision=precision,
+    )  # fmt: skip
+    where: dict[str, Any] = dict(workers=workers, scheduler=scheduler, report=note)
+    if workers > 1 and scheduler:
+        raise CoopsegError("--workers is for this machine, --scheduler for others; give one of them")
+    if resume is None and (data is None or out is None):
+        raise CoopsegError("benchmark needs --data and --out, or --resume with the folder of an earlier one")
+    if resume is not None and out is not None:
+        raise CoopsegError(f"--resume goes on in {resume}; leave --out away")
+    from coopseg.benchmark.run import resume_benchmark, run_benchmark
+
+    if resume is not None:
+        typed = {name: value for name, value in given.items() if _is_typed(context, name)}
+        done = resume_benchmark(resume, **where, **typed)
+    else:
+        done = run_benchmark(out=out, **where, **given)  # type: ignore[arg-type]
+    for name, error in done.failed.items():
+        fail(CoopsegError(f"{name}: {error}"))
+    say((done.out / "table" / "results.md").read_text(encoding="utf-8"))
+    say(f"{len(done.finished)} jobs finished, {len(done.failed)} failed: {done.out}")
+    say(f"next: coopseg report {done.out} --out DIR")
+    if done.failed:
+        say(f"  or: coopseg benchmark --resume {done.out}")
+        raise typer.Exit(1)
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    option = "predictor" if name == "predictors" else name
+    return context.get_parameter_source(option).name == "COMMANDLINE"  # type: ignore[union-attr]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _number(word: str, kind: type[int] | type[float], option: str) -> float:
+    try:
+        return kind(word)
+    except ValueError:
+        raise CoopsegError(f"{option}: {word!r} is no number; write it as 0,1 or 0.5,1.5") from None

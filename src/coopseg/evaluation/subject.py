@@ -1,0 +1,54 @@
+"""What is evaluated: a model of this package, or anything else that gives a label map for a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopseg.cases.splits import Split
+from coopseg.evaluation.domain import seen_in_training, split_of_model
+from coopseg.evaluation.predictions import Predict
+from coopseg.evaluation.workers import one_thread
+from coopseg.inference.predict import describe_predictor, load_predictor
+from coopseg.scans.types import Dataset
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that predicts, and what is known about it.
+
+    predict: see `Predictions`. names: of its classes, background first. head: whose predictions are drawn.
+    in_turn: it must not be asked by two threads at once. facts: for the record. source: the folder of its
+    training, or a name where there is none. trained: the split of its training, None where unknown.
+    """
+
+    predict: Predict
+    names: tuple[str, ...]
+    head: str
+    in_turn: bool
+    facts: dict[str, Any]
+    source: Path
+    trained: Split | None = None
+
+    def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
+        """A line for everything that makes its scores on these data sets doubtful."""
+        return seen_in_training(self.trained, datasets, folder=self.source)
+
+
+def load_subject(
+    model: str | Path, *, refinements: int = 1, device: str = "auto", precision: str = "32"
+) -> Subject:
+    """A model from disk. Raises CoopsegError as `predict` does."""
+    with one_thread():  # an ONNX session keeps the number that it finds when it is opened
+        loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+    return Subject(
+        predict=predictor,
+        names=loaded.names,
+        head=predictor.heads[-1],
+        in_turn=predictor.device.type != "cpu",
+        facts=describe_predictor(loaded, predictor, precision=precision),
+        source=loaded.path.parent,
+        trained=split_of_model(loaded),
+    )

@@ -1,0 +1,88 @@
+"""Figures as files: vector, the same every time, with every row named; and without a trace elsewhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import pytest
+from made_up_bench import Bench
+
+from coopseg.benchmark.figures import draw_figures, save
+from coopseg.benchmark.table import read_table
+from coopseg.benchmark.view import grid, places
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def drawn(results: dict[str, Any]) -> dict[str, Any]:
+    """The figures of the large benchmark."""
+    return draw_figures(results)
+
+
+def texts(svg: bytes) -> list[str]:
+    return ["".join(element.itertext()).strip() for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_vector_files_without_date_or_chance(results: dict[str, Any], drawn: dict[str, Any]) -> None:
+    assert list(drawn) == ["dice", "change", "cost", "severity"]
+    again = draw_figures(results)
+    for name, figure in drawn.items():
+        svg, pdf = save(figure, "svg"), save(figure, "pdf")
+        assert save(again[name], "svg") == svg
+        assert save(again[name], "pdf") == pdf
+        assert not list(ElementTree.fromstring(svg).iter(f"{SVG}image"))
+        assert pdf.startswith(b"%PDF")
+        assert b"CreationDate" not in pdf
+        assert not re.search(rb"<dc:date>|20\d\d-\d\d-\d\d", svg)
+
+
+def test_every_row_with_a_number_is_named(drawn: dict[str, Any]) -> None:
+    assert {"standard", "randconv", "post-dae", "cooperative", "nnU-Net"} <= set(texts(save(drawn["dice"], "svg")))
+    change = texts(save(drawn["change"], "svg"))
+    assert {"2  randconv", "3  post-dae", "7  cooperative", "8  nnU-Net"} <= set(change)
+    assert change.count("7") == 2  # one point a head
+    assert change.count("8") == 1  # a predictor has one head
+    assert "1  standard" not in change
+    severity = texts(save(drawn["severity"], "svg"))
+    assert "RandGhost, FTN+STN" in severity
+
+
+def test_a_dot_a_draw(results: dict[str, Any], drawn: dict[str, Any]) -> None:
+    cells = [line["cells"][0] for line in grid(results, places(results))["rows"]]
+    expected = sorted(v for cell in cells if cell["state"] == "value" for v in cell["draws"].values())
+    axes = drawn["dice"].axes[0]
+    dots = [x for line in axes.lines if line.get_linestyle() == "None" for x in line.get_xdata()]
+    assert sorted(dots) == pytest.approx(expected)
+
+
+def test_points_of_change(results: dict[str, Any], drawn: dict[str, Any]) -> None:
+    entries = [e for e in results["change"]["steps"] if e["head"] == "FTN"]
+    marks = {text.get_text(): text.xy for text in drawn["change"].axes[0].texts}
+    numbers = {row["name"]: str(place) for place, row in enumerate(results["rows"], start=1)}
+    assert len(marks) == len(entries) == 5
+    for entry in entries:
+        assert marks[numbers[entry["row"]]] == (entry["own"]["mean"], entry["out"]["mean"])
+
+
+def test_only_what_can_be_drawn(bench: Bench) -> None:
+    assert draw_figures(read_table(bench.folder)) == {}
+    bench.finish("standard")
+    assert list(draw_figures(read_table(bench.folder))) == ["dice"]
+    bench.probe("standard", 0.5)
+    assert list(draw_figures(read_table(bench.folder))) == ["dice", "cost"]
+
+
+def test_any_name_and_no_trace(bench: Bench) -> None:
+    bench.datasets = {"$x_&<": "intra", "R$": "corrupted"}
+    for row in ("standard", "$a^b"):
+        bench.finish(row)
+    before = dict(mpl.rcParams)
+    figures = draw_figures(read_table(bench.folder))
+    assert "$x_&<" in texts(save(figures["dice"], "svg"))
+    assert "2  $a^b" in texts(save(figures["change"], "svg"))
+    save(figures["dice"], "pdf")
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,261 @@
+"""The table of a benchmark folder against sums done by hand over the same metrics.json files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+from made_up_bench import ERROR, HEADS, OTHER, OWN, Bench
+
+from coopseg.benchmark.table import read_table
+from coopseg.errors import CoopsegError
+
+OUT = ("RandBias", "RandGhost", "M&Ms")
+
+
+def cell(results: dict[str, Any], row: str, column: str, head: str = "FTN", **more: str) -> dict[str, Any]:
+    wanted = {"row": row, "column": column, "head": head, "class": "mean", "group": "all", "value": "",
+              "budget": "steps"} | more  # fmt: skip
+    (found,) = [c for c in results["cells"] if all(c[key] == value for key, value in wanted.items())]
+    return found
+
+
+def difference(results: dict[str, Any], row: str, column: str, head: str = "FTN", **more: str) -> Any:
+    wanted = {"row": row, "column": column, "head": head, "class": "mean", "budget": "steps"} | more
+    found = [c for c in results["differences"] if all(c[key] == value for key, value in wanted.items())]
+    return found[0] if found else None
+
+
+def patients(bench: Path, job: str, dataset: str, head: str = "FTN", **more: str) -> dict[str, float]:
+    """Dice of each patient of one job; classes and volumes have the same weight here."""
+    rows = json.loads((bench / "jobs" / job / "evaluation" / "metrics.json").read_text())["rows"]
+    wanted = {"dataset": dataset, "head": head} | more
+    own = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    names = dict.fromkeys(row["patient"] for row in own)
+    return {name: fmean(row["dice"] for row in own if row["patient"] == name) for name in names}
+
+
+def mean_of(*scores: dict[str, float]) -> dict[str, float]:
+    return {name: fmean(one[name] for one in scores) for name in scores[0]}
+
+
+def test_cells_by_hand(large: Path, results: dict[str, Any]) -> None:
+    jobs = [f"cooperative-{draw}-0" for draw in "ABC"]
+    for dataset in ("ACDC", *OUT):
+        draws = [patients(large, job, dataset) for job in jobs]
+        own = cell(results, "cooperative", dataset)
+        assert own["mean"] == pytest.approx(fmean(mean_of(*draws).values()))
+        means = [fmean(draw.values()) for draw in draws]
+        assert list(own["draws"].values()) == pytest.approx(means)
+        assert own["sd_draws"] == pytest.approx(stdev(means))
+        assert own["sd_patients"] == pytest.approx(stdev(mean_of(*draws).values()))
+        assert own["n"] == len(OTHER if dataset == "M&Ms" else OWN)
+        assert own["interval"][0] < own["mean"] < own["interval"][1]
+    for more in ({"class": "RV"}, {"group": "phase", "value": "ES"}):
+        narrowed = {more.get("group", "class"): more.get("value", more.get("class", ""))}
+        draws = [patients(large, job, "M&Ms", **narrowed) for job in jobs]
+        assert cell(results, "cooperative", "M&Ms", **more)["mean"] == pytest.approx(
+            fmean(mean_of(*draws).values())
+        )
+    by_site = [patients(large, job, "M&Ms", site="C/3") for job in jobs]
+    found = cell(results, "cooperative", "M&Ms", group="site", value="C/3")
+    assert found["mean"] == pytest.approx(fmean(mean_of(*by_site).values()))
+    assert found["n"] == 2
+
+
+def test_averages_by_hand(large: Path, results: dict[str, Any]) -> None:
+    names = [column["name"] for column in results["columns"]]
+    assert names == ["ACDC", *OUT, "average corrupted", "average out of domain", "average of all"]
+    found = cell(results, "standard", "average out of domain", "FTN+STN")
+    draws = [
+        fmean(fmean(patients(large, f"standard-{draw}-0", name, "FTN+STN").values()) for name in OUT)
+        for draw in "ABC"
+    ]
+    assert found["mean"] == pytest.approx(fmean(draws))
+    assert found["sd_draws"] == pytest.approx(stdev(draws))
+    assert found["n"] == len(OWN) + len(OTHER)
+    assert found["sd_patients"] is None
+    assert cell(results, "standard", "average corrupted")["sd_patients"] is not None
+    assert difference(results, "cooperative", "average of all")["p"] is None
+
+
+def test_differences_are_on_what_both_have(bench: Bench) -> None:
+    for draw, seed in (("A", 0), ("A", 1), ("B", 0)):
+        bench.finish("standard", draw, seed)
+    for draw, seed in (("A", 1), ("B", 0), ("C", 0)):
+        bench.finish("randconv", draw, seed)
+    bench.finish("dsu", "D")
+    found = difference(results := read_table(bench.folder), "randconv", "RandBias")
+    ours = mean_of(*(patients(bench.folder, f"randconv-{job}", "RandBias") for job in ("A-1", "B-0")))
+    theirs = mean_of(*(patients(bench.folder, f"standard-{job}", "RandBias") for job in ("A-1", "B-0")))
+    assert found["mean"] == pytest.approx(fmean(ours[name] - theirs[name] for name in ours))
+    assert found["draws"] == ["A", "B"]
+    assert difference(results, "dsu", "RandBias") is None
+    assert difference(results, "standard", "RandBias") is None
+    assert results["change"]["steps"][0]["row"] == "randconv"
+
+
+def test_seeds_are_averaged_within_a_draw_first(bench: Bench) -> None:
+    for draw, seed in (("A", 0), ("A", 1), ("B", 0)):
+        bench.finish("standard", draw, seed)
+    a = mean_of(*(patients(bench.folder, f"standard-A-{seed}", "ACDC") for seed in (0, 1)))
+    b = patients(bench.folder, "standard-B-0", "ACDC")
+    found = cell(read_table(bench.folder), "standard", "ACDC")
+    assert found["mean"] == pytest.approx(fmean([*a.values(), *b.values()]))
+    assert found["draws"] == pytest.approx({"A": fmean(a.values()), "B": fmean(b.values())})
+
+
+def test_families_of_holm(results: dict[str, Any]) -> None:
+    entries = [e for e in results["differences"] if e["budget"] == "steps" and e["class"] == "mean"]
+    for column in ("ACDC", *OUT):
+        for head in HEADS:
+            family = [e for e in entries if (e["column"], e["head"]) == (column, head)]
+            assert all(e["p_holm"] >= e["p"] for e in family)
+            assert {e["family"] for e in family} == {len(family)}
+            least = min(family, key=lambda e: e["p"])
+            assert least["p_holm"] == pytest.approx(min(1, len(family) * least["p"]))
+
+
+def test_one_and_the_same_network_is_not_tested(bench: Bench) -> None:
+    bench.score = lambda facts: 0.5 + 0.4 * (facts["row"] == "dsu") + 0.001 * int(facts["patient"][1:])
+    for row in ("standard", "post-dae", "dsu"):
+        bench.finish(row)
+    results = read_table(bench.folder)
+    same, other = difference(results, "post-dae", "ACDC"), difference(results, "dsu", "ACDC")
+    assert (same["mean"], same["p"], same["p_holm"], same["family"]) == (0, None, None, None)
+    assert other["mean"] == pytest.approx(0.4)
+    assert other["family"] == 1
+    assert other["p_holm"] == other["p"] == pytest.approx(2 / 2**8)  # all eight patients better
+
+
+def test_states(results: dict[str, Any]) -> None:
+    assert cell(results, "dsu", "ACDC")["state"] == "failed"
+    assert cell(results, "mixstyle", "ACDC", "FTN+STN")["state"] == "waiting"
+    assert cell(results, "cooperative-lsm2022", "ACDC", "FTN+STN") ["state"] == "n/a"
+    assert cell(results, "nnU-Net", "ACDC", "FTN+STN")["state"] == "n/a"
+    partly = cell(results, "post-dae", "ACDC")
+    assert partly["state"] == "value"
+    assert list(partly["draws"]) == ["A", "B"]
+    assert partly["jobs"] == {"finished": 2, "failed": 1, "all": 3}
+    assert results["jobs"]["all"] == 15
+    assert results["jobs"]["finished"] == 12
+    assert [job["id"] for job in results["jobs"]["failed"]] == ["dsu-A-0", "post-dae-C-0"]
+    assert results["jobs"]["failed"][0]["error"] == ERROR
+    assert [job["id"] for job in results["jobs"]["waiting"]] == ["mixstyle-A-0"]
+
+
+def test_heads_of_a_row_without_scores_are_those_of_its_settings(bench: Bench) -> None:
+    bench.ask(["cooperative-lsm2022", "cooperative+randconv", "post-dae", "some.module:Method"])
+    bench.fail("cooperative-lsm2022")
+    heads = {row["name"]: row["heads"] for row in read_table(bench.folder)["rows"]}
+    assert heads.pop("cooperative-lsm2022") == ["FTN"]
+    assert set(map(tuple, heads.values())) == {HEADS}
+
+
+def test_rows_are_in_the_published_order(results: dict[str, Any]) -> None:
+    rows = results["rows"]
+    assert [row["name"] for row in rows] == [
+        "standard", "randconv", "post-dae", "mixstyle", "dsu", "cooperative-lsm2022", "cooperative", "nnU-Net",
+    ]  # fmt: skip
+    (denoiser,) = [row for row in rows if row["note"]]
+    assert denoiser["name"] == "post-dae"
+    assert "denoising autoencoder" in denoiser["note"]
+
+
+def test_a_predictor_is_held_against_every_draw(large: Path, results: dict[str, Any]) -> None:
+    assert [c["domain"] for c in results["columns"][:4]] == ["intra", "corrupted", "corrupted", "other"]
+    found = difference(results, "nnU-Net", "M&Ms")
+    theirs = mean_of(*(patients(large, f"standard-{draw}-0", "M&Ms") for draw in "ABC"))
+    ours = patients(large, "nnU-Net--0", "M&Ms")
+    assert found["mean"] == pytest.approx(fmean(ours[name] - theirs[name] for name in ours))
+    assert found["draws"] == ["A", "B", "C"]
+
+
+def test_a_predictor_alone_knows_its_own_site_by_place(bench: Bench) -> None:
+    bench.finish("nnU-Net", "", kind="predictor", heads=HEADS[:1])
+    domains = {c["name"]: c["domain"] for c in read_table(bench.folder)["columns"] if not c["average"]}
+    assert domains == {"ACDC": "intra", "RandBias": "corrupted", "RandGhost": "corrupted", "M&Ms": "other"}
+
+
+def test_equal_time(large: Path, results: dict[str, Any]) -> None:
+    assert results["budgets"] == ["steps", "time"]
+    timed = cell(results, "cooperative", "ACDC", budget="time")
+    expected = fmean(patients(large, "cooperative-A-0-equal-time", "ACDC").values())
+    assert timed["mean"] == pytest.approx(expected)
+    by_steps, by_time = (cell(results, "standard", "ACDC", budget=name) for name in ("steps", "time"))
+    assert by_time["mean"] == by_steps["mean"]  # its own steps are the time that all get
+    assert not [c for c in results["cells"] if c["budget"] == "time" and c["row"] == "randconv"]
+    found = difference(results, "cooperative", "ACDC", budget="time")
+    theirs = fmean(patients(large, "standard-A-0", "ACDC").values())
+    assert found["mean"] == pytest.approx(expected - theirs)
+
+
+def test_change_picks_the_widest_columns(results: dict[str, Any]) -> None:
+    line = next(e for e in results["change"]["steps"] if (e["row"], e["head"]) == ("randconv", "FTN"))
+    names = {key: line[key]["column"] for key in ("own", "corrupted", "other", "out")}
+    assert names == {"own": "ACDC", "corrupted": "average corrupted", "other": "M&Ms",
+                     "out": "average out of domain"}  # fmt: skip
+    assert line["out"] == difference(results, "randconv", "average out of domain")
+
+
+def test_without_another_site(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "own", cross=False)
+    for row in ("standard", "dsu"):
+        bench.finish(row)
+    results = read_table(bench.folder)
+    names = [column["name"] for column in results["columns"]]
+    assert names == ["ACDC", "RandBias", "RandGhost", "average corrupted", "average of all"]
+    line = results["change"]["steps"][0]
+    assert line["other"] is None
+    assert line["out"]["column"] == "average corrupted"
+
+
+def test_severity(large: Path, results: dict[str, Any]) -> None:
+    curve = next(c for c in results["severity"] if (c["row"], c["kind"]) == ("cooperative", "RandGhost"))
+    assert [point["severity"] for point in curve["points"]] == [0, 0.5, 1]
+    clean, half, whole = (point["mean"] for point in curve["points"])
+    assert clean == pytest.approx(cell(results, "cooperative", "ACDC")["mean"])
+    assert whole == pytest.approx(cell(results, "cooperative", "RandGhost")["mean"])
+    files = [large / f"jobs/cooperative-{draw}-0/severities/0.5/metrics.json" for draw in "ABC"]
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    assert half == pytest.approx(
+        fmean(r["dice"] for r in rows if (r["dataset"], r["head"]) == ("RandGhost", "FTN"))
+    )
+    assert {c["row"] for c in results["severity"]} == {"standard", "cooperative"}
+
+
+def test_cost(results: dict[str, Any]) -> None:
+    cost = {entry["row"]: entry for entry in results["cost"]}
+    assert cost["randconv"]["seconds_per_step"] == pytest.approx(0.6)
+    assert cost["randconv"]["times_standard"] == pytest.approx(3)
+    assert cost["cooperative"]["trainings"]["steps"]["jobs"] == 3
+    assert cost["cooperative"]["trainings"]["time"]["steps"] == 250
+    assert cost["dsu"]["error"] == ERROR
+    assert cost["dsu"]["trainings"] == {}
+    assert cost["mixstyle"]["seconds_per_step"] is None
+
+
+def test_nothing_has_finished_yet(bench: Bench) -> None:
+    bench.ask(["standard", "cooperative"], ["A", "B"])
+    bench.job("standard", "A")
+    results = read_table(bench.folder)
+    assert results["columns"] == results["cells"] == results["differences"] == results["severity"] == []
+    assert len(results["jobs"]["waiting"]) == 4
+
+
+def test_only_plain_numbers(results: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(results, allow_nan=False))["cells"]
+
+
+def test_what_is_no_benchmark(tmp_path: Path, bench: Bench) -> None:
+    with pytest.raises(CoopsegError, match=r"benchmark\.json: cannot be read"):
+        read_table(tmp_path)
+    (tmp_path / "benchmark.json").write_text("{}")
+    with pytest.raises(CoopsegError, match="holds no blocks"):
+        read_table(tmp_path)
+    (bench.finish("standard") / "evaluation" / "metrics.json").write_text("{")
+    with pytest.raises(CoopsegError, match=r"metrics\.json: cannot be read"):
+        read_table(bench.folder)
