@@ -50,7 +50,9 @@ def metric_rows(
                     for head in heads:
                         for name in CLASSES:
                             at = facts | {"head": head, "class": name}
-                            dice = score(at | {key: job[key] for key in ("row", "draw", "seed", "budget")} | more)
+                            dice = score(
+                                at | {key: job[key] for key in ("row", "draw", "seed", "budget")} | more
+                            )
                             rows.append(at | {"dice": dice, **distances(dice, name), "seconds": 0.5})
     return rows
 
@@ -93,13 +95,32 @@ class Bench:
     def job(
         self, row: str, draw: str = "A", seed: int = 0, *, budget: str = "steps", kind: str = "train"
     ) -> Path:
-        """A job that waits."""
+        """A job that waits; it is asked for, where it was not."""
+        self._ask_for(row, draw, seed, budget=budget, kind=kind)
         name = f"{row}-{draw}-{seed}" + ("-equal-time" if budget == "time" else "")
         folder = self.folder / "jobs" / name
         folder.mkdir(parents=True)
-        facts = {"id": name, "row": row, "kind": kind, "draw": draw, "seed": seed, "budget": budget, "needs": []}
+        facts = {
+            "id": name,
+            "row": row,
+            "kind": kind,
+            "draw": draw,
+            "seed": seed,
+            "budget": budget,
+            "needs": [],
+        }
         (folder / "job.json").write_text(json.dumps(facts))
         return folder
+
+    def _ask_for(self, row: str, draw: str, seed: int, *, budget: str, kind: str) -> None:
+        if kind == "predictor":
+            self.request["predictors"].append({"name": row, "target": f"{row}.onnx"})
+        elif not any(
+            row in b["methods"] and draw in b["draws"] and seed in b["seeds"] for b in self.request["blocks"]
+        ):
+            self.request["blocks"].append({"methods": [row], "draws": [draw], "seeds": [seed]})
+        self.request["equal_time"] |= budget == "time"
+        self.save()
 
     def fail(self, row: str, draw: str = "A", seed: int = 0) -> None:
         """A job that failed."""
@@ -159,9 +180,13 @@ class Bench:
         arrays, index = {}, []
         down, right = np.mgrid[:40, :44]
         radius = np.hypot(down - 20, right - 22)
-        truth = np.select([radius < 6, radius < 10, (right < 14) & (radius < 16)], [1, 2, 3], 0).astype(np.uint8)
+        truth = np.select([radius < 6, radius < 10, (right < 14) & (radius < 16)], [1, 2, 3], 0).astype(
+            np.uint8
+        )
         for number, (name, domain) in enumerate(self.datasets.items()):
-            case = f"{OTHER[0] if domain == 'other' else OWN[0]}_ED" + ("_copy1" if domain == "corrupted" else "")
+            case = f"{OTHER[0] if domain == 'other' else OWN[0]}_ED" + (
+                "_copy1" if domain == "corrupted" else ""
+            )
             arrays |= {f"{number}/image": truth * 80, f"{number}/truth": truth}
             arrays |= {f"{number}/{head}": np.roll(truth, number, axis=0) for head in heads}
             index.append({"dataset": name, "case": case, "slice": 3, "slices": 6, "spacing": [1.5, 1.5]})
@@ -181,8 +206,9 @@ def large_bench(folder: Path) -> Bench:
     bench.finish("randconv")
     bench.finish("cooperative-lsm2022", heads=HEADS[:1])
     bench.fail("dsu")
-    bench.finish("nnU-Net", "", 0, kind="predictor", heads=HEADS[:1])
-    bench.finish("cooperative", "A", budget="time")
+    bench.finish("nnU-Net", "-", kind="predictor", heads=HEADS[:1], pictures=True)
+    bench.finish("standard", "A", budget="time")
+    bench.finish("randconv", "A", budget="time")
     for place, row in enumerate(("standard", "cooperative", "randconv")):
         bench.probe(row, 0.2 * (place + 1))
     (folder / "probes" / "dsu.json").write_text(json.dumps({"row": "dsu", "error": ERROR}))

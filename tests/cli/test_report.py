@@ -65,3 +65,25 @@ def test_errors(coopseg: Callable[..., Any], trained: Path, phantom: dict[str, P
         assert line.startswith("error: ")
         assert part in line
         assert not (tmp_path / "new").exists()
+
+
+def test_report_of_a_benchmark(coopseg: Callable[..., Any], tmp_path: Path) -> None:
+    request = {
+        "data": "/data/acdc", "split": "acdc-dev", "started": "2026-11-25T10:00:00",
+        "blocks": [{"methods": ["standard", "dsu"], "draws": ["A"], "seeds": [0]}],
+    }  # fmt: skip
+    (tmp_path / "benchmark.json").write_text(json.dumps(request))
+    done = coopseg("report", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    page = tmp_path / "report" / "report.html"
+    assert done.stdout.endswith(f"No job has finished yet.\n\nopen in a browser: {page}\n")
+    assert "standard-A-0" in page.read_text()
+    done = coopseg("report", tmp_path, "--out", tmp_path / "other")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "other" / "report.html").is_file()
+
+
+def test_runs_need_a_folder_to_report_into(coopseg: Callable[..., Any], tmp_path: Path) -> None:
+    done = coopseg("report", tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr == "error: --out is missing: name the folder that the report is to be written into\n"

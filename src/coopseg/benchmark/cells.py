@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from coopseg.benchmark.collected import BASELINE, STEPS, Collected, Job
+from coopseg.benchmark.collected import STEPS, Collected, Ended
 from coopseg.benchmark.columns import Column, Wide, cohorts, spread_out
+from coopseg.benchmark.grid import BASELINE
 from coopseg.benchmark.statistics import BELOW, MEASURES, bootstrap_interval, mean_over, number, spread
 from coopseg.evaluation.tables import FAILURES
 from coopseg.inference.predictor import HEADS
@@ -24,7 +25,7 @@ Cell = dict[str, Any]
 def scores_of(collected: Collected, row: str, budget: str) -> pd.DataFrame:
     """The scores of a row's finished jobs under a budget; see `Collected.scores` and `jobs_of`."""
     scores = collected.scores
-    used = {job.budget for job in collected.jobs_of(row, budget)}
+    used = {entry.job.budget for entry in collected.jobs_of(row, budget)}
     return scores[(scores["row"] == row) & scores["budget"].isin(used)] if len(scores) else scores
 
 
@@ -53,7 +54,7 @@ def cells(collected: Collected, columns: Sequence[Column], budget: str) -> Itera
                 yield from ({**name, **cell, "jobs": found} for cell in _values(own, columns))
 
 
-def job_counts(jobs: Sequence[Job]) -> dict[str, int]:
+def job_counts(jobs: Sequence[Ended]) -> dict[str, int]:
     """How many jobs have finished, failed, and are there in all."""
     states = [job.state for job in jobs]
     return {"finished": states.count("finished"), "failed": states.count("failed"), "all": len(jobs)}
@@ -73,7 +74,9 @@ def _values(scores: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Cell]:
         wide, drawn = spread_out(own, "patient"), spread_out(by_draw[key], "draw")
         measured = means[key].set_index("dataset")[list(MEASURES)].to_dict("index")
         for column in columns:
-            if set(column["datasets"]) <= measured.keys() and not (column["average"] and at["group"] in SITES):
+            if set(column["datasets"]) <= measured.keys() and not (
+                column["average"] and at["group"] in SITES
+            ):
                 parts = cohorts(wide, column, columns)
                 interval = bootstrap_interval(parts) if at["group"] == "all" else None
                 found = {"column": column["name"], **at, "state": "value", "interval": interval}
@@ -115,7 +118,7 @@ def shared_scores(collected: Collected, row: str, budget: str) -> tuple[pd.DataF
 
 def _by_job(collected: Collected, row: str, budget: str) -> pd.DataFrame:
     scores = collected.by_job
-    used = {job.budget for job in collected.jobs_of(row, budget)}
+    used = {entry.job.budget for entry in collected.jobs_of(row, budget)}
     if not len(scores):
         return scores
     chosen = (scores["row"] == row) & scores["budget"].isin(used) & (scores["group"] == "all")

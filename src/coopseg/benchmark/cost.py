@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from coopseg.benchmark.collected import BASELINE, STEPS, TIME, Collected
+from coopseg.benchmark.collected import STEPS, TIME, Collected
+from coopseg.benchmark.grid import BASELINE
 
 PROBED = ("seconds_per_step", "spread", "peak_memory_gb", "threads", "device", "precision", "machine")
 

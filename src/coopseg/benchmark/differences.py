@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from coopseg.benchmark.cells import shared_scores
-from coopseg.benchmark.collected import BASELINE, Collected
+from coopseg.benchmark.collected import Collected
 from coopseg.benchmark.columns import Column, cohorts, column_of, minus, spread_out
+from coopseg.benchmark.grid import BASELINE
 from coopseg.benchmark.statistics import bootstrap_interval, holm, number, signed_rank
 from coopseg.evaluation.tables import MEAN
 
@@ -73,10 +74,10 @@ def _difference(parts: Sequence[np.ndarray], column: Column) -> Difference:
 
 def _draws(collected: Collected, row: str, budget: str) -> list[str]:
     jobs = {name: collected.jobs_of(name, budget) for name in (row, BASELINE)}
-    done = {name: [job for job in own if job.state == "finished"] for name, own in jobs.items()}
-    trained = {(job.draw, job.seed) for job in done[BASELINE]}
-    if not any(job.is_predictor for job in done[row]):
-        trained &= {(job.draw, job.seed) for job in done[row]}
+    done = {name: [entry for entry in own if entry.state == "finished"] for name, own in jobs.items()}
+    trained = {(entry.job.draw, entry.job.seed) for entry in done[BASELINE]}
+    if not any(entry.is_predictor for entry in done[row]):
+        trained &= {(entry.job.draw, entry.job.seed) for entry in done[row]}
     return sorted({draw for draw, _ in trained})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +20,13 @@ PATIENCE = "10s"  # in which a scheduler has to answer
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended. code: negative after a signal; None where it was never seen to end, for a `reason`."""
+    """How a process ended. code: negative after a signal; None where none was seen, for a `reason`."""
 
     code: int | None
     reason: str = ""
+
+
+Results = Generator[tuple[Task, Ended], None, None]
 
 
 class Executor(Protocol):
@@ -34,7 +37,7 @@ class Executor(Protocol):
         """How many run side by side."""
         ...
 
-    def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Iterator[tuple[Task, Ended]]:
+    def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
         """Every task with how it ended, as they end. alone: one after another, on one machine.
 
         When the iterator is closed or raises, those that run are told to save what they need and to end.
@@ -52,7 +55,7 @@ class LocalExecutor:
         allowed = whole_number(os.environ.get("OMP_NUM_THREADS", "")) or cores()
         self.threads = max(1, allowed // workers)
 
-    def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Iterator[tuple[Task, Ended]]:
+    def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
         """See `Executor`."""
         processes = Processes()
         pool = ThreadPoolExecutor(1 if alone else self.width)
@@ -78,8 +81,8 @@ class DaskExecutor:
             self.client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise CoopsegError(
-                f"{shorten(scheduler)}: no dask scheduler answers ({one_line(error)}); start `dask scheduler` and "
-                "`dask worker`, and give the scheduler's tcp://HOST:PORT"
+                f"{shorten(scheduler)}: no dask scheduler answers ({one_line(error)}); start one, and workers, "
+                "with `dask scheduler` and `dask worker`, and give its tcp://HOST:PORT"
             ) from None
         self.distributed = distributed
 
@@ -88,7 +91,7 @@ class DaskExecutor:
         """Threads of all workers that there are now; 1 at least."""
         return max(1, sum(self.client.nthreads().values()))
 
-    def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Iterator[tuple[Task, Ended]]:
+    def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
         """See `Executor`."""
         key = uuid4().hex
         try:
@@ -98,7 +101,7 @@ class DaskExecutor:
             if self.client.status == "running":
                 self.client.run(_stop, key, on_error="ignore")
 
-    def _run(self, key: str, tasks: Sequence[Task], *, alone: bool) -> Iterator[tuple[Task, Ended]]:
+    def _run(self, key: str, tasks: Sequence[Task], *, alone: bool) -> Results:
         where: dict[str, Any] = {}
         if alone and (known := sorted(self.client.nthreads())):
             where = {"workers": known[:1], "allow_other_workers": True}

@@ -186,7 +186,9 @@ def _cost(results: dict[str, Any]) -> Figure | None:
         for line, cell, x in points:
             if line["head"] == head:
                 if cell["interval"]:
-                    axes.plot([x, x], cell["interval"], color=looks[line["row"]]["color"], linewidth=0.8, alpha=0.55)
+                    axes.plot(
+                        [x, x], cell["interval"], color=looks[line["row"]]["color"], linewidth=0.8, alpha=0.55
+                    )
                 _mark(axes, x, cell["mean"], looks[line["row"]])
         axes.set_title(head)
         axes.set_xlabel("seconds a training step")

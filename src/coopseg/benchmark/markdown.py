@@ -116,14 +116,23 @@ def _failures(results: dict[str, Any]) -> str:
 
 
 def failure_text(cell: dict[str, Any]) -> str:
-    """"12 % / 1 %", by the limits in order; else the cell's state."""
+    """ "12 % / 1 %", by the limits in order; else the cell's state."""
     if cell["state"] != "value":
         return cell_text(cell)
     return " / ".join(percent(cell["failures"][str(limit)]) for limit in FAILURES)
 
 
 def _cost(results: dict[str, Any]) -> str:
-    title = ["row", "seconds a step", "IQR", "× standard", "peak memory, GB", "steps", "training, s", "job, s"]
+    title = [
+        "row",
+        "seconds a step",
+        "IQR",
+        "× standard",
+        "peak memory, GB",
+        "steps",
+        "training, s",
+        "job, s",
+    ]
     lines = [title]
     for entry in results["cost"]:
         trained = entry["trainings"].get(STEPS, {})
@@ -132,7 +141,9 @@ def _cost(results: dict[str, Any]) -> str:
         whole = [number_text(trained.get(key), 0) for key in ("steps", "training_seconds", "seconds")]
         failed = [f"failed: {entry['error']}", ""] if entry["error"] else probe
         lines.append([entry["row"], *failed, *more, *whole])
-    note = "A step and its memory are probed alone (median of its steps); the rest are means over finished jobs."
+    note = (
+        "A step and its memory are probed alone (median of its steps); the rest are means over finished jobs."
+    )
     return f"{note}\n\n{_table(lines)}"
 
 

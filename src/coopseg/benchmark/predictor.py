@@ -44,7 +44,7 @@ def load_predictor_row(
         )
     if ":" not in target:
         raise CoopsegError(
-            f"predictor {name}: {shorten(target)} does not exist; give a file, a run folder or module:callable"
+            f"predictor {name}: {shorten(target)} is not there; give a file, a run folder or module:callable"
         )
     return wrap_callable(name, load_object(target), target=target, classes=classes)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from coopseg.config.presets import MAIN_ROWS, expand_methods
 from coopseg.config.resolve import read_overrides, resolve_settings
@@ -48,7 +48,7 @@ class Request(Section):
     preset: str = "default"
     precision: Literal["32", "bf16"] = "32"
     device: str = "auto"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     layout: str = "auto"
     labels: str | None = None
     spacing: Literal["true", "nominal"] = "true"
@@ -60,7 +60,7 @@ class Request(Section):
     predictors: tuple[PredictorEntry, ...] = ()
     blocks: tuple[Block, ...]
     started: str
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     command: tuple[str, ...] = ()
 
     @property
@@ -103,13 +103,14 @@ def extend(
     """The request with a block, with predictors, and with what else may be added later.
 
     What a block does not say is as in the grid so far. given: any other argument of `run_benchmark`;
-    severities, severity_methods and equal_time are added. Raises CoopsegError for one that is not what it was.
+    severities, severity_methods and equal_time are added. Raises CoopsegError for one that has changed.
     """
     values = request.model_dump()
     if methods or draws or seeds:
         known_seeds = tuple(dict.fromkeys(seed for block in request.blocks for seed in block.seeds))
         rows = methods_of(methods) if methods else request.rows
-        values["blocks"] += (make_block(rows, draws or request.draws, seeds or known_seeds),)
+        block = make_block(rows, draws or request.draws, seeds or known_seeds)
+        values["blocks"] += () if block in values["blocks"] else (block,)
     values["predictors"] += tuple(
         entry for entry in parse_predictors(predictors) if entry not in values["predictors"]
     )
@@ -208,7 +209,7 @@ def _build(values: Mapping[str, Any]) -> Request:
     except ValidationError as error:
         first = error.errors()[0]
         raise CoopsegError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {shorten(first['input'])}); correct it"
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {shorten(first['input'])})"
         ) from None
 
 

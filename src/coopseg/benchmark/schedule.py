@@ -133,7 +133,7 @@ class Schedule:
     def _write_table(self) -> None:
         from coopseg.benchmark.output import write_table
 
-        self.report(f"table: {write_table(self.bench)}")
+        write_table(self.bench)
 
     def _write_table_meanwhile(self) -> None:
         """Now and then. A table that cannot be written yet must not end days of work."""

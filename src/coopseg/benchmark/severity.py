@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from coopseg.benchmark.collected import METRICS, STEPS, Collected, read_scores
+from coopseg.benchmark.grid import SEVERITIES
 from coopseg.benchmark.statistics import bootstrap_interval, mean_over
 from coopseg.evaluation.tables import MEAN
 
@@ -24,8 +25,8 @@ def severity_curves(collected: Collected, *, clean: str) -> list[Curve]:
     of a curve are over the same jobs: those that have severities.
     """
     parts = []
-    for job in collected.finished:
-        folders = sorted(job.folder.glob(f"severities/*/{METRICS}"))
+    for ended in collected.finished:
+        job, folders = ended.job, sorted(ended.folder.glob(f"{SEVERITIES}/*/{METRICS}"))
         if folders and job.budget == STEPS:
             found = collected.by_job
             own = found[(found["row"] == job.row) & (found["budget"] == job.budget)]

@@ -8,18 +8,19 @@ from typing import Any
 
 from coopseg import __version__
 from coopseg.benchmark.cells import cells
-from coopseg.benchmark.collected import BASELINE, STEPS, TIME, Collected, Job, collect
+from coopseg.benchmark.collected import STEPS, TIME, Collected, Ended, collect
 from coopseg.benchmark.columns import find_columns
 from coopseg.benchmark.cost import costs
 from coopseg.benchmark.differences import change, differences
+from coopseg.benchmark.grid import BASELINE, TIMEKEEPER
+from coopseg.benchmark.request import POST_DAE
 from coopseg.benchmark.severity import severity_curves
 from coopseg.benchmark.statistics import LEVEL, RESAMPLES
 from coopseg.config.presets import DESCRIPTIONS
 from coopseg.evaluation.tables import MEAN
 from coopseg.inference.predictor import HEADS
 
-DENOISER = "post-dae"
-NOTES = {DENOISER: "its second head is the FTN followed by the denoising autoencoder, not by an STN"}
+NOTES = {POST_DAE: "its second head is the FTN followed by the denoising autoencoder, not by an STN"}
 STATISTICS = {
     "unit": "patient",
     "interval": f"percentile bootstrap over patients, {LEVEL:.0%}, {RESAMPLES} resamples",
@@ -40,14 +41,15 @@ def tabulate(collected: Collected) -> dict[str, Any]:
     that failed or wait.
     """
     columns = find_columns(collected)
-    timed = any(job.budget == TIME for job in collected.jobs)
+    timed = any(entry.job.budget == TIME for entry in collected.jobs)
     budgets = [STEPS, TIME] if timed else [STEPS]
     compared = {budget: differences(collected, columns, budget) for budget in budgets}
     clean = next((column["name"] for column in columns if column["domain"] == "intra"), "")
     return {
         "coopseg": __version__,
-        "request": collected.request,
+        "request": collected.request.model_dump(mode="json"),
         "baseline": BASELINE,
+        "timekeeper": TIMEKEEPER,
         "statistics": STATISTICS,
         "rows": [describe_row(collected, row) for row in collected.rows],
         "heads": list(HEADS),
@@ -65,15 +67,15 @@ def tabulate(collected: Collected) -> dict[str, Any]:
 
 def describe_row(collected: Collected, row: str) -> dict[str, Any]:
     """Name, what it is, its heads, and the draws and seeds of its finished jobs at equal steps."""
-    jobs = [job for job in collected.jobs_of(row, STEPS) if job.state == "finished"]
-    predictor = any(job.is_predictor for job in collected.jobs if job.row == row)
+    jobs = [entry.job for entry in collected.jobs_of(row, STEPS) if entry.state == "finished"]
+    predictor = any(entry.is_predictor for entry in collected.jobs_of(row, STEPS))
     return {
         "name": row,
         "description": DESCRIPTIONS.get(row, "a predictor trained elsewhere" if predictor else ""),
         "note": NOTES.get(row, ""),
         "predictor": predictor,
         "heads": list(collected.heads(row)),
-        "draws": sorted({job.draw for job in jobs if job.draw}),
+        "draws": sorted({job.draw for job in jobs if not predictor}),
         "seeds": sorted({job.seed for job in jobs if not predictor}),
     }
 
@@ -84,7 +86,7 @@ def _classes(collected: Collected) -> list[str]:
     return sorted(found, key=lambda name: name != MEAN)
 
 
-def _jobs(jobs: Sequence[Job]) -> dict[str, Any]:
+def _jobs(jobs: Sequence[Ended]) -> dict[str, Any]:
     failed = [job for job in jobs if job.state == "failed"]
     waiting = [job for job in jobs if job.state == "waiting"]
     return {
@@ -95,9 +97,9 @@ def _jobs(jobs: Sequence[Job]) -> dict[str, Any]:
     }
 
 
-def _describe(job: Job) -> dict[str, Any]:
-    return {"id": job.facts["id"], "row": job.row, "draw": job.draw, "seed": job.seed, "budget": job.budget}
+def _describe(ended: Ended) -> dict[str, Any]:
+    return {key: getattr(ended.job, key) for key in ("id", "row", "draw", "seed", "budget")}
 
 
-def _error(job: Job) -> dict[str, Any]:
-    return {key: job.outcome.get(key, "") for key in ("error", "kind", "log", "when")}
+def _error(ended: Ended) -> dict[str, Any]:
+    return {key: ended.outcome.get(key, "") for key in ("error", "kind", "log", "when")}

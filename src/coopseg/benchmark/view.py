@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from coopseg.benchmark.collected import STEPS
+from coopseg.benchmark.request import WHOLE
 from coopseg.evaluation.tables import MEAN
 
 DIGITS = {"mean": 3, "hd95": 1, "assd": 2}
@@ -34,9 +35,7 @@ def group_places(results: dict[str, Any], group: str) -> list[Place]:
     return [{"column": name, "class": MEAN, "group": group, "value": value} for name, value in ordered]
 
 
-def grid(
-    results: dict[str, Any], at: Sequence[Place], *, budget: str = STEPS, measure: str = "mean"
-) -> Grid:
+def grid(results: dict[str, Any], at: Sequence[Place], *, budget: str = STEPS, measure: str = "mean") -> Grid:
     """The cells at these places, a line a row and head; {"places", "rows": [{"row", "head", "draws",
     "cells"}]}. A row without a cell there has the state of its cells elsewhere; the best of a place are
     marked `best` among rows with equal draws (two or more of them), compared as shown.
@@ -81,11 +80,16 @@ def with_values(table: Grid) -> Grid:
     return table | {"rows": rows}
 
 
+def draw_names(draws: Iterable[str]) -> str:
+    """ "A B C"; "–" where the split itself is the only one."""
+    return " ".join(draw for draw in draws if draw != WHOLE) or "–"
+
+
 def draws_text(cell: dict[str, Any]) -> str:
-    """"A B C"; "A B (2 of 3)" where jobs have failed or wait; "–" for what has no draws."""
+    """ "A B C"; "A B (2 of 3)" where jobs have failed or wait; "–" for what has no draws."""
     if cell["state"] != "value":
         return "–"
-    names = " ".join(draw for draw in cell["draws"] if draw) or "–"
+    names = draw_names(cell["draws"])
     jobs = cell["jobs"]
     return names if jobs["finished"] == jobs["all"] else f"{names} ({jobs['finished']} of {jobs['all']})"
 
@@ -100,7 +104,7 @@ def cell_text(cell: dict[str, Any], measure: str = "mean") -> str:
 
 
 def difference_text(entry: dict[str, Any] | None) -> str:
-    """"+0.021 [+0.004, +0.039], p 0.012"; without p for an average; "–" where there is none."""
+    """ "+0.021 [+0.004, +0.039], p 0.012"; without p for an average; "–" where there is none."""
     if entry is None:
         return "–"
     text = signed(entry["mean"])
@@ -146,6 +150,6 @@ def differences_of(results: dict[str, Any], *, budget: str = STEPS, of: str = ME
         for head in results["heads"]:
             own = [found.get((row["name"], head, column["name"])) for column in results["columns"]]
             if known := [entry for entry in own if entry]:
-                draws = " ".join(draw for draw in known[0]["draws"] if draw) or "–"
+                draws = draw_names(known[0]["draws"])
                 lines.append({"row": row["name"], "head": head, "draws": draws, "cells": own})
     return {"places": places(results, of=of), "rows": lines}

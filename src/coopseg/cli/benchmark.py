@@ -117,8 +117,7 @@ def benchmark(
         done = run_benchmark(out=out, **where, **given)  # type: ignore[arg-type]
     for name, error in done.failed.items():
         fail(CoopsegError(f"{name}: {error}"))
-    say((done.out / "table" / "results.md").read_text(encoding="utf-8"))
-    say(f"{len(done.finished)} jobs finished, {len(done.failed)} failed: {done.out}")
+    say(f"{len(done.finished)} jobs finished, {len(done.failed)} failed; table: {done.out}/table/results.md")
     say(f"next: coopseg report {done.out} --out DIR")
     if done.failed:
         say(f"  or: coopseg benchmark --resume {done.out}")

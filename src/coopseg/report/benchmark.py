@@ -47,7 +47,7 @@ def collect_benchmark(bench: Path) -> dict[str, Any]:
     """
     collected = collect(bench)
     results = tabulate(collected)
-    names = next((job.evaluation["model"]["names"] for job in collected.finished), [])
+    names = next((ended.evaluation["model"]["names"] for ended in collected.finished), [])
     return {
         "created": time.strftime("%Y-%m-%d %H:%M"),
         "coopseg": __version__,
@@ -85,26 +85,29 @@ def _shown(cell: dict[str, Any]) -> dict[str, Any]:
 
 def provenance(collected: Collected) -> dict[str, Any]:
     """Request, commands, versions, machines, and every job with its time and warnings."""
-    request = collected.request
-    found = [request.get("versions") or {}]
-    for job in collected.jobs:
-        found += [record.get("versions") or {} for record in (job.run, job.evaluation)]
+    request = collected.request.model_dump(mode="json")
+    found = [request["versions"]]
+    for ended in collected.jobs:
+        found += [record.get("versions", {}) for record in (ended.run, ended.evaluation)]
     keys = dict.fromkeys(key for versions in found for key in versions)
     return {
         "folder": str(collected.folder),
-        "started": request.get("started"),
-        "command": command_text(request.get("command")),
-        "request": [{"key": key, "value": request[key]} for key in REQUEST_SHOWN if key in request],
+        "started": request["started"],
+        "command": command_text(request["command"]),
+        "request": [{"key": key, "value": request[key]} for key in REQUEST_SHOWN],
         "versions": [{"name": key, "versions": distinct(v[key] for v in found if key in v)} for key in keys],
         "jobs": [
             {
-                "id": job.facts["id"],
-                "state": job.state,
-                "steps": job.run.get("steps"),
-                "warnings": [*job.run.get("warnings", []), *job.evaluation.get("warnings", [])],
-                **{key: job.outcome.get(key) for key in ("training_seconds", "seconds", "machine", "finished")},
+                "id": ended.job.id,
+                "state": ended.state,
+                "steps": ended.run.get("steps"),
+                "warnings": [*ended.run.get("warnings", []), *ended.evaluation.get("warnings", [])],
+                **{
+                    key: ended.outcome.get(key)
+                    for key in ("training_seconds", "seconds", "machine", "finished")
+                },
             }
-            for job in collected.jobs
+            for ended in collected.jobs
         ],
     }
 
@@ -153,4 +156,3 @@ def _more(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
         table = grid(results, places(results), measure=measure)
         if any(cell.get(measure) is not None for line in table["rows"] for cell in line["cells"]):
             yield {"title": f"{measure.upper()} in mm, less is better", "measure": measure} | table
-

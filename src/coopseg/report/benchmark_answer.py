@@ -10,7 +10,11 @@ from coopseg.benchmark.view import is_clear, signed
 
 OURS = "cooperative"
 NAMED = 4  # methods that are named one by one
-FAR = ("out", "other", "corrupted")  # of a line of `change`, which says most about scans unlike the training's
+FAR = (
+    "out",
+    "other",
+    "corrupted",
+)  # of a line of `change`, which says most about scans unlike the training's
 
 Line = dict[str, Any]
 
@@ -28,7 +32,9 @@ def answer(results: dict[str, Any]) -> dict[str, Any]:
     if not any(cell["state"] == "value" for cell in results["cells"]):
         return {"verdict": "No job has finished yet.", "sentences": []}
     if not lines:
-        verdict = f"No method has been evaluated on a draw on which {results['baseline']} was: nothing to compare."
+        verdict = (
+            f"No method has been evaluated on a draw on which {results['baseline']} was: nothing to compare."
+        )
         return {"verdict": verdict, "sentences": [_progress(results)]}
     sentences = [
         _progress(results), _ours(lines), _worse(lines, results["baseline"]), _price(lines), _time(results), _cost(results),
@@ -110,11 +116,13 @@ def _price(lines: Sequence[Line]) -> str:
 
 def _time(results: dict[str, Any]) -> str:
     lines = speaking(results, TIME)
-    return f"With no more time than {results['baseline']}: {_named(lines, 'far')}." if lines else ""
+    return f"At equal wall-clock time: {_named(lines, 'far')}." if lines else ""
 
 
 def _cost(results: dict[str, Any]) -> str:
-    known = [line for line in results["cost"] if line["times_standard"] and line["row"] != results["baseline"]]
+    known = [
+        line for line in results["cost"] if line["times_standard"] and line["row"] != results["baseline"]
+    ]
     if not known:
         return ""
     ordered = sorted(known, key=lambda line: line["times_standard"])
@@ -128,8 +136,8 @@ def _cost(results: dict[str, Any]) -> str:
 
 
 def _caution(results: dict[str, Any]) -> str:
-    once = [row["name"] for row in results["rows"] if len(row["draws"]) == 1 and len(row["seeds"]) == 1]
-    some = "Every row" if len(once) == len(results["rows"]) else f"{len(once)} of the rows"
-    trained = f" {some} rest on one training, which says nothing of chance between trainings." if once else ""
-    trained = trained.replace("Every row rest", "Every row rests").replace("1 of the rows rest ", "1 of the rows rests ")
+    once = [row for row in results["rows"] if len(row["draws"]) == 1 and len(row["seeds"]) == 1]
+    trained = (
+        f" Rows with one training ({len(once)}) say nothing of chance between trainings." if once else ""
+    )
     return f"Brackets hold 95 % intervals over patients, each comparison by itself.{trained}"

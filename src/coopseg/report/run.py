@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coopseg.benchmark.collected import REQUEST
+from coopseg.benchmark.request import REQUEST
 from coopseg.report.benchmark import collect_benchmark, render_benchmark
 from coopseg.report.collect import collect
 from coopseg.report.page import render

@@ -1,0 +1,100 @@
+"""From a request to jobs: the union of its blocks, each job once, after those that it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopseg.benchmark.grid import Job, is_finished, levels, make_jobs, notes, probed_rows, read_job, write_job
+from coopseg.benchmark.request import Request
+from coopseg.errors import CoopsegError
+
+
+def ask(*blocks: tuple[str, str, str], **more: Any) -> Request:
+    """A request of blocks of words."""
+    listed = [
+        {"methods": methods.split(), "draws": draws.split(), "seeds": [int(seed) for seed in seeds.split()]}
+        for methods, draws, seeds in blocks
+    ]
+    values = {"data": "/d", "split": "acdc-dev", "started": "", "blocks": listed}
+    return Request.model_validate(values | more)
+
+
+def ids(request: Request) -> list[str]:
+    return [job.id for job in make_jobs(request)]
+
+
+def test_a_draw_is_whole_before_the_next_and_no_job_comes_twice() -> None:
+    request = ask(("standard cooperative", "A B", "0 1"), ("standard randconv", "A", "0"))
+    assert ids(request) == [
+        "standard-A-0", "cooperative-A-0", "standard-A-1", "cooperative-A-1",
+        "standard-B-0", "cooperative-B-0", "standard-B-1", "cooperative-B-1", "randconv-A-0",
+    ]  # fmt: skip
+    assert all(job.needs == () for job in make_jobs(request))
+
+
+def test_names_of_rows_in_names_of_folders() -> None:
+    request = ask(("cooperative+randconv my.module:Class", "-", "0"))
+    assert ids(request) == ["cooperative+randconv---0", "my.module_Class---0"]
+
+
+def test_post_dae_brings_what_it_stands_on() -> None:
+    request = ask(("post-dae cooperative", "A", "0 1"), ("standard", "A", "1"))
+    jobs = {job.id: job for job in make_jobs(request)}
+    assert jobs["post-dae-A-0"].needs == ("standard-A-0",)
+    assert jobs["post-dae-A-0"].kind == "post-dae"
+    assert jobs["standard-A-0"].kind == "train"
+    assert len(jobs) == 6
+    (note,) = notes(request)
+    assert note.startswith("standard, draw A, seed 0: added")
+    assert probed_rows(request) == ("cooperative", "standard")
+
+
+def test_equal_time_is_for_main_rows_but_the_one_that_gives_the_time() -> None:
+    request = ask(("standard cooperative rsc", "A", "0"), equal_time=True)
+    timed = [job for job in make_jobs(request) if job.budget == "time"]
+    assert [(job.id, job.row, job.needs) for job in timed] == [
+        ("standard-A-0-equal-time", "standard", ("standard-A-0",))
+    ]
+    assert probed_rows(ask(("standard", "A", "0"), equal_time=True)) == ("standard", "cooperative")
+
+
+def test_predictors_are_tested_once() -> None:
+    request = ask(("standard", "A B", "0"), predictors=[{"name": "net", "target": "m:f"}])
+    job = next(job for job in make_jobs(request) if job.kind == "predictor")
+    assert (job.id, job.row, job.draw, job.seed, job.needs) == ("net---0", "net", "-", 0, ())
+
+
+@pytest.mark.parametrize("more", [{}, {"equal_time": True}])
+def test_levels_hold_every_job_once_after_its_needs(more: dict[str, Any]) -> None:
+    jobs = make_jobs(ask(("post-dae standard randconv", "A B", "0 1"), **more))
+    done: set[str] = set()
+    for level in levels(reversed(jobs)):
+        assert all(set(job.needs) <= done for job in level)
+        assert not done & {job.id for job in level}
+        done |= {job.id for job in level}
+    assert done == {job.id for job in jobs}
+
+
+def test_a_job_on_disk(tmp_path: Path) -> None:
+    job = Job("a-A-0", "a", "post-dae", "A", 0, needs=("b",))
+    write_job(tmp_path, job)
+    assert read_job(tmp_path, "a-A-0") == job
+    with pytest.raises(CoopsegError, match="no such job"):
+        read_job(tmp_path, "b")
+
+
+def test_severities_asked_for_later_are_left_to_do(tmp_path: Path) -> None:
+    job = Job("rsc-A-0", "rsc", "train", "A", 0)
+    plain = ask(("rsc", "A", "0"))
+    more = ask(("rsc", "A", "0"), severities=[0.5, 1], severity_methods=["rsc"])
+    assert not is_finished(tmp_path, job, plain)
+    folder = job.folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text("{}")
+    assert is_finished(tmp_path, job, plain)
+    assert not is_finished(tmp_path, job, more)
+    (folder / "severities" / "0.5").mkdir(parents=True)
+    assert is_finished(tmp_path, job, more)  # severity 1 is what the evaluation itself measures
