@@ -37,8 +37,13 @@ RUN_HERE = ("python", "sh")
 SHELL = {"python3", "pip", "source", "make", "git", "cd"}  # set-up, which is not run here
 MEASURED = "docs/results.md"  # its commands train for hours on real scans
 # Blocks with commands that cannot be run here: clusters, several processes.
-SLOW = ("docs/start.md", "docs/how-to/test-robustness.md", "docs/how-to/change-the-method.md")
-NOT_RUN = {"README.md": 1, "docs/how-to/train-on-a-cluster.md": 3}
+SLOW = (
+    "docs/start.md",
+    "docs/how-to/test-robustness.md",
+    "docs/how-to/change-the-method.md",
+    "docs/how-to/compare-methods.md",
+)
+NOT_RUN = {"README.md": 1, "docs/how-to/compare-methods.md": 1, "docs/how-to/train-on-a-cluster.md": 3}
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:srun |exec |torchrun .*-m |python -m )*coopseg (.*)$", re.MULTILINE)
 PYTHON = re.compile(r"^(import|from) \w+", re.MULTILINE)
 INDENTED = re.compile(r"^ {4,}(?:\$ )?coopseg (.*)$", re.MULTILINE)

@@ -37,7 +37,7 @@ def metric_rows(
     copies: int = 2,
     **more: Any,
 ) -> list[dict[str, Any]]:
-    """Rows as `coopseg.evaluation.evaluate` returns them: both phases, sites where the data set is another."""
+    """Rows as `coopseg.evaluation.evaluate` returns them: both phases; sites where it is another's set."""
     rows = []
     for dataset, domain in datasets.items():
         for number, patient in enumerate(OTHER if domain == "other" else OWN):
@@ -150,9 +150,10 @@ class Bench:
         }
         index = self._slices(folder / "evaluation", heads) if pictures else []
         record = {
-            "model": {"path": "best.safetensors", "sha256": f"sha-{folder.name}", "names": ["background", *CLASSES]},
-            "data": [{"name": name, "domain": domain, "patients": [*(OTHER if domain == "other" and name == "M&Ms"
-                      else OWN)], "volumes": 16} for name, domain in domains.items()],
+            "model": {"path": "x", "sha256": f"sha-{folder.name}", "names": ["background", *CLASSES]},
+            "data": [{"name": name, "domain": domain, "volumes": 16,
+                      "patients": [*(OTHER if self.datasets[name] == "other" else OWN)]}
+                     for name, domain in domains.items()],
             "slices": index, "versions": {"torch": "2.13.0"}, "warnings": [],
         }  # fmt: skip
         (folder / "evaluation" / "evaluation.json").write_text(json.dumps(record))
@@ -172,8 +173,10 @@ class Bench:
     def probe(self, row: str, seconds: float, memory: float = 1.5) -> None:
         """A row's probe."""
         (self.folder / "probes").mkdir(exist_ok=True)
-        facts = {"row": row, "seconds_per_step": seconds, "spread": seconds / 10, "peak_memory_gb": memory,
-                 "steps": 20, "threads": 2, "device": "cpu", "precision": "32", "machine": "x86_64"}  # fmt: skip
+        facts = {
+            "row": row, "seconds_per_step": seconds, "spread": seconds / 10, "peak_memory_gb": memory,
+            "steps": 20, "threads": 2, "device": "cpu", "precision": "32", "machine": "x86_64",
+        }  # fmt: skip
         (self.folder / "probes" / f"{row}.json").write_text(json.dumps(facts))
 
     def _slices(self, folder: Path, heads: Sequence[str]) -> list[dict[str, Any]]:

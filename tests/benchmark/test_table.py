@@ -159,7 +159,8 @@ def test_heads_of_a_row_without_scores_are_those_of_its_settings(bench: Bench) -
 def test_rows_are_in_the_published_order(results: dict[str, Any]) -> None:
     rows = results["rows"]
     assert [row["name"] for row in rows] == [
-        "standard", "randconv", "post-dae", "mixstyle", "dsu", "cooperative-lsm2022", "cooperative", "nnU-Net",
+        "standard", "randconv", "post-dae", "mixstyle", "dsu", "cooperative-lsm2022", "cooperative",
+        "nnU-Net",
     ]  # fmt: skip
     (denoiser,) = [row for row in rows if row["note"]]
     assert denoiser["name"] == "post-dae"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -72,7 +72,7 @@ def _values(scores: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Cell]:
     for key, own in patients.groupby(OF, sort=False):
         at = dict(zip(OF, key, strict=True))
         wide, drawn = spread_out(own, "patient"), spread_out(by_draw[key], "draw")
-        measured = means[key].set_index("dataset")[list(MEASURES)].to_dict("index")
+        measured = {line["dataset"]: line for line in means[key].to_dict("records")}
         for column in columns:
             if set(column["datasets"]) <= measured.keys() and not (
                 column["average"] and at["group"] in SITES
@@ -84,7 +84,7 @@ def _values(scores: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Cell]:
 
 
 def _value(
-    parts: Sequence[np.ndarray], drawn: Wide, measured: Sequence[dict[str, float]], column: Column
+    parts: Sequence[np.ndarray], drawn: Wide, measured: Sequence[dict[Hashable, Any]], column: Column
 ) -> Cell:
     """parts: see `cohorts`. measured: the means over patients of every data set of the column."""
     by_draw = drawn.of(column["datasets"]).mean(axis=1)

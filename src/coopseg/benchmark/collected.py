@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from coopseg.benchmark.grid import BASELINE, ERROR, EVALUATION, RESULT, TIMEKEEPER, TRAINING, Job, make_jobs
+from coopseg.benchmark.grid import ERROR, EVALUATION, RESULT, TIMEKEEPER, TRAINING, Job, make_jobs
 from coopseg.benchmark.probe import read_probe
 from coopseg.benchmark.request import POST_DAE, Request, read_request, settings_of
 from coopseg.benchmark.statistics import mean_over, per_patient

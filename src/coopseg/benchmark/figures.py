@@ -1,16 +1,17 @@
-"""Figures of a benchmark: vector graphics that are told apart by number, shape and dash, not by colour alone."""
+"""Figures of a benchmark: vector graphics in which number, shape and dash tell rows apart, not just colour."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from coopseg.benchmark.columns import DOMAINS, column_of
@@ -22,11 +23,14 @@ COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
 HEAD_MARKS = {"FTN": "o", "FTN+STN": "D"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 8.5, "axes.titlesize": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.7, "svg.fonttype": "none", "pdf.fonttype": 42,
     "svg.hashsalt": "coopseg",
 }  # fmt: skip
+
+
+FIGURES = ("dice", "change", "cost", "severity")
 
 
 def draw_figures(results: dict[str, Any]) -> dict[str, Figure]:
@@ -34,7 +38,7 @@ def draw_figures(results: dict[str, Any]) -> dict[str, Figure]:
 
     results: see `coopseg.benchmark.table.tabulate`. A row has the same number in all of them.
     """
-    drawn = {"dice": _dice, "change": _change, "cost": _cost, "severity": _severity}
+    drawn = dict(zip(FIGURES, (_dice, _change, _cost, _severity), strict=True))
     with rc_context(STYLE):
         figures = {name: draw(results) for name, draw in drawn.items()}
     return {name: figure for name, figure in figures.items() if figure is not None}
@@ -71,8 +75,8 @@ def _looks(results: dict[str, Any], shown: Collection[str]) -> dict[str, dict[st
 
 def _plain(figure: Figure) -> Figure:
     """A dollar sign in a name is no formula."""
-    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
-        text.set_parse_math(False)
+    for text in figure.findobj(Text):
+        cast(Text, text).set_parse_math(False)
     return figure
 
 

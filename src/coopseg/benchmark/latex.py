@@ -20,6 +20,14 @@ SPECIAL = {
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
     "×": r"$\times$", "–": "--", "<": "$<$", ">": "$>$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
+SCORES = (
+    "Dice, mean over patients, $\\pm$ standard deviation over draws. Bold: best of a column among rows with "
+    "the same draws."
+)
+DIFFERENCES = (
+    "Dice minus that of standard training: {[}95\\,\\% bootstrap interval over patients{]}, Holm-corrected "
+    "$p$ of the Wilcoxon signed-rank test."
+)
 ANY = re.compile("|".join(map(re.escape, SPECIAL)))
 
 
@@ -30,11 +38,8 @@ def latex(results: dict[str, Any]) -> str:
     main, compared = grid(results, places(results)), differences_of(results)
     scores = [[_mark(cell_text(cell), cell["best"]) for cell in line["cells"]] for line in main["rows"]]
     changes = [[escape(difference_text(cell)) for cell in line["cells"]] for line in compared["rows"]]
-    parts = ["% \\usepackage{booktabs,graphicx}"]
-    parts += [_table(main, scores, "Dice, mean over patients, $\\pm$ standard deviation over draws. Bold: best "
-                     "of a column among rows with the same draws.", "dice")]  # fmt: skip
-    parts += [_table(compared, changes, "Dice minus that of standard training: {[}95\\,\\% bootstrap interval "
-                     "over patients{]}, Holm-corrected $p$ of the Wilcoxon signed-rank test.", "differences")]  # fmt: skip
+    parts = ["% \\usepackage{booktabs,graphicx}", _table(main, scores, SCORES, "dice")]
+    parts += [_table(compared, changes, DIFFERENCES, "differences")] if changes else []
     return "\n\n".join(parts) + "\n"
 
 

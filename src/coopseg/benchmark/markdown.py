@@ -22,13 +22,13 @@ from coopseg.evaluation.tables import FAILURES, MEAN
 
 MAIN_NOTE = (
     "Dice, mean over patients (copies, phases, seeds and draws of a patient averaged first), ± standard "
-    "deviation over draws where a row has several. **Bold**: best of a column among rows with the same draws. "
-    "n/a: a head that the row does not have."
+    "deviation over draws where a row has several. **Bold**: best of a column among rows with the same "
+    "draws. n/a: a head that the row does not have."
 )
 DIFFERENCE_NOTE = (
     "Row minus standard on the same patients, draws and seeds, [95 % bootstrap interval over patients], p of "
-    "the Wilcoxon signed-rank test corrected by Holm over the rows compared with standard within a column and "
-    "head. Averages have no test. The interval says nothing of chance between trainings."
+    "the Wilcoxon signed-rank test corrected by Holm over the rows compared with standard within a column "
+    "and head. Averages have no test. The interval says nothing of chance between trainings."
 )
 GROUPS = {"phase": "By phase", "vendor": "By vendor", "site": "By vendor/centre"}
 

@@ -65,9 +65,9 @@ class Schedule:
                 (job.folder(self.bench) / ERROR).unlink(missing_ok=True)
             rows = [row for row in probed_rows(self.request) if not self._is_probed(row)] if waiting else []
             self.report(self.forecast.begin(self.jobs, waiting, probes=rows))
-            for line in notes(self.request):
-                self.report(line)
             if waiting:
+                for line in notes(self.request):
+                    self.report(line)
                 self._work(rows)
             self._write_table()
         failed = {job.id: error["error"] for job in self.jobs if (error := read_error(self.bench, job))}

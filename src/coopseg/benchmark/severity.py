@@ -35,9 +35,8 @@ def severity_curves(collected: Collected, *, clean: str) -> list[Curve]:
             kinds = set(measured[0]["dataset"])
             main = [own[own["dataset"] == clean].assign(dataset=kind, severity=CLEAN) for kind in kinds]
             main.append(own[own["dataset"].isin(kinds)].assign(severity=PUBLISHED))
-            keys = {"row": job.row, "draw": job.draw, "seed": job.seed}
-            parts += [frame.drop(columns=["budget"], errors="ignore").assign(**keys)
-                      for frame in (*main, *measured)]  # fmt: skip
+            for frame in (*main, *measured):
+                parts.append(frame.assign(row=job.row, draw=job.draw, seed=job.seed, budget=job.budget))
     return list(_curves(pd.concat(parts), collected.rows)) if parts else []
 
 
@@ -54,7 +53,7 @@ def _curves(scores: pd.DataFrame, rows: tuple[str, ...]) -> Iterator[Curve]:
         draws = scores.loc[scores["row"] == row, "draw"].unique()
         points = [
             {
-                "severity": float(severity),
+                "severity": severity,
                 "mean": float(at["dice"].mean()),
                 "interval": bootstrap_interval([at[["dice"]].to_numpy(float)]),
                 "n": len(at),

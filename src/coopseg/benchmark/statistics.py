@@ -98,7 +98,7 @@ def signed_rank(differences: np.ndarray) -> float | None:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p values corrected for their number, in the order given (Holm 1979); None is no member of the family."""
+    """p values corrected for their number (Holm 1979), in the order given; None is not in the family."""
     family = sorted((value, place) for place, value in enumerate(values) if value is not None)
     corrected: list[float | None] = [None] * len(values)
     highest = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from coopseg import __version__
 from coopseg.benchmark.collected import STEPS, TIME, Collected, collect
-from coopseg.benchmark.figures import draw_figures, save
+from coopseg.benchmark.figures import FIGURES, draw_figures, save
 from coopseg.benchmark.table import tabulate
 from coopseg.benchmark.view import (
     Grid,
@@ -47,7 +47,7 @@ def collect_benchmark(bench: Path) -> dict[str, Any]:
     """
     collected = collect(bench)
     results = tabulate(collected)
-    names = next((ended.evaluation["model"]["names"] for ended in collected.finished), [])
+    names: list[str] = next((ended.evaluation["model"]["names"] for ended in collected.finished), [])
     return {
         "created": time.strftime("%Y-%m-%d %H:%M"),
         "coopseg": __version__,
@@ -115,7 +115,8 @@ def provenance(collected: Collected) -> dict[str, Any]:
 def render_benchmark(content: dict[str, Any]) -> str:
     """The page on the content of `collect_benchmark`, one HTML document that needs no other file."""
     results = content["results"]
-    figures = {
+    figures: dict[str, str | None] = dict.fromkeys(FIGURES)
+    figures |= {
         name: "data:image/svg+xml;base64," + base64.b64encode(save(figure, "svg")).decode()
         for name, figure in draw_figures(results).items()
     }

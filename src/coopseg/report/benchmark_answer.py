@@ -36,10 +36,9 @@ def answer(results: dict[str, Any]) -> dict[str, Any]:
             f"No method has been evaluated on a draw on which {results['baseline']} was: nothing to compare."
         )
         return {"verdict": verdict, "sentences": [_progress(results)]}
-    sentences = [
-        _progress(results), _ours(lines), _worse(lines, results["baseline"]), _price(lines), _time(results), _cost(results),
-        _caution(results),
-    ]  # fmt: skip
+    baseline = results["baseline"]
+    sentences = [_progress(results), _ours(lines), _worse(lines, baseline), _price(lines), _time(results)]
+    sentences += [_cost(results), _caution(results)]
     return {"verdict": _verdict(results, lines), "sentences": [text for text in sentences if text]}
 
 
@@ -89,7 +88,8 @@ def _progress(results: dict[str, Any]) -> str:
     left = jobs["all"] - jobs["finished"]
     if not left:
         return ""
-    return f"{jobs['finished']} of {jobs['all']} jobs have finished ({len(jobs['failed'])} failed): this rests on them."
+    done = f"{jobs['finished']} of {jobs['all']} jobs have finished ({len(jobs['failed'])} failed)"
+    return f"{done}: this rests on them."
 
 
 def _ours(lines: Sequence[Line]) -> str:

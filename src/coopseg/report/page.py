@@ -32,9 +32,8 @@ def fill(template: str, content: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "clock": clock, "setting": setting_text, "number": number_text, "by_name": by_name, "neighbours": neighbours,
-    }  # fmt: skip
+    environment.filters |= {"clock": clock, "setting": setting_text, "number": number_text}
+    environment.filters |= {"by_name": by_name, "neighbours": neighbours}
     loader = environment.loader
     assert loader is not None
     style = Markup(loader.get_source(environment, STYLE)[0])

@@ -1,0 +1,126 @@
+"""Anything that gives a label map for an image can be a row; what it gives is checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coopseg.benchmark.predictor import load_predictor_row, wrap_callable
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.run import evaluate_subject, open_datasets
+from coopseg.scans.types import Scan
+
+NAMES = ("background", "RV", "MYO", "LV")
+IMAGE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+
+def given(predict: Any) -> np.ndarray:
+    """What comes of a callable for one scan."""
+    scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]), Path("scan.nii.gz"))
+    subject = wrap_callable("mine", predict, target="m:f", classes=NAMES)
+    return subject.predict(scan, False)["FTN"]
+
+
+def test_values_mean_classes_in_their_order() -> None:
+    def predict(image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+        assert (image.dtype, image.flags.c_contiguous) == (np.float32, True)
+        np.testing.assert_array_equal(image, IMAGE)
+        np.testing.assert_array_equal(spacing, [1.5, 1.5, 10])
+        labels = image.astype(np.int64) % 4
+        image[:] = 0  # its own copy
+        return labels
+
+    found = given(predict)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, IMAGE.astype(int) % 4)
+    assert IMAGE.max() == 23
+
+
+def test_values_mean_what_its_labels_say_and_a_class_is_made_once() -> None:
+    class Net:
+        labels = {"left ventricle": 1, "MYO": 2, "rv": 30}  # noqa: RUF012
+
+        def __call__(self, image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+            return np.array([0, 1, 2, 30])[image.astype(int) % 4]
+
+    np.testing.assert_array_equal(given(Net), np.array([0, 3, 2, 1])[IMAGE.astype(int) % 4])
+
+
+def labelled(labels: Any) -> Callable[..., Any]:
+    def predict(image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+        return np.zeros(image.shape, int)
+
+    predict.labels = labels  # type: ignore[attr-defined]
+    return predict
+
+
+@pytest.mark.parametrize(
+    ("predict", "says"),
+    [
+        (lambda image, spacing: image[..., 0].astype(int), r"gave shape \(2, 3\), the image has \(2, 3, 4\)"),
+        (lambda image, spacing: image / 100, "gave float32; give integers"),
+        (lambda image, spacing: np.full(image.shape, 4), "gave label 4, known are 0, 1, 2, 3"),
+        (labelled({"LV": 1}), "its labels lack RV, MYO; name every class"),
+        (labelled({"LV": 1, "liver": 2}), "label 'liver' is not among background, RV, MYO, LV"),
+        (labelled(["LV"]), "labels is .* write it as"),
+        (3, "m:f cannot be called"),
+    ],
+)
+def test_what_is_refused(predict: Any, says: str) -> None:
+    with pytest.raises(CoopsegError, match=says):
+        given(predict)
+
+
+def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    (tmp_path / "my_net_of_this_test.py").write_text("def predict(image, spacing):\n    return image > 7\n")
+    how: dict[str, Any] = {"classes": NAMES, "device": "cpu", "precision": "32"}
+    subject = load_predictor_row("mine", "my_net_of_this_test:predict", **how)
+    assert (subject.names, subject.head, subject.in_turn) == (NAMES, "FTN", True)
+    np.testing.assert_array_equal(subject.predict(Scan(IMAGE, np.eye(4)), True)["FTN"], IMAGE > 7)
+    (tmp_path / "net.onnx").write_bytes(b"of another program")
+    for target, says in {
+        "net.onnx": r"not written by `coopseg export`; wrap it in a callable.* --predictor NAME=mine:segment",
+        "my_net_of_this_test:nothing": "cannot be imported",
+        "gone": "'gone' is not there",
+        ".": "holds no best.safetensors",
+    }.items():
+        with pytest.raises(CoopsegError, match=says):
+            load_predictor_row("mine", target, **how)
+
+
+def test_a_perfect_one_scores_one(phantom: dict[str, Path], tmp_path: Path) -> None:
+    """It looks the answer up, in values of its own, and so shows that both maps meet by name."""
+    (dataset,) = open_datasets(phantom["acdc"])
+    from coopseg.scans.load import load_label, load_scan
+
+    own = dict(zip(dataset.labels.names, (0, 7, 8, 9), strict=True))
+    answers = {}
+    for ref in dataset.items[:2]:
+        label = load_label(ref)
+        assert label is not None
+        lookup = np.zeros(max(dataset.labels.values) + 1, int)
+        lookup[list(dataset.labels.values)] = [own[name] for name in dataset.labels.names]
+        answers[load_scan(ref).data.tobytes()] = lookup[label.data]
+
+    def predict(image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+        return answers[np.asfortranarray(image).tobytes()] if image.tobytes() not in answers else answers[image.tobytes()]
+
+    predict.labels = {name: own[name] for name in dataset.labels.foreground}  # type: ignore[attr-defined]
+    subject = wrap_callable("perfect", predict, target="m:f", classes=dataset.labels.names)
+    from dataclasses import replace
+
+    found = evaluate_subject(subject, [replace(dataset, items=dataset.items[:2])], tmp_path / "out", workers=2)
+    assert {row["dice"] for row in found.rows} == {1.0}
+    assert {row["head"] for row in found.rows} == {"FTN"}
+    assert len(found.rows) == 6
+    (warning,) = found.warnings
+    assert "not found, so whether the model was trained on these patients is unknown" in warning
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert record["model"] == {"path": "m:f", "sha256": None, "names": list(dataset.labels.names)}
