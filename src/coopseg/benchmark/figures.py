@@ -1,4 +1,4 @@
-"""Figures of a benchmark: vector graphics in which number, shape and dash tell rows apart, not just colour."""
+"""Figures of a benchmark: vector graphics; number, shape and dash tell rows apart, not only colour."""
 
 from __future__ import annotations
 
