@@ -20,11 +20,10 @@ from typer.models import OptionInfo
 import coopseg
 from coopseg.cases.splits import NAMED
 from coopseg.cli.main import app
-from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, UNDER_RIVALS
+from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, RIVALS, UNDER_RIVALS
 from coopseg.config.settings import Settings
 from coopseg.evaluation.run import Evaluation
 from coopseg.inference.model import Model
-from coopseg.rivals.registry import BUILT_IN
 from coopseg.scans.checks.report import Finding, Report
 from coopseg.scans.checks.rules import RULES
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
@@ -185,7 +184,7 @@ def settings_page() -> str:
         rows = [(f"`{name}`", escape(DESCRIPTIONS[name]), changes(layer)) for name, layer in layers.items()]
         parts.append(f"## {title}\n\nChosen with `{option}`.")
         parts.append(table(("name", "what it is", "settings it changes"), rows))
-    rivals = [(f"`{name}`", escape(DESCRIPTIONS[name])) for name in BUILT_IN]
+    rivals = [(f"`{name}`", escape(DESCRIPTIONS[name])) for name in RIVALS]
     parts.append(
         "## Rivals\n\nChosen with `--method`, alone (their terms are then added to those of "
         f"`{UNDER_RIVALS}`) or with a method, as in `standard+randconv`. `module:class` is one of your own."

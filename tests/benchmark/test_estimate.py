@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from coopseg.benchmark.estimate import START, VALIDATING, VOLUME, Known, in_words, relative_cost, standard_step
+from coopseg.benchmark.estimate import (
+    START,
+    VALIDATING,
+    VOLUME,
+    Known,
+    in_words,
+    relative_cost,
+    standard_step,
+)
 from coopseg.benchmark.grid import Job
 from coopseg.config.resolve import resolve_settings
 
@@ -44,7 +52,9 @@ def test_from_nothing_to_the_jobs_themselves() -> None:
 def test_a_row_without_a_probe_is_scaled_by_those_that_have_one() -> None:
     probed = replace(KNOWN, probes={"standard": 2.0, "randconv": 6.0})
     assert probed.step("maxstyle") == pytest.approx(2.0 * relative_cost("maxstyle"))
-    assert relative_cost("cooperative+randconv") == relative_cost("cooperative") + relative_cost("randconv") - 1
+    assert (
+        relative_cost("cooperative+randconv") == relative_cost("cooperative") + relative_cost("randconv") - 1
+    )
 
 
 def test_equal_time_takes_what_cooperative_takes() -> None:

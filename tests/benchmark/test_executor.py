@@ -35,7 +35,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cluster")
     found = folder / "scheduler.json"
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port=0", "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads=1", "--no-nanny", "--no-dashboard"]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        "--nthreads=1",
+        "--no-nanny",
+        "--no-dashboard",
+    ]
     where = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     commands = [[*start, f"--scheduler-file={found}"], *([[*worker, f"--scheduler-file={found}"]] * 2)]
     processes = [subprocess.Popen(command, **where) for command in commands]  # type: ignore[call-overload]
@@ -66,7 +73,11 @@ def tasks(bench: Path, *words: str) -> list[Task]:
 def begun(bench: Path, word: str) -> list[list[int]]:
     """(process, its parent, threads) of each time that a task began."""
     path = bench / f"{word}.begun"
-    return [[int(part) for part in line.split()] for line in path.read_text().splitlines()] if path.is_file() else []
+    return (
+        [[int(part) for part in line.split()] for line in path.read_text().splitlines()]
+        if path.is_file()
+        else []
+    )
 
 
 def test_every_task_ends_as_its_process_does(executor: Executor, tmp_path: Path) -> None:
@@ -131,7 +142,9 @@ def test_a_task_whose_worker_dies_runs_again_on_another(cluster: str, tmp_path: 
         wait_for(lambda: made.width == 2)
         results = made.run(tasks(tmp_path, "wait1", "wait2"))
         found: dict[str, Ended] = {}
-        thread = threading.Thread(target=lambda: found.update({task.argument: ended for task, ended in results}))
+        thread = threading.Thread(
+            target=lambda: found.update({task.argument: ended for task, ended in results})
+        )
         thread.start()
         wait_for(lambda: begun(tmp_path, "wait1") and begun(tmp_path, "wait2"))
         os.kill(begun(tmp_path, "wait1")[0][1], signal.SIGKILL)

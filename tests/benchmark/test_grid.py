@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from coopseg.benchmark.grid import Job, is_finished, levels, make_jobs, notes, probed_rows, read_job, write_job
+from coopseg.benchmark.grid import (
+    Job,
+    is_finished,
+    levels,
+    make_jobs,
+    notes,
+    probed_rows,
+    read_job,
+    write_job,
+)
 from coopseg.benchmark.request import Request
 from coopseg.errors import CoopsegError
 

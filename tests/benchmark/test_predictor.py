@@ -110,13 +110,19 @@ def test_a_perfect_one_scores_one(phantom: dict[str, Path], tmp_path: Path) -> N
         answers[load_scan(ref).data.tobytes()] = lookup[label.data]
 
     def predict(image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-        return answers[np.asfortranarray(image).tobytes()] if image.tobytes() not in answers else answers[image.tobytes()]
+        return (
+            answers[np.asfortranarray(image).tobytes()]
+            if image.tobytes() not in answers
+            else answers[image.tobytes()]
+        )
 
     predict.labels = {name: own[name] for name in dataset.labels.foreground}  # type: ignore[attr-defined]
     subject = wrap_callable("perfect", predict, target="m:f", classes=dataset.labels.names)
     from dataclasses import replace
 
-    found = evaluate_subject(subject, [replace(dataset, items=dataset.items[:2])], tmp_path / "out", workers=2)
+    found = evaluate_subject(
+        subject, [replace(dataset, items=dataset.items[:2])], tmp_path / "out", workers=2
+    )
     assert {row["dice"] for row in found.rows} == {1.0}
     assert {row["head"] for row in found.rows} == {"FTN"}
     assert len(found.rows) == 6

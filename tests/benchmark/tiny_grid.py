@@ -15,7 +15,13 @@ SETTINGS = {
     "network.width": 2, "cases.size": [32, 32], "cases.spacing": 6.0, "training.steps": 2,
     "training.validations": 1, "training.batch_size": 4, "rivals.post_dae.validate_every": 2,
 }  # fmt: skip
-TINY: dict[str, Any] = {"preset": "cpu", "device": "cpu", "settings": SETTINGS, "copies": 1, "spacing": "nominal"}
+TINY: dict[str, Any] = {
+    "preset": "cpu",
+    "device": "cpu",
+    "settings": SETTINGS,
+    "copies": 1,
+    "spacing": "nominal",
+}
 WORDS = (
     "--preset=cpu", "--device=cpu", "--copies=1", "--spacing=nominal",
     *(f"--set={key}={value}" for key, value in SETTINGS.items()),

@@ -6,9 +6,17 @@ import itertools
 
 import pytest
 
-from coopseg.config.presets import ABLATIONS, DESCRIPTIONS, MAIN_ROWS, METHODS, PRESETS, ROWS, expand_methods
+from coopseg.config.presets import (
+    ABLATIONS,
+    DESCRIPTIONS,
+    MAIN_ROWS,
+    METHODS,
+    PRESETS,
+    RIVALS,
+    ROWS,
+    expand_methods,
+)
 from coopseg.config.resolve import resolve_settings
-from coopseg.rivals.registry import BUILT_IN
 
 
 @pytest.mark.parametrize(("preset", "method"), list(itertools.product(PRESETS, METHODS)))
@@ -18,8 +26,8 @@ def test_every_pair_resolves(preset: str, method: str) -> None:
 
 
 def test_each_has_a_description_and_no_other() -> None:
-    assert set(DESCRIPTIONS) == {*PRESETS, *METHODS, *BUILT_IN, "post-dae"}
-    assert len(DESCRIPTIONS) == len(PRESETS) + len(METHODS) + len(BUILT_IN) + 1
+    assert set(DESCRIPTIONS) == {*PRESETS, *METHODS, *RIVALS, "post-dae"}
+    assert len(DESCRIPTIONS) == len(PRESETS) + len(METHODS) + len(RIVALS) + 1
 
 
 def test_groups_of_methods() -> None:

@@ -20,7 +20,9 @@ def make_step(rival: str, *, width: int = 2, **options) -> CooperativeStep:
     """A step whose rival has `options` for settings."""
     settings = resolve_settings(method=rival, overrides={"network.width": width})
     own = settings.rivals.of(rival).model_copy(update=options)
-    settings = settings.model_copy(update={"rivals": settings.rivals.model_copy(update={rival.replace("-", "_"): own})})
+    settings = settings.model_copy(
+        update={"rivals": settings.rivals.model_copy(update={rival.replace("-", "_"): own})}
+    )
     torch.manual_seed(0)
     return CooperativeStep(Networks(classes=3, settings=settings.network).double(), settings)
 

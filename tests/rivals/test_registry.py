@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from coopseg.config.presets import METHODS, ROWS
+from coopseg.config.presets import METHODS, RIVALS, ROWS
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.rivals import RivalSettings
 from coopseg.errors import CoopsegError
-from coopseg.rivals.registry import BUILT_IN, make_rivals, register
+from coopseg.rivals.registry import make_rivals, register
 
 OWN = """
 from coopseg.rivals.base import ImageRival
@@ -25,7 +25,7 @@ class Wrong:
 """
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", RIVALS)
 def test_every_rival_can_be_made_and_has_settings(name: str) -> None:
     (rival,) = make_rivals(RivalSettings(use=(name,)))
     assert rival.name == name.replace("-", "_")
@@ -33,8 +33,8 @@ def test_every_rival_can_be_made_and_has_settings(name: str) -> None:
 
 
 def test_every_row_of_the_table_is_a_method_or_a_rival() -> None:
-    assert set(ROWS) - {"post-dae"} <= {*METHODS, *BUILT_IN}
-    assert set(BUILT_IN) < set(ROWS)
+    assert set(ROWS) - {"post-dae"} <= {*METHODS, *RIVALS}
+    assert set(RIVALS) < set(ROWS)
 
 
 def test_a_class_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,8 @@ def info(
 
 def _facts() -> dict[str, dict[str, str]]:
     from coopseg.cases.splits import NAMED
-    from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS
+    from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, RIVALS
     from coopseg.inference.device import usable_devices
-    from coopseg.rivals.registry import BUILT_IN
     from coopseg.scans.layouts import LAYOUTS
     from coopseg.versions import versions
 
@@ -40,7 +39,7 @@ def _facts() -> dict[str, dict[str, str]]:
     return {
         "presets": {name: DESCRIPTIONS[name] for name in PRESETS},
         "methods": {name: DESCRIPTIONS[name] for name in METHODS},
-        "rivals": {name: DESCRIPTIONS[name] for name in BUILT_IN},
+        "rivals": {name: DESCRIPTIONS[name] for name in RIVALS},
         "layouts": {name: layout.LOOKED_FOR for name, layout in LAYOUTS.items()},
         "splits": {
             "random": "70 / 10 / 20 % of the patients, drawn with --seed",

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from coopseg.config.presets import METHODS
-from coopseg.rivals.registry import BUILT_IN
+from coopseg.config.presets import METHODS, RIVALS
 
 METHOD_HELP = (
-    f"with which losses: {', '.join(METHODS)}; a rival: {', '.join(BUILT_IN)}, or module:class of your own; "
+    f"with which losses: {', '.join(METHODS)}; a rival: {', '.join(RIVALS)}, or module:class of your own; "
     "or METHOD+RIVAL"
 )
 SPLITS_HELP = "a split: a name (`coopseg info`), a JSON or YAML file, or a run folder for that training's"

@@ -77,6 +77,18 @@ METHODS: dict[str, Overrides] = {
 }
 ABLATIONS = tuple(METHODS)[5:]
 
+# The rivals of this package and where they are: the command line names them all, and needs no torch for that.
+RIVALS = {
+    "rand-mwm": "coopseg.rivals.rand_mwm:RandMwm",
+    "randconv": "coopseg.rivals.randconv:RandConv",
+    "adv-noise": "coopseg.rivals.adv_noise:AdvNoise",
+    "adv-bias": "coopseg.rivals.adv_bias:AdvBias",
+    "rsc": "coopseg.rivals.rsc:Rsc",
+    "mixstyle": "coopseg.rivals.mixstyle:MixStyle",
+    "dsu": "coopseg.rivals.dsu:Dsu",
+    "maxstyle": "coopseg.rivals.maxstyle:MaxStyle",
+    "bigaug": "coopseg.rivals.bigaug:BigAug",
+}
 # What a rival adds its terms to, where --method names the rival alone.
 UNDER_RIVALS = "cooperative-no-latent"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from coopseg.config.presets import RIVALS
 from coopseg.config.rivals import RivalSettings
 from coopseg.errors import CoopsegError
 from coopseg.text import shorten
@@ -15,18 +16,6 @@ from coopseg.text import shorten
 if TYPE_CHECKING:
     from coopseg.rivals.base import Rival
 
-# Imported when asked for: the command line names them all, and needs no torch for that.
-BUILT_IN = {
-    "rand-mwm": "coopseg.rivals.rand_mwm:RandMwm",
-    "randconv": "coopseg.rivals.randconv:RandConv",
-    "adv-noise": "coopseg.rivals.adv_noise:AdvNoise",
-    "adv-bias": "coopseg.rivals.adv_bias:AdvBias",
-    "rsc": "coopseg.rivals.rsc:Rsc",
-    "mixstyle": "coopseg.rivals.mixstyle:MixStyle",
-    "dsu": "coopseg.rivals.dsu:Dsu",
-    "maxstyle": "coopseg.rivals.maxstyle:MaxStyle",
-    "bigaug": "coopseg.rivals.bigaug:BigAug",
-}
 _registered: dict[str, Callable[[], Rival]] = {}
 
 
@@ -35,19 +24,19 @@ def register(name: str, make: Callable[[], Rival]) -> None:
 
     Raises CoopsegError for a name that is taken or that `--method` could not tell from others.
     """
-    if name in BUILT_IN or not name or any(mark in name for mark in "+:,"):
+    if name in RIVALS or not name or any(mark in name for mark in "+:,"):
         raise CoopsegError(f"a method cannot be called {shorten(name)}: taken, or it holds one of + : ,")
     _registered[name] = make
 
 
 def is_rival(name: str) -> bool:
     """Whether `name` means a rival: of this package, registered, or module:class."""
-    return name in BUILT_IN or name in _registered or ":" in name
+    return name in RIVALS or name in _registered or ":" in name
 
 
 def rival_names() -> tuple[str, ...]:
     """Every name there is, of this package first."""
-    return *BUILT_IN, *_registered
+    return *RIVALS, *_registered
 
 
 def make_rivals(settings: RivalSettings) -> tuple[Rival, ...]:
@@ -56,8 +45,8 @@ def make_rivals(settings: RivalSettings) -> tuple[Rival, ...]:
 
 
 def _make(name: str, settings: RivalSettings) -> Rival:
-    if name in BUILT_IN:
-        return load_object(BUILT_IN[name])(settings.of(name))
+    if name in RIVALS:
+        return load_object(RIVALS[name])(settings.of(name))
     made = (_registered[name] if name in _registered else load_object(name))()
     missing = [part for part in ("name", "sample", "at_codes", "add") if not hasattr(made, part)]
     if missing:
