@@ -120,9 +120,14 @@ def test_equal_time_severities_and_other_sites(
     executor.before = fake_probes
     arguments = TINY | {"cross": f"far={phantom['mnms']}", "report": lines.append}
     done = run_benchmark(
-        phantom["acdc"], out, methods="standard", equal_time=True, severities=(0.5, 1), severity_methods="standard",
+        phantom["acdc"],
+        out,
+        methods="standard",
+        equal_time=True,
+        severities=(0.5, 1),
+        severity_methods="standard",
         **arguments,
-    )  # fmt: skip
+    )
     assert done.failed == {}
     assert set(done.finished) == {"standard---0", "standard---0-equal-time"}
     timed = out / "jobs" / "standard---0-equal-time"
@@ -239,7 +244,7 @@ def test_a_table_that_cannot_be_written_meanwhile_ends_nothing(
         (("--data", "{data}", "--out", "{out}", "--methods=rsc", "--split=acdc-dev", "--draws=D"),
          "draw 'D': split acdc-dev has draws A, B, C, 70"),
         (("--data", "{data}", "--out", "{out}", "--methods=rsc", "--split=acdc-dev-A"), "no such patients"),
-        (("--data", "{data}", "--out", "{out}", "--methods=rsc", "--cross={data}"), "two data sets are called"),
+        (("--data", "{data}", "--out", "{out}", "--methods=rsc", "--cross={data}"), "two data sets are"),
         (("--data", "{data}", "--out", "{out}", "--methods=rsc", "--seeds=a"), "--seeds: 'a' is no number"),
         (("--data", "{data}", "--out", "{out}", "--methods=rsc", "--scheduler=x", "--workers=2"), "give one"),
         (("--data", "{data}", "--out", "{data}", "--methods=rsc"), "not an empty folder"),
@@ -272,5 +277,5 @@ def test_draws_of_a_folder(
     record = json.loads((tmp_path / "bench/jobs/standard-mine-0/training/run.json").read_text())
     assert [record["split"][part] for part in ("train", "test")] == [patients[:4], patients[5:]]
     assert record["settings"]["network"]["width"] == SETTINGS["network.width"]
-    with pytest.raises(CoopsegError, match="other.json: no such split"):
+    with pytest.raises(CoopsegError, match=r"other\.json: no such split"):
         resume_benchmark("bench", draws=["other"])

@@ -81,8 +81,8 @@ class DaskExecutor:
             self.client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise CoopsegError(
-                f"{shorten(scheduler)}: no dask scheduler answers ({one_line(error)}); start one, and workers, "
-                "with `dask scheduler` and `dask worker`, and give its tcp://HOST:PORT"
+                f"{shorten(scheduler)}: no dask scheduler answers ({one_line(error)}); start one, and "
+                "workers, with `dask scheduler` and `dask worker`, and give its tcp://HOST:PORT"
             ) from None
         self.distributed = distributed
 

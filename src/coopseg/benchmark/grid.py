@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from coopseg.benchmark.request import POST_DAE, WHOLE, Request
-from coopseg.config.presets import MAIN_ROWS
+from coopseg.benchmark.request import WHOLE, Request
+from coopseg.config.presets import MAIN_ROWS, POST_DAE
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.text import read_json

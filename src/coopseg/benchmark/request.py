@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from coopseg.config.presets import MAIN_ROWS, expand_methods
+from coopseg.config.presets import MAIN_ROWS, POST_DAE, expand_methods
 from coopseg.config.resolve import read_overrides, resolve_settings
 from coopseg.config.section import Section
 from coopseg.errors import CoopsegError
@@ -21,7 +21,6 @@ from coopseg.text import listing, read_json, shorten
 
 REQUEST = "benchmark.json"
 WHOLE = "-"  # the draw that is the split itself
-POST_DAE = "post-dae"  # the row that is no training but stands on one
 
 
 class Block(Section):

@@ -13,10 +13,9 @@ from coopseg.benchmark.columns import find_columns
 from coopseg.benchmark.cost import costs
 from coopseg.benchmark.differences import change, differences
 from coopseg.benchmark.grid import BASELINE, TIMEKEEPER
-from coopseg.benchmark.request import POST_DAE
 from coopseg.benchmark.severity import severity_curves
 from coopseg.benchmark.statistics import LEVEL, RESAMPLES
-from coopseg.config.presets import DESCRIPTIONS
+from coopseg.config.presets import DESCRIPTIONS, POST_DAE
 from coopseg.evaluation.tables import MEAN
 from coopseg.inference.predictor import HEADS
 

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from coopseg.cases.select import RUN
+from coopseg.config.presets import POST_DAE
 from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -38,7 +39,6 @@ from coopseg.training.tracking import make_trackers
 from coopseg.training.validation import validate
 from coopseg.versions import versions
 
-METHOD = "post-dae"
 TEMPERATURE = 0.01
 
 
@@ -105,7 +105,7 @@ def _settle(settings: Settings) -> Settings:
     """The settings under which a model is predicted with, FTN first and then the autoencoder."""
     values = settings.model_dump()
     losses = values["losses"] | {"stn": True, "temperature": TEMPERATURE}
-    return build_settings(values | {"method": METHOD, "losses": losses})
+    return build_settings(values | {"method": POST_DAE, "losses": losses})
 
 
 def _renew(model: Model, fabric: Fabric) -> Networks:
