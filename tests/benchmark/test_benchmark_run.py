@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_grid import SETTINGS, TINY, WORDS, InProcess, state
+from tiny_grid import TINY, WORDS, InProcess, state
 
 from coopseg.benchmark import data, run, schedule
 from coopseg.benchmark.executor import Ended
+from coopseg.benchmark.request import read_request
 from coopseg.benchmark.run import resume_benchmark, run_benchmark
 from coopseg.benchmark.schedule import reason
 from coopseg.benchmark.tasks import Task
@@ -44,6 +45,7 @@ def broken(task: Task) -> Ended | None:
     return Ended(-signal.SIGKILL) if task.argument.startswith("cooperative-1") else None
 
 
+@pytest.mark.slow
 def test_a_grid_through_the_program_then_more_of_it(
     executor: InProcess, coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -102,6 +104,7 @@ def check_jobs(out: Path) -> None:
     assert 0 < probe["peak_memory_gb"] < 64
 
 
+@pytest.mark.slow
 def test_equal_time_severities_and_other_sites(
     executor: InProcess, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -271,11 +274,11 @@ def test_draws_of_a_folder(
     (tmp_path / "splits" / "mine.json").write_text(json.dumps(parts))
     executor.before = lambda task: Ended(1)
     run_benchmark(phantom["acdc"], "bench", methods="standard", split="splits", draws=["mine"], **TINY)
-    executor.before = lambda task: None
-    done = resume_benchmark("bench")
-    assert done.finished == ("standard-mine-0",)
-    record = json.loads((tmp_path / "bench/jobs/standard-mine-0/training/run.json").read_text())
-    assert [record["split"][part] for part in ("train", "test")] == [patients[:4], patients[5:]]
-    assert record["settings"]["network"]["width"] == SETTINGS["network.width"]
+    assert executor.ran == ["standard", "standard-mine-0"]
+    request = read_request(Path("bench"))
+    dataset = data.open_data(request)
+    assert data.find_draw(request, "mine", dataset).test == ("patient006",)
+    assert data.write_draw(Path("bench"), request, "mine", dataset) == str(tmp_path / "splits" / "mine.json")
+    assert all(each.patients == ("patient006",) for each in data.data_of_test(Path("bench"), request, ["patient006"]))
     with pytest.raises(CoopsegError, match=r"other\.json: no such split"):
         resume_benchmark("bench", draws=["other"])

@@ -109,7 +109,7 @@ class DaskExecutor:
             self.client.submit(_run_on_worker, key, task, key=f"{task.argument}-{uuid4().hex}", **where): task
             for task in tasks
         }
-        for future in self.distributed.as_completed(futures):
+        for future in self.distributed.as_completed(futures, loop=self.client.loop):
             yield futures[future], self._ended(future)
 
     def _ended(self, future: Any) -> Ended:
