@@ -16,10 +16,10 @@ import pytest
 from tiny_grid import WORDS, state
 
 pytestmark = pytest.mark.slow
-STEPS = 120
+STEPS = 60
 
 
-def wait_for(ready: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_for(ready: Callable[[], object], seconds: float = 300.0) -> None:
     """Until something is so."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -54,10 +54,10 @@ def log(bench: Path, job: str) -> str:
 
 def test_a_killed_worker_costs_one_job(phantom: dict[str, Path], tmp_path: Path, scheduler: str) -> None:
     out = tmp_path / "bench"
-    words = [*WORDS, f"--set=training.steps={STEPS}", "--methods=standard", "--draws=0,1", "--seeds=0,1"]
+    words = [*WORDS, f"--set=training.steps={STEPS}", "--methods=standard", "--draws=0,1,2"]
     command = [sys.executable, "-m", "coopseg", "benchmark", "--data", str(phantom["acdc"]), "--out", str(out)]
     with subprocess.Popen([*command, *words, "--scheduler", scheduler], stderr=subprocess.PIPE, text=True) as process:
-        jobs = [f"standard-{draw}-{seed}" for draw in (0, 1) for seed in (0, 1)]
+        jobs = [f"standard-{draw}-0" for draw in (0, 1, 2)]
         wait_for(lambda: any("step 20 of" in log(out, job) for job in jobs))
         victim = next(job for job in jobs if "step 20 of" in log(out, job))
         number = re.search(r"process (\d+)", log(out, victim))

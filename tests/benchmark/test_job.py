@@ -45,9 +45,10 @@ def wait_for(ready: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 def begin(bench: Path) -> subprocess.Popen[bytes]:
-    log = open(bench / "jobs" / "standard---0" / "log.txt", "ab")  # noqa: SIM115
+    """The job in a process of its own, which has to be waited for."""
     command = [sys.executable, "-m", "coopseg.benchmark.job", str(bench), "standard---0"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    with open(bench / "jobs" / "standard---0" / "log.txt", "ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
 
 @pytest.mark.slow
@@ -56,14 +57,14 @@ def test_stopped_it_goes_on_from_its_checkpoint(phantom: dict[str, Path], tmp_pa
     request = make_bench(tmp_path, phantom["acdc"], **{"training.steps": 150})
     corrupt_tested(tmp_path, request)
     folder = tmp_path / "jobs" / "standard---0"
-    process = begin(tmp_path)
-    wait_for(lambda: "step 20 of" in (folder / "log.txt").read_text())
-    if how == "SIGTERM":
-        process.send_signal(signal.SIGTERM)
-    else:
-        assert process.stdin
-        process.stdin.close()
-    assert process.wait() == 143
+    with begin(tmp_path) as process:
+        wait_for(lambda: "step 20 of" in (folder / "log.txt").read_text())
+        if how == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        else:
+            assert process.stdin
+            process.stdin.close()
+        assert process.wait() == 143
     assert (folder / "training" / "checkpoint.pt").is_file()
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "job.json", "log.txt", "training"]
     assert job.main(tmp_path, "standard---0") == 0
@@ -90,12 +91,13 @@ def test_a_failure_is_one_line_in_its_folder(tmp_path: Path) -> None:
 def test_it_waits_for_another_process_and_finds_the_work_done(phantom: dict[str, Path], tmp_path: Path) -> None:
     make_bench(tmp_path, phantom["acdc"])
     folder = tmp_path / "jobs" / "standard---0"
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        process = begin(tmp_path)
+    lock = open(folder / ".lock", "w")  # noqa: SIM115
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with begin(tmp_path) as process:
         wait_for(lambda: "another process works on it; waiting" in (folder / "log.txt").read_text())
         (folder / "result.json").write_text("{}")
-    assert process.wait() == 0
+        lock.close()
+        assert process.wait() == 0
     assert not (folder / "training").exists()
 
 
