@@ -279,6 +279,8 @@ def test_draws_of_a_folder(
     dataset = data.open_data(request)
     assert data.find_draw(request, "mine", dataset).test == ("patient006",)
     assert data.write_draw(Path("bench"), request, "mine", dataset) == str(tmp_path / "splits" / "mine.json")
-    assert all(each.patients == ("patient006",) for each in data.data_of_test(Path("bench"), request, ["patient006"]))
+    assert all(
+        each.patients == ("patient006",) for each in data.data_of_test(Path("bench"), request, ["patient006"])
+    )
     with pytest.raises(CoopsegError, match=r"other\.json: no such split"):
         resume_benchmark("bench", draws=["other"])

@@ -17,6 +17,10 @@ from tiny_grid import WORDS, state
 
 pytestmark = pytest.mark.slow
 STEPS = 60
+ONE_CORE = (
+    "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def wait_for(ready: Callable[[], object], seconds: float = 300.0) -> None:
@@ -29,13 +33,23 @@ def wait_for(ready: Callable[[], object], seconds: float = 300.0) -> None:
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
-    """Address of a scheduler with two workers, each a process of its own, of one thread."""
+    """Address of a scheduler with two workers, each a process of its own, of one thread and one core."""
     found = tmp_path / "scheduler.json"
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port=0", "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads=1", "--no-nanny", "--no-dashboard"]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        "--nthreads=1",
+        "--no-nanny",
+        "--no-dashboard",
+    ]
+    one_core = [sys.executable, "-c", ONE_CORE]
     commands = [[*start, f"--scheduler-file={found}"], *([[*worker, f"--scheduler-file={found}"]] * 2)]
     processes = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*one_core, *command], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for command in commands
     ]
     try:
@@ -55,8 +69,19 @@ def log(bench: Path, job: str) -> str:
 def test_a_killed_worker_costs_one_job(phantom: dict[str, Path], tmp_path: Path, scheduler: str) -> None:
     out = tmp_path / "bench"
     words = [*WORDS, f"--set=training.steps={STEPS}", "--methods=standard", "--draws=0,1,2"]
-    command = [sys.executable, "-m", "coopseg", "benchmark", "--data", str(phantom["acdc"]), "--out", str(out)]
-    with subprocess.Popen([*command, *words, "--scheduler", scheduler], stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "coopseg",
+        "benchmark",
+        "--data",
+        str(phantom["acdc"]),
+        "--out",
+        str(out),
+    ]
+    with subprocess.Popen(
+        [*command, *words, "--scheduler", scheduler], stderr=subprocess.PIPE, text=True
+    ) as process:
         jobs = [f"standard-{draw}-0" for draw in (0, 1, 2)]
         wait_for(lambda: any("step 20 of" in log(out, job) for job in jobs))
         victim = next(job for job in jobs if "step 20 of" in log(out, job))
@@ -82,16 +107,20 @@ def test_a_killed_worker_costs_one_job(phantom: dict[str, Path], tmp_path: Path,
 
 def test_the_executor_changes_nothing(phantom: dict[str, Path], tmp_path: Path, scheduler: str) -> None:
     words = [*WORDS, "--methods=cooperative", "--draws=0", "--data", str(phantom["acdc"])]
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for name, more in {"here": [], "there": ["--scheduler", scheduler]}.items():
         command = [sys.executable, "-m", "coopseg", "benchmark", *words, "--out", str(tmp_path / name), *more]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
     here, there = (tmp_path / name / "jobs" / "cooperative-0-0" for name in ("here", "there"))
     records = [json.loads((job / "evaluation" / "evaluation.json").read_text()) for job in (here, there)]
     assert records[0]["model"]["sha256"] == records[1]["model"]["sha256"]
     rows = [json.loads((job / "evaluation" / "metrics.json").read_text())["rows"] for job in (here, there)]
     assert [row | {"seconds": 0} for row in rows[0]] == [row | {"seconds": 0} for row in rows[1]]
-    arguments = [json.loads((job / "training" / "request.json").read_text())["arguments"] for job in (here, there)]
+    arguments = [
+        json.loads((job / "training" / "request.json").read_text())["arguments"] for job in (here, there)
+    ]
     assert {key: value for key, value in arguments[0].items() if key != "split"} == {
         key: value for key, value in arguments[1].items() if key != "split"
     }

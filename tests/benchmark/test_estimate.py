@@ -50,7 +50,7 @@ def test_from_nothing_to_the_jobs_themselves() -> None:
 
 
 def test_a_row_without_a_probe_is_scaled_by_those_that_have_one() -> None:
-    probed = replace(KNOWN, probes={"standard": 2.0, "randconv": 6.0})
+    probed = replace(KNOWN, probes={"standard": 2.0, "randconv": 2.0 * relative_cost("randconv")})
     assert probed.step("maxstyle") == pytest.approx(2.0 * relative_cost("maxstyle"))
     assert (
         relative_cost("cooperative+randconv") == relative_cost("cooperative") + relative_cost("randconv") - 1

@@ -17,9 +17,10 @@ import pytest
 from tiny_grid import TINY
 
 from coopseg.benchmark import data, job
+from coopseg.benchmark.asking import extend, make_block, make_request
 from coopseg.benchmark.data import corrupt_tested
 from coopseg.benchmark.grid import make_jobs, write_job
-from coopseg.benchmark.request import Request, extend, make_block, make_request, write_request
+from coopseg.benchmark.request import Request, write_request
 from coopseg.evaluation.corrupt import corrupt_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
@@ -88,7 +89,9 @@ def test_a_failure_is_one_line_in_its_folder(tmp_path: Path) -> None:
     assert error["log"].splitlines() == [f"line {number}" for number in range(10, 30)]
 
 
-def test_it_waits_for_another_process_and_finds_the_work_done(phantom: dict[str, Path], tmp_path: Path) -> None:
+def test_it_waits_for_another_process_and_finds_the_work_done(
+    phantom: dict[str, Path], tmp_path: Path
+) -> None:
     make_bench(tmp_path, phantom["acdc"])
     folder = tmp_path / "jobs" / "standard---0"
     lock = open(folder / ".lock", "w")  # noqa: SIM115

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from coopseg.benchmark.request import extend, make_block, make_request, read_request, write_request
+from coopseg.benchmark.asking import extend, make_block, make_request
+from coopseg.benchmark.request import read_request, write_request
 from coopseg.config.presets import MAIN_ROWS
 from coopseg.errors import CoopsegError
 

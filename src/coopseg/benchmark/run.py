@@ -7,18 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coopseg.benchmark.asking import extend, make_block, make_request, methods_of
 from coopseg.benchmark.data import check_data
 from coopseg.benchmark.executor import open_executor
 from coopseg.benchmark.records import now
-from coopseg.benchmark.request import (
-    WHOLE,
-    extend,
-    make_block,
-    make_request,
-    methods_of,
-    read_request,
-    write_request,
-)
+from coopseg.benchmark.request import WHOLE, read_request, write_request
 from coopseg.benchmark.schedule import Benchmark, Report, Schedule
 from coopseg.scans.new_folder import check_new, make_folder
 from coopseg.versions import versions
