@@ -13,7 +13,7 @@ import pytest
 
 from coopseg import __version__
 
-VERBS = ("validate", "train", "predict", "corrupt", "evaluate", "report", "info", "demo")
+VERBS = ("validate", "train", "predict", "corrupt", "evaluate", "benchmark", "report", "info", "demo")
 HEAVY = ("torch", "numpy", "scipy", "pandas", "nibabel", "torchio", "matplotlib", "lightning_fabric", "yaml")
 HELP = f"""
 import sys

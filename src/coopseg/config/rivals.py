@@ -7,13 +7,6 @@ from pydantic import BaseModel, Field, model_validator
 from coopseg.config.section import Section
 
 
-def _check_ranges(section: BaseModel, *names: str) -> None:
-    for name in names:
-        low, high = getattr(section, name)
-        if not 0 <= low <= high:
-            raise ValueError(f"{name} must satisfy 0 <= low <= high, found {(low, high)}")
-
-
 class RandMwmSettings(Section):
     """Random multi-window masking (Zhou et al. 2019, Models Genesis)."""
 
@@ -25,7 +18,7 @@ class RandMwmSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> RandMwmSettings:
-        _check_ranges(self, "side")
+        self.check_ranges("side")
         return self
 
 
@@ -111,7 +104,7 @@ class PostDaeSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> PostDaeSettings:
-        _check_ranges(self, "radius", "swaps")
+        self.check_ranges("radius", "swaps")
         return self
 
 
@@ -134,11 +127,8 @@ class BigAugSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> BigAugSettings:
-        _check_ranges(self, "sharpen", "blur", "noise", "gamma", "deformation_strength")
-        for name in ("scale", "deformation"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must satisfy 0 < low <= high, found {(low, high)}")
+        self.check_ranges("sharpen", "blur", "noise", "gamma", "deformation_strength")
+        self.check_ranges("scale", "deformation", positive=True)
         return self
 
 

@@ -9,3 +9,11 @@ class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def check_ranges(self, *names: str, positive: bool = False) -> None:
+        """Raise ValueError for a field (low, high) whose ends are out of order or negative; positive: or 0."""
+        for name in names:
+            low, high = getattr(self, name)
+            if not (0 < low if positive else 0 <= low) or low > high:
+                least = "0 < low" if positive else "0 <= low"
+                raise ValueError(f"{name} must satisfy {least} <= high, found {(low, high)}")

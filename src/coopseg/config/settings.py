@@ -111,10 +111,7 @@ class AugmentationSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:
-        for name in ("contrast", "zoom", "elastic_sigma", "elastic_alpha"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must satisfy 0 < low <= high, found {(low, high)}")
+        self.check_ranges("contrast", "zoom", "elastic_sigma", "elastic_alpha", positive=True)
         return self
 
 
