@@ -11,9 +11,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def check_ranges(self, *names: str, positive: bool = False) -> None:
-        """Raise ValueError for a field (low, high) whose ends are out of order or negative; positive: or 0."""
+        """Raise ValueError for a field (low, high) out of order or below 0; positive: 0 is too low as well."""
         for name in names:
             low, high = getattr(self, name)
-            if not (0 < low if positive else 0 <= low) or low > high:
+            if low > high or low < 0 or (positive and low == 0):
                 least = "0 < low" if positive else "0 <= low"
                 raise ValueError(f"{name} must satisfy {least} <= high, found {(low, high)}")
