@@ -11,7 +11,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def check_ranges(self, *names: str, positive: bool = False) -> None:
-        """Raise ValueError for a field (low, high) out of order or below 0; positive: 0 is too low as well."""
+        """Raise ValueError for a field (low, high) out of order or below 0, with positive at 0 too."""
         for name in names:
             low, high = getattr(self, name)
             if low > high or low < 0 or (positive and low == 0):
