@@ -10,7 +10,7 @@ from coopseg.training.ledger import Ledger
 def test_terms_are_noted_unweighted_and_summed_weighted() -> None:
     ledger = Ledger()
     first = torch.tensor(3.0, requires_grad=True)
-    assert float(ledger.add("first", first, 0.5)) == 1.5
+    assert float(ledger.add("first", first, 0.5).detach()) == 1.5
     ledger.add("second", torch.tensor(4.0), 2.0)
     assert {name: float(value) for name, value in ledger.losses.items()} == {
         "first": 3.0,
