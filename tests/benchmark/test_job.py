@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def make_bench(bench: Path, folder: Path, **settings: Any) -> Request:
     return request
 
 
-def wait_for(ready: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(ready: Callable[[], object], seconds: float = 180.0) -> None:
     """Until something is so."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -49,7 +50,8 @@ def begin(bench: Path) -> subprocess.Popen[bytes]:
     """The job in a process of its own, which has to be waited for."""
     command = [sys.executable, "-m", "coopseg.benchmark.job", str(bench), "standard---0"]
     with open(bench / "jobs" / "standard---0" / "log.txt", "ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        env = os.environ | {"OMP_NUM_THREADS": "1"}  # more would wait for one another beside other tests
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env)
 
 
 @pytest.mark.slow
