@@ -45,14 +45,15 @@ def run_job(bench: Path, name: str) -> None:
         if is_finished(bench, job, request):
             return
         print(f"{now()} {job.id} begins on {platform.node()}, process {os.getpid()}", flush=True)
-        spent = read_run(bench, job).get("seconds", 0.0)  # by a process before this one
         train_job(bench, job, request)
-        seconds = evaluate_job(bench, job, request)
         run, earlier = read_run(bench, job), read_result(bench, job)
+        # A training that was broken off counts what processes before this one spent on it.
+        before = max(0.0, run.get("seconds", 0.0) - (time.monotonic() - begun))
+        seconds = evaluate_job(bench, job, request)
         result = {
             **{key: getattr(job, key) for key in ("id", "row", "draw", "seed", "budget")},
             "steps": run.get("steps"),
-            "seconds": spent + time.monotonic() - begun,
+            "seconds": before + time.monotonic() - begun,
             "training_seconds": run.get("seconds"),
             "evaluation_seconds": seconds,
         }
