@@ -104,8 +104,9 @@ def plain_step(
     weights, latent = settings.losses, settings.latent
     noisy = (image + weights.input_noise * choice.noise).clamp(0, 1)
     one_hot = F.one_hot(label, nets.classes).permute(0, 3, 1, 2).to(image)
+    shape_loss = stn_loss(nets, one_hot, label)  # first, so that running statistics record C(p) last
     loss, z_i, z_s = ftn_loss(nets, settings, noisy, image, label)
-    loss = loss + weights.shape * stn_loss(nets, one_hot, label)
+    loss = loss + weights.shape * shape_loss
     x_hat = p_hat = None
     if choice.image is not None:
         x_hat = hard_example(

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.networks.native.build import kernels
 from coopseg.training import loop as training_loop
+from coopseg.training.augmentation import reach
 from coopseg.training.batches import SliceStore, make_batch
 from coopseg.training.loop import Loop
 from coopseg.training.memory import keep_freed_memory
@@ -70,9 +72,11 @@ def draw_input(training: Loop) -> None:
 def made_up_loop(settings: Settings, slices: int, fabric: Fabric) -> Loop:
     """A training on noise; nothing of it is written."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand((slices, 1, *settings.cases.size), generator=generator)
-    labels = torch.randint(len(NAMES), (slices, *settings.cases.size), generator=generator)
-    store = SliceStore(images, labels, tuple(map(str, range(slices))))
+    canvas = reach(settings.cases.size, settings.augmentation)
+    images = torch.rand((slices, 1, *canvas), generator=generator)
+    labels = torch.randint(len(NAMES), (slices, *canvas), generator=generator, dtype=torch.uint8)
+    store = SliceStore.of_crops(images, labels, tuple(map(str, range(slices))))
+    store = replace(store, size=settings.cases.size)
     validation = ValidationSet((), (), NAMES)
     return Loop(settings=settings, store=store, validation=validation, out=Path("unused"), fabric=fabric)
 

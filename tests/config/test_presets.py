@@ -56,6 +56,12 @@ def test_lsm2022_has_no_stn() -> None:
     settings = resolve_settings(preset="lsm2022")
     assert (settings.losses.stn, settings.training.select) == (False, "FTN")
     assert (settings.latent.p, settings.training.optimizer, settings.training.epochs) == (0.33, "adamw", 1500)
+    assert settings.training.weight_decay == 0.01  # with 0 AdamW is Adam
+    assert settings.latent.norm == "frozen"  # the image decoder too
+    assert (settings.augmentation.shift, settings.augmentation.random_crop) == (0, True)
+    row = resolve_settings(method="cooperative-lsm2022")
+    assert (row.training.weight_decay, row.latent.norm) == (0.01, "frozen")
+    assert row.augmentation == resolve_settings().augmentation  # the crop belongs to the preset
 
 
 def test_methods_differ_from_cooperative_in_what_they_name() -> None:

@@ -90,9 +90,9 @@ def test_image_and_label_take_one_map() -> None:
     for b in range(len(image)):
         at = y[b].numpy() + 15.5, x[b].numpy() + 23.5
         for given, found in ((image, target), (1 - image, inputs)):
-            expected = ndi.map_coordinates(given[b, 0].numpy(), at, order=1, mode="grid-constant")
+            expected = ndi.map_coordinates(given[b, 0].numpy(), at, order=1, mode="nearest")
             np.testing.assert_allclose(found[b, 0], expected, atol=1e-5)
-        nearest = ndi.map_coordinates(label[b].numpy(), at, order=0, mode="grid-constant")
+        nearest = ndi.map_coordinates(label[b].numpy(), at, order=0, mode="nearest")
         assert (marked[b].numpy() == nearest).mean() > 0.999  # a point midway may go either way
     assert marked.dtype == torch.int64
 
@@ -131,7 +131,7 @@ def test_draws_are_distributed_as_stated() -> None:
         "factor": (drawn.factor, 1, 0.9, 1.1),
         "shift": (drawn.shift, 0, -0.1, 0.1),
         "angle": (drawn.map.angle, 0, -20, 20),
-        "zoom": (drawn.map.zoom, 1, 0.4, 1.6),
+        "scale": (1 / drawn.map.zoom[:, 0], 1, 0.4, 1.6),
         "strength": (drawn.map.alpha * through_plane, 0, 0, 1000),
     }
     chosen = {name: values != otherwise for name, (values, otherwise, *_) in ranges.items()}

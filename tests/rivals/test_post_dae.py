@@ -122,7 +122,7 @@ def rings(count: int, seed: int) -> SliceStore:
     y, x = torch.arange(32).view(1, -1, 1) - centre[:, 0], torch.arange(32).view(1, 1, -1) - centre[:, 1]
     distance = (y.square() + x.square()).sqrt()
     labels = 2 * (distance < 9).long() + (distance < 5).long()
-    return SliceStore(torch.rand(count, 1, 32, 32), labels, tuple(map(str, range(count))))
+    return SliceStore.of_crops(torch.rand(count, 1, 32, 32), labels, tuple(map(str, range(count))))
 
 
 def make_training(most: int, width: int = 2, **damage) -> ShapeTraining:

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from coopseg.config.settings import AugmentationSettings, Settings, TrainingSettings
+from coopseg.cases.prepare import prepare
+from coopseg.config.settings import AugmentationSettings, CaseSettings, Settings, TrainingSettings
 from coopseg.errors import CoopsegError
-from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.scans.types import Scan
+from coopseg.training.augmentation import reach
+from coopseg.training.batches import (
+    BatchSampler,
+    SliceStore,
+    filled_share,
+    make_batch,
+    slices_per_batch,
+)
+
+SIZE = (16, 16)
 
 
-def case(number, slices=3, label=True):
-    rng = np.random.default_rng(number)
-    return SimpleNamespace(
-        image=rng.random((slices, 16, 16), np.float32),
-        label=rng.integers(0, 4, (slices, 16, 16)).astype(np.uint8) if label else None,
-        ref=SimpleNamespace(id=f"p{number}_ED", image=f"p{number}.nii.gz"),
+def settings_of(augmentation: dict[str, Any] | None = None, **training: Any) -> Settings:
+    return Settings(
+        cases=CaseSettings(size=SIZE),
+        augmentation=AugmentationSettings(**(augmentation or {})),
+        training=TrainingSettings(**training),
     )
 
 
-def test_the_store_names_every_slice():
-    store = SliceStore.from_cases([case(1), case(2, slices=2)])
+def case(number, slices=3, label=True, canvas=SIZE, resampled=(40, 40)):
+    rng = np.random.default_rng(number)
+    return SimpleNamespace(
+        image=rng.random((slices, *canvas), np.float32),
+        label=rng.integers(0, 4, (slices, *canvas)).astype(np.uint8) if label else None,
+        ref=SimpleNamespace(id=f"p{number}_ED", image=f"p{number}.nii.gz"),
+        record=SimpleNamespace(resampled=resampled, size=canvas),
+    )
+
+
+def store_of(*cases):
+    return SliceStore.from_cases(cases, settings_of())
+
+
+def test_the_store_names_every_slice_and_knows_its_scan():
+    store = store_of(case(1, resampled=(10, 40)), case(2, slices=2))
     assert store.ids == ("p1_ED:slice0", "p1_ED:slice1", "p1_ED:slice2", "p2_ED:slice0", "p2_ED:slice1")
     np.testing.assert_array_equal(store.images[3, 0], case(2, slices=2).image[0])
+    assert store.inside[2].tolist() == [[0, 15], [3, 12]]  # columns, then the 10 rows of the scan
+    assert store.inside[3].tolist() == [[0, 15], [0, 15]]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +61,25 @@ def test_the_store_names_every_slice():
 )
 def test_a_store_needs_labelled_cases(cases, message):
     with pytest.raises(CoopsegError, match=message):
-        SliceStore.from_cases(cases)
+        store_of(*cases)
+
+
+@pytest.mark.parametrize("shape", [(60, 52, 3), (45, 61, 3), (20, 70, 3)])
+def test_a_plain_slice_is_what_a_prediction_sees(shape):
+    """Cropped from its canvas and scaled, to the last bit, also where the crop is larger than the scan."""
+    rng = np.random.default_rng(0)
+    scan = Scan(rng.random(shape, np.float32), np.diag([1.0, 1, 8, 1]), Path("made up"))
+    settings = settings_of({"pad": 1.5}).model_copy(
+        update={"cases": CaseSettings(size=(32, 32), spacing=1.1)}
+    )
+    label, canvas = rng.integers(0, 4, shape), reach((32, 32), settings.augmentation)
+    seen, kept = (prepare(scan, settings.cases, label=label, canvas=size) for size in (None, canvas))
+    store = SliceStore.from_cases([kept], settings)
+    images, labels = store.plain(torch.arange(3))
+    assert store.canvas == canvas > (45, 45)
+    np.testing.assert_array_equal(images[:, 0], seen.image)
+    np.testing.assert_array_equal(labels, seen.label)
+    assert kept.warnings == seen.warnings
 
 
 def test_every_slice_comes_once_before_any_comes_twice():
@@ -44,10 +90,7 @@ def test_every_slice_comes_once_before_any_comes_twice():
 
 
 def test_order_and_augmentation_are_seeded():
-    store, settings = (
-        SliceStore.from_cases([case(1, slices=9)]),
-        Settings(training=TrainingSettings(batch_size=6)),
-    )
+    store, settings = store_of(case(1, slices=9)), settings_of(batch_size=6)
 
     def batches(seed):
         generator = torch.Generator().manual_seed(seed)
@@ -63,13 +106,13 @@ def test_a_batch_larger_than_the_store_is_filled():
 
 
 def test_half_of_a_batch_is_augmented_and_half_is_the_same_slices_as_they_are():
-    store = SliceStore.from_cases([case(1, slices=6)])
-    settings = Settings(training=TrainingSettings(batch_size=4))
+    store, settings = store_of(case(1, slices=6)), settings_of(batch_size=4)
     numbers = torch.tensor([4, 1])
     images, labels = make_batch(store, numbers, settings, torch.Generator().manual_seed(0))
     assert slices_per_batch(settings) == 2
-    assert torch.equal(images[2:], store.images[numbers])
-    assert torch.equal(labels[2:], store.labels[numbers])
+    plain = store.plain(numbers)
+    assert torch.equal(images[2:], plain[0])
+    assert torch.equal(labels[2:], plain[1])
     for moved, plain in zip(images[:2], images[2:], strict=True):
         assert not torch.allclose(moved, plain, atol=0.01)
     assert images.min() >= 0
@@ -77,18 +120,31 @@ def test_half_of_a_batch_is_augmented_and_half_is_the_same_slices_as_they_are():
 
 
 def test_without_augmentation_slices_are_never_repeated():
-    settings = Settings(
-        augmentation=AugmentationSettings(enabled=False), training=TrainingSettings(batch_size=4)
-    )
-    store = SliceStore.from_cases([case(1, slices=6)])
+    store, settings = store_of(case(1, slices=6)), settings_of({"enabled": False}, batch_size=4)
     numbers = torch.tensor([0, 3, 5, 2])
     assert slices_per_batch(settings) == 4
-    assert torch.equal(make_batch(store, numbers, settings, torch.Generator())[0], store.images[numbers])
+    images, _ = make_batch(store, numbers, settings, torch.Generator())
+    assert torch.equal(images, store.plain(numbers)[0])
 
 
 def test_without_a_plain_half_every_slice_is_augmented():
-    settings = Settings(training=TrainingSettings(batch_size=3, plain_half=False))
-    store, numbers = SliceStore.from_cases([case(1, slices=6)]), torch.tensor([5, 0, 2])
+    settings = settings_of(batch_size=3, plain_half=False)
+    store, numbers = store_of(case(1, slices=6)), torch.tensor([5, 0, 2])
     images, labels = make_batch(store, numbers, settings, torch.Generator().manual_seed(0))
     assert slices_per_batch(settings) == len(images) == len(labels) == 3
-    assert all(not torch.equal(images[i], store.images[n]) for i, n in enumerate(numbers))
+    assert all(not torch.equal(images[i], plain) for i, plain in enumerate(store.plain(numbers)[0]))
+
+
+def test_the_filled_share_is_that_of_the_scans():
+    """None where the scan is larger than what the map reads; a part of it where the scan is small."""
+    settings = settings_of(batch_size=4)
+    canvas = reach(SIZE, settings.augmentation)
+    shares = [
+        filled_share(
+            store_of(case(1, slices=20, canvas=canvas, resampled=resampled)),
+            settings,
+            torch.Generator().manual_seed(0),
+        )
+        for resampled in ((200, 200), (20, 20), (14, 14))
+    ]
+    assert shares[0] < 0.01 < shares[1] < 0.5 * shares[2]

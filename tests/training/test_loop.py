@@ -28,7 +28,7 @@ def discs(slices=12, side=32):
     radius = ((rows - centre[:, 0]) ** 2 + (columns - centre[:, 1]) ** 2).sqrt()
     label = (radius < 0.3 * side).long() + (radius < 0.15 * side).long()
     image = (label / 2 + 0.1 * torch.rand(label.shape, generator=generator)).clamp(0, 1)
-    return SliceStore(image.unsqueeze(1), label, tuple(f"p{index}" for index in range(slices)))
+    return SliceStore.of_crops(image.unsqueeze(1), label, tuple(f"p{index}" for index in range(slices)))
 
 
 class Log:

@@ -40,7 +40,8 @@ def test_a_step(preset, method):
 def test_the_augmentation(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no device "meta"
     drawn = sample_augmentation(4, (32, 32), resolve_settings().augmentation).to("meta")
-    images, labels = apply_augmentation(IMAGE, LABEL, drawn)
+    inside = torch.zeros(4, 2, 2, device="meta")
+    images, labels = apply_augmentation(IMAGE, LABEL, inside, drawn, size=(32, 32))
     assert images.shape == IMAGE.shape
     assert labels.shape == LABEL.shape
 

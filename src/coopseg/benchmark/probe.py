@@ -62,7 +62,8 @@ def time_steps(bench: Path, request: Request, row: str) -> dict[str, Any]:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as unused:
         loop = Loop(
-            settings=inputs.settings, store=SliceStore.from_cases(inputs.training, fabric.device),
+            settings=inputs.settings,
+            store=SliceStore.from_cases(inputs.training, inputs.settings, fabric.device),
             validation=inputs.validation, out=Path(unused), fabric=fabric,
         )  # fmt: skip
         loop.alone = 0

@@ -23,19 +23,26 @@ def load_cases(
     patients: Collection[str] | None = None,
     cache_dir: Path | None = None,
     require_labels: bool = True,
+    canvas: tuple[int, int] | None = None,
 ) -> list[Case]:
     """Every case of a data set, or of some of its patients, in the data set's order, `ref` attached.
 
     names: class names in the order of the networks' outputs, background first; labels are mapped to
-    them by name. Raises CoopsegError for a patient that the data set lacks and, with require_labels,
-    for a volume without a label.
+    them by name. canvas: see `prepare`. Raises CoopsegError for a patient that the data set lacks and, with
+    require_labels, for a volume without a label.
     """
     missing = sorted(set(patients or ()) - set(dataset.patients))
     if missing:
         raise CoopsegError(f"{dataset.root}: no such patients: {', '.join(missing)}; check the names")
     return [
         load_case(
-            ref, dataset.labels, settings, names=names, cache_dir=cache_dir, require_label=require_labels
+            ref,
+            dataset.labels,
+            settings,
+            names=names,
+            cache_dir=cache_dir,
+            require_label=require_labels,
+            canvas=canvas,
         )
         for ref in dataset.items
         if patients is None or ref.patient in patients
@@ -50,6 +57,7 @@ def load_case(
     names: tuple[str, ...],
     cache_dir: Path | None = None,
     require_label: bool = True,
+    canvas: tuple[int, int] | None = None,
 ) -> Case:
     """One case with `ref` attached; its label is None where the data set has none (and none is required)."""
     if ref.label is None and require_label:
@@ -61,14 +69,21 @@ def load_case(
         "frame": ref.frame,
         "normalised": ref.normalised,
         "labelled": ref.label is not None,
+        "canvas": canvas,
     }
     key = case_key(files, context) if cache_dir is not None else ""
-    return replace(cached(cache_dir, key, lambda: _make(ref, labels, settings, names)), ref=ref)
+    return replace(cached(cache_dir, key, lambda: _make(ref, labels, settings, names, canvas)), ref=ref)
 
 
-def _make(ref: ScanRef, labels: Labels, settings: CaseSettings, names: tuple[str, ...]) -> Case:
+def _make(
+    ref: ScanRef,
+    labels: Labels,
+    settings: CaseSettings,
+    names: tuple[str, ...],
+    canvas: tuple[int, int] | None,
+) -> Case:
     scan, stored = load_scan(ref), load_label(ref)
     label = None
     if stored is not None:
         label = labels_to_indices(stored.data, labels, names=names, path=stored.path)
-    return prepare(scan, settings, label=label, names=names, normalised=ref.normalised)
+    return prepare(scan, settings, label=label, names=names, normalised=ref.normalised, canvas=canvas)

@@ -43,6 +43,7 @@ def prepare(
     label: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     normalised: bool = False,
+    canvas: tuple[int, int] | None = None,
 ) -> Case:
     """Preprocess one 3-D scan as Chen et al. 2021, section 3, do, with every step recorded.
 
@@ -50,6 +51,8 @@ def prepare(
     scan is `normalised` already); in-plane resampling, linear for the image and nearest for labels;
     pad with zeros or crop around the centre; every slice to [0, 1].
     label: (X, Y, Z) class indices in the scan's grid. names: of the classes, for warnings.
+    canvas: (rows, columns) to keep in place of the crop, for augmentation; slices are then not scaled one by
+    one, since that belongs to the crop, and warnings are those of the crop.
     Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, for a
     `normalised` scan with values outside [0, 1], and for voxels so large that the case would fill the memory.
     """
@@ -63,16 +66,17 @@ def prepare(
     grid = [source_coordinates(n, m, step) for n, m, step in zip(image.shape[1:], plane, steps, strict=True)]
     if not normalised:
         image, clip = scale_to_percentiles(image, settings.percentiles)
-    image = crop_centre(interpolate_linear(image, *grid), settings.size)
-    if settings.slice_minmax:
+    size = canvas or settings.size
+    image = crop_centre(interpolate_linear(image, *grid), size)
+    if settings.slice_minmax and not canvas:
         image, slice_range = minmax_slices(image)
     shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
-    record = Record(shape, orientation, spacing, clip, steps, plane, settings.size, slice_range)
+    record = Record(shape, orientation, spacing, clip, steps, plane, size, slice_range)
     warnings = _blank_warning(clip, settings)
     if label is not None:
         whole = take_nearest(to_slices(label.astype(np.uint8), orientation), *grid)
-        label = crop_centre(whole, settings.size)
-        warnings += edge_warning(label, names or _numbers(whole), whole=whole)
+        label = crop_centre(whole, size)
+        warnings += edge_warning(crop_centre(whole, settings.size), names or _numbers(whole), whole=whole)
     return Case(image, label, record, warnings)
 
 

@@ -108,8 +108,12 @@ class TrainingDisplay(Bar):
     def __call__(self, progress: Progress) -> None:
         where = f"step {progress.step} of {progress.steps}"
         if progress.kind == "start":
-            sizes = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in progress.values.items())
-            self.say(f"{progress.steps} steps on {sizes}")
+            sizes = dict(progress.values)
+            filled = sizes.pop("filled_share", None)
+            listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
+            self.say(f"{progress.steps} steps on {listed}")
+            if filled:
+                self.say(f"augmented slices: {filled:.1%} of pixels lie beyond the scan and repeat its edge")
         elif progress.kind == "validation":
             self.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")
         else:

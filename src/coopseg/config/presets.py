@@ -25,9 +25,10 @@ PRESETS: dict[str, Overrides] = {
     "miccai2021": {"latent": PUBLISHED_LATENT},
     # How the successor paper (Chen et al. 2022, MaxStyle) ran this method: FTN alone, "LSM".
     "lsm2022": {
-        "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True},
+        "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "norm": "frozen"},
         "losses": {"stn": False, "separate": True},
-        "training": {"optimizer": "adamw", "epochs": 1500, "select": "FTN"},
+        "augmentation": {"shift": 0.0, "random_crop": True},
+        "training": {"optimizer": "adamw", "weight_decay": 0.01, "epochs": 1500, "select": "FTN"},
     },
     # Trained in minutes on two CPU cores; chosen on validation patients, see docs/results.md.
     "cpu": {
@@ -51,9 +52,9 @@ METHODS: dict[str, Overrides] = {
     # The two published forms of the method's own choices, at the length of whichever preset.
     "cooperative-miccai2021": {"latent": PUBLISHED_LATENT},
     "cooperative-lsm2022": {
-        "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "shape": False},
+        "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "norm": "frozen", "shape": False},
         "losses": {"stn": False, "separate": True},
-        "training": {"optimizer": "adamw", "select": "FTN"},
+        "training": {"optimizer": "adamw", "weight_decay": 0.01, "select": "FTN"},
     },
     # Ablations of cooperative training, one choice each.
     "dropout-masks": {"latent": {"scheme": "dropout"}},

@@ -92,14 +92,16 @@ class AugmentationSettings(Section):
     """Image augmentation of half of each batch, on the device. Probabilities, degrees and fractions."""
 
     enabled: bool = Field(True, description="false: slices as they are")
-    pad: float = Field(7 / 6, ge=1, description="canvas on which images move, relative to their size")
+    pad: float = Field(7 / 6, ge=1, description="canvas that shifts and elastic fields refer to, of the crop")
     flip: float = Field(0.2, ge=0, le=1, description="probability, for each in-plane axis")
     intensity: float = Field(0.5, ge=0, le=1, description="probability of contrast and brightness")
-    contrast: tuple[float, float] = Field((0.8, 1.2), description="factor about the mean of the slice")
+    contrast: tuple[float, float] = Field((0.8, 1.2), description="factor on intensities")
     brightness: float = Field(0.1, description="at most added or taken away")
     shift: float = Field(0.1, ge=0, description="of the side")
     rotation: float = Field(15.0, ge=0, description="degrees")
-    zoom: tuple[float, float] = Field((0.8, 1.1), description="factor; above 1 enlarges")
+    zoom: tuple[float, float] = Field(
+        (0.8, 1.1), description="factor from output to input, for each axis; below 1 the heart grows"
+    )
     rotate45: float = Field(1.0, ge=0, le=1, description="probability of a further multiple of 45 degrees")
     elastic: float = Field(0.5, ge=0, le=1, description="probability")
     elastic_sigma: tuple[float, float] = Field(
@@ -108,6 +110,7 @@ class AugmentationSettings(Section):
     elastic_alpha: tuple[float, float] = Field(
         (1.5, 2.0), description="strength of the elastic field, of the side"
     )
+    random_crop: bool = Field(False, description="take the crop anywhere in the canvas, not from its middle")
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:

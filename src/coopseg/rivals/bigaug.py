@@ -105,7 +105,8 @@ class BigAug(ImageRival):
         def draw(low: float, high: float, otherwise: float) -> Tensor:
             return _perhaps(chosen.p, low, high, otherwise, batch=len(image), generator=generator)
 
-        angle, zoom = draw(-chosen.rotation, chosen.rotation, 0), draw(*chosen.scale, 1)
+        angle = draw(-chosen.rotation, chosen.rotation, 0)
+        zoom = (1 / draw(*chosen.scale, 1))[:, None].expand(-1, 2)  # from output to input
         through_plane = (math.sqrt(4 * math.pi) * field.sigma).sqrt()
         alpha = draw(*chosen.deformation_strength, 0) / through_plane
         return replace(field, angle=angle, zoom=zoom, alpha=alpha)
@@ -140,14 +141,14 @@ def blur(image: Tensor, sigma: Tensor) -> Tensor:
 
 
 def warp(inputs: Tensor, image: Tensor, label: Tensor, params: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
-    """Both images (B, C, H, W) linearly and labels (B, H, W) to the nearest, by one map; 0 beyond them."""
+    """Both images (B, C, H, W) linearly and labels (B, H, W) to the nearest, by one map; edges are repeated."""
     height, width = image.shape[2:]
-    x, y = source_points(params, image.shape[2:])
+    x, y = source_points(params, (height, width))
     grid = torch.stack([x * (2 / width), y * (2 / height)], -1).to(image.dtype)
     both = torch.cat([inputs, image], 1)
     marks = label[:, None].to(image.dtype)  # holds class indices exactly; grid_sample takes no integers
-    moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="border", align_corners=False)
     moved_inputs, moved_image = moved.chunk(2, 1)
     return moved_inputs, moved_image, marked[:, 0].to(label.dtype)
 

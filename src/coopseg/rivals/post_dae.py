@@ -66,8 +66,8 @@ def train_post_dae(
     training = ShapeTraining(
         networks,
         settings,
-        store=SliceStore.from_cases(inputs.training, fabric.device),
-        held_out=SliceStore.from_cases(inputs.validation.cases, fabric.device),
+        store=SliceStore.from_cases(inputs.training, inputs.settings, fabric.device),
+        held_out=SliceStore.from_cases(inputs.validation.cases, inputs.settings, fabric.device),
         most=round(settings.rivals.post_dae.longest * record["steps"]),
         fabric=fabric,
         report=report,

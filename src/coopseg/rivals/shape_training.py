@@ -69,7 +69,7 @@ class ShapeTraining:
         )
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
-        self.target = held_out.labels
+        self.target = held_out.plain(torch.arange(len(held_out)))[1]
         self.held_out = self.damaged(self.target, torch.Generator().manual_seed(settings.seed))
         self.best, self.done, self.step_seconds = Best(), 0, 0.0
 

@@ -1,9 +1,10 @@
 """Image augmentation of a training batch, on its device (Chen et al. 2021, section 3).
 
-In this order: pad, flip, contrast and brightness, shift, rotation, zoom, a further rotation by a multiple
-of 45 degrees, elastic deformation, crop, min-max. Every geometric operation is composed into one map from
-output to input, so that a slice is interpolated once and not once an operation: sharper, faster, and
-nothing is lost that leaves the canvas in one operation and returns in the next.
+In this order: flip, contrast and brightness, shift, rotation, zoom, a further rotation by a multiple of 45
+degrees, elastic deformation, crop, min-max. Every geometric operation is composed into one map from output
+to input, so that a slice is interpolated once and not once an operation: sharper, faster, and nothing is
+lost that leaves the crop in one operation and returns in the next. The map reads from a canvas that is
+larger than the crop; only beyond the scan itself is its edge repeated.
 
 The elastic field is alpha times white noise, uniform in (-1, 1), smoothed by a Gaussian of standard
 deviation sigma. Such a field is a sum over hundreds of pixels and more, so Gaussian, and is described by
@@ -33,16 +34,17 @@ class Augmentation:
     """The draws for a batch of B slices. Lengths in pixels, pairs in the order (columns, rows)."""
 
     flip: Tensor  # (B, 2): -1 mirrors the axis, 1 does not
-    contrast: Tensor  # (B,): factor about the slice's mean
-    brightness: Tensor  # (B,): added
+    contrast: Tensor  # (B,): factor on intensities
+    brightness: Tensor  # (B,): added to them afterwards
     shift: Tensor  # (B, 2)
-    angle: Tensor  # (B,): degrees, both rotations together
-    zoom: Tensor  # (B,): above 1 enlarges
+    angle: Tensor  # (B,): degrees
+    zoom: Tensor  # (B, 2): from output to input, so that below 1 the heart grows
+    turn: Tensor  # (B,): degrees, a multiple of 45
+    crop: Tensor  # (B, 2): how far the crop lies from the middle
     sigma: Tensor  # (B,): of the elastic field
     alpha: Tensor  # (B,): of the elastic field; 0 for none
     noise: Tensor  # (B, 2, rows, columns) of cells: standard normal
     cell: float  # side of a cell
-    pad: tuple[int, int]  # added on either side of the columns and of the rows
 
     def to(self, device: torch.device | str) -> Augmentation:
         """The same draws on another device."""
@@ -51,13 +53,38 @@ class Augmentation:
         return replace(self, **moved)
 
 
+def padded(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:
+    """The published canvas of a crop, (rows, columns), 224 of 192: shifts and elastic fields scale with it."""
+    # rounded first: 7/6 of 192 is 224 and a rounding error
+    rows, columns = (side + 2 * math.ceil(round((settings.pad - 1) * side / 2, 6)) for side in size)
+    return rows, columns
+
+
+def reach(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:
+    """How much of a scan, (rows, columns), the map of a crop of `size` can read from; the crop at least.
+
+    That is the crop's diagonal, zoomed, and both shifts; the few pixels that an elastic field may add are not
+    counted. The margins are the same on both sides of the crop.
+    """
+    if not settings.enabled:
+        return size
+    canvas = padded(size, settings)
+    slack = [(outer - inner) * settings.random_crop for outer, inner in zip(canvas, size, strict=True)]
+    diagonal = math.hypot(*(side + more for side, more in zip(size, slack, strict=True)))
+    spans = [diagonal * max(1.0, settings.zoom[1]) + 2 * settings.shift * outer for outer in canvas]
+    rows, columns = (
+        side + 2 * math.ceil(max(0.0, span - side) / 2) for side, span in zip(size, spans, strict=True)
+    )
+    return rows, columns
+
+
 def sample_augmentation(
     batch: int,
     size: tuple[int, int],
     settings: AugmentationSettings,
     generator: torch.Generator | None = None,
 ) -> Augmentation:
-    """Draw the augmentation of `batch` slices of `size` (rows, columns), on the CPU.
+    """Draw the augmentation of `batch` crops of `size` (rows, columns), on the CPU.
 
     `shift`, `elastic_sigma` and `elastic_alpha` are fractions of the side of the padded canvas, on which
     the published operations act (for the elastic field, of its shorter side).
@@ -69,78 +96,113 @@ def sample_augmentation(
     def chosen(probability: float, *shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=generator) < probability
 
-    # rounded first: 7/6 of 192 is 224 and a rounding error
-    pad = tuple(math.ceil(round((settings.pad - 1) * side / 2, 6)) for side in reversed(size))
-    canvas = [side + 2 * margin for side, margin in zip(reversed(size), pad, strict=True)]
-    side = min(canvas)
+    canvas = torch.tensor(padded(size, settings)).flip(0)
+    side = int(canvas.min())
     cell = max(1.0, settings.elastic_sigma[0] * side / 2)
-    reach = 3 * settings.elastic_sigma[1] * side
-    cells = [2 * math.ceil((length / 2 + reach) / cell) for length in size]
+    margin = 3 * settings.elastic_sigma[1] * side
+    cells = [2 * math.ceil((length / 2 + margin) / cell) for length in size]
     intensity = chosen(settings.intensity)
-    turns = torch.randint(8, (batch,), generator=generator) * chosen(settings.rotate45)
+    slack = (canvas - torch.tensor(size).flip(0)) // 2 * settings.random_crop
     return Augmentation(
         flip=1.0 - 2.0 * chosen(settings.flip, 2),
         contrast=torch.where(intensity, uniform(*settings.contrast), 1.0),
         brightness=torch.where(intensity, uniform(-settings.brightness, settings.brightness), 0.0),
-        shift=uniform(-settings.shift, settings.shift, 2) * torch.tensor(canvas),
-        angle=uniform(-settings.rotation, settings.rotation) + 45.0 * turns,
-        zoom=uniform(*settings.zoom),
+        shift=uniform(-settings.shift, settings.shift, 2) * canvas,
+        angle=uniform(-settings.rotation, settings.rotation),
+        zoom=uniform(*settings.zoom, 2),
+        turn=45.0 * torch.randint(8, (batch,), generator=generator) * chosen(settings.rotate45),
+        crop=(uniform(0, 1, 2) * (2 * slack + 1)).floor() - slack,
         sigma=uniform(*settings.elastic_sigma) * side,
         alpha=torch.where(chosen(settings.elastic), uniform(*settings.elastic_alpha) * side, 0.0),
         noise=torch.randn(batch, 2, *cells, generator=generator),
         cell=cell,
-        pad=(pad[0], pad[1]),
     )
 
 
 @torch.no_grad()
-def apply_augmentation(images: Tensor, labels: Tensor, params: Augmentation) -> tuple[Tensor, Tensor]:
-    """Augment images (B, C, H, W) in [0, 1] and labels (B, H, W) int64 alike; same shapes and ranges.
+def apply_augmentation(
+    images: Tensor,
+    labels: Tensor,
+    inside: Tensor,
+    params: Augmentation,
+    *,
+    size: tuple[int, int],
+    rescale: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Augment canvases to crops (B, C, *size) in [0, 1] and labels (B, *size) alike.
 
-    `params` lie on the images' device. Images are interpolated linearly and scaled to [0, 1] per slice at
-    the end, labels take the nearest value; outside the canvas both are 0. Contrast and brightness are
-    clipped to [0, 1], without which the last step would undo them.
+    images: (B, C, rows, columns) in [0, 1] and labels: (B, rows, columns) integers, whose middle is that of
+    the crop. inside: (B, 2, 2), the first and last column, then row, of the scan itself; what lies beyond
+    takes the nearest of them. `params` lie on the images' device. Images are interpolated linearly, labels
+    take the nearest value. rescale: whether each crop is scaled to [0, 1]. Contrast and brightness are
+    clipped to [0, 1], without which that would undo them.
     """
-    columns, rows = params.pad
-    margins = (columns, columns, rows, rows)
-    mean = images.mean((1, 2, 3), keepdim=True)
     contrast, brightness = params.contrast.reshape(-1, 1, 1, 1), params.brightness.reshape(-1, 1, 1, 1)
-    canvas = ((F.pad(images, margins) - mean) * contrast + mean + brightness).clamp_(0, 1)
+    canvas = (images * contrast + brightness).clamp_(0, 1)
     # float32 holds class indices exactly, and grid_sample takes no integers
-    marks = F.pad(labels[:, None].to(images.dtype), margins)
+    marks = labels[:, None].to(images.dtype)
     with torch.autocast(images.device.type, enabled=False):  # bf16 holds coordinates to half a pixel only
-        x, y = source_points(params, images.shape[2:])
-        grid = torch.stack([x * (2 / canvas.shape[3]), y * (2 / canvas.shape[2])], -1).to(images.dtype)
-        moved = F.grid_sample(canvas, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+        grid = torch.stack(
+            [
+                _held(points, inside[:, axis], side) * (2 / side)
+                for axis, (points, side) in enumerate(
+                    zip(source_points(params, size), (images.shape[3], images.shape[2]), strict=True)
+                )
+            ],
+            -1,
+        ).to(images.dtype)
+        moved = F.grid_sample(canvas, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="border", align_corners=False)
     # of a constant slice rounding errors would be all that is left to scale
     constant = images.amax((1, 2, 3), keepdim=True) == images.amin((1, 2, 3), keepdim=True)
-    return rescale_slices(moved.masked_fill(constant, 0)), marked[:, 0].to(labels.dtype)
+    moved = moved.masked_fill(constant, 0) if rescale else moved
+    return rescale_slices(moved) if rescale else moved, marked[:, 0].to(labels.dtype)
 
 
-def source_points(params: Augmentation, size: torch.Size) -> tuple[Tensor, Tensor]:
-    """Where each output pixel comes from: x and y, (B, H, W) each, in pixels from the centre.
+def source_points(params: Augmentation, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Where each output pixel comes from: x and y, (B, H, W) each, in pixels from the middle.
 
-    The operations in their order take a point p of the slice to zoom · R · (flip · p + shift), R being
-    both rotations; the elastic field, last, makes the output at q that of q + displacement(q). Undone:
-    p = flip · (R⁻¹ (q + displacement) / zoom - shift).
+    The operations in their order take a point p of the slice to T · Z⁻¹ · R · (flip · p + shift), with the
+    rotation R, the zoom Z and the further turn T; the elastic field, then, makes the output at q that of
+    q + displacement(q), and the crop moves its middle. Undone:
+    p = flip · (R⁻¹ Z T⁻¹ (q + crop + displacement) - shift).
     """
-
-    def pixelwise(draws: Tensor) -> Tensor:
-        return draws[:, None, None]
-
     height, width = size
     field = displacement(params, size)
-    x = _centred(width, field) + field[:, 0]
-    y = _centred(height, field)[:, None] + field[:, 1]
-    radians = torch.deg2rad(params.angle)
-    cos, sin = pixelwise(radians.cos() / params.zoom), pixelwise(radians.sin() / params.zoom)
-    x, y = cos * x + sin * y, cos * y - sin * x
-    x, y = (value - pixelwise(params.shift[:, axis]) for axis, value in enumerate((x, y)))
-    return x * pixelwise(params.flip[:, 0]), y * pixelwise(params.flip[:, 1])
+    x = _centred(width, field) + field[:, 0] + _pixelwise(params.crop[:, 0])
+    y = _centred(height, field)[:, None] + field[:, 1] + _pixelwise(params.crop[:, 1])
+    x, y = _turned_back(x, y, params.turn)
+    x, y = (value * _pixelwise(params.zoom[:, axis]) for axis, value in enumerate((x, y)))
+    x, y = _turned_back(x, y, params.angle)
+    x, y = (value - _pixelwise(params.shift[:, axis]) for axis, value in enumerate((x, y)))
+    return x * _pixelwise(params.flip[:, 0]), y * _pixelwise(params.flip[:, 1])
 
 
-def displacement(params: Augmentation, size: torch.Size) -> Tensor:
+def beyond(params: Augmentation, inside: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """(B,): the share of the crop's pixels that lie beyond the scan and are filled with its edge."""
+    filled = torch.zeros(len(inside), *size, dtype=torch.bool, device=inside.device)
+    for axis, (points, side) in enumerate(zip(source_points(params, size), reversed(canvas), strict=True)):
+        filled |= (points - _held(points, inside[:, axis], side)).abs() > 0.5
+    return filled.float().mean((1, 2))
+
+
+def _held(points: Tensor, limits: Tensor, side: int) -> Tensor:
+    """Points (B, H, W) from the middle of `side` pixels, held within the first and last pixel (B, 2)."""
+    first, last = (limits - (side - 1) / 2).unbind(1)
+    return points.maximum(_pixelwise(first)).minimum(_pixelwise(last))
+
+
+def _turned_back(x: Tensor, y: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor]:
+    radians = torch.deg2rad(degrees)
+    cos, sin = _pixelwise(radians.cos()), _pixelwise(radians.sin())
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def _pixelwise(draws: Tensor) -> Tensor:
+    return draws[:, None, None]
+
+
+def displacement(params: Augmentation, size: tuple[int, int]) -> Tensor:
     """The elastic field at each output pixel: (B, 2, H, W), pixels, x then y."""
     rows, columns = (
         _kernel(_centred(length, params.sigma), _centred(cells, params.sigma) * params.cell, params)

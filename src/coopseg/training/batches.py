@@ -9,26 +9,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coopseg.cases.crop import centre_start, overlap
 from coopseg.cases.prepare import Case
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.training.augmentation import apply_augmentation, sample_augmentation
+from coopseg.training.augmentation import apply_augmentation, beyond, sample_augmentation
+from coopseg.training.losses import rescale_slices
 
 
 @dataclass(frozen=True)
 class SliceStore:
-    """Every training slice, held on the device: ten subjects are some 25 MB.
+    """Every training slice, held on the device with what augmentation may bring into its crop.
 
-    images: (N, 1, H, W) float32 in [0, 1]. labels: (N, H, W) int64. ids: a name for each slice.
+    images: (N, 1, rows, columns) float32 in [0, 1], canvases around the crop, 0 beyond the scan. labels:
+    (N, rows, columns) uint8 class indices. inside: (N, 2, 2) float32, the first and last column, then row, of
+    the scan itself. ids: a name for each slice. size: (H, W) of the crop. rescale: whether a crop is scaled
+    to [0, 1].
     """
 
     images: Tensor
     labels: Tensor
+    inside: Tensor
     ids: tuple[str, ...]
+    size: tuple[int, int]
+    rescale: bool = True
 
     @classmethod
-    def from_cases(cls, cases: Sequence[Case], device: torch.device | str = "cpu") -> SliceStore:
-        """Stack the slices of labelled cases. Raises CoopsegError if there are none or one has no label."""
+    def from_cases(
+        cls, cases: Sequence[Case], settings: Settings, device: torch.device | str = "cpu"
+    ) -> SliceStore:
+        """Stack the slices of labelled cases, prepared with a canvas or as crops, all of one size.
+
+        Raises CoopsegError if there are none or one has no label.
+        """
         if not cases:
             raise CoopsegError("no training cases: the split's training part is empty")
         for case in cases:
@@ -36,15 +49,44 @@ class SliceStore:
                 raise CoopsegError(f"{case.ref.image if case.ref else 'case'}: training needs a label")
         images = torch.from_numpy(np.concatenate([case.image for case in cases]))
         labels = torch.from_numpy(np.concatenate([case.label for case in cases if case.label is not None]))
+        inside = torch.cat([_extent(case).expand(len(case.image), 2, 2) for case in cases])
         ids = tuple(
             f"{case.ref.id if case.ref else index}:slice{number}"
             for index, case in enumerate(cases)
             for number in range(len(case.image))
         )
-        return cls(images.unsqueeze(1).to(device), labels.long().to(device), ids)
+        images, labels, inside = images.unsqueeze(1).to(device), labels.to(device), inside.to(device)
+        return cls(images, labels, inside, ids, settings.cases.size, settings.cases.slice_minmax)
+
+    @classmethod
+    def of_crops(cls, images: Tensor, labels: Tensor, ids: tuple[str, ...]) -> SliceStore:
+        """Slices (N, 1, H, W) and labels (N, H, W) that end where their crop does."""
+        height, width = images.shape[2:]
+        inside = torch.tensor([[0.0, width - 1], [0, height - 1]]).to(images.device)
+        return cls(images, labels, inside.expand(len(ids), 2, 2), ids, (height, width))
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(rows, columns) that are held of each slice."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def plain(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops (B, 1, H, W) and labels (B, H, W) int64 as a prediction would see them."""
+        rows, columns = (
+            slice(start, start + side)
+            for side, start in zip(self.size, map(centre_start, self.canvas, self.size), strict=True)
+        )
+        images, labels = self.images[numbers][:, :, rows, columns], self.labels[numbers][:, rows, columns]
+        return rescale_slices(images) if self.rescale else images, labels.long()
+
+
+def _extent(case: Case) -> Tensor:
+    """(2, 2): the first and last column, then row, of the scan within its canvas."""
+    _, window = overlap(case.record.resampled, case.record.size)
+    return torch.tensor([[part.start, part.stop - 1] for part in reversed(window)], dtype=torch.float32)
 
 
 class BatchSampler:
@@ -73,12 +115,27 @@ def make_batch(
 ) -> tuple[Tensor, Tensor]:
     """Images (B, 1, H, W) and labels (B, H, W): the slices augmented, then, with plain_half, as they are."""
     numbers = numbers.to(store.images.device)
-    images, labels = store.images[numbers], store.labels[numbers]
     if not settings.augmentation.enabled:
-        return images, labels
-    size = (images.shape[2], images.shape[3])
-    drawn = sample_augmentation(len(images), size, settings.augmentation, generator).to(images.device)
-    moved, moved_labels = apply_augmentation(images, labels, drawn)
+        return store.plain(numbers)
+    drawn = sample_augmentation(len(numbers), store.size, settings.augmentation, generator)
+    moved, marked = apply_augmentation(
+        store.images[numbers],
+        store.labels[numbers],
+        store.inside[numbers],
+        drawn.to(store.images.device),
+        size=store.size,
+        rescale=store.rescale,
+    )
     if not settings.training.plain_half:
-        return moved, moved_labels
-    return torch.cat([moved, images]), torch.cat([moved_labels, labels])
+        return moved, marked.long()
+    images, labels = store.plain(numbers)
+    return torch.cat([moved, images]), torch.cat([marked.long(), labels])
+
+
+def filled_share(store: SliceStore, settings: Settings, generator: torch.Generator) -> float:
+    """Mean share of an augmented crop that lies beyond its scan and is filled with the scan's edge."""
+    if not settings.augmentation.enabled:
+        return 0.0
+    drawn = sample_augmentation(len(store), store.size, settings.augmentation, generator)
+    drawn = drawn.to(store.images.device)
+    return float(beyond(drawn, store.inside, store.canvas, store.size).mean())

@@ -35,8 +35,9 @@ def write_hard_examples(folder: Path, number: int, step: CooperativeStep, store:
     as the method masks that code. The masked share u is p / 2, the mean of its distribution.
     """
     kept = {name: value.clone() for name, value in step.networks.state_dict().items()}
-    chosen = _fullest(store.labels)
-    arrays = _decode_all(step, store.images[chosen], store.labels[chosen])
+    images, labels = store.plain(torch.arange(len(store)))
+    chosen = _fullest(labels)
+    arrays = _decode_all(step, images[chosen], labels[chosen])
     step.networks.load_state_dict(kept)
     step.zero_grad(set_to_none=True)
     buffer = io.BytesIO()

@@ -10,12 +10,13 @@ from typing import Any
 
 from coopseg.cases.collect import load_cases
 from coopseg.cases.prepare import Case
-from coopseg.cases.splits import Split, get_split
+from coopseg.cases.splits import Part, Split, get_split
 from coopseg.config.resolve import read_overrides, resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.types import Dataset
+from coopseg.training.augmentation import reach
 from coopseg.training.validation import ValidationSet
 
 
@@ -67,7 +68,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What `read_inputs` found. Every case carries its `ref`; training cases have labels."""
+    """What `read_inputs` found. Every case carries its `ref`; training cases have labels and a canvas."""
 
     settings: Settings
     dataset: Dataset
@@ -89,9 +90,20 @@ def read_inputs(arguments: Arguments) -> Inputs:
     dataset = open_dataset(Path(arguments.data), layout=arguments.layout, labels=labels)
     parts = get_split(arguments.split, dataset, seed=arguments.seed)
     names, cache = dataset.labels.names, Path(arguments.cache) if arguments.cache else None
+    canvases: dict[Part, tuple[int, int] | None] = {
+        "train": reach(settings.cases.size, settings.augmentation),
+        "validate": None,
+    }
     training, validation = (
-        load_cases(dataset, settings.cases, names=names, patients=parts.require(part), cache_dir=cache)
-        for part in ("train", "validate")
+        load_cases(
+            dataset,
+            settings.cases,
+            names=names,
+            patients=parts.require(part),
+            cache_dir=cache,
+            canvas=canvas,
+        )
+        for part, canvas in canvases.items()
     )
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
     return Inputs(settings, dataset, parts, training, validated)

@@ -43,4 +43,5 @@ def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
 def rescale_slices(image: Tensor) -> Tensor:
     """Scale each image of (B, C, H, W) to [0, 1]; one whose values all lie within FLAT becomes 0."""
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
-    return torch.where(high - low > FLAT, (image - low) / (high - low).clamp_min(FLAT), 0.0)
+    # so compared, an image that is not finite stays so, and is seen
+    return torch.where(high - low <= FLAT, 0.0, (image - low) / (high - low).clamp_min(FLAT))

@@ -18,7 +18,7 @@ from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
 from coopseg.scans.new_folder import check_new, make_folder
-from coopseg.training.batches import SliceStore
+from coopseg.training.batches import SliceStore, filled_share
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, restore_state
 from coopseg.training.inputs import Arguments, Inputs, read_inputs
 from coopseg.training.loop import SAVE_EVERY, Loop, Progress
@@ -125,7 +125,7 @@ def _train(
     with _failing_clearly(out), claimed(out, fabric):
         loop = Loop(
             settings=inputs.settings,
-            store=SliceStore.from_cases(inputs.training, fabric.device),
+            store=SliceStore.from_cases(inputs.training, inputs.settings, fabric.device),
             validation=inputs.validation,
             out=out,
             fabric=fabric,
@@ -148,9 +148,15 @@ def _run(loop: Loop, inputs: Inputs) -> None:
     if loop.fabric.is_global_zero:
         loop.trackers = make_trackers(loop.out, after=loop.done if state else -1)
     try:
-        sizes = {"training_patients": len(inputs.parts.train), "training_slices": len(loop.store)}
+        with_seed = torch.Generator().manual_seed(loop.settings.seed)
+        sizes = {
+            "training_patients": len(inputs.parts.train),
+            "training_slices": len(loop.store),
+            "validation_patients": len(inputs.parts.validate),
+            "filled_share": filled_share(loop.store, loop.settings, with_seed),
+        }
         with loop.signals:
-            loop.log("start", loop.done, {**sizes, "validation_patients": len(inputs.parts.validate)})
+            loop.log("start", loop.done, sizes)
             loop.run()
     finally:
         for tracker in loop.trackers:

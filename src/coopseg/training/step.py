@@ -86,6 +86,9 @@ class CooperativeStep(nn.Module):
         truth, ledger = Truth(image, label), Ledger()
         joint = choice.joint and not weights.separate
         rivals = list(zip(self.rivals, choice.rivals, strict=True)) if choice.rivals else []
+        if weights.stn:  # before C(p): as published, the running statistics record that one last
+            exact = one_hot(label, self.networks.classes, image)
+            self.passes.stn(exact, label, ledger, "shape", weights.shape)
         codes = self.passes.ftn(
             noisy,
             truth,
@@ -95,9 +98,6 @@ class CooperativeStep(nn.Module):
             wanted_shape=self._wanted(choice.shape, rivals),
             at_codes=[partial(rival.at_codes, self.passes, truth, drawn, ledger) for rival, drawn in rivals],
         )
-        if weights.stn:
-            exact = one_hot(label, self.networks.classes, image)
-            self.passes.stn(exact, label, ledger, "shape", weights.shape)
         x_hat, p_hat, rises = self._hard_examples(codes, truth, choice)
         with self.passes.hard_norms():
             self._hard_pass(x_hat, p_hat, truth, ledger, joint=joint)
