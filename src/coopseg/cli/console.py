@@ -112,7 +112,7 @@ class TrainingDisplay(Bar):
             filled = sizes.pop("filled_share", None)
             listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
             self.say(f"{progress.steps} steps on {listed}")
-            if filled:
+            if filled is not None and filled >= 0.0005:  # what would be printed as more than nothing
                 self.say(f"augmented slices: {filled:.1%} of pixels lie beyond the scan and repeat its edge")
         elif progress.kind == "validation":
             self.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")

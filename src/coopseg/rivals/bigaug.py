@@ -141,7 +141,7 @@ def blur(image: Tensor, sigma: Tensor) -> Tensor:
 
 
 def warp(inputs: Tensor, image: Tensor, label: Tensor, params: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
-    """Both images (B, C, H, W) linearly and labels (B, H, W) to the nearest, by one map; edges are repeated."""
+    """Both images (B, C, H, W) linearly, labels (B, H, W) to the nearest, by one map; edges are repeated."""
     height, width = image.shape[2:]
     x, y = source_points(params, (height, width))
     grid = torch.stack([x * (2 / width), y * (2 / height)], -1).to(image.dtype)

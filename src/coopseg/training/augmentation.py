@@ -54,7 +54,7 @@ class Augmentation:
 
 
 def padded(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:
-    """The published canvas of a crop, (rows, columns), 224 of 192: shifts and elastic fields scale with it."""
+    """The canvas of a crop, (rows, columns), 224 of 192; shifts and elastic fields scale with it."""
     # rounded first: 7/6 of 192 is 224 and a rounding error
     rows, columns = (side + 2 * math.ceil(round((settings.pad - 1) * side / 2, 6)) for side in size)
     return rows, columns
