@@ -194,7 +194,8 @@ def settings_page() -> str:
     parts.append(
         "## Named splits\n\nOf ACDC's 100 training patients, chosen with `--split`. `acdc-10-*` are the "
         "published draws of ten; that of B is validated on A's patients, since its own were partly trained "
-        "on. `-dev-` has other test patients, for development."
+        "on. `-dev-` has other test patients, for development; `-choose-` has for its test part the 32 "
+        "patients of no draw and no test set, to choose settings by."
     )
     parts.append(table(("name", "train", "validate", "test"), sizes))
     return page("Settings, presets, methods and splits", *parts)

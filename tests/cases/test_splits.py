@@ -36,8 +36,9 @@ def test_named_splits_are_disjoint_and_balanced_in_test(name: str) -> None:
     everyone = split.train + split.validate + split.test
     assert len(set(everyone)) == len(everyone)
     assert set(everyone) <= set(ACDC.patients)
-    assert group_counts(split.require("test")) == [4] * 5
-    expected = {"acdc-70": (70, 10, 20), "acdc-dev-70": (50, 10, 20)}.get(name, (10, 5, 20))
+    choice = name.startswith("acdc-choose")
+    assert group_counts(split.require("test")) == ([5, 7, 6, 8, 6] if choice else [4] * 5)
+    expected = {"acdc-70": (70, 10, 20), "acdc-dev-70": (50, 10, 20)}.get(name, (10, 5, 32 if choice else 20))
     assert (len(split.train), len(split.validate), len(split.test)) == expected
 
 
@@ -57,6 +58,21 @@ def test_known_members() -> None:
     for draw in "ABC":
         paper_split, own = get_split(f"acdc-10-{draw}", ACDC), get_split(f"acdc-dev-{draw}", ACDC)
         assert (paper_split.train, paper_split.validate) == (own.train, own.validate)
+
+
+def test_patients_to_choose_by_are_in_no_other_part() -> None:
+    numbers = (
+        "003 005 017 019 020 023 026 031 032 037 039 040 042 045 051 057 "
+        "059 060 063 064 065 066 072 078 079 080 081 083 085 091 097 100"
+    )
+    listed = tuple(f"patient{number}" for number in numbers.split())
+    assert len(listed) == 32
+    for draw in "ABC":
+        choice, paper, own = (get_split(f"acdc-{kind}-{draw}", ACDC) for kind in ("choose", "10", "dev"))
+        assert choice.test == listed
+        assert (choice.train, choice.validate) == (own.train, own.validate)
+        for split in (paper, own):
+            assert not {*split.train, *split.validate, *split.test} & set(listed)
 
 
 def test_absent_test_patients_stop_testing_only() -> None:
@@ -134,8 +150,10 @@ def test_unknown_name_says_what_there_is() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["acdc-dev-A", "acdc-dev-B", "acdc-dev-C", "acdc-dev-70"])
-def test_development_splits_are_complete_on_the_real_folder(real_data: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", sorted(name for name in NAMED if name.startswith(("acdc-dev", "acdc-choose")))
+)
+def test_splits_without_the_papers_test_are_complete_on_the_real_folder(real_data: Path, name: str) -> None:
     split = get_split(name, open_dataset(real_data / "acdc"))
     assert split.absent == ()
-    assert len(split.require("test")) == 20
+    assert len(split.require("test")) == (32 if "choose" in name else 20)

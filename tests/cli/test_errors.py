@@ -142,6 +142,7 @@ def test_choices_of_patients(fails: Callable[..., None], phantom: dict[str, Path
     data = ("--data", phantom["acdc"])
     fails("corrupt", *data, "--patients", "patient001,nobody", parts=(phantom["acdc"], "nobody"))
     fails("corrupt", *data, "--patients=a", "--split=b", parts=("--patients and --split",))
+    fails("corrupt", *data, "--kinds=RandBlur,all", parts=("unknown corruption 'all'", "test, choice"))
     fails("corrupt", *data, "--split", "random", parts=("--split random", "run folder"))
     fails("corrupt", *data, "--split", phantom["acdc"], parts=("run.json", "no such file"))
     fails("corrupt", *data, "--set", "training.steps=1", parts=("training.steps=1", "only settings of cases"))

@@ -16,7 +16,7 @@ from coopseg.cases.prepare import prepare
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import corrupt_dataset
-from coopseg.evaluation.corruptions import KINDS, Corruption, apply_corruption
+from coopseg.evaluation.corruptions import CHOICE_KINDS, KINDS, Corruption, apply_corruption
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label, load_scan
@@ -134,6 +134,17 @@ def test_seed_and_copy_change_the_images(corrupted: Path, dataset: Dataset, tmp_
         assert len({before[first], before[second], after[first]}) == 3
 
 
+def test_kinds_to_choose_by(dataset: Dataset, tmp_path: Path) -> None:
+    one = replace(dataset, items=dataset.items[:1])
+    arguments = {"copies": 1, "settings": SETTINGS, "workers": 1}
+    folders = corrupt_dataset(one, tmp_path / "all", kinds="choice", **arguments)
+    assert folders == [tmp_path / "all" / kind for kind in CHOICE_KINDS]
+    corrupt_dataset(one, tmp_path / "two", kinds="RandBands,RandNoise", **arguments)
+    all_five, two = digests(tmp_path / "all"), digests(tmp_path / "two")
+    images = [f"{kind}/images/p1_ED_copy1.nii.gz" for kind in ("RandBands", "RandNoise")]
+    assert [all_five[image] for image in images] == [two[image] for image in images]
+
+
 def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> None:
     one = replace(dataset, items=dataset.items[:1])
     foreign = tmp_path / "mine"
@@ -174,8 +185,8 @@ def test_a_killed_worker_leaves_nothing_behind(dataset: Dataset, tmp_path: Path)
 
 
 def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(CoopsegError, match="unknown corruption 'RandNoise'"):
-        corrupt_dataset(dataset, tmp_path / "out", kinds=("RandNoise",))
+    with pytest.raises(CoopsegError, match="unknown corruption 'RandSwap'"):
+        corrupt_dataset(dataset, tmp_path / "out", kinds=("RandSwap",))
     with pytest.raises(CoopsegError, match="copies must be 1 or more, found 0"):
         corrupt_dataset(dataset, tmp_path / "out", copies=0)
     with pytest.raises(CoopsegError, match="no volumes to corrupt"):

@@ -85,9 +85,17 @@ def _standard(test: tuple[str, ...], left_out: tuple[str, ...] = ()) -> tuple[tu
     return train, STANDARD_VALIDATION, test
 
 
+def _choice() -> tuple[str, ...]:
+    """The patients to choose settings by: neither in a test set nor in any draw of the few-shot trainings."""
+    drawn = (patient for parts in FEW_SHOT.values() for part in parts for patient in part)
+    taken = {*PAPER_TEST, *DEVELOPMENT_TEST, *drawn}
+    return tuple(patient for patient in _acdc(range(1, 101)) if patient not in taken)
+
+
 NAMED: dict[str, tuple[tuple[str, ...], ...]] = {
     **{f"acdc-10-{draw}": (*parts, PAPER_TEST) for draw, parts in FEW_SHOT.items()},
     **{f"acdc-dev-{draw}": (*parts, DEVELOPMENT_TEST) for draw, parts in FEW_SHOT.items()},
+    **{f"acdc-choose-{draw}": (*parts, _choice()) for draw, parts in FEW_SHOT.items()},
     "acdc-70": _standard(PAPER_TEST),
     "acdc-dev-70": _standard(DEVELOPMENT_TEST, DEVELOPMENT_TEST),
 }

@@ -17,7 +17,16 @@ def corrupt(
     out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
     copies: Annotated[int, typer.Option(min=1, help="of each volume and kind")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    severity: Annotated[float, typer.Option(min=0, help="factor on the published severities")] = 1.0,
+    severity: Annotated[
+        float, typer.Option(min=0, help="factor on the severities; 1: as published for test")
+    ] = 1.0,
+    kinds: Annotated[
+        str,
+        typer.Option(
+            metavar="test|choice|NAME,NAME",
+            help="of artefacts; test: the published four, choice: five others, to choose settings by",
+        ),
+    ] = "test",
     patients: Annotated[
         str | None, typer.Option(help="only these, separated by commas", show_default=False)
     ] = None,
@@ -64,6 +73,7 @@ def corrupt(
             seed=seed,
             severity=severity,
             settings=cases,
+            kinds=kinds,
             workers=workers,
             overwrite=overwrite,
             progress=progress,

@@ -20,7 +20,12 @@ from coopseg.cases.record import Record
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.case_grid import case_as_scan
-from coopseg.evaluation.corruptions import KINDS, apply_corruption, corruption_generator, sample_corruption
+from coopseg.evaluation.corruptions import (
+    apply_corruption,
+    corruption_generator,
+    find_kinds,
+    sample_corruption,
+)
 from coopseg.evaluation.workers import choose_workers, processes
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation
@@ -42,7 +47,7 @@ def corrupt_dataset(
     seed: int = 0,
     severity: float = 1.0,
     settings: CaseSettings = CaseSettings(),
-    kinds: Sequence[str] = KINDS,
+    kinds: str | Sequence[str] = "test",
     workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
@@ -54,20 +59,22 @@ def corrupt_dataset(
     OUT/manifest.json holds every severity, the settings, library versions and a SHA-256 of each image file.
 
     settings: of the case before it is corrupted; the default is the published one.
+    kinds: "test" (the published four), "choice" (five others, to choose settings by), or names of kinds.
     severity: see `sample_corruption`. workers: processes, default one a core; the files do not depend on it.
     overwrite: replace an earlier output (a folder that holds a manifest.json of ours), nothing else.
     progress: called as (volumes done, volumes in all, volume).
     OUT is filled at the end, or not at all; what is replaced goes only then. Returns the kinds' folders.
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that is in the
-    way, and for an unknown kind or fewer than one copy.
+    way, for kinds that are unknown or named twice, and for fewer than one copy.
     """
     out = Path(out)
-    _check(dataset, out, copies=copies, kinds=kinds, overwrite=overwrite)
+    kinds = find_kinds(kinds)
+    _check(dataset, out, copies=copies, overwrite=overwrite)
     count = choose_workers(workers, volumes=len(dataset.items))
     earlier = out.resolve() if _is_filled(out) else None
     target = earlier.with_name(f".{earlier.name}.{os.getpid()}{UNFINISHED}") if earlier else out
     with new_folder(target) as folder:
-        job = _Job(dataset.labels, folder, tuple(kinds), copies, seed, severity, settings)
+        job = _Job(dataset.labels, folder, kinds, copies, seed, severity, settings)
         items: list[dict[str, Any]] = []
         with processes(count, begin=_compute_alone) as side_by_side:
             found = side_by_side(partial(_corrupt_volume, job), dataset.items)
@@ -97,9 +104,7 @@ class _Job:
     settings: CaseSettings
 
 
-def _check(dataset: Dataset, out: Path, *, copies: int, kinds: Sequence[str], overwrite: bool) -> None:
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise CoopsegError(f"unknown corruption {unknown[0]!r}; choose from {', '.join(KINDS)}")
+def _check(dataset: Dataset, out: Path, *, copies: int, overwrite: bool) -> None:
     if copies < 1:
         raise CoopsegError(f"copies must be 1 or more, found {copies}")
     if not dataset.items:

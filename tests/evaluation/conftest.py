@@ -1,0 +1,18 @@
+"""A volume to put artefacts on, and the way to `drawn_artefacts`, which the tests of artefacts share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from drawn_artefacts import ring
+
+
+@pytest.fixture(scope="session")
+def volume() -> np.ndarray:
+    return ring()
