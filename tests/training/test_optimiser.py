@@ -55,6 +55,16 @@ def test_one_cycle_rises_to_the_rate_and_ends_at_nothing():
     assert found[peak:] == sorted(found[peak:], reverse=True)
 
 
+def test_cool_down_rises_stays_and_falls_in_straight_lines():
+    settings = TrainingSettings(schedule="cool_down", learning_rate=0.1, warmup=0.2, cool_down=0.5)
+    found = np.array(rates(settings, 20)) / 0.1
+    np.testing.assert_allclose(found[:4], [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(found[4:11], 1)
+    np.testing.assert_allclose(found[11:], np.arange(9, 0, -1) / 10)
+    with pytest.raises(ValueError, match="add up to 1 at most"):
+        TrainingSettings(schedule="cool_down", warmup=0.6, cool_down=0.5)
+
+
 @pytest.mark.parametrize(
     ("warmup", "steps"), [(0.2, 50), (0.0, 10), (0.05, 20), (0.5, 2), (1.0, 10), (0.1, 5)]
 )

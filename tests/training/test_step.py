@@ -14,6 +14,7 @@ from coopseg.config.settings import LatentSettings, LossSettings, NetworkSetting
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice, sample_choice
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
+from coopseg.rivals.label_damage import damage_labels
 from coopseg.training.step import CooperativeStep, StepChoice
 
 
@@ -122,15 +123,22 @@ def one_graph(step, image, label, choice, x_hat, p_hat):
     noisy = (image + weights.input_noise * choice.noise).clamp(0, 1)
 
     def stn(inputs):
-        return F.cross_entropy(nets.refine(inputs), label)
+        """On every n-th of the first images, as many as there are inputs."""
+        some = slice(0, len(inputs), weights.stn_every)
+        return F.cross_entropy(nets.refine(inputs[some]), label[some])
 
     def ftn(inputs):
+        n = len(inputs)
         z_i, z_s = nets.encode(inputs)
         p, decoded = nets.segmentation_decoder(z_s), nets.image_decoder(z_i)
         seen = p if choice.joint and not weights.separate else p.detach()
-        return F.cross_entropy(p, label) + 0.5 * F.mse_loss(decoded, image) + stn(torch.softmax(seen / 2, 1))
+        terms = F.cross_entropy(p, label[:n]) + 0.5 * F.mse_loss(decoded, image[:n])
+        return terms + stn(torch.softmax(seen / 2, 1))
 
-    loss = ftn(noisy) + stn(F.one_hot(label, 4).permute(0, 3, 1, 2).to(image))
+    shown = label.clone()
+    if choice.damage is not None:
+        shown[:: weights.stn_every] = damage_labels(label[:: weights.stn_every], choice.damage)
+    loss = ftn(noisy) + stn(F.one_hot(shown, 4).permute(0, 3, 1, 2).to(image))
     # The hard pass normalises by the batch and leaves the running statistics, hence the fresh momentum.
     if x_hat is not None:
         loss = loss + ftn(x_hat)
@@ -151,6 +159,10 @@ CASES = {
     "score of the output": ({"score": "score"}, {}, {}),
     "rescaled": ({"rescale": True}, {}, {}),
     "before cooperation": ({}, {}, {}),
+    "half of the batch": ({"share": 0.5}, {}, {}),
+    "an STN on every second image": ({}, {"separate": True, "stn_every": 2}, {}),
+    "both": ({"share": 0.75}, {"separate": True, "stn_every": 2}, {}),
+    "damaged labels": ({}, {"damage": True, "separate": True, "stn_every": 3}, {}),
 }
 
 
@@ -165,6 +177,8 @@ def test_gradients_equal_those_of_one_graph(case, dtype, tolerance):
     choice = step.sample(image, generator, cooperate=case != "before cooperation")
     result = step(image, label, choice)
     assert (result.x_hat is None) == (choice.image is None)
+    if choice.image is not None and result.x_hat is not None:
+        assert len(result.x_hat) == 4 * step.settings.latent.share
     found = {name: p.grad for name, p in step.named_parameters() if p.grad is not None}
     step.zero_grad(set_to_none=True)
     loss = one_graph(step, image, label, choice, result.x_hat, result.p_hat)

@@ -72,6 +72,9 @@ class LatentSettings(Section):
         "no_update", description="treatment of BatchNorm in the hard pass; see docs/explanation.md"
     )
     rescale: bool = Field(False, description="scale the corrupted image to [0, 1] per slice")
+    share: float = Field(
+        1.0, gt=0, le=1, description="of the batch that is masked: its first images, the augmented ones"
+    )
 
 
 class LossSettings(Section):
@@ -86,6 +89,12 @@ class LossSettings(Section):
     input_noise: float = Field(0.05, ge=0, description="standard deviation of the noise on the clean image")
     separate: bool = Field(False, description="block the gradient from the STN into the FTN")
     stn: bool = Field(True, description="false: no slow-thinking network at all")
+    stn_every: int = Field(
+        1, ge=1, description="the STN trains on every n-th image of a batch; above 1 with separate only"
+    )
+    damage: bool = Field(
+        False, description="the STN learns from label maps damaged as for post-dae, not from exact ones"
+    )
 
 
 class AugmentationSettings(Section):
@@ -128,10 +137,13 @@ class TrainingSettings(Section):
     optimizer: Literal["adam", "adamw"] = Field("adam", description="one for all five networks")
     learning_rate: float = Field(1e-4, gt=0, description="with one_cycle the highest")
     weight_decay: float = Field(0.0, ge=0, description="of the optimiser")
-    schedule: Literal["constant", "one_cycle"] = Field(
-        "constant", description="one_cycle: the learning rate rises, then falls to nothing as a cosine"
+    schedule: Literal["constant", "one_cycle", "cool_down"] = Field(
+        "constant",
+        description="one_cycle: the learning rate rises, then falls to nothing as a cosine; cool_down: it "
+        "rises, stays, then falls to nothing in a straight line",
     )
-    warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which one_cycle rises")
+    warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which it rises")
+    cool_down: float = Field(0.3, ge=0, le=1, description="share of the steps in which cool_down falls")
     cooperate_after: float = Field(
         0.0, ge=0, le=1, description="share of the steps of standard training before the networks cooperate"
     )
@@ -149,6 +161,10 @@ class TrainingSettings(Section):
     def _check(self) -> TrainingSettings:
         if self.steps is None and self.epochs is None:
             raise ValueError("one of training.steps and training.epochs must be given")
+        if self.schedule == "cool_down" and self.warmup + self.cool_down > 1:
+            raise ValueError(
+                f"warmup and cool_down must add up to 1 at most, found {self.warmup} and {self.cool_down}"
+            )
         if self.plain_half and self.batch_size % 2:
             raise ValueError(f"batch_size must be even with plain_half, found {self.batch_size}")
         return self
@@ -173,6 +189,11 @@ class Settings(Section):
     def _check(self) -> Settings:
         if self.latent.image and not self.losses.reconstruction:
             raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
+        if self.losses.stn_every > 1 and not self.losses.separate:
+            raise ValueError(
+                f"losses.stn_every is {self.losses.stn_every}, but the STN's gradient reaches the FTN: set "
+                "losses.separate=true or losses.stn_every=1"
+            )
         if self.training.select == "FTN+STN" and not self.losses.stn:
             raise ValueError("training.select is FTN+STN, but losses.stn is false: set training.select=FTN")
         return self

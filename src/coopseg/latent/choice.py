@@ -35,6 +35,10 @@ class MaskChoice:
     position_factor: Tensor
     present: frozenset[int]
 
+    def __len__(self) -> int:
+        """The number of samples B."""
+        return len(self.scheme)
+
     @property
     def needs_gradient(self) -> bool:
         """False if every sample's scheme is dropout, which scores nothing."""

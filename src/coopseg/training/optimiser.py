@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from coopseg.config.settings import TrainingSettings
 
@@ -26,9 +28,15 @@ def make_optimiser(networks: nn.Module, settings: TrainingSettings) -> torch.opt
 def make_schedule(
     optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
 ) -> LRScheduler | None:
-    """One cycle (Smith and Topin 2018): up to the learning rate, then a cosine down to nothing; or None."""
+    """The learning rate of every step as a scheduler, or None where it is constant.
+
+    "one_cycle" (Smith and Topin 2018): up to the learning rate, then a cosine down to nothing. "cool_down"
+    (Hägele et al. 2024): up in a straight line, constant, then down to nothing in a straight line.
+    """
     if settings.schedule == "constant" or steps < 2:
         return None
+    if settings.schedule == "cool_down":
+        return LambdaLR(optimiser, partial(trapezoid, steps=steps, settings=settings))
     rises = settings.warmup * steps > 1  # torch divides by zero where the rise is one step long
     return OneCycleLR(
         optimiser,
@@ -37,6 +45,12 @@ def make_schedule(
         pct_start=settings.warmup if rises else 0.0,
         cycle_momentum=False,
     )
+
+
+def trapezoid(done: int, *, steps: int, settings: TrainingSettings) -> float:
+    """The factor on the learning rate of the step after `done` of `steps` steps."""
+    rise, fall = settings.warmup * steps, settings.cool_down * steps
+    return min(1.0, (done + 1) / max(rise, 1), (steps - done) / max(fall, 1))
 
 
 class WeightAverage:

@@ -101,8 +101,10 @@ class Passes:
         if consistency:
             ledger.add(prefix + "consistency", consistency(p), scale).backward()
         if weights.stn:
-            softened = soften(p if joint else p.detach(), weights.temperature)
-            self.stn(softened, truth.label, ledger, prefix + "refined", scale * weights.refined)
+            seen = p if joint else p.detach()[:: weights.stn_every]
+            label = truth.label if joint else truth.label[:: weights.stn_every]
+            softened = soften(seen, weights.temperature)
+            self.stn(softened, label, ledger, prefix + "refined", scale * weights.refined)
         if p.grad is not None:
             seed = seed + p.grad
         logits.backward(seed)

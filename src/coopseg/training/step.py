@@ -20,6 +20,7 @@ from coopseg.latent.choice import MaskChoice, sample_choice
 from coopseg.latent.hard import decode_masked, rise_by_scheme
 from coopseg.networks.cooperative import MULTIPLE, Networks
 from coopseg.rivals.base import Batch, Rival
+from coopseg.rivals.label_damage import Damage, damage_labels, sample_damage
 from coopseg.rivals.registry import make_rivals
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import one_hot, rescale_slices, soften, wide
@@ -33,6 +34,7 @@ class StepChoice:
     noise: Tensor  # (B, C, H, W), standard normal
     image: MaskChoice | None
     shape: MaskChoice | None
+    damage: Damage | None = None  # of the label maps that the STN learns from
     joint: bool = True  # whether the STN's gradient may flow into the FTN
     rivals: Sequence[Any] = ()  # what each rival drew; empty for none of them
 
@@ -71,13 +73,23 @@ class CooperativeStep(nn.Module):
         latent, width = self.settings.latent, self.settings.network.width
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
         code = (image.shape[0], 8 * width, image.shape[2] // MULTIPLE, image.shape[3] // MULTIPLE)
+        masked = (max(1, round(latent.share * len(image))), *code[1:])
 
         def draw(wanted: bool) -> MaskChoice | None:
-            return sample_choice(code, latent, generator, image.device) if wanted and cooperate else None
+            return sample_choice(masked, latent, generator, image.device) if wanted and cooperate else None
 
         masks = draw(latent.image), draw(latent.shape and self.settings.losses.stn)
+        damage = self._sample_damage(image, generator)
         rivals = [rival.sample(image, code, generator) for rival in self.rivals] if cooperate else []
-        return StepChoice(noise, *masks, joint=cooperate, rivals=rivals)
+        return StepChoice(noise, *masks, damage=damage, joint=cooperate, rivals=rivals)
+
+    def _sample_damage(self, image: Tensor, generator: torch.Generator | None) -> Damage | None:
+        losses = self.settings.losses
+        if not (losses.stn and losses.damage):
+            return None
+        seen, size = len(image[:: losses.stn_every]), (image.shape[2], image.shape[3])
+        kinds = self.settings.rivals.post_dae
+        return sample_damage(seen, size, self.networks.classes, kinds, generator).to(image.device)
 
     def forward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
         """image (B, C, H, W) in [0, 1], label (B, H, W) integers. Adds gradients; see StepResult."""
@@ -87,8 +99,10 @@ class CooperativeStep(nn.Module):
         joint = choice.joint and not weights.separate
         rivals = list(zip(self.rivals, choice.rivals, strict=True)) if choice.rivals else []
         if weights.stn:  # before C(p): as published, the running statistics record that one last
-            exact = one_hot(label, self.networks.classes, image)
-            self.passes.stn(exact, label, ledger, "shape", weights.shape)
+            target = label[:: weights.stn_every]
+            shown = target if choice.damage is None else damage_labels(target, choice.damage)
+            exact = one_hot(shown, self.networks.classes, image)
+            self.passes.stn(exact, target, ledger, "shape", weights.shape)
         codes = self.passes.ftn(
             noisy,
             truth,
@@ -120,10 +134,12 @@ class CooperativeStep(nn.Module):
     ) -> None:
         weights = self.settings.losses
         if x_hat is not None:
-            self.passes.ftn(x_hat, truth, ledger, joint=joint, prefix="hard_", scale=weights.hard)
+            masked = Truth(truth.image[: len(x_hat)], truth.label[: len(x_hat)])
+            self.passes.ftn(x_hat, masked, ledger, joint=joint, prefix="hard_", scale=weights.hard)
         if p_hat is not None:
-            softened = soften(p_hat, weights.temperature)
-            self.passes.stn(softened, truth.label, ledger, "hard_shape", weights.hard * weights.shape)
+            softened = soften(p_hat[:: weights.stn_every], weights.temperature)
+            target = truth.label[: len(p_hat)][:: weights.stn_every]
+            self.passes.stn(softened, target, ledger, "hard_shape", weights.hard * weights.shape)
 
     def _hard_examples(
         self, codes: Codes, truth: Truth, choice: StepChoice
@@ -133,28 +149,37 @@ class CooperativeStep(nn.Module):
         x_hat = p_hat = None
         rises = {}
         if choice.image is not None:
+            n = len(choice.image)
             x_hat = decode_masked(
                 nets.image_decoder,
-                codes.image,
+                codes.image[:n],
                 choice=choice.image,
-                gradient=codes.image_gradients.get(self._rule),
+                gradient=_first(n, codes.image_gradients.get(self._rule)),
                 settings=latent,
             )
-            clean, hard = ((wide(d) - truth.image).square().mean((1, 2, 3)) for d in (codes.decoded, x_hat))
+            clean, hard = (
+                (wide(decoded) - truth.image[:n]).square().mean((1, 2, 3))
+                for decoded in (codes.decoded[:n], x_hat)
+            )
             rises["image"] = rise_by_scheme(choice.image, clean=clean, hard=hard)
             if latent.rescale:
                 x_hat = rescale_slices(x_hat)
         if choice.shape is not None:
+            n = len(choice.shape)
             p_hat = decode_masked(
                 nets.segmentation_decoder,
-                codes.shape,
+                codes.shape[:n],
                 choice=choice.shape,
-                gradient=codes.shape_gradients.get(self._rule),
+                gradient=_first(n, codes.shape_gradients.get(self._rule)),
                 settings=latent,
             )
             clean, hard = (
-                F.cross_entropy(wide(logits), truth.label, reduction="none").mean((1, 2))
-                for logits in (codes.logits, p_hat)
+                F.cross_entropy(wide(logits), truth.label[:n], reduction="none").mean((1, 2))
+                for logits in (codes.logits[:n], p_hat)
             )
             rises["shape"] = rise_by_scheme(choice.shape, clean=clean, hard=hard)
         return x_hat, p_hat, rises
+
+
+def _first(n: int, gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient[:n]
