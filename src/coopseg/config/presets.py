@@ -27,7 +27,7 @@ PRESETS: dict[str, Overrides] = {
     "lsm2022": {
         "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True},
         "losses": {"stn": False, "separate": True},
-        "training": {"optimizer": "adamw", "epochs": 1500, "select": "FTN"},
+        "training": {"optimizer": "adamw", "epochs": 1500},
     },
     # Trained in minutes on two CPU cores; chosen on validation patients, see docs/results.md.
     "cpu": {
@@ -53,7 +53,7 @@ METHODS: dict[str, Overrides] = {
     "cooperative-lsm2022": {
         "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "shape": False},
         "losses": {"stn": False, "separate": True},
-        "training": {"optimizer": "adamw", "select": "FTN"},
+        "training": {"optimizer": "adamw"},
     },
     # Ablations of cooperative training, one choice each.
     "dropout-masks": {"latent": {"scheme": "dropout"}},
