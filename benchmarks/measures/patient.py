@@ -16,7 +16,7 @@ from measures.timing import timed
 
 from coopseg import write_phantom
 from coopseg.cases.prepare import prepare, restore
-from coopseg.inference.model import BEST, save_model
+from coopseg.inference.model import LAST, save_model
 from coopseg.inference.predict import load_predictor, predict
 from coopseg.scans.nifti import read_image, write_labels
 
@@ -83,5 +83,5 @@ def phantom_patient(folder: Path) -> list[Path]:
 def save_random_model(folder: Path, preset: str) -> Path:
     """A folder with random weights."""
     model = random_model(preset)
-    save_model(folder / "model" / BEST, model.networks.state_dict(), settings=model.settings, names=NAMES)
+    save_model(folder / "model" / LAST, model.networks.state_dict(), settings=model.settings, names=NAMES)
     return folder / "model"

@@ -89,7 +89,7 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "net.onnx": r"not written by `coopseg export`; wrap it in a callable.* --predictor NAME=mine:segment",
         "my_net_of_this_test:nothing": "cannot be imported",
         "gone": "'gone' is not there",
-        ".": "holds no best.safetensors",
+        ".": "holds no last.safetensors",
     }.items():
         with pytest.raises(CoopsegError, match=says):
             load_predictor_row("mine", target, **how)

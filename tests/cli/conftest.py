@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ def trained(
     result = coopseg("train", "--data", phantom["acdc"], "--out", out, *TINY)
     assert result.exit_code == 0, result.stderr
     assert f"next: coopseg predict --model {out}" in result.stdout
+    last = r"last validation Dice: FTN 0\.\d{3} \(.*\); FTN\+STN 0\.\d{3} \(.*\)"
+    best = r"best validation Dice: FTN 0\.\d{3} at step 2; FTN\+STN 0\.\d{3} at step 2"
+    assert re.search(f"^{last}\n{best}$", result.stdout, re.MULTILINE)
     assert "step 2 of 2: validation Dice FTN 0." in result.stderr
     assert "FTN+STN 0." in result.stderr
     assert "hard_refined" in result.stderr

@@ -122,10 +122,10 @@ def test_a_wrong_model(
     fails: Callable[..., None], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     scan = phantom["acdc"] / "patient001" / "patient001_frame01.nii.gz"
-    fails("predict", "--model", phantom["acdc"], scan, parts=(phantom["acdc"], "holds no best.safetensors"))
+    fails("predict", "--model", phantom["acdc"], scan, parts=(phantom["acdc"], "holds no last.safetensors"))
     fails("predict", "--model", tmp_path / "no", scan, parts=(tmp_path / "no", "does not exist"))
     spoiled = tmp_path / "spoiled.safetensors"
-    content = bytearray((trained / "best.safetensors").read_bytes())
+    content = bytearray((trained / "last.safetensors").read_bytes())
     content[-1] ^= 1
     spoiled.write_bytes(content)
     fails("predict", "--model", spoiled, scan, parts=(spoiled, "damaged"))

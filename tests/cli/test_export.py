@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from coopseg.config.resolve import resolve_settings
-from coopseg.inference.model import BEST, save_model
+from coopseg.inference.model import LAST, save_model
 from coopseg.networks.cooperative import Networks
 
 pytest.importorskip("onnxscript")
@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = Networks(classes=4, settings=settings.network).state_dict()
-    save_model(folder / BEST, state, settings=settings, names=("background", "RV", "MYO", "LV"))
+    save_model(folder / LAST, state, settings=settings, names=("background", "RV", "MYO", "LV"))
     return folder
 
 

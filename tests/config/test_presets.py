@@ -54,7 +54,7 @@ def test_miccai2021_is_the_paper() -> None:
 
 def test_lsm2022_has_no_stn() -> None:
     settings = resolve_settings(preset="lsm2022")
-    assert (settings.losses.stn, settings.training.select) == (False, "FTN")
+    assert not settings.losses.stn
     assert (settings.latent.p, settings.training.optimizer, settings.training.epochs) == (0.33, "adamw", 1500)
     assert settings.training.weight_decay == 0.01  # with 0 AdamW is Adam
     assert settings.latent.norm == "frozen"  # the image decoder too

@@ -74,7 +74,6 @@ def test_seed_and_precision() -> None:
         ({"overrides": {"cases.size": (30, 32)}}, "setting cases: .*multiples of 16"),
         ({"overrides": {"cases.percentiles": (98, 2)}}, "setting cases: .*low < high"),
         ({"overrides": {"losses.reconstruction": 0}}, "image masks need losses.reconstruction"),
-        ({"overrides": {"losses.stn": False}}, "set training.select=FTN"),
         ({"overrides": {"training.batch_size": 5}}, "batch_size must be even"),
         ({"overrides": {"training.epochs": None}}, "one of training.steps and training.epochs"),
         ({"precision": "16"}, "setting precision: "),

@@ -15,7 +15,7 @@ import torch
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import evaluate_model, name_and_folder, open_datasets
-from coopseg.inference.model import BEST, save_model
+from coopseg.inference.model import LAST, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = Networks(classes=4, settings=settings.network).state_dict()
-    save_model(folder / BEST, state, settings=settings, names=NAMES)
+    save_model(folder / LAST, state, settings=settings, names=NAMES)
     (folder / "run.json").write_text(json.dumps({"split": SPLIT}))
     return folder
 
@@ -80,7 +80,7 @@ def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Pa
     assert {row["head"] for row in found.rows} == {"FTN"}
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [entry["domain"] for entry in record["data"]] == ["intra", "other"]
-    lone = shutil.copy(model / BEST, tmp_path / "lone.safetensors")
+    lone = shutil.copy(model / LAST, tmp_path / "lone.safetensors")
     (warning,) = evaluate_model(
         lone, phantom["acdc"], tmp_path / "2", split=model, part="validate", **arguments
     ).warnings

@@ -64,10 +64,10 @@ def model_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def model(tmp_path: Path, model_bytes: bytes) -> Path:
-    """A folder with best.safetensors."""
+    """A folder with last.safetensors."""
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "best.safetensors").write_bytes(model_bytes)
+    (folder / "last.safetensors").write_bytes(model_bytes)
     return folder
 
 

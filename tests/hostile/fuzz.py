@@ -43,7 +43,7 @@ def check(number: int, folder: Path, bases: list[Any], model: bytes, texts: list
         base = bases[int(generator.integers(len(bases)))]
         return scans_in_danger.check(folder / f"scan{suffix}", base, generator)
     if family == "model":
-        return models_in_danger.check(folder / "best.safetensors", model, generator)
+        return models_in_danger.check(folder / "last.safetensors", model, generator)
     return texts_in_danger.check(texts, generator)
 
 

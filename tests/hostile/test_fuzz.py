@@ -40,7 +40,7 @@ def test_damaged_files(first: int, count: int, tmp_path: Path) -> None:
     verdicts: dict[str, dict[str, int]] = summary["verdicts"]
     assert sum(sum(found.values()) for found in verdicts.values()) == count
     assert summary["peak"] < MEMORY
-    assert summary["left"] == ["best.safetensors", "model.safetensors", "scan.nii", "scan.nii.gz", "texts"]
+    assert summary["left"] == ["last.safetensors", "model.safetensors", "scan.nii", "scan.nii.gz", "texts"]
     for kind, found in verdicts.items():
         group = kind.partition("/")[0]
         assert group != "legal" or set(found) == {"read"}, kind

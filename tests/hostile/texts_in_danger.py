@@ -74,7 +74,7 @@ def make_texts(folder: Path) -> list[Text]:
             write_image(root / file, np.zeros((1, 1, 1)), affine=np.eye(4), dtype=np.uint8)
         texts.append(Text(root / name, content.encode(), root, open_dataset, agrees))
     (folder / "run").mkdir()
-    run = json.dumps({"split": {"name": "mine", **PARTS}, "best": {"step": 3}}, indent=1)
+    run = json.dumps({"split": {"name": "mine", **PARTS}, "best": {"FTN": {"step": 3}}}, indent=1)
     texts += [
         Text(
             folder / "split.json", json.dumps(PARTS).encode(), folder / "split.json", read_split, json_agrees

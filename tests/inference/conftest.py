@@ -12,7 +12,7 @@ import torch
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.inference.export import export
-from coopseg.inference.model import BEST, save_model
+from coopseg.inference.model import LAST, save_model
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
 
@@ -40,7 +40,7 @@ def small_networks(small_settings: Settings) -> Networks:
 def save_small(small_networks: Networks) -> Callable[[Path, Settings], str]:
     """Saves those weights into a folder with given settings."""
     return lambda folder, settings: save_model(
-        folder / BEST, small_networks.state_dict(), settings=settings, names=NAMES
+        folder / LAST, small_networks.state_dict(), settings=settings, names=NAMES
     )
 
 
@@ -50,7 +50,7 @@ def small_model(
     small_settings: Settings,
     save_small: Callable[[Path, Settings], str],
 ) -> Path:
-    """A folder with best.safetensors."""
+    """A folder with last.safetensors."""
     folder = tmp_path_factory.mktemp("model")
     save_small(folder, small_settings)
     return folder

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import BEST, LAST, find_weights, load_model, save_model
+from coopseg.inference.predict import SUFFIX
 from coopseg.networks.cooperative import Networks
 
 NAMES = ("background", "LV", "MYO", "RV")
@@ -24,7 +25,7 @@ def test_what_is_saved_comes_back(
     sha256 = save_small(tmp_path, small_settings)
     model = load_model(tmp_path)
     assert (model.settings, model.names, model.sha256) == (small_settings, NAMES, sha256)
-    assert model.path == tmp_path / BEST
+    assert model.path == tmp_path / LAST
     stored = model.networks.state_dict()
     for name, value in small_networks.state_dict().items():
         assert torch.equal(stored[name], value), name
@@ -47,32 +48,38 @@ def test_equal_content_gives_an_equal_hash_and_any_change_another(
     )
 
 
-def test_best_comes_before_last(tmp_path: Path) -> None:
+def test_a_folder_means_its_last_weights_and_a_best_file_only_itself(tmp_path: Path) -> None:
+    for name in BEST.values():
+        (tmp_path / name).touch()
+    with pytest.raises(CoopsegError, match=r"holds no last\.safetensors"):
+        find_weights(tmp_path)
     (tmp_path / LAST).touch()
     assert find_weights(tmp_path) == tmp_path / LAST
-    (tmp_path / BEST).touch()
-    assert find_weights(tmp_path) == tmp_path / BEST
-    assert find_weights(tmp_path / LAST) == tmp_path / LAST
+    assert [find_weights(tmp_path / name).name for name in BEST.values()] == list(BEST.values())
+
+
+def test_best_files_are_called_after_their_heads_as_label_maps_are() -> None:
+    assert {head: f"best{suffix}.safetensors" for head, suffix in SUFFIX.items()} == BEST
 
 
 def test_every_flipped_bit_is_found(tmp_path: Path, small_settings: Settings, save_small: Save) -> None:
     save_small(tmp_path, small_settings)
-    file = tmp_path / BEST
+    file = tmp_path / LAST
     content = file.read_bytes()
     for place in (9, 400, len(content) // 2, len(content) - 1):
         spoiled = bytearray(content)
         spoiled[place] ^= 4
         file.write_bytes(spoiled)
-        with pytest.raises(CoopsegError, match=BEST):
+        with pytest.raises(CoopsegError, match=LAST):
             load_model(tmp_path)
 
 
 def test_refuses_what_is_no_model(tmp_path: Path, small_settings: Settings, save_small: Save) -> None:
-    with pytest.raises(CoopsegError, match=r"holds no best\.safetensors; --model takes"):
+    with pytest.raises(CoopsegError, match=r"holds no last\.safetensors; --model takes"):
         load_model(tmp_path)
     with pytest.raises(CoopsegError, match="nowhere: does not exist"):
         load_model(tmp_path / "nowhere")
-    file = tmp_path / BEST
+    file = tmp_path / LAST
     file.write_bytes(b"text")
     with pytest.raises(CoopsegError, match="cannot be read as safetensors"):
         load_model(tmp_path)

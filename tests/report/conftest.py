@@ -18,12 +18,19 @@ from coopseg.evaluation.tables import write_tables
 CLASSES = ("RV", "LV")
 DATASETS = {"ACDC": "intra", "RandBias": "corrupted", "RandSpike": "corrupted", "Vendor B": "other"}
 PATIENTS = ("p1", "p2", "p3", "p4", "p5", "p6")
+SCORES = {  # of validations: the FTN is best at the end, the STN before
+    step: {"FTN": {"mean": step / 80, "RV": 0.5}, "FTN+STN": {"mean": 8 / step, "RV": 0.4}}
+    for step in (20, 40)
+}
 Maker = Callable[..., Path]
 
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Maker:
-    """Makes the folder of a finished training; its best weights have the SHA-256 "sha-" and its name."""
+    """Makes the folder of a finished training; its last weights have the SHA-256 "sha-" and its name.
+
+    Those that were best for the FTN lie beside them.
+    """
 
     def make(
         name: str, *, method: str = "cooperative", seed: int = 0, log: bool = True, **overrides: Any
@@ -37,11 +44,14 @@ def make_run(tmp_path: Path) -> Maker:
             "split": {"name": "hand", "train": ["t1", "t2"], "validate": ["v1"], "test": list(PATIENTS)},
             "slices": 60, "steps": 40, "device": "cpu", "processes": 1, "threads": 1,
             "seconds": 3675.0, "seconds_per_step": 0.251, "peak_memory_gb": 1.234,
-            "best": {"step": 40, "score": 0.75}, "warnings": ["t1_ED: RV: 3 pixels touch the edge"],
+            "best": {"FTN": {"step": 40, "score": 0.5}, "FTN+STN": {"step": 20, "score": 0.4}},
+            "validations": [{"step": step, **scores} for step, scores in SCORES.items()],
+            "warnings": ["t1_ED: RV: 3 pixels touch the edge"],
             "versions": {"torch": "2.13.0"}, "command": ["/x/bin/coopseg", "train", "--out", name],
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(record))
-        save_file({"w": np.zeros(1, np.float32)}, folder / "best.safetensors", {"sha256": f"sha-{name}"})
+        for file, sha256 in (("last", f"sha-{name}"), ("best_ftn", f"best-{name}")):
+            save_file({"w": np.zeros(1, np.float32)}, folder / f"{file}.safetensors", {"sha256": sha256})
         if log:
             (folder / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in log_of(settings)))
         return folder
@@ -61,14 +71,13 @@ def log_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
                 "rise": {"image/dropout": step / 20, "shape/channel": 1.2},
             }
         entries.append({"kind": "train", "step": step, **entry})
-        scores = {"FTN": {"mean": step / 80, "RV": 0.5}, "FTN+STN": {"mean": step / 100, "RV": 0.4}}
-        entries.append({"kind": "validation", "step": step, **scores})
+        entries.append({"kind": "validation", "step": step, **SCORES[step]})
     return entries
 
 
 @pytest.fixture
 def make_evaluation(tmp_path: Path) -> Maker:
-    """Makes a folder of `evaluate` of the best weights of a run."""
+    """Makes a folder of `evaluate` of the last weights of a run."""
 
     def make(
         run: Path,
@@ -93,7 +102,7 @@ def make_evaluation(tmp_path: Path) -> Maker:
         ]
         write_tables(rows, folder)
         record = {
-            "model": {"path": str(run / "best.safetensors"), "sha256": f"sha-{run.name}",
+            "model": {"path": str(run / "last.safetensors"), "sha256": f"sha-{run.name}",
                       "names": ["background", *CLASSES]},
             "data": [{"name": name, "domain": domain, "patients": list(patients),
                       "volumes": 2 * len(patients)}

@@ -80,7 +80,7 @@ def test_what_is_not_there(make_run: Maker, make_evaluation: Maker) -> None:
     whole, single, idle = (
         make_run("a"),
         make_run("b"),
-        make_run("c", **{"losses.stn": False, "training.select": "FTN"}),
+        make_run("c", **{"losses.stn": False}),
     )
     make_evaluation(whole)
     make_evaluation(single, heads=["FTN"], datasets={"RandBias": "corrupted"})

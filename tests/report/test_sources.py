@@ -45,7 +45,7 @@ def test_evaluations_go_to_the_run_whose_weights_they_saw(
 def test_an_evaluation_of_no_given_run(make_run: Maker, make_evaluation: Maker, tmp_path: Path) -> None:
     run, other = make_run("a"), make_run("b")
     stray = make_evaluation(other, tmp_path / "stray")
-    with pytest.raises(CoopsegError, match=r"stray: evaluates .*b/best.safetensors \(SHA-256 sha-b\)"):
+    with pytest.raises(CoopsegError, match=r"stray: evaluates .*b/last.safetensors \(SHA-256 sha-b\)"):
         read_runs([run], evaluations=[stray])
     shutil.move(stray, run / "evaluation")  # such as one made before the run was trained again
     with pytest.raises(CoopsegError, match=r"evaluation: evaluates .* no run given here"):
@@ -69,12 +69,12 @@ def test_no_run_folder(make_run: Maker, tmp_path: Path) -> None:
     ):
         with pytest.raises(CoopsegError, match=message):
             read_runs(wrong)
-    weights = run / "best.safetensors"
+    weights = run / "last.safetensors"
     weights.write_bytes(weights.read_bytes()[:20])
-    with pytest.raises(CoopsegError, match=r"best.safetensors: cannot be read as safetensors"):
+    with pytest.raises(CoopsegError, match=r"last.safetensors: cannot be read as safetensors"):
         read_run("", run)
     weights.unlink()
-    with pytest.raises(CoopsegError, match=r"holds no best.safetensors"):
+    with pytest.raises(CoopsegError, match=r"holds no last.safetensors"):
         read_run("", run)
     (run / "run.json").write_text("[]")
     with pytest.raises(CoopsegError, match=r"run.json: holds no settings, data, split"):

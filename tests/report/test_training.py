@@ -25,9 +25,10 @@ def test_curves(make_run: Maker) -> None:
         ("cooperative", True, (1.5, 0.75)),
     ]
     heads = {curve["name"]: curve["lines"] for curve in validation_curves(runs)}
-    assert [(line["steps"], line["values"], line["best"]) for line in heads["FTN+STN"]] == [
-        ((20, 40), (0.2, 0.4), 40)
-    ] * 2
+    for head, values, best in (("FTN", (0.25, 0.5), 40), ("FTN+STN", (0.4, 0.2), 20)):
+        assert [(line["steps"], line["values"], line["best"]) for line in heads[head]] == [
+            ((20, 40), values, best)
+        ] * 2
     assert learning_rates(runs)[1]["values"] == (1e-4, 1e-4)
 
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from coopseg.config.settings import NetworkSettings, Settings, TrainingSettings
-from coopseg.errors import CoopsegError
-from coopseg.inference.model import load_model
+from coopseg.errors import CoopsegError, Stopped
+from coopseg.inference.model import BEST, load_model
+from coopseg.inference.predictor import HEADS
 from coopseg.training import loop as module
 from coopseg.training.batches import SliceStore
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, restore_state
 from coopseg.training.loop import Loop, total_steps
 from coopseg.training.run import make_fabric
 from coopseg.training.validation import ValidationSet
@@ -45,7 +47,7 @@ class Log:
 
 
 class Judge:
-    """Stands in for `validate`: gives the scores it was told and keeps what it was shown."""
+    """Stands in for `validate`: gives the scores it was told, (FTN, FTN+STN), and keeps what it was shown."""
 
     def __init__(self, *scores):
         self.scores, self.shown = list(scores), []
@@ -55,8 +57,8 @@ class Judge:
         assert not networks.training
         state = {name: value.clone() for name, value in networks.state_dict().items()}
         self.shown.append((state, predict(networks)))
-        head = {"mean": self.scores[len(self.shown) - 1] if self.scores else 0.5}
-        return {"FTN": head, "FTN+STN": head}
+        scores = self.scores[len(self.shown) - 1] if self.scores else (0.5, 0.5)
+        return {head: {"mean": score} for head, score in zip(HEADS, scores, strict=False)}
 
 
 @torch.inference_mode()
@@ -88,16 +90,38 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_best_is_what_the_best_validation_saw_and_predicts_the_same(make_loop, tmp_path):
-    loop, judge = make_loop(0.3, 0.9, 0.5)
+def test_a_run_means_its_last_weights_and_keeps_the_best_of_each_head_beside_them(make_loop, tmp_path):
+    """The FTN is best at step 4, the STN at 2, where it stays: an equal score later is no better one."""
+    loop, judge = make_loop((0.3, 0.9), (0.8, 0.2), (0.5, 0.9))
     history = loop.run()
-    for path, number in ((tmp_path, 1), (tmp_path / "last.safetensors", 2)):
+    for path, number in ((tmp_path, 2), (tmp_path / BEST["FTN"], 1), (tmp_path / BEST["FTN+STN"], 0)):
         model = load_model(path)
         state, predictions = judge.shown[number]
         assert equal(model.networks.state_dict(), state)
         assert equal(predict(model.networks), predictions)
     assert not equal(judge.shown[1][0], judge.shown[2][0])
-    assert (history.best["score"], history.best["step"]) == (0.9, 4)
+    assert history.best == {"FTN": {"step": 4, "score": 0.8}, "FTN+STN": {"step": 2, "score": 0.9}}
+    assert [entry["step"] for entry in history.validations] == [2, 4, 6]
+
+
+def test_a_head_that_is_not_there_has_no_best(make_loop, tmp_path):
+    loop, _ = make_loop((0.0,), (0.0,), (0.0,))
+    assert loop.run().best == {"FTN": {"step": 2, "score": 0.0}}
+    assert not (tmp_path / BEST["FTN+STN"]).exists()
+
+
+def test_what_was_best_before_a_stop_is_so_after_it(make_loop, tmp_path):
+    loop, judge = make_loop((0.3, 0.9), (0.8, 0.2))
+    loop.report = lambda progress: setattr(loop.signals, "received", 15 if progress.step == 4 else None)
+    with pytest.raises(Stopped, match="after step 4 of 6"):
+        loop.run()
+    again, later = make_loop((0.5, 0.3))
+    restore_state(again, load_checkpoint(tmp_path / CHECKPOINT))
+    history = again.run()
+    assert history.best == {"FTN": {"step": 4, "score": 0.8}, "FTN+STN": {"step": 2, "score": 0.9}}
+    shown = [judge.shown[1], judge.shown[0], later.shown[0]]
+    for path, (state, _) in zip((BEST["FTN"], BEST["FTN+STN"], ""), shown, strict=True):
+        assert equal(load_model(tmp_path / path).networks.state_dict(), state)
 
 
 def test_validation_changes_nothing_in_training(make_loop):

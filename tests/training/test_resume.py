@@ -47,7 +47,7 @@ def log(run):
 
 
 def assert_same(run: Path, reference: Path) -> None:
-    for name in ("best.safetensors", "last.safetensors"):
+    for name in ("last.safetensors", "best_ftn.safetensors", "best_stn.safetensors"):
         assert tensors(run / name) == tensors(reference / name)
     assert log(run) == log(reference)
     records = [json.loads((folder / "run.json").read_text()) for folder in (run, reference)]

@@ -13,7 +13,7 @@ from coopseg.cases.collect import load_cases
 from coopseg.config.presets import METHODS, PRESETS
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import load_model
+from coopseg.inference.model import BEST, load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.nifti import read_labels
@@ -95,13 +95,19 @@ def test_a_run_logs_every_term_and_rise(finished):
 
 def test_the_saved_weights_reach_the_recorded_dice(finished, phantom):
     run = finished[0]
-    record, model = json.loads((run / "run.json").read_text()), load_model(run)
+    record = json.loads((run / "run.json").read_text())
+    models = {name: load_model(run / name) for name in ("", *BEST.values())}
+    model = models[""]
     dataset = open_dataset(phantom["acdc"])
     cases = load_cases(dataset, model.settings.cases, names=model.names, patients=record["split"]["validate"])
     data = ValidationSet.from_cases(cases, dataset.labels, model.names)
-    best = {name: value for name, value in record["best"].items() if name not in ("score", "step")}
-    assert validate(Predictor.from_model(model), data) == best
-    assert record["best"]["score"] == max(entry["FTN+STN"]["mean"] for entry in record["validations"])
+    reached = {name: validate(Predictor.from_model(model), data) for name, model in models.items()}
+    assert {"step": 6, **reached[""]} == record["validations"][-1]
+    for head, name in BEST.items():
+        scores = {entry["step"]: entry[head]["mean"] for entry in record["validations"]}
+        best = record["best"][head]
+        assert best == {"step": max(scores, key=lambda step: scores[step]), "score": max(scores.values())}
+        assert reached[name][head]["mean"] == best["score"]
 
 
 def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(tiny_train, tmp_path):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from rings import rings
 from safetensors.torch import load_file
 
-from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings, TrainingSettings
+from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice, sample_choice
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
@@ -41,8 +41,7 @@ def choice_of(
 def build(latent=None, losses=None, width=4, **network) -> CooperativeStep:
     network = NetworkSettings(width=width, **network)
     losses = losses or LossSettings()
-    training = TrainingSettings(select="FTN+STN" if losses.stn else "FTN")
-    settings = Settings(network=network, latent=latent or LatentSettings(), losses=losses, training=training)
+    settings = Settings(network=network, latent=latent or LatentSettings(), losses=losses)
     torch.manual_seed(1)
     return CooperativeStep(Networks(classes=4, settings=network), settings)
 

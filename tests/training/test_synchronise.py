@@ -65,10 +65,10 @@ def test_every_rank_draws_its_own_masks_and_noise(ranks):
 def test_the_first_rank_alone_writes(ranks, folder):
     names = {Path(path).name for path in ranks[0]["written"]}
     assert {"run", "log.jsonl"} <= names
-    assert any("best.safetensors" in name for name in names)
+    assert any("last.safetensors" in name for name in names)
     assert ranks[1]["written"] == []
     files = {path.name for path in (folder / "run").iterdir()} - {"tensorboard"}
-    weights = {"best.safetensors", "last.safetensors"}
+    weights = {"last.safetensors", "best_ftn.safetensors", "best_stn.safetensors"}
     assert files == weights | {"request.json", "run.json", "log.jsonl", "hard_examples"}
 
 

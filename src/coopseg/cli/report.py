@@ -36,7 +36,7 @@ def report(
     """Lay trainings and their evaluations side by side on one page.
 
     OUT gets report.html, which opens offline, and report.json with all that it shows. An evaluation belongs
-    to the run whose best weights it evaluated. A benchmark is reported whole, finished or not. The page holds
+    to the run whose last weights it evaluated. A benchmark is reported whole, finished or not. The page holds
     pictures of scans: mind who may see them.
     """
     from coopseg.report.run import is_benchmark, write_benchmark_report, write_report

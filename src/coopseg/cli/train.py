@@ -41,7 +41,8 @@ def train(
 ) -> None:
     """Train a model on a labelled data set: --data and --out; or go on with one that was stopped: --resume.
 
-    OUT gets best.safetensors (by validation Dice), last.safetensors, log.jsonl and run.json. SIGTERM and
+    OUT gets last.safetensors, the weights that `--model OUT` means, log.jsonl and run.json; and beside them
+    best_ftn.safetensors and best_stn.safetensors, the best of each head by validation Dice. SIGTERM and
     Ctrl-C save a checkpoint first; the exit code is then 143 or 130.
     """
     given = dict(
@@ -93,9 +94,10 @@ def _report(out: Path) -> None:
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     for warning in record["warnings"]:
         warn(warning)
-    best = record["best"]
-    heads = {head: scores for head, scores in best.items() if isinstance(scores, dict)}
+    last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
+    best = [f"{head} {at['score']:.3f} at step {at['step']}" for head, at in record["best"].items()]
     say(f"run folder: {out}")
-    say(f"best validation Dice, at step {best['step']}: {dice_of_heads(heads)}")
+    say(f"last validation Dice: {dice_of_heads(last)}")
+    say(f"best validation Dice: {'; '.join(best)}")
     say(f"next: coopseg predict --model {out} SCAN... --out DIR")
     say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR")

@@ -28,7 +28,7 @@ PRESETS: dict[str, Overrides] = {
         "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "norm": "frozen"},
         "losses": {"stn": False, "separate": True},
         "augmentation": {"shift": 0.0, "random_crop": True},
-        "training": {"optimizer": "adamw", "weight_decay": 0.01, "epochs": 1500, "select": "FTN"},
+        "training": {"optimizer": "adamw", "weight_decay": 0.01, "epochs": 1500},
     },
     # Trained in minutes on two CPU cores; chosen on validation patients, see docs/results.md.
     "cpu": {
@@ -54,7 +54,7 @@ METHODS: dict[str, Overrides] = {
     "cooperative-lsm2022": {
         "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "norm": "frozen", "shape": False},
         "losses": {"stn": False, "separate": True},
-        "training": {"optimizer": "adamw", "weight_decay": 0.01, "select": "FTN"},
+        "training": {"optimizer": "adamw", "weight_decay": 0.01},
     },
     # Ablations of cooperative training, one choice each.
     "dropout-masks": {"latent": {"scheme": "dropout"}},

@@ -128,7 +128,7 @@ class AugmentationSettings(Section):
 
 
 class TrainingSettings(Section):
-    """The loop: optimiser, schedule, selection."""
+    """The loop: optimiser, schedule, validations."""
 
     batch_size: int = Field(20, ge=2, description="images a step; with plain_half the second half is plain")
     plain_half: bool = Field(True, description="half augmented, half the same slices without augmentation")
@@ -152,9 +152,6 @@ class TrainingSettings(Section):
     )
     validations: int = Field(
         20, ge=1, description="times during training that validation patients are tested"
-    )
-    select: Literal["FTN", "FTN+STN"] = Field(
-        "FTN+STN", description="head whose validation Dice picks the best"
     )
 
     @model_validator(mode="after")
@@ -194,6 +191,4 @@ class Settings(Section):
                 f"losses.stn_every is {self.losses.stn_every}, but the STN's gradient reaches the FTN: set "
                 "losses.separate=true or losses.stn_every=1"
             )
-        if self.training.select == "FTN+STN" and not self.losses.stn:
-            raise ValueError("training.select is FTN+STN, but losses.stn is false: set training.select=FTN")
         return self

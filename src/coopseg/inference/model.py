@@ -25,7 +25,8 @@ from coopseg.text import one_line, parse_json, shorten
 
 FORMAT = "coopseg-1"
 WEIGHTS = 5000  # for the square of their width; networks of any kind have 8700 or more
-BEST, LAST = "best.safetensors", "last.safetensors"
+LAST = "last.safetensors"  # what a run folder means
+BEST = {"FTN": "best_ftn.safetensors", "FTN+STN": "best_stn.safetensors"}  # of each head, by validation
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def write_facts(settings: Settings, names: tuple[str, ...]) -> str:
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
-    """The model of a run folder (its best weights), of one weight file, or of an ONNX file by `export`.
+    """The model of a run folder (its last weights), of one weight file, or of an ONNX file by `export`.
 
     Raises CoopsegError for a folder without weights, a file that is none of ours, damage, and settings or
     names that do not fit the weights. Nothing in the file is executed, and no memory is taken on its word.
@@ -154,8 +155,7 @@ def find_weights(path: Path) -> Path:
     """The weight file that `path` means. Raises CoopsegError if there is none."""
     if path.is_file():
         return path
-    for name in (BEST, LAST):
-        if (path / name).is_file():
-            return path / name
-    what = "holds no best.safetensors" if path.is_dir() else "does not exist"
+    if (path / LAST).is_file():
+        return path / LAST
+    what = f"holds no {LAST}" if path.is_dir() else "does not exist"
     raise CoopsegError(f"{path}: {what}; --model takes the folder given to `coopseg train --out`")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from coopseg.inference.predictor import HEADS
 from coopseg.report.scores import Method
 from coopseg.report.sources import Run
 
@@ -66,7 +67,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "split": {name: len(record["split"][name]) for name in ("train", "validate", "test")}
         | {"name": record["split"]["name"]},
         **{key: record.get(key) for key in keys},
-        "best": record.get("best") or None,
+        "validation": _validation(record),
         "command": command_text(record.get("command")),
         "warnings": record.get("warnings", []),
         "versions": record.get("versions", {}),
@@ -81,6 +82,12 @@ def describe_run(run: Run) -> dict[str, Any]:
             for entry in run.evaluations
         ],
     }
+
+
+def _validation(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each head the Dice of its last validation, and "step" and "score" of its best, None if not kept."""
+    last, best = (record.get("validations") or [{}])[-1], record.get("best", {})
+    return {head: {"last": last[head]["mean"], "best": best.get(head)} for head in HEADS if head in last}
 
 
 def command_text(words: list[str] | None) -> str:

@@ -32,7 +32,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its run.json and log, with what was evaluated of its best weights.
+    """One training: its run.json and log, with what was evaluated of its last weights.
 
     method: the name under which it is shown; runs of one name are pooled. label: its own name among them.
     """
@@ -122,7 +122,7 @@ def _match(runs: list[Run], evaluated: list[Evaluated]) -> list[Run]:
         model = evaluation.record["model"]
         if model["sha256"] not in known:
             raise CoopsegError(
-                f"{evaluation.folder}: evaluates {model['path']} (SHA-256 {model['sha256'][:12]}), the best "
+                f"{evaluation.folder}: evaluates {model['path']} (SHA-256 {model['sha256'][:12]}), the last "
                 "weights of no run given here; give its run or leave it out"
             )
     matched = []

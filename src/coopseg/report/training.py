@@ -37,11 +37,11 @@ def learning_rates(runs: Sequence[Run]) -> list[Line]:
 
 
 def validation_curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """For each head the validation Dice, foreground mean, a line a run; `best` is the step that was kept."""
+    """For each head the validation Dice, foreground mean, a line a run; `best` is the step of its highest."""
     curves = []
     for head in HEADS:
         lines = _lines(runs, "validation", lambda entry, head=head: entry.get(head, {}).get("mean"))  # type: ignore[misc]
-        best = {(run.method, run.label): run.record.get("best", {}).get("step") for run in runs}
+        best = {(run.method, run.label): run.record.get("best", {}).get(head, {}).get("step") for run in runs}
         if lines:
             lines = [line | {"best": best[line["method"], line["run"]]} for line in lines]
             curves.append({"name": head, "lines": lines})

@@ -21,7 +21,7 @@ from coopseg.config.presets import POST_DAE
 from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import BEST, Model, load_model, save_model
+from coopseg.inference.model import LAST, Model, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.native.build import kernels
@@ -52,8 +52,8 @@ def train_post_dae(
     """Train the autoencoder for a finished run, on its patients and by its settings; returns `out`.
 
     run: folder of `coopseg train --method standard`. out: new or empty; it becomes a run folder as any
-    other, whose FTN is that of `run` and whose STN is the autoencoder. data: where the run's data set lies
-    now, if it has moved. report: called with every progress.
+    other, whose FTN is that of `run` at its end and whose STN is the autoencoder. data: where the run's data
+    set lies now, if it has moved. report: called with every progress.
     Raises CoopsegError for what is no finished run, for scans that have changed since, and for `out`.
     """
     run, out = Path(run), Path(out)
@@ -61,7 +61,7 @@ def train_post_dae(
     begun, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S")
     record, inputs, fabric = _read_run(run, data)
     keep_freed_memory()
-    model = load_model(run / BEST)
+    model = load_model(run)
     networks, settings = _renew(model, fabric), _settle(model.settings)
     training = ShapeTraining(
         networks,
@@ -81,7 +81,7 @@ def train_post_dae(
         finally:
             for tracker in training.trackers:
                 tracker.close()
-        save_model(folder / BEST, networks.state_dict(), settings=settings, names=model.names)
+        save_model(folder / LAST, networks.state_dict(), settings=settings, names=model.names)
         own = _describe(training, scores)
         own |= {"started": started, "seconds": time.monotonic() - begun, "warnings": inputs.warnings}
         described = record | own | {"stands_on": model.sha256}
@@ -113,7 +113,7 @@ def _renew(model: Model, fabric: Fabric) -> Networks:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.settings.seed)
         networks = Networks(classes=len(model.names), settings=model.settings.network)
-    assert isinstance(model.networks, Networks)  # what BEST names is no ONNX file
+    assert isinstance(model.networks, Networks)  # a run folder holds no ONNX file
     trained = model.networks.state_dict()
     kept = {name: value for name, value in trained.items() if name.partition(".")[0] not in STN}
     networks.load_state_dict(networks.state_dict() | kept)
@@ -132,7 +132,7 @@ def _describe(training: ShapeTraining, scores: dict[str, dict[str, float]]) -> d
         "kernels": str(kernels()) if device.type == "cpu" else None,
         "seconds_per_step": training.step_seconds / training.done,
         "peak_memory_gb": peak_memory_gb(device),
-        "best": {"score": scores[settings.training.select]["mean"], "step": step, **scores},
+        "best": {},  # one validation, so there is nothing to choose among
         "validations": [{"step": step, **scores}],
         "versions": versions(),
         "command": sys.argv,

@@ -1,9 +1,10 @@
 """The training of an STN by itself, as a denoising autoencoder on label maps.
 
 It sees damaged label maps of the training slices and no prediction, with CE(C(damaged), y) as its loss, and
-ends when the validation slices' labels, damaged once and for all, are restored no better. How long that
-takes is not known before, so the learning rate falls when there is no progress, whatever the schedule of
-the settings. Slices are augmented as in any training; the labels are all that is used of them.
+ends when the validation slices' labels, damaged once and for all, are restored no better. That is how its
+convergence is defined, so its weights are those that restored them best, unlike an FTN's, which are the last.
+How long that takes is not known before, so the learning rate falls when there is no progress, whatever the
+schedule of the settings. Slices are augmented as in any training; the labels are all that is used of them.
 """
 
 from __future__ import annotations

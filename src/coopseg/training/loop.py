@@ -47,10 +47,10 @@ class Progress:
 
 @dataclass
 class History:
-    """What training leaves beside the weights."""
+    """What training leaves beside the weights. best: "step" and "score" of each head's best validation."""
 
     validations: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, dict[str, float]] = field(default_factory=dict)
     step_seconds: float = 0.0  # in steps alone
     seconds: float = 0.0  # validation and checkpoints included
 
@@ -217,7 +217,7 @@ class Loop:
             self.report(Progress(number, self.steps, left, kind, values))
 
     def validate(self, number: int) -> None:
-        """Dice of both heads on the validation patients; the last weights, and the best, to disk."""
+        """Measure Dice on the validation patients; save the weights, and each head's best beside them."""
         if not self.fabric.is_global_zero:
             return
         trained = {name: value.clone() for name, value in self.networks.state_dict().items()}
@@ -226,13 +226,13 @@ class Loop:
         self.networks.eval()
         predictor = Predictor(self.networks, self.settings, autocast=self.fabric.autocast)
         scores = validate(predictor, self.validation)
-        score = scores[self.settings.training.select]["mean"]
-        entry = {"step": number, **scores}
-        self.history.validations.append(entry)
+        self.history.validations.append({"step": number, **scores})
         save_model(self.out / LAST, kept, settings=self.settings, names=self.names)
-        if score > self.history.best.get("score", -1.0):
-            self.history.best = {"score": score, **entry}
-            save_model(self.out / BEST, kept, settings=self.settings, names=self.names)
+        for head, values in scores.items():
+            best = self.history.best.get(head)
+            if best is None or values["mean"] > best["score"]:
+                self.history.best[head] = {"step": number, "score": values["mean"]}
+                save_model(self.out / BEST[head], kept, settings=self.settings, names=self.names)
         self.log("validation", number, scores)
         self.networks.load_state_dict(trained)
         self.networks.train()
