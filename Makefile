@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 SETUP = .venv/.installed
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench bench-accuracy clean
 
 demo: $(SETUP)
 	rm -rf demo
@@ -23,6 +23,9 @@ lint: $(SETUP)
 
 bench: $(SETUP)
 	$(PY) benchmarks/bench.py
+
+bench-accuracy: $(SETUP)
+	$(PY) benchmarks/accuracy.py
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

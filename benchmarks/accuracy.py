@@ -1,8 +1,8 @@
-"""`make bench-accuracy`: minutes of steps until validation Dice 0.80 and 0.85 at preset cpu; nothing else may run.
+"""`make bench-accuracy`: minutes of steps until validation Dice 0.80 and 0.85 at preset cpu, by three seeds.
 
-Three trainings with their own seeds on ten ACDC patients (draw A), each started as a user would start it, in as
-many processes and threads as it takes by itself. Writes every validation to results/bench-accuracy.json with
-machine, commit and command. The scans lie in $COOPSEG_DATA/acdc.
+Trains on ten ACDC patients (draw A), each time as a user would start it, in as many processes and threads as
+it takes by itself; nothing else may run. Writes every validation to results/bench-accuracy.json with machine,
+commit and command. The scans lie in $COOPSEG_DATA/acdc. Arguments are further options of `coopseg train`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OUT = Path(__file__).parents[1] / "results" / "bench-accuracy.json"
 
 
 def train(data: Path, seed: int, options: list[str]) -> dict[str, Any]:
-    """The validations of one training: step, seconds of steps so far, Dice of both heads."""
+    """One training: its minutes of steps, and its validations by step."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             "train",
@@ -62,8 +62,8 @@ def train(data: Path, seed: int, options: list[str]) -> dict[str, Any]:
 
 def minutes_to(mark: float, run: dict[str, Any], head: str) -> float:
     """Minutes of steps until the first validation at the mark or above; infinite if there is none."""
-    reached = (entry["seconds"] for entry in run["validations"] if entry[head]["mean"] >= mark)
-    return next(reached, float("inf")) / 60
+    reached = (entry["step"] for entry in run["validations"] if entry[head]["mean"] >= mark)
+    return next(reached, float("inf")) / run["steps"] * run["minutes"]
 
 
 def main(options: list[str]) -> None:
@@ -78,10 +78,8 @@ def main(options: list[str]) -> None:
             medians[f"{head} {mark:.2f}"] = median = statistics.median(minutes)
             listed = ", ".join(f"{value:.1f}" for value in minutes)
             print(f"{head}: Dice {mark:.2f} after {median:.1f} minutes, median of {listed}")
-        last = [run["validations"][-1][head]["mean"] for run in runs]
-        print(
-            f"{head}: Dice at the end, after {runs[0]['minutes']:.1f} minutes: {', '.join(f'{x:.3f}' for x in last)}"
-        )
+        last = ", ".join(f"{run['validations'][-1][head]['mean']:.3f}" for run in runs)
+        print(f"{head}: Dice at the end, after {runs[0]['minutes']:.1f} minutes: {last}")
     known = {name: value if value < float("inf") else None for name, value in medians.items()}
     found = {"machine": describe_machine(), "options": options, "median_minutes": known, "runs": runs}
     OUT.write_text(json.dumps(found, indent=1) + "\n")
