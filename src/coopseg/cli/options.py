@@ -37,4 +37,13 @@ Set = Annotated[
         show_default=False,
     ),
 ]
+ScanStatistics = Annotated[
+    str | None,
+    typer.Option(
+        "--scan-statistics",
+        metavar="K|off",
+        help="of a scan of n slices BatchNorm takes n / (n + K) of its statistics; off: none",
+        show_default="as the model's prediction.scan_statistics",
+    ),
+]
 Refine = Annotated[int, typer.Option("--refine", min=0, help="times the STN is applied; 0: FTN alone")]
