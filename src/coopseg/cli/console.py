@@ -36,9 +36,7 @@ def note_scan_statistics(record: Path) -> None:
     """A line where predictions used scan statistics, as their record says."""
     k = json.loads(record.read_text(encoding="utf-8"))["scan_statistics"]
     if k is not None:
-        note(
-            f"scan statistics are on: of a scan of n slices BatchNorm took n / (n + {k:g}) of its statistics"
-        )
+        note(f"scan statistics are on: n / (n + {k:g}) of BatchNorm's came from each scan of n slices itself")
 
 
 def note(text: str) -> None:

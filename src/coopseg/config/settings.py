@@ -177,7 +177,8 @@ class PredictionSettings(Section):
         None,
         ge=0,
         strict=True,  # YAML reads "off" as false, which would count as 0
-        description="k: of a scan of n slices BatchNorm takes n / (n + k) of its statistics; null: none",
+        description="k: n / (n + k) of BatchNorm's statistics come from the scan of n slices itself; "
+        "null: none",
     )
 
 

@@ -26,8 +26,8 @@ class Norm(nn.Module):
     record: update the running statistics from the batch (training mode only).
     learn: let gradient reach weight and bias.
     running: normalise by the running statistics even in training mode.
-    scan_statistics: k, or None for infinity; in evaluation mode, normalise by (1 - s) times the running
-    statistics and s times those of x, with s = B / (B + k). x is then one volume and B its slices.
+    scan_statistics: None, or k: in evaluation mode, normalise by (1 - s) times the running statistics plus
+    s times those of x, with s = B / (B + k). x is then one volume and B its slices.
     """
 
     def __init__(self, channels: int, *, running: bool = False) -> None:

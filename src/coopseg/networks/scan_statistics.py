@@ -11,9 +11,9 @@ from coopseg.networks.norm import norms
 def with_scan_statistics(networks: Networks, k: float) -> Networks:
     """`networks` in evaluation mode, every norm with `scan_statistics` k; they expect whole volumes.
 
-    Modules are new, weights and running statistics are those of `networks`, whatever becomes of them.
-    `networks` stay as they are, so that they may train on, and several threads may predict with the result:
-    volumes differ in their number of slices, but not in k.
+    Modules are new; weights and running statistics are those of `networks`, so that they follow a training.
+    `networks` stay as they are. Several threads may use the result at once: k is the same for all volumes,
+    and each layer counts the slices that it is given.
     """
     shared = {id(tensor): tensor for tensor in (*networks.parameters(), *networks.buffers())}
     found = copy.deepcopy(networks, shared).eval()
