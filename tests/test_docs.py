@@ -235,7 +235,7 @@ def test_every_verb_and_option_exists(name: str, reference: ModuleType) -> None:
 def test_every_setting_exists(name: str) -> None:
     from coopseg.config.resolve import setting_names
 
-    sections = "cases|network|latent|losses|augmentation|training"
+    sections = "cases|network|latent|losses|augmentation|training|prediction"
     found = re.findall(rf"[`'\"= ]((?:{sections})\.[a-z_0-9]+)(?=[`'\"=])", PAGES[name])
     found = [name for name in found if not name.endswith(".csv")]
     assert set(found) <= set(setting_names())

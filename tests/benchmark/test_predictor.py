@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from coopseg.benchmark.predictor import load_predictor_row, wrap_callable
+from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import evaluate_subject, open_datasets
+from coopseg.inference.model import BEST, load_model, save_model
+from coopseg.inference.predictor import Predictor
+from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
 
 NAMES = ("background", "RV", "MYO", "LV")
@@ -93,6 +97,20 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         with pytest.raises(CoopsegError, match=says):
             load_predictor_row("mine", target, **how)
+
+
+@pytest.mark.parametrize("k", [None, 6.0])
+def test_a_run_folder_predicts_as_its_model_says(tmp_path: Path, k: float | None) -> None:
+    settings = resolve_settings(
+        overrides={"network.width": 1, "cases.size": (32, 32), "prediction.scan_statistics": k}
+    )
+    networks = Networks(classes=len(NAMES), settings=settings.network)
+    save_model(tmp_path / BEST, networks.state_dict(), settings=settings, names=NAMES)
+    subject = load_predictor_row("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
+    assert subject.facts["scan_statistics"] == k
+    scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]))
+    expected = Predictor.from_model(load_model(tmp_path), scan_statistics="off" if k is None else k)(scan)
+    np.testing.assert_array_equal(subject.predict(scan, False)["FTN"], expected["FTN"])
 
 
 def test_a_perfect_one_scores_one(phantom: dict[str, Path], tmp_path: Path) -> None:

@@ -43,6 +43,31 @@ def test_predict_writes_each_scan_in_its_own_grid(
             assert np.array_equal(np.asarray(written.dataobj), expected[head])
 
 
+def test_scan_statistics_are_said_and_recorded(
+    coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    patient = phantom["acdc"] / "patient001"
+    line = "scan statistics are on: n / (n + 6.5) of BatchNorm's came from each scan of n slices itself"
+    verbs = {
+        "predict": (patient, "--device=cpu"),
+        "evaluate": ("--data", phantom["acdc"], "--split", trained, "--no-pictures", "--spacing=nominal"),
+    }
+    for verb, words in verbs.items():
+        for given, k in (("6.5", 6.5), ("off", None), ("", None)):
+            out = tmp_path / (verb + given)
+            more = ("--scan-statistics", given) if given else ()
+            result = coopseg(verb, "--model", trained, *words, "--out", out, *more)
+            assert result.exit_code == 0, result.stderr
+            assert result.stderr.splitlines().count(line) == (k is not None)
+            (record,) = (*out.glob("predict.json"), *out.glob("evaluation.json"))
+            assert json.loads(record.read_text())["scan_statistics"] == k
+    result = coopseg("predict", "--model", trained, patient, "--out", tmp_path / "x", "--scan-statistics=-1")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: scan statistics '-1' cannot be used; give K, a number of slices from 0 up, or off\n",
+    )
+
+
 def test_corrupt_then_evaluate_with_the_split_of_the_training(
     coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:

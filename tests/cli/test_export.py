@@ -57,6 +57,15 @@ def test_export_predict_and_evaluate(
         assert {row["head"] for row in csv.DictReader(table)} == {"FTN"}
 
 
+def test_export_without_scan_statistics(coopseg: Callable, run: Path, tmp_path: Path) -> None:
+    words = ("export", "--model", run, "--out", tmp_path / "model.onnx", "--refine", 0)
+    done = coopseg(*words, "--scan-statistics", 6)
+    assert done.exit_code == 2
+    assert done.stderr.endswith("export with --scan-statistics off, without them\n")
+    done = coopseg(*words, "--scan-statistics", "off")
+    assert done.exit_code == 0, done.stderr
+
+
 def test_errors_are_one_line(coopseg: Callable, run: Path, tmp_path: Path) -> None:
     done = coopseg("export", "--model", run, "--out", tmp_path / "model")
     assert (done.exit_code, done.stderr) == (

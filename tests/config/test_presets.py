@@ -68,6 +68,6 @@ def test_methods_differ_from_cooperative_in_what_they_name() -> None:
     base = resolve_settings()
     for method, sections in METHODS.items():
         changed = resolve_settings(method=method)
-        for section in ("cases", "network", "latent", "losses", "augmentation", "training"):
+        for section in ("cases", "network", "latent", "losses", "augmentation", "training", "prediction"):
             same = getattr(changed, section) == getattr(base, section)
             assert same == (section not in sections), (method, section)

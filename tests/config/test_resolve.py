@@ -6,7 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from coopseg.config.presets import METHODS, PRESETS
-from coopseg.config.resolve import build_settings, parse_override, resolve_settings, setting_names
+from coopseg.config.resolve import (
+    build_settings,
+    override_scan_statistics,
+    parse_override,
+    resolve_settings,
+    setting_names,
+)
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 
@@ -116,3 +122,22 @@ def test_setting_names_with_their_defaults() -> None:
     assert names["latent.p"] == 0.5
     assert names["seed"] == 0
     assert all("." in name for name in set(names) - {"preset", "method", "seed", "precision"})
+
+
+def test_scan_statistics_in_place_of_those_of_a_model() -> None:
+    settings = resolve_settings(overrides=["prediction.scan_statistics=6", "latent.p=0.1"])
+    assert settings.prediction.scan_statistics == 6
+    for wanted, k in ((None, 6), ("off", None), ("2.5", 2.5), (3, 3), (0, 0)):
+        found = override_scan_statistics(settings, wanted)
+        assert found == resolve_settings(overrides={"prediction.scan_statistics": k, "latent.p": 0.1})
+    for wanted in ("-1", -1, "", "on", "inf", "nan", "1e999"):
+        with pytest.raises(
+            CoopsegError, match=r"cannot be used; give K, a number of slices from 0 up, or off"
+        ):
+            override_scan_statistics(settings, wanted)
+
+
+def test_off_is_no_number_of_slices() -> None:
+    """YAML reads it as false, which must not become 0: all of the scan's own."""
+    with pytest.raises(CoopsegError, match=r"prediction\.scan_statistics: Input should be a valid number"):
+        resolve_settings(overrides=["prediction.scan_statistics=off"])

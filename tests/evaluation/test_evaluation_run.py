@@ -120,15 +120,16 @@ def test_slices_are_stored_with_pictures(model: Path, phantom: dict[str, Path], 
     assert len(list((tmp_path / "out" / "pictures").iterdir())) > 0
 
 
+@pytest.mark.parametrize("k", [None, 6.0])
 def test_scores_and_pictures_do_not_depend_on_workers(
-    model: Path, phantom: dict[str, Path], tmp_path: Path
+    model: Path, phantom: dict[str, Path], tmp_path: Path, k: float | None
 ) -> None:
+    options = {"split": model, "part": "train", "device": "cpu", "scan_statistics": k}
     found = {}
     for workers in (1, 3):
         out = tmp_path / str(workers)
-        rows = evaluate_model(
-            model, phantom["acdc"], out, split=model, part="train", device="cpu", workers=workers
-        ).rows
+        rows = evaluate_model(model, phantom["acdc"], out, workers=workers, **options).rows
+        assert json.loads((out / "evaluation.json").read_text())["scan_statistics"] == k
         pictures = {path.name: path.read_bytes() for path in (out / "pictures").iterdir()}
         table = pd.DataFrame([{**row, "seconds": 0} for row in rows])
         found[workers] = table, pictures, (out / "slices.npz").read_bytes()

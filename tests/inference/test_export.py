@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import coopseg.inference.export as module
+from coopseg.cases.prepare import prepare
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.export import export, softmax
 from coopseg.inference.model import load_model
+from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
+from coopseg.scans.types import Scan
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -67,6 +70,32 @@ def test_every_refinement_and_a_model_without_stn(
         assert len(found) == outputs
         last = list(logits.values())[-1].softmax(1).numpy()
         np.testing.assert_allclose(found[-1], last, atol=1e-5)
+
+
+def test_a_model_with_scan_statistics_is_exported_without_them_or_not_at_all(
+    tmp_path: Path, small_model: Path, small_onnx: Path, save_small: Callable[[Path, Settings], str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    small = {"network.width": 2, "cases.size": (32, 32), "cases.spacing": 3.0}
+    settings = resolve_settings(overrides={**small, "prediction.scan_statistics": 6})
+    sha256 = save_small(folder, settings)
+    refusal = r"an ONNX file knows no scan statistics \(K = 6\); export with --scan-statistics off"
+    for model, wanted in ((folder, None), (folder, 6), (small_model, "6")):
+        with pytest.raises(CoopsegError, match=refusal):
+            export(model, tmp_path / "x.onnx", scan_statistics=wanted)
+        assert not (tmp_path / "x.onnx").exists()
+    found = load_model(export(folder, tmp_path / "x.onnx", scan_statistics="off"))
+    assert (found.settings, found.sha256) == (resolve_settings(overrides=small), sha256)
+    case = prepare(make_case_scan(), settings.cases)
+    without, exported = (
+        Predictor.from_model(model).probabilities(case) for model in (load_model(small_onnx), found)
+    )
+    assert all(np.array_equal(without[head], exported[head]) for head in without)
+
+
+def make_case_scan() -> Scan:
+    return Scan(np.random.default_rng(0).random((40, 40, 3), np.float32), np.diag([2.0, 2, 9, 1]), None)
 
 
 def test_a_file_that_disagrees_is_not_written(

@@ -66,6 +66,10 @@ def test_what_the_file_cannot_do(small_onnx: Path) -> None:
             "applies the STN 1 times, 2 are asked for; use --refine 0 or 1, or export",
         ),
         ({"precision": "bf16"}, "computes in float32; leave --precision out"),
+        (
+            {"scan_statistics": 6},
+            r"small\.onnx: an ONNX file knows no scan statistics \(K = 6\); use --scan-statistics off, or",
+        ),
         ({"precision": "16"}, "precision '16' is not known"),
     ):
         with pytest.raises(CoopsegError, match=message):

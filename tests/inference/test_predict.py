@@ -62,6 +62,21 @@ def test_the_record(small_model: Path, scans: Path, tmp_path: Path) -> None:
     names = [label["name"] for label in json.loads((out / "labels.json").read_text())["labels"]]
     assert names == ["background", "LV", "MYO", "RV"]
     assert record["versions"]["coopseg"]
+    assert record["scan_statistics"] is None
+
+
+def test_scan_statistics(small_model: Path, scans: Path, tmp_path: Path) -> None:
+    (path,) = predict(
+        small_model, scans / "b" / "moving.nii.gz", tmp_path / "out", device="cpu", scan_statistics="2.5"
+    )
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert (record["scan_statistics"], record["model_settings"]["prediction"]) == (
+        2.5,
+        {"scan_statistics": None},
+    )
+    predictor = Predictor.from_model(load_model(small_model), scan_statistics=2.5)
+    expected = predictor.frames(read_image(scans / "b" / "moving.nii.gz"))["FTN+STN"]
+    assert np.array_equal(read_labels(path).data, expected)
 
 
 def test_heads(small_model: Path, scans: Path, tmp_path: Path) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from coopseg.cases.prepare import prepare, restore
+from coopseg.cases.prepare import Case, prepare, restore
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import load_model
 from coopseg.inference.predictor import Predictor, stack_frames
 from coopseg.networks.cooperative import Networks
+from coopseg.networks.fold import fold
+from coopseg.networks.norm import Norm, norms
 from coopseg.scans.types import Scan
 
 MakeScan = Callable[..., Scan]
+K = 4.0  # of scan statistics
 
 
 def by_hand(networks: Networks, image: np.ndarray, refinements: int) -> np.ndarray:
@@ -121,11 +127,114 @@ def test_without_an_stn_there_is_one_head(small_networks: Networks, make_scan: M
     assert tuple(Predictor(small_networks, settings)(make_scan(20, 20, 3))) == ("FTN",)
 
 
+@pytest.mark.parametrize("k", [None, K])
 def test_the_mode_and_the_weights_stay(
-    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan, k: float | None
 ) -> None:
     before = {name: value.clone() for name, value in small_networks.state_dict().items()}
-    Predictor(small_networks, small_settings)(make_scan(20, 20, 3))
+    Predictor(small_networks, with_k(small_settings) if k else small_settings)(make_scan(20, 20, 3))
     assert not small_networks.training
+    assert all(norm.scan_statistics is None for norm in norms(small_networks))
     for name, value in small_networks.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def by_hooks(networks: Networks, image: np.ndarray, refinements: int) -> np.ndarray:
+    """(classes, slices, H, W): before each norm its running statistics become the mixed ones."""
+    networks = copy.deepcopy(networks)
+
+    def mix(norm: Norm, inputs: tuple[torch.Tensor], kept: tuple[torch.Tensor, torch.Tensor]) -> None:
+        share = len(inputs[0]) / (len(inputs[0]) + K)
+        own = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), correction=0)
+        norm.running_mean.copy_((1 - share) * kept[0] + share * own[0])
+        norm.running_var.copy_((1 - share) * kept[1] + share * own[1])
+
+    for norm in norms(networks):
+        kept = norm.running_mean.clone(), norm.running_var.clone()
+        norm.register_forward_pre_hook(lambda norm, inputs, kept=kept: mix(norm, inputs, kept))
+    with torch.no_grad():
+        logits = networks(torch.from_numpy(image)[:, None], refinements=refinements, temperature=2.0)
+    return list(logits.values())[-1].softmax(1).transpose(0, 1).numpy()
+
+
+@pytest.mark.parametrize("refinements", [0, 1, 2])
+@pytest.mark.parametrize("slices", [1, 9, 40])
+def test_scan_statistics(
+    small_networks: Networks, small_model: Path, make_scan: MakeScan, slices: int, refinements: int
+) -> None:
+    model = load_model(small_model)
+    case = prepare(make_scan(40, 50, slices), model.settings.cases)
+    predictor = Predictor.from_model(model, refinements=refinements, scan_statistics=K)
+    assert (predictor.scan_statistics, predictor.settings.prediction.scan_statistics) == (K, K)
+    head = predictor.heads[-1]
+    found = predictor.probabilities(case)[head]
+    np.testing.assert_allclose(found, by_hooks(small_networks, case.image, refinements), atol=1e-3)
+    assert np.abs(found - by_hand(small_networks, case.image, refinements)).max() > 0.01
+    live = Predictor(small_networks, predictor.settings, refinements=refinements)
+    np.testing.assert_allclose(live.probabilities(case)[head], found, atol=1e-3)
+
+
+def test_scan_statistics_as_the_model_says_or_otherwise(
+    tmp_path: Path, save_small: Callable[[Path, Settings], str], small_settings: Settings, make_scan: MakeScan
+) -> None:
+    save_small(tmp_path, with_k(small_settings))
+    model = load_model(tmp_path)
+    case = prepare(make_scan(40, 50, 5), model.settings.cases)
+    for given, k in ((None, K), (8, 8.0), ("0", 0.0), ("off", None)):
+        predictor = Predictor.from_model(model, scan_statistics=given)
+        assert predictor.scan_statistics == k
+    off = Predictor(model.networks, small_settings)
+    assert np.abs(predictor.probabilities(case)["FTN"] - off.probabilities(case)["FTN"]).max() < 1e-4
+    with pytest.raises(CoopsegError, match="scan statistics 'on' cannot be used; give K, a number of slices"):
+        Predictor.from_model(model, scan_statistics="on")
+    with pytest.raises(CoopsegError, match=r"a folded network knows no scan statistics \(K = 4\); use"):
+        Predictor(fold(model.networks), model.settings)
+
+
+def with_k(settings: Settings) -> Settings:
+    return settings.model_copy(
+        update={"prediction": settings.prediction.model_copy(update={"scan_statistics": K})}
+    )
+
+
+def test_the_order_of_slices_does_not_matter(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    case = prepare(make_scan(40, 50, 9), small_settings.cases)
+    order = np.random.default_rng(0).permutation(9)
+    predictor = Predictor(small_networks, with_k(small_settings))
+    found = predictor.probabilities(replace(case, image=np.ascontiguousarray(case.image[order])))
+    for head, values in predictor.probabilities(case).items():
+        np.testing.assert_allclose(found[head], values[:, order], atol=1e-4)
+
+
+def test_volumes_do_not_know_of_each_other(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    predictor = Predictor(small_networks, with_k(small_settings))
+    cases = [prepare(make_scan(40, 50, 1 + seed, seed=seed), small_settings.cases) for seed in range(8)]
+
+    def last(case: Case) -> np.ndarray:
+        return predictor.probabilities(case)["FTN+STN"]
+
+    alone = [last(case) for case in cases]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(last, reversed(cases * 3)))
+    for found, expected in zip(together, reversed(alone * 3), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    moving = make_scan(20, 24, 3, 2)
+    frames = predictor.frames(moving)
+    for index in range(2):
+        for head, labels in predictor(moving.frame(index)).items():
+            assert np.array_equal(frames[head][..., index], labels)
+
+
+def test_scan_statistics_in_bf16(small_model: Path, make_scan: MakeScan) -> None:
+    model = load_model(small_model)
+    case = prepare(make_scan(40, 50, 9), model.settings.cases)
+    full, half = (
+        Predictor.from_model(model, precision=p, scan_statistics=K).probabilities(case)["FTN"]
+        for p in ("32", "bf16")
+    )
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - full).mean() < 0.02

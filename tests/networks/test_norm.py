@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from coopseg.networks.norm import Norm, norm_mode
+from coopseg.networks import norm as module
+from coopseg.networks.norm import Norm, norm_mode, own_statistics
 
 
 def test_equals_batchnorm_in_both_modes():
@@ -33,3 +36,65 @@ def test_running_statistics_make_samples_independent():
     norm = Norm(2, running=True)
     x = torch.randn(4, 2, 3, 3)
     torch.testing.assert_close(norm(x)[:2], norm(x[:2]))
+
+
+def used(**choices):
+    """A norm in evaluation mode that has seen other batches."""
+    norm = Norm(3, **choices)
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            tensor.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    return norm.eval()
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_scan_statistics_are_mixed_by_the_number_of_slices(running):
+    norm = used(running=running)
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    norm.scan_statistics = 6.0
+    x, skip = torch.randn(2, 4, 3, 5, 7) * 2 + 1
+    found = norm(x, slope=0.2, skip=skip, skip_bias=torch.ones(3))
+    weight, bias, running_mean, running_var = (
+        tensor.detach().double().numpy()[:, None, None] for tensor in (norm.weight, norm.bias, *before)
+    )
+    values = x.double().numpy()
+    mean, variance = (
+        0.6 * kept + 0.4 * own[:, None, None]  # 4 of 4 + 6 slices
+        for kept, own in (
+            (running_mean, values.mean((0, 2, 3))),
+            (running_var, values.var((0, 2, 3))),
+        )
+    )
+    y = (values - mean) / np.sqrt(variance + 1e-5) * weight + bias + skip.numpy() + 1
+    np.testing.assert_allclose(found.detach(), np.where(y > 0, y, 0.2 * y), rtol=1e-4, atol=1e-5)
+    assert torch.equal(norm.running_mean, before[0])
+    assert torch.equal(norm.running_var, before[1])
+
+
+def test_scan_statistics_alone_are_those_of_batchnorm_in_training_mode():
+    norm, theirs = used(), nn.BatchNorm2d(3, momentum=0.0)
+    theirs.load_state_dict(norm.state_dict(), strict=False)
+    norm.scan_statistics = 0.0
+    x = torch.randn(4, 3, 5, 5) * 2 + 1
+    torch.testing.assert_close(norm(x), theirs(x))
+
+
+def test_scan_statistics_are_for_evaluation_mode():
+    norm, theirs = used().train(), nn.BatchNorm2d(3)
+    theirs.load_state_dict(norm.state_dict(), strict=False)
+    norm.scan_statistics = 6.0
+    x = torch.randn(4, 3, 5, 5)
+    torch.testing.assert_close(norm(x), theirs(x))
+    torch.testing.assert_close(norm.running_var, theirs.running_var)
+
+
+@pytest.mark.parametrize("at_once", [1, 400, 10**9])  # values; a slice has 192
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_own_statistics_far_from_zero(dtype, at_once, monkeypatch):
+    monkeypatch.setattr(module, "VALUES_AT_ONCE", at_once)
+    x = (torch.randn(7, 3, 8, 8) * 20 + torch.tensor([0.0, 1e3, -1e4])[:, None, None]).to(dtype)
+    mean, variance = own_statistics(x, torch.float32)
+    assert mean.dtype == variance.dtype == torch.float32
+    torch.testing.assert_close(mean.double(), x.double().mean((0, 2, 3)), rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(variance.double(), x.double().var((0, 2, 3), correction=0), rtol=1e-4, atol=0)

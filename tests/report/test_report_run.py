@@ -57,3 +57,14 @@ def test_nothing_is_left_after_an_error(make_run: Maker, make_evaluation: Maker,
     with pytest.raises(CoopsegError, match="not an empty folder"):
         coopseg.write_report([run], stray)
     assert not (stray / "report.html").exists()
+
+
+def test_scan_statistics_of_an_evaluation_are_shown(
+    make_run: Maker, make_evaluation: Maker, tmp_path: Path
+) -> None:
+    for name, k, shown in (("a", None, "off"), ("b", 6.5, "K = 6.5")):
+        run = make_run(name)
+        record = make_evaluation(run) / "evaluation.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"scan_statistics": k}))
+        page = coopseg.write_report([run], tmp_path / f"out-{name}")
+        assert f"STN applied 1×, scan statistics {shown}, spacing true" in page.read_text()

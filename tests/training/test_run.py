@@ -110,6 +110,20 @@ def test_the_saved_weights_reach_the_recorded_dice(finished, phantom):
         assert reached[name][head]["mean"] == best["score"]
 
 
+def test_validation_predicts_by_scan_statistics_as_the_model_will(tiny_train, phantom):
+    short = {"training.steps": 2, "training.validations": 1}
+    run = tiny_train("run", {**short, "prediction.scan_statistics": 6})
+    record, model = json.loads((run / "run.json").read_text()), load_model(run)
+    assert record["settings"]["prediction"] == {"scan_statistics": 6.0}
+    dataset = open_dataset(phantom["acdc"])
+    cases = load_cases(dataset, model.settings.cases, names=model.names, patients=record["split"]["validate"])
+    data = ValidationSet.from_cases(cases, dataset.labels, model.names)
+    best = {name: value for name, value in record["best"].items() if name not in ("score", "step")}
+    assert validate(Predictor.from_model(model), data) == best
+    assert validate(Predictor.from_model(model, scan_statistics="off"), data) != best
+    assert equal(weights(run), weights(tiny_train("off", short)))  # it has no part in the training
+
+
 def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(tiny_train, tmp_path):
     split = tmp_path / "split.json"  # else the seed draws the patients too
     split.write_text(json.dumps({"train": ["patient001", "patient002"], "validate": ["patient003"]}))

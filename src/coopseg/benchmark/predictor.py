@@ -67,6 +67,7 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
         "refinements": 0,
         "device": None,
         "precision": None,
+        "scan_statistics": None,
         "versions": versions(),
         "command": sys.argv,
     }

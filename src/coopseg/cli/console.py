@@ -32,6 +32,13 @@ def say_report(page: Path) -> None:
     say(f"\nopen in a browser: {page.resolve()}")
 
 
+def note_scan_statistics(record: Path) -> None:
+    """A line where predictions used scan statistics, as their record says."""
+    k = json.loads(record.read_text(encoding="utf-8"))["scan_statistics"]
+    if k is not None:
+        note(f"scan statistics are on: n / (n + {k:g}) of BatchNorm's came from each scan of n slices itself")
+
+
 def note(text: str) -> None:
     """A line about what goes on."""
     print(text, file=sys.stderr, flush=True)

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from coopseg.cli.console import counting, say, warn
-from coopseg.cli.options import SPLITS_HELP, Device, LabelNames, Layout, Precision, Refine
+from coopseg.cli.console import counting, note_scan_statistics, say, warn
+from coopseg.cli.options import SPLITS_HELP, Device, LabelNames, Layout, Precision, Refine, ScanStatistics
 
 COLUMNS = ("data set", "head", "patients", "Dice", "sd", "HD95 mm", "ASSD mm")
 
@@ -41,6 +41,7 @@ def evaluate(
     refine: Refine = 1,
     device: Device = "auto",
     precision: Precision = "32",
+    scan_statistics: ScanStatistics = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="volumes at once; changes no score", show_default="one a core")
     ] = None,
@@ -54,7 +55,7 @@ def evaluate(
     vendor and site), pictures/ of the worst, median and best case, slices.npz (for `coopseg report`) and
     evaluation.json (model, settings, versions, warnings).
     """
-    from coopseg.evaluation.run import evaluate_model
+    from coopseg.evaluation.run import RECORD, evaluate_model
 
     with counting("evaluated") as progress:
         found = evaluate_model(
@@ -69,10 +70,12 @@ def evaluate(
             refinements=refine,
             device=device,
             precision=precision,
+            scan_statistics=scan_statistics,
             workers=workers,
             pictures=pictures,
             progress=progress,
         )
+    note_scan_statistics(out / RECORD)
     for warning in found.warnings:
         warn(warning)
     say(_table(found.summaries))

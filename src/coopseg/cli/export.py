@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from coopseg.cli.console import say
-from coopseg.cli.options import Refine
+from coopseg.cli.options import Refine, ScanStatistics
 
 
 def export(
@@ -16,14 +16,16 @@ def export(
     out: Annotated[Path, typer.Option(help="file to write, NAME.onnx", show_default=False)],
     format_: Annotated[Literal["onnx"], typer.Option("--format", help="of the file")] = "onnx",
     refine: Refine = 1,
+    scan_statistics: ScanStatistics = None,
 ) -> None:
     """Write a model as an ONNX file, for programs that have no PyTorch.
 
     The file takes prepared images and gives class probabilities; it holds settings and class names, so that
-    `coopseg predict` and `coopseg evaluate` take it as --model. Needs `pip install "coopseg[onnx]"`.
+    `coopseg predict` and `coopseg evaluate` take it as --model. A model with scan statistics is refused
+    without --scan-statistics off. Needs `pip install "coopseg[onnx]"`.
     """
     from coopseg.inference.export import export as export_model
 
-    path = export_model(model, out, refinements=refine)
+    path = export_model(model, out, refinements=refine, scan_statistics=scan_statistics)
     say(f"written, and compared with PyTorch: {path}")
     say(f"next: coopseg predict --model {path} SCAN... --out DIR")

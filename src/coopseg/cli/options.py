@@ -37,4 +37,13 @@ Set = Annotated[
         show_default=False,
     ),
 ]
+ScanStatistics = Annotated[
+    str | None,
+    typer.Option(
+        "--scan-statistics",
+        metavar="K|off",
+        help="n / (n + K) of BatchNorm's statistics come from the scan of n slices itself; off: none",
+        show_default="as the model's prediction.scan_statistics",
+    ),
+]
 Refine = Annotated[int, typer.Option("--refine", min=0, help="times the STN is applied; 0: FTN alone")]

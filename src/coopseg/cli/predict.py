@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from coopseg.cli.console import note, say, warn
-from coopseg.cli.options import Device, Precision, Refine
+from coopseg.cli.console import note, note_scan_statistics, say, warn
+from coopseg.cli.options import Device, Precision, Refine, ScanStatistics
 
 if TYPE_CHECKING:
     from coopseg.inference.predict import Predicted
@@ -35,6 +35,7 @@ def predict(
     head: Head = None,
     device: Device = "auto",
     precision: Precision = "32",
+    scan_statistics: ScanStatistics = None,
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
 
@@ -42,6 +43,7 @@ def predict(
     labels.json with the names and colours of the values, and predict.json. Nothing is written if a scan
     cannot be read.
     """
+    from coopseg.inference.predict import RECORD
     from coopseg.inference.predict import predict as predict_scans
 
     written = predict_scans(
@@ -52,8 +54,10 @@ def predict(
         refinements=refine,
         device=device,
         precision=precision,
+        scan_statistics=scan_statistics,
         report=_report,
     )
+    note_scan_statistics(out / RECORD)
     say(f"{len(written)} label maps in {out}; their values are named in {out / 'labels.json'}")
 
 

@@ -14,6 +14,8 @@ from coopseg.errors import CoopsegError
 from coopseg.rivals.registry import is_rival, rival_names
 from coopseg.text import parse_yaml, shorten
 
+OFF = "off"  # of --scan-statistics
+
 
 def resolve_settings(
     *,
@@ -74,6 +76,25 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         found = f" (found {shorten(first['input'])})" if key and not isinstance(first["input"], dict) else ""
         raise CoopsegError(f"setting {key or 'combination'}: {first['msg']}{found}") from None
+
+
+def override_scan_statistics(settings: Settings, wanted: float | str | None) -> Settings:
+    """`settings` with another prediction.scan_statistics.
+
+    wanted: K, at least 0, as a number or as text; "off" for none; None leaves `settings` as they are.
+    Raises CoopsegError for anything else.
+    """
+    if wanted is None:
+        return settings
+    values = settings.model_dump()
+    try:
+        values["prediction"]["scan_statistics"] = None if wanted == OFF else float(wanted)
+        return Settings.model_validate(values)
+    except ValueError:  # pydantic's are of this kind
+        raise CoopsegError(
+            f"scan statistics {shorten(wanted)} cannot be used; give K, a number of slices from 0 up, "
+            f"or {OFF}"
+        ) from None
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:

@@ -167,6 +167,18 @@ class TrainingSettings(Section):
         return self
 
 
+class PredictionSettings(Section):
+    """How trained networks predict: in validation, predict and evaluate."""
+
+    scan_statistics: float | None = Field(
+        None,
+        ge=0,
+        strict=True,  # YAML reads "off" as false, which would count as 0
+        description="k: n / (n + k) of BatchNorm's statistics come from the scan of n slices itself; "
+        "null: none",
+    )
+
+
 class Settings(Section):
     """All of it. `method` and `preset` are names for the record; the sections say what happens."""
 
@@ -179,6 +191,7 @@ class Settings(Section):
     rivals: RivalSettings = RivalSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainingSettings = TrainingSettings()
+    prediction: PredictionSettings = PredictionSettings()
     seed: int = Field(0, ge=0, lt=2**31)
     precision: Literal["32", "bf16"] = "32"
 

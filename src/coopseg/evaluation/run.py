@@ -54,6 +54,7 @@ def evaluate_model(
     refinements: int = 1,
     device: str = "auto",
     precision: str = "32",
+    scan_statistics: float | str | None = None,
     workers: int | None = None,
     pictures: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
@@ -63,7 +64,8 @@ def evaluate_model(
     model: run folder or weight file. data: folders, see `open_datasets`. out: new or empty folder.
     split: restrict data sets to the patients of its `part`, see `find_split` and `select_part`; default all.
     labels: "LV=1,MYO=2" where the layout names none. spacing: "nominal" where headers hold no true one;
-    HD95 and ASSD are then left out. workers: volumes at once, default one a core; the scores do not depend
+    HD95 and ASSD are then left out. scan_statistics: K or "off" in place of the model's
+    prediction.scan_statistics. workers: volumes at once, default one a core; the scores do not depend
     on it. progress: called as (volumes done, volumes in all, volume).
     Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
     case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
@@ -74,7 +76,13 @@ def evaluate_model(
     """
     check_new(Path(out))
     _check_spacing(spacing)
-    subject = load_subject(model, refinements=refinements, device=device, precision=precision)
+    subject = load_subject(
+        model,
+        refinements=refinements,
+        device=device,
+        precision=precision,
+        scan_statistics=scan_statistics,
+    )
     datasets = open_datasets(data, layout=layout, labels=labels)
     if split is not None:
         chosen = find_split(split)

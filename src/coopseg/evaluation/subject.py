@@ -38,11 +38,22 @@ class Subject:
 
 
 def load_subject(
-    model: str | Path, *, refinements: int = 1, device: str = "auto", precision: str = "32"
+    model: str | Path,
+    *,
+    refinements: int = 1,
+    device: str = "auto",
+    precision: str = "32",
+    scan_statistics: float | str | None = None,
 ) -> Subject:
     """A model from disk. Raises CoopsegError as `predict` does."""
     with one_thread():  # an ONNX session keeps the number that it finds when it is opened
-        loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+        loaded, predictor = load_predictor(
+            model,
+            refinements=refinements,
+            device=device,
+            precision=precision,
+            scan_statistics=scan_statistics,
+        )
     return Subject(
         predict=predictor,
         names=loaded.names,

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from coopseg.config.resolve import OFF, override_scan_statistics
+from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import load_model, write_facts
+from coopseg.inference.model import Model, load_model, write_facts
 from coopseg.inference.onnx_networks import (
     FORMAT,
     INPUT,
@@ -30,16 +32,23 @@ TOLERANCE = 1e-3  # of a probability; rounding alone makes some 1e-5
 TRIED = ((1, 1), (3, 2))  # (images, factor on the side) of the batches that are compared
 
 
-def export(model: str | Path, out: str | Path, *, refinements: int = 1) -> Path:
+def export(
+    model: str | Path,
+    out: str | Path,
+    *,
+    refinements: int = 1,
+    scan_statistics: float | str | None = None,
+) -> Path:
     """Write a model as an ONNX file, whole or not at all; returns its path.
 
     model: run folder or weight file. out: FILE.onnx, must not exist. refinements: times that the STN is
-    applied; 0 for the FTN alone, as for a model without STN.
+    applied; 0 for the FTN alone, as for a model without STN. scan_statistics: "off" to export a model that
+    predicts with scan statistics as one that does not, which its settings in the file then say.
     Input "image": float32 (B, 1, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, H and W
     multiples of 16. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). Its metadata hold
     what `load_model` needs: settings, class names, refinements, SHA-256 of the weights.
-    Raises CoopsegError for anything wrong with model or file, where the extra `onnx` is missing, and where
-    ONNX Runtime does not give what PyTorch gives; nothing is written then.
+    Raises CoopsegError for anything wrong with model or file, for a model with scan statistics, where the
+    extra `onnx` is missing, and where ONNX Runtime does not give what PyTorch gives; nothing is written then.
     """
     out = _check_out(Path(out))
     if refinements < 0:
@@ -47,10 +56,11 @@ def export(model: str | Path, out: str | Path, *, refinements: int = 1) -> Path:
     loaded = load_model(model)
     if not isinstance(loaded.networks, Networks):
         raise CoopsegError(f"{loaded.path}: is an ONNX file already; give the run folder")
+    settings = _without_scan_statistics(loaded, scan_statistics)
     refinements = refinements if loaded.settings.losses.stn else 0
     metadata = {
         "format": FORMAT,
-        "facts": write_facts(loaded.settings, loaded.names),
+        "facts": write_facts(settings, loaded.names),
         "refinements": str(refinements),
         "weights_sha256": loaded.sha256,
     }
@@ -86,6 +96,17 @@ def softmax(logits: Tensor) -> Tensor:
     """Over the classes of (B, classes, H, W)."""
     odds = (logits - logits.amax(1, keepdim=True)).exp()
     return odds / odds.sum(1, keepdim=True)
+
+
+def _without_scan_statistics(model: Model, wanted: float | str | None) -> Settings:
+    settings = override_scan_statistics(model.settings, wanted)
+    k = settings.prediction.scan_statistics
+    if k is not None:
+        raise CoopsegError(
+            f"{model.path}: an ONNX file knows no scan statistics (K = {k:g}); export with --scan-statistics "
+            f"{OFF}, without them"
+        )
+    return settings
 
 
 def _check_out(out: Path) -> Path:

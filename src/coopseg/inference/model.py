@@ -34,7 +34,8 @@ class Model:
     """Networks in evaluation mode with what is needed to use them.
 
     networks: of a weight file, or those of an ONNX file. names: of the classes, background first, in the
-    order of the networks' outputs. sha256: of weights, settings and names, in whichever kind of file.
+    order of the networks' outputs. sha256: of weights, settings and names; an ONNX file has that of the
+    weight file it was exported from.
     """
 
     networks: Networks | OnnxNetworks

@@ -54,6 +54,7 @@ def predict(
     refinements: int = 1,
     device: str = "auto",
     precision: str = "32",
+    scan_statistics: float | str | None = None,
     report: Callable[[Predicted], None] = lambda predicted: None,
 ) -> list[Path]:
     """Write a label map for every scan; returns their paths.
@@ -64,14 +65,21 @@ def predict(
     indices; predict.json records model, versions and each scan's seconds and warnings.
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); default FTN+STN where the model
     has one. refinements: times that the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda" or
-    "mps". precision: "32" or "bf16". report: called after each scan.
+    "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
+    prediction.scan_statistics. report: called after each scan.
     Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before
     the first is predicted, and after an error `out` is as it was.
     """
     out = Path(out)
     check_new(out)
     paths = expand_scans([scans] if isinstance(scans, str | Path) else scans)
-    loaded, predictor = load_predictor(model, refinements=refinements, device=device, precision=precision)
+    loaded, predictor = load_predictor(
+        model,
+        refinements=refinements,
+        device=device,
+        precision=precision,
+        scan_statistics=scan_statistics,
+    )
     heads = choose_heads(predictor, head)
     targets = output_paths(paths, heads)
     scans_read = read_all(paths)
@@ -107,7 +115,12 @@ def read_all(paths: Sequence[Path]) -> dict[Path, Scan]:
 
 
 def load_predictor(
-    model: str | Path, *, refinements: int = 1, device: str = "auto", precision: str = "32"
+    model: str | Path,
+    *,
+    refinements: int = 1,
+    device: str = "auto",
+    precision: str = "32",
+    scan_statistics: float | str | None = None,
 ) -> tuple[Model, Predictor]:
     """A model from disk, ready to predict. Raises CoopsegError as `predict` does."""
     if refinements < 0:
@@ -116,7 +129,10 @@ def load_predictor(
     if device == "auto" and Path(model).suffix == ".onnx":
         device = "cpu"
     loaded = load_model(model, choose_device(device))
-    return loaded, Predictor.from_model(loaded, refinements=refinements, precision=precision)
+    predictor = Predictor.from_model(
+        loaded, refinements=refinements, precision=precision, scan_statistics=scan_statistics
+    )
+    return loaded, predictor
 
 
 def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
@@ -162,6 +178,7 @@ def describe_predictor(model: Model, predictor: Predictor, *, precision: str) ->
         "refinements": predictor.refinements,
         "device": str(predictor.device),
         "precision": precision,
+        "scan_statistics": predictor.scan_statistics,
         "versions": versions(),
         "command": sys.argv,
     }

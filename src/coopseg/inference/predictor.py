@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from coopseg.cases.prepare import Case, prepare, restore
+from coopseg.config.resolve import OFF, override_scan_statistics
 from coopseg.config.settings import Settings
+from coopseg.errors import CoopsegError
 from coopseg.inference.device import choose_dtype
 from coopseg.inference.model import Model
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks, fold
+from coopseg.networks.scan_statistics import with_scan_statistics
 from coopseg.scans.types import Scan
 
 HEADS = ("FTN", "FTN+STN")
@@ -28,9 +32,11 @@ KEPT_BLOCK = 31 * 2**20  # bytes; just below the largest that glibc can learn to
 class Predictor:
     """Applies networks to cases and scans. It leaves the networks in the mode in which it finds them.
 
-    networks: those of a model, also while they train, folded ones or those of an ONNX file.
+    networks: those of a model, also while they train, folded ones or those of an ONNX file. Where
+    settings.prediction.scan_statistics is on, the slices of a volume pass through them together.
     refinements: times that the STN is applied, each to the softmax of the result before; 0 for the FTN alone.
     autocast: makes the context for the wanted precision.
+    Raises CoopsegError for scan statistics by networks that are folded or of an ONNX file.
     """
 
     def __init__(
@@ -41,29 +47,41 @@ class Predictor:
         refinements: int = 1,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
-        self.networks = networks
         self.settings = settings
+        self.networks = networks if self.scan_statistics is None else _mix(networks, self.scan_statistics)
         self.refinements = refinements if settings.losses.stn else 0
         self.autocast = autocast
 
     @classmethod
-    def from_model(cls, model: Model, *, refinements: int = 1, precision: str = "32") -> Predictor:
+    def from_model(
+        cls,
+        model: Model,
+        *,
+        refinements: int = 1,
+        precision: str = "32",
+        scan_statistics: float | str | None = None,
+    ) -> Predictor:
         """A predictor for a loaded model, on the model's device; a copy of its weights, laid out for speed.
 
-        precision: "32" or "bf16", which an ONNX file does not have. Raises CoopsegError where the model
-        cannot do what is asked.
+        precision: "32" or "bf16", which an ONNX file does not have. scan_statistics: K or "off" in place of
+        the model's prediction.scan_statistics; with a K the weights are the model's own, not laid out anew.
+        Raises CoopsegError where the model cannot do what is asked.
         """
         dtype = choose_dtype(precision)
+        settings = override_scan_statistics(model.settings, scan_statistics)
         if isinstance(model.networks, OnnxNetworks):
-            predictor = cls(model.networks, model.settings, refinements=refinements)
+            predictor = cls(model.networks, settings, refinements=refinements)
             model.networks.check(refinements=predictor.refinements, precision=precision)
             return predictor
         # glibc gives freed memory back to the system at once, until it has seen a block of this size freed;
         # every layer's result would be cleared by the kernel anew, for a quarter of the time.
         torch.empty(KEPT_BLOCK, dtype=torch.uint8)
+        device = next(model.networks.buffers()).device.type
+        if settings.prediction.scan_statistics is not None:
+            autocast = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == torch.bfloat16)
+            return cls(model.networks, settings, refinements=refinements, autocast=autocast)
         folded = fold(model.networks).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        device = next(folded.buffers()).device
-        return cls(pack(folded) if device.type == "cpu" else folded, model.settings, refinements=refinements)
+        return cls(pack(folded) if device == "cpu" else folded, settings, refinements=refinements)
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +89,11 @@ class Predictor:
         if isinstance(self.networks, nn.Module):
             return next(self.networks.buffers()).device
         return torch.device("cpu")
+
+    @property
+    def scan_statistics(self) -> float | None:
+        """K of `PredictionSettings.scan_statistics`; None where running statistics are all there is."""
+        return self.settings.prediction.scan_statistics
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -82,7 +105,8 @@ class Predictor:
         """Class probabilities of each head, or of `heads`: (classes, slices, H, W) float32, sums 1."""
         images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
         at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
-        parts = [self._heads(part) for part in images.split(at_once)]
+        whole = self.scan_statistics is not None  # every slice counts in the statistics of every layer
+        parts = [self._heads(part) for part in images.split(len(images) if whole else at_once)]
         return {
             head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
             for head in heads or self.heads
@@ -109,6 +133,15 @@ class Predictor:
         if scan.data.ndim == 3:
             return self(scan)
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
+
+
+def _mix(networks: Networks | FoldedNetworks | OnnxNetworks, k: float) -> Networks:
+    if isinstance(networks, Networks):
+        return with_scan_statistics(networks, k)
+    what = f"{networks.path}: an ONNX file" if isinstance(networks, OnnxNetworks) else "a folded network"
+    raise CoopsegError(
+        f"{what} knows no scan statistics (K = {k:g}); use --scan-statistics {OFF}, or the run folder"
+    )
 
 
 def stack_frames(frames: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

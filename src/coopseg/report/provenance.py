@@ -11,6 +11,8 @@ from coopseg.inference.predictor import HEADS
 from coopseg.report.scores import Method
 from coopseg.report.sources import Run
 
+OF_EVALUATION = ("device", "precision", "refinements", "scan_statistics", "spacing")
+
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as {"section.key": value}."""
@@ -75,7 +77,7 @@ def describe_run(run: Run) -> dict[str, Any]:
             {
                 "folder": str(entry.folder),
                 "command": command_text(entry.record.get("command")),
-                **{key: entry.record.get(key) for key in ("device", "precision", "refinements", "spacing")},
+                **{key: entry.record.get(key) for key in OF_EVALUATION},
                 "versions": entry.record.get("versions", {}),
                 "warnings": entry.record.get("warnings", []),
             }
