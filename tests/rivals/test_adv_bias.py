@@ -16,7 +16,7 @@ from coopseg.config.rivals import AdvBiasSettings
 from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
-from coopseg.rivals.adv_bias import AdvBias, bias_field, control_points, running_statistics, spline_basis
+from coopseg.rivals.adv_bias import AdvBias, bias_field, running_statistics
 from coopseg.rivals.base import Batch
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
@@ -36,15 +36,6 @@ def make_networks(seed: int) -> Networks:
 
 def draw(image: Tensor, seed: int = 0) -> Tensor:
     return AdvBias(AdvBiasSettings()).sample(image, None, torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize(("side", "spacing"), [(16, 0.5), (96, 0.5), (30, 1 / 3), (17, 0.3), (8, 1.0)])
-def test_splines_are_those_of_scipy(side, spacing) -> None:
-    found = spline_basis(side, spacing)
-    points = control_points(spacing)
-    knots = spacing * np.arange(-3, points + 1)
-    middles = (np.arange(side) + 0.5) / side
-    np.testing.assert_allclose(found, BSpline.design_matrix(middles, knots, 3).toarray(), atol=1e-12)
 
 
 def test_a_field_is_a_spline_surface_between_the_pixels_of_half_the_resolution() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from coopseg.training.losses import cross_entropy, one_hot, reconstruction, rescale_slices, soften
+from coopseg.training.losses import (
+    cross_entropy,
+    one_hot,
+    reconstruction,
+    rescale_slices,
+    soft_dice_loss,
+    soften,
+)
 
 
 def test_cross_entropy_is_the_mean_of_minus_log_softmax():
@@ -16,6 +23,45 @@ def test_cross_entropy_is_the_mean_of_minus_log_softmax():
     p /= p.sum(1, keepdims=True)
     expected = -np.log(np.take_along_axis(p, label.numpy()[:, None], 1)).mean()
     np.testing.assert_allclose(cross_entropy(logits, label), expected, rtol=1e-5)
+
+
+def test_cross_entropy_of_shares_is_that_of_the_labels_by_their_shares():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 5, 6, generator=generator, dtype=torch.float64)
+    first, second = torch.randint(4, (2, 2, 5, 6), generator=generator)
+    shares = 0.3 * one_hot(first, 4, logits) + 0.7 * one_hot(second, 4, logits)
+    expected = 0.3 * cross_entropy(logits, first) + 0.7 * cross_entropy(logits, second)
+    np.testing.assert_allclose(cross_entropy(logits, shares), expected, rtol=1e-12)
+
+
+def test_soft_dice_image_by_image_and_class_by_class():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 5, 6, generator=generator, dtype=torch.float64)
+    label = torch.randint(3, (3, 5, 6), generator=generator)  # no image shows the last class
+    p = np.exp(logits.numpy())
+    p /= p.sum(1, keepdims=True)
+    losses = []
+    for image in range(3):
+        for c in range(4):
+            y = (label[image] == c).numpy()
+            losses.append(1 - 2 * (p[image, c] * y).sum() / ((p[image, c] ** 2).sum() + y.sum()))
+    assert losses[3] == 1
+    np.testing.assert_allclose(soft_dice_loss(logits, label), np.mean(losses), rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda t: soft_dice_loss(t, label), logits.requires_grad_())
+
+
+def test_soft_dice_is_0_for_the_label_and_finite_for_its_opposite():
+    label = torch.arange(3).repeat(2, 4, 2)
+    logits = (1e4 * one_hot(label, 3, torch.empty(0))).requires_grad_()
+    assert soft_dice_loss(logits, label) == 0
+    found = soft_dice_loss(-logits, label)
+    found.backward()
+    assert found == 1
+    assert logits.grad.isfinite().all()
+    # a class that is neither shown nor predicted, where nothing is left to divide by
+    nowhere = torch.zeros(1, 2, 4, 4)
+    nowhere[:, 1] = -1e4
+    assert soft_dice_loss(nowhere.requires_grad_(), torch.zeros(1, 4, 4).long()) == 0.5
 
 
 def test_reconstruction_is_the_mean_square_without_a_half():

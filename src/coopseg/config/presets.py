@@ -89,6 +89,9 @@ RIVALS = {
     "dsu": "coopseg.rivals.dsu:Dsu",
     "maxstyle": "coopseg.rivals.maxstyle:MaxStyle",
     "bigaug": "coopseg.rivals.bigaug:BigAug",
+    "gin": "coopseg.rivals.gin:Gin",
+    "gin-ipa": "coopseg.rivals.gin_ipa:GinIpa",
+    "afa-mixup": "coopseg.rivals.afa_mixup:AfaMixup",
 }
 # What a rival adds its terms to, where --method names the rival alone.
 UNDER_RIVALS = "cooperative-no-latent"
@@ -108,6 +111,9 @@ ROWS = (
     "dsu",
     "maxstyle",
     "bigaug",
+    "gin",
+    "gin-ipa",
+    "afa-mixup",
     "cooperative-no-latent",
     "cooperative-miccai2021",
     "cooperative-lsm2022",
@@ -153,6 +159,9 @@ DESCRIPTIONS: dict[str, str] = {
     "dsu": "feature statistics with uncertainty (Li et al. 2022)",
     "maxstyle": "adversarially composed styles (Chen et al. 2022)",
     "bigaug": "strong image augmentation (Zhang et al. 2020)",
+    "gin": "random networks on intensities (Ouyang et al. 2022)",
+    "gin-ipa": "two random networks, blended by a smooth map (Ouyang et al. 2022)",
+    "afa-mixup": "planar waves, kin of the RandSpike test, and MixUp (Vaish et al. 2025)",
 }
 
 

@@ -132,6 +132,32 @@ class BigAugSettings(Section):
         return self
 
 
+class GinSettings(Section):
+    """Global intensity non-linear augmentation (Ouyang et al. 2022)."""
+
+    layers: int = Field(4, ge=1, description="convolutions of a random network")
+    channels: int = Field(2, ge=1, description="between them")
+    dice: float = Field(1.0, ge=0, description="weight of the Dice loss of the copies")
+    consistency: float = Field(
+        10.0, ge=0, description="weight of the divergence between the copies, a mean over pixels and classes"
+    )
+
+
+class GinIpaSettings(GinSettings):
+    """Interventional pseudo-correlation augmentation: two GIN copies blended (Ouyang et al. 2022)."""
+
+    spacing: float = Field(
+        0.25, gt=0, le=1, description="of the blending map's control points, of the image's side"
+    )
+
+
+class AfaSettings(Section):
+    """Auxiliary Fourier-basis augmentation and MixUp (Vaish et al. 2024, 2025)."""
+
+    strength: float = Field(5.0, gt=0, description="mean strength of a wave; 5 is an amplitude of 0.22")
+    alpha: float = Field(0.2, gt=0, description="the mixing share is drawn from Beta(alpha, alpha)")
+
+
 class RivalSettings(Section):
     """Which rivals add their terms to a step, and the settings of each."""
 
@@ -146,6 +172,9 @@ class RivalSettings(Section):
     maxstyle: MaxStyleSettings = MaxStyleSettings()
     post_dae: PostDaeSettings = PostDaeSettings()
     bigaug: BigAugSettings = BigAugSettings()
+    gin: GinSettings = GinSettings()
+    gin_ipa: GinIpaSettings = GinIpaSettings()
+    afa_mixup: AfaSettings = AfaSettings()
 
     def of(self, name: str) -> BaseModel:
         """The settings of a rival of this package, by the name that --method takes."""

@@ -27,11 +27,10 @@ from coopseg.networks.norm import Norm, norms
 from coopseg.rivals.adv_noise import normalised
 from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import clean_prediction, contour_distance, divergence
+from coopseg.rivals.splines import control_points, spline_surface
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
-from coopseg.training.passes import Passes
-
-SPLINES = 4  # cubic ones that reach a point
+from coopseg.training.passes import Further, Passes
 
 
 class AdvBias(ImageRival):
@@ -66,7 +65,7 @@ class AdvBias(ImageRival):
             joint=batch.joint,
             prefix="adv_bias_",
             scale=passes.settings.losses.hard,
-            consistency=lambda p: self.settings.consistency * self.distance(clean, p),
+            further=[Further("consistency", self.settings.consistency, lambda p: self.distance(clean, p))],
         )
 
     def search(self, image: Tensor, start: Tensor, networks: Networks) -> Tensor:
@@ -88,29 +87,8 @@ class AdvBias(ImageRival):
 
 def bias_field(points: Tensor, size: tuple[int, ...], spacing: float) -> Tensor:
     """The factor of every pixel, (B, 1, H, W), for control points (B, 1, n, n); H and W even."""
-    height, width = (side // 2 for side in size)
-    # bf16 would make steps of what is smooth
-    with torch.autocast(points.device.type, enabled=False):
-        rows, columns = (spline_basis(side, spacing).to(points) for side in (height, width))
-        return F.interpolate((rows @ points @ columns.mT).exp(), size=size, mode="bilinear")
-
-
-def control_points(spacing: float) -> int:
-    """How many splines reach into the image along an axis: one a segment, and three more."""
-    return math.ceil(1 / spacing) + SPLINES - 1
-
-
-def spline_basis(side: int, spacing: float) -> Tensor:
-    """(side, control points): uniform cubic B-splines at the middles of `side` pixels. Rows sum to 1.
-
-    Knots lie at the multiples of `spacing`, a fraction of the side, in and beyond the image.
-    """
-    segments = (torch.arange(side, dtype=torch.float64) + 0.5) / (side * spacing)
-    # of spline k the middle is k - 1 segments from the image's border
-    distance = (segments[:, None] - torch.arange(-1, control_points(spacing) - 1)).abs()
-    near = 2 / 3 - distance.square() + distance.pow(3) / 2
-    far = (2 - distance).clamp_min(0).pow(3) / 6
-    return torch.where(distance < 1, near, far)
+    coarse = spline_surface(points, (size[0] // 2, size[1] // 2), spacing)
+    return F.interpolate(coarse.exp(), size=size, mode="bilinear")
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import clean_prediction, divergence
 from coopseg.training.ledger import Ledger
-from coopseg.training.passes import Passes
+from coopseg.training.passes import Further, Passes
 
 
 class AdvNoise(ImageRival):
@@ -62,7 +62,7 @@ class AdvNoise(ImageRival):
                 joint=batch.joint,
                 prefix="adv_noise_",
                 scale=passes.settings.losses.hard,
-                consistency=lambda p: self.settings.consistency * divergence(clean, p),
+                further=[Further("consistency", self.settings.consistency, lambda p: divergence(clean, p))],
             )
 
     def perturb(self, image: Tensor, clean: Tensor, direction: Tensor, networks: Networks) -> Tensor:

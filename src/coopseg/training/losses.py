@@ -15,8 +15,25 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """CE(p, y): unweighted mean over pixels. logits (B, classes, H, W); label (B, H, W) integers. Scalar."""
+    """CE(p, y): unweighted mean over pixels. Scalar.
+
+    logits (B, classes, H, W). label: (B, H, W) integers, or (B, classes, H, W) shares of the classes, for
+    which it is the mean of the classes' terms by their shares.
+    """
     return F.cross_entropy(wide(logits), label)
+
+
+def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Dice loss 1 - 2 Σ p y / (Σ p² + Σ y²), averaged over images and classes, the background too. Scalar.
+
+    p is the softmax of logits (B, classes, H, W), y the one-hot label (B, H, W); the sums are over the pixels
+    of an image. A class that an image does not show counts 1 whatever is predicted, and has no gradient.
+    """
+    p = wide(logits).softmax(1)
+    y = one_hot(label, p.shape[1], p)
+    overlap = (p * y).sum((2, 3))
+    size = (p.square() + y).sum((2, 3)).clamp_min(torch.finfo(p.dtype).tiny)
+    return 1 - (2 * overlap / size).mean()
 
 
 def reconstruction(decoded: Tensor, image: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ NOTHING: Wanted = frozenset()
 
 @dataclass(frozen=True)
 class Truth:
-    """What a pass is held against: image (B, C, H, W) in [0, 1] and label (B, H, W) integers."""
+    """What a pass is held against: image (B, C, H, W) in [0, 1] and label, as `cross_entropy` takes it."""
 
     image: Tensor
     label: Tensor
@@ -46,6 +46,15 @@ class Codes:
 
 
 AtCodes = Callable[[Tensor, Tensor, Codes], None]
+
+
+@dataclass(frozen=True)
+class Further:
+    """A further term of a pass: `of` makes a scalar of the logits p; name and weight are for the ledger."""
+
+    name: str
+    weight: float
+    of: Callable[[Tensor], Tensor]
 
 
 def leaf(tensor: Tensor) -> Tensor:
@@ -72,16 +81,16 @@ class Passes:
         wanted_image: Wanted = NOTHING,
         wanted_shape: Wanted = NOTHING,
         encode: Callable[[Tensor], Tensor] | None = None,
-        consistency: Callable[[Tensor], Tensor] | None = None,
+        further: Sequence[Further] = (),
         at_codes: Sequence[AtCodes] = (),
     ) -> Codes:
         """CE(p, y), ½ MSE(x', x) and CE(C(p), y) of `inputs` against `truth`, with their gradients.
 
         joint: whether the gradient of the STN flows into the FTN. prefix: of the terms' names. scale: factor
         on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: inputs to image
-        code, where it is not the image encoder alone. consistency: a further scalar term from p, noted as
-        "consistency". at_codes: called as (z_i, z_s, codes) with the leaves of the graph, to whose `.grad`
-        further terms may add, before that gradient goes on into the encoder.
+        code, where it is not the image encoder alone. further: terms from p beside those. at_codes: called as
+        (z_i, z_s, codes) with the leaves of the graph, to whose `.grad` further terms may add, before that
+        gradient goes on into the encoder.
         """
         weights, nets = self.settings.losses, self.networks
         image_code = (encode or nets.image_encoder)(inputs)
@@ -98,8 +107,8 @@ class Passes:
         weighted = ledger.add(prefix + "segmentation", term, weights.segmentation * scale)
         (seed,) = torch.autograd.grad(weighted, p)
         shape_gradients = self._shape_gradients(logits, z_s, seed, truth, wanted_shape)
-        if consistency:
-            ledger.add(prefix + "consistency", consistency(p), scale).backward()
+        for more in further:
+            ledger.add(prefix + more.name, more.of(p), scale * more.weight).backward()
         if weights.stn:
             seen = p if joint else p.detach()[:: weights.stn_every]
             label = truth.label if joint else truth.label[:: weights.stn_every]
