@@ -8,7 +8,29 @@ import torch
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.training.ledger import Ledger
+from coopseg.training.losses import soft_dice_loss
 from coopseg.training.passes import Further, Passes, Truth
+
+
+def test_dice_joins_every_pass_by_its_weight() -> None:
+    torch.manual_seed(0)
+    image, label = torch.rand(2, 1, 32, 32).double(), torch.randint(3, (2, 32, 32))
+    found = []
+    for dice in (0.0, 0.7):
+        settings = resolve_settings(overrides={"network.width": 2, "losses.dice": dice})
+        torch.manual_seed(0)
+        networks, ledger = Networks(classes=3, settings=settings.network).double(), Ledger()
+        Passes(networks, settings).ftn(
+            image, Truth(image, label), ledger, joint=False, prefix="x_", scale=0.5
+        )
+        found.append((ledger.losses, networks.segmentation_decoder.out.weight.grad, networks))
+    (without, plain, _), (losses, gradient, networks) = found
+    networks.zero_grad()
+    term = soft_dice_loss(networks.fast(image), label)
+    (0.35 * term).backward()
+    assert float(losses["x_segmentation_dice"]) == pytest.approx(float(term.detach()))
+    assert float(losses["total"] - without["total"]) == pytest.approx(0.35 * float(term.detach()))
+    torch.testing.assert_close(gradient - plain, networks.segmentation_decoder.out.weight.grad)
 
 
 def test_a_further_term_counts_by_its_weight_and_is_noted_without() -> None:

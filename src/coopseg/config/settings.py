@@ -81,6 +81,7 @@ class LossSettings(Section):
     """Weights of the loss terms (Chen et al. 2021, equations 1 to 3)."""
 
     segmentation: float = Field(1.0, gt=0, description="CE(p, y)")
+    dice: float = Field(0.0, ge=0, description="soft Dice loss of p beside CE(p, y), all classes alike")
     reconstruction: float = Field(0.5, ge=0, description="MSE(x', x)")
     refined: float = Field(1.0, ge=0, description="CE(C(p), y)")
     shape: float = Field(1.0, ge=0, description="CE(C(y), y), in the hard pass CE(C(p_hat), y)")

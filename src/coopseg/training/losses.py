@@ -26,13 +26,14 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Dice loss 1 - 2 Σ p y / (Σ p² + Σ y²), averaged over images and classes, the background too. Scalar.
 
-    p is the softmax of logits (B, classes, H, W), y the one-hot label (B, H, W); the sums are over the pixels
-    of an image. A class that an image does not show counts 1 whatever is predicted, and has no gradient.
+    p is the softmax of logits (B, classes, H, W), y the one-hot label (B, H, W), or shares as for
+    `cross_entropy`; the sums are over the pixels of an image. A class that an image does not show counts 1
+    whatever is predicted, and has no gradient.
     """
     p = wide(logits).softmax(1)
-    y = one_hot(label, p.shape[1], p)
+    y = label if label.ndim == p.ndim else one_hot(label, p.shape[1], p)
     overlap = (p * y).sum((2, 3))
-    size = (p.square() + y).sum((2, 3)).clamp_min(torch.finfo(p.dtype).tiny)
+    size = (p.square() + y.square()).sum((2, 3)).clamp_min(torch.finfo(p.dtype).tiny)
     return 1 - (2 * overlap / size).mean()
 
 

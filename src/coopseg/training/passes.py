@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,7 +19,7 @@ from coopseg.config.settings import Settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms, recorded_twice
 from coopseg.training.ledger import Ledger
-from coopseg.training.losses import cross_entropy, one_hot, reconstruction, soften, wide
+from coopseg.training.losses import cross_entropy, one_hot, reconstruction, soft_dice_loss, soften, wide
 
 # What a mask can rank by: the gradient of the task loss, or that of mean(output × target).
 Wanted = frozenset[Literal["loss", "score"]]
@@ -84,7 +85,7 @@ class Passes:
         further: Sequence[Further] = (),
         at_codes: Sequence[AtCodes] = (),
     ) -> Codes:
-        """CE(p, y), ½ MSE(x', x) and CE(C(p), y) of `inputs` against `truth`, with their gradients.
+        """CE(p, y), ½ MSE(x', x), CE(C(p), y) and, by the settings, Dice of `inputs`, with their gradients.
 
         joint: whether the gradient of the STN flows into the FTN. prefix: of the terms' names. scale: factor
         on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: inputs to image
@@ -107,6 +108,9 @@ class Passes:
         weighted = ledger.add(prefix + "segmentation", term, weights.segmentation * scale)
         (seed,) = torch.autograd.grad(weighted, p)
         shape_gradients = self._shape_gradients(logits, z_s, seed, truth, wanted_shape)
+        if weights.dice:
+            overlap = partial(soft_dice_loss, label=truth.label)
+            further = [Further("segmentation_dice", weights.dice, overlap), *further]
         for more in further:
             ledger.add(prefix + more.name, more.of(p), scale * more.weight).backward()
         if weights.stn:
