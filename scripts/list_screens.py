@@ -1,15 +1,17 @@
 """Print the screens of a folder as a Markdown table, each beside the one that it is compared with.
 
-    python scripts/list_screens.py results/screens HEAD REFERENCE [NAME ...]
+    python scripts/list_screens.py results/screens HEAD REFERENCE[@K] [NAME[@K] ...]
 
 Dice is the mean over 37 patients in each data set. The difference of the average over data sets is paired by
-patient, with a 95 % bootstrap interval over patients: chance between trainings is not in it.
+patient, with a 95 % bootstrap interval over patients: chance between trainings is not in it. NAME@K is scored
+with prediction.scan_statistics K.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +20,51 @@ import numpy as np
 from coopseg.benchmark.statistics import bootstrap_interval
 
 
-def main(folder: Path, head: str, reference: str, *names: str) -> None:
-    """The reference first, then the others by name, or all that have its number of steps."""
-    screens = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    base = screens[reference]
-    chosen = names or tuple(
-        name for name, screen in screens.items() if name != reference and screen["steps"] == base["steps"]
-    )
-    datasets = list(base["dice"])
+@dataclass(frozen=True)
+class Screen:
+    """A network with one kind of statistics. dice: {data set: {head: {patient: Dice}}}."""
+
+    title: str
+    steps: int
+    dice: dict[str, dict[str, dict[str, float]]]
+    validations: list[dict[str, Any]]
+
+    def by_patient(self, head: str) -> np.ndarray:
+        """(patients, data sets) of Dice, patients in the order of their names."""
+        columns = [heads[head] for heads in self.dice.values()]
+        return np.array([[column[patient] for column in columns] for patient in sorted(columns[0])])
+
+
+def read(folder: Path, title: str) -> Screen:
+    """NAME or NAME@K."""
+    name, _, k = title.partition("@")
+    found = json.loads((folder / f"{name}.json").read_text())
+    return Screen(title, found["steps"], found["dice"][k or "off"], found["validations"])
+
+
+def main(folder: Path, head: str, reference: str, *titles: str) -> None:
+    """The reference first, then the others as named, or all that have its number of steps."""
+    base = read(folder, reference)
+    everything = (read(folder, path.stem) for path in sorted(folder.glob("*.json")))
+    same = [screen for screen in everything if screen.steps == base.steps and screen.title != reference]
+    chosen = [read(folder, title) for title in titles] or same
+    datasets = list(base.dice)
     print(f"| screen | {' | '.join(datasets)} | average | difference [95 %] | validation, last |")
     print("|" + " --- |" * (len(datasets) + 4))
-    for name in (reference, *chosen):
-        screen = screens[name]
-        if head in screen["means"]:
-            print(line(name, screen, base, head, datasets))
+    for screen in (base, *chosen):
+        if head in next(iter(screen.dice.values())):
+            print(line(screen, base, head))
 
 
-def line(name: str, screen: dict[str, Any], base: dict[str, Any], head: str, datasets: list[str]) -> str:
+def line(screen: Screen, base: Screen, head: str) -> str:
     """One row of the table."""
-    means = [f"{screen['means'][head][dataset]:.3f}" for dataset in (*datasets, "average")]
-    apart = by_patient(screen, head, datasets) - by_patient(base, head, datasets)
+    own = screen.by_patient(head)
+    apart = own - base.by_patient(head)
     interval = bootstrap_interval([apart])
     assert interval is not None  # there are 37 patients
-    low, high = interval
-    found = f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}]" if screen is not base else "–"
-    last = screen["validations"][-1][head]["mean"]
-    return f"| {name} | {' | '.join(means)} | {found} | {last:.3f} |"
-
-
-def by_patient(screen: dict[str, Any], head: str, datasets: list[str]) -> np.ndarray:
-    """(patients, data sets) of Dice, patients in the order of their names."""
-    columns = [screen["dice"][dataset][head] for dataset in datasets]
-    return np.array([[column[patient] for column in columns] for patient in sorted(columns[0])])
+    found = f"{apart.mean():+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]" if screen is not base else "–"
+    means = [f"{value:.3f}" for value in (*own.mean(0), own.mean())]
+    return f"| {screen.title} | {' | '.join(means)} | {found} | {screen.validations[-1][head]['mean']:.3f} |"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 The split is acdc-choose-A: ten training patients. Scored are the five validation patients together with the
 32 that are in no training draw, no validation and no test set, clean and under five artefacts that no test
-column has. OUT/NAME.json holds the Dice of every patient, data set and head, the validation curve, all that
-was asked for, and what it cost. A screen that was interrupted goes on; one that has ended is left alone.
+column has; each with running statistics and with a mix of the scan's own (--k). OUT/NAME.json holds the Dice
+of every patient, data set and head, the validation curve, all that was asked for, and what it cost. A screen
+that was interrupted goes on; for one that has ended only a further --k is scored.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.corruptions import CHOICE_KINDS
 from coopseg.evaluation.run import evaluate_subject
 from coopseg.evaluation.subject import load_subject
-from coopseg.inference.model import LAST
 from coopseg.scans.files import write_atomically
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.types import Dataset
@@ -39,10 +39,19 @@ SPLIT = "acdc-choose-A"
 
 def main(arguments: argparse.Namespace) -> None:
     """One screen from its first step to its JSON."""
-    target = arguments.out / f"{arguments.name}.json"
-    if target.is_file():
-        return
-    run = arguments.work / "runs" / arguments.name
+    target, run = arguments.out / f"{arguments.name}.json", arguments.work / "runs" / arguments.name
+    found = json.loads(target.read_text()) if target.is_file() else trained(arguments, run)
+    data = choice_data(arguments.data, arguments.work)
+    for k in ("off", *arguments.k):
+        if k not in found["dice"]:
+            found["dice"][k] = score(run, data, k)
+            found["means"][k] = means(found["dice"][k])
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def trained(arguments: argparse.Namespace, run: Path) -> dict[str, Any]:
+    """Train, or go on with it; what was asked for and what it cost, without scores."""
     settings = [f"training.steps={arguments.steps}", *arguments.settings]
     if (run / "request.json").is_file():
         resume(run)
@@ -60,7 +69,7 @@ def main(arguments: argparse.Namespace) -> None:
             cache=arguments.work / "cache",
         )
     record = json.loads((run / "run.json").read_text())
-    found = {
+    return {
         "name": arguments.name,
         "method": arguments.method,
         "preset": arguments.preset,
@@ -73,11 +82,9 @@ def main(arguments: argparse.Namespace) -> None:
         "threads": record["threads"],
         "seconds_of_training_beside_other_work": round(record["seconds"]),
         "validations": record["validations"],
-        "dice": score(run, choice_data(arguments.data, arguments.work)),
+        "dice": {},
+        "means": {},
     }
-    found["means"] = means(found["dice"])
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def choice_data(data: Path, work: Path) -> list[Dataset]:
@@ -92,11 +99,11 @@ def choice_data(data: Path, work: Path) -> list[Dataset]:
     return [clean, *(open_dataset(folder / kind) for kind in CHOICE_KINDS)]
 
 
-def score(run: Path, data: list[Dataset]) -> dict[str, dict[str, dict[str, float]]]:
+def score(run: Path, data: list[Dataset], k: str) -> dict[str, dict[str, dict[str, float]]]:
     """{data set: {head: {patient: mean foreground Dice over phases}}}, rounded to four digits."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "evaluation"
-        subject = load_subject(run / LAST, device="cpu")
+        subject = load_subject(run, device="cpu", scan_statistics=k)
         rows = evaluate_subject(subject, data, out, spacing="nominal", workers=1, pictures=False).rows
     values: dict[Any, list[float]] = defaultdict(list)
     for row in rows:
@@ -134,6 +141,9 @@ if __name__ == "__main__":
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--precision", default="32")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--k", action="append", default=[], help="prediction.scan_statistics, may be repeated"
+    )
     parser.add_argument("name")
     parser.add_argument("method")
     parser.add_argument("steps", type=int)
