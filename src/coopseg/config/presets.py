@@ -93,8 +93,8 @@ RIVALS = {
     "gin-ipa": "coopseg.rivals.gin_ipa:GinIpa",
     "afa-mixup": "coopseg.rivals.afa_mixup:AfaMixup",
 }
-# What a rival adds its terms to, where --method names the rival alone.
-UNDER_RIVALS = "cooperative-no-latent"
+# What a rival adds its terms to, where --method names the rival alone: as published, none has an STN.
+UNDER_RIVALS = "standard"
 
 POST_DAE = "post-dae"  # stands on a finished standard training; see coopseg.rivals.post_dae
 

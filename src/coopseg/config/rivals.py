@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field, model_validator
 
 from coopseg.config.section import Section
+
+# What the passes of a rival do to BatchNorm: the choices of LatentSettings.norm, and `recorded`, in which
+# running statistics are updated while weights and biases take no gradient. See docs/explanation.md.
+NormRule = Literal["shared", "no_update", "frozen", "recorded", "published"]
 
 
 class RandMwmSettings(Section):
