@@ -18,13 +18,19 @@ class RandMwmSettings(Section):
 
     windows: int = Field(5, ge=1, description="most windows an image")
     further: float = Field(0.95, ge=0, le=1, description="probability of another window after each")
-    side: tuple[float, float] = Field((1 / 6, 1 / 3), description="of a window, of the image's side")
+    p: float = Field(0.5, ge=0, le=1, description="probability that an image is masked at all")
+    side: tuple[float, float] = Field(
+        (1 / 6, 1 / 3), description="of a window when in-painting, of the image's side"
+    )
+    out_side: tuple[float, float] = Field(
+        (0.4, 0.6), description="of a window when out-painting, of the image's side"
+    )
     border: int = Field(3, ge=0, description="least distance to the border, pixels")
     out_painting: float = Field(0.5, ge=0, le=1, description="probability of out- instead of in-painting")
 
     @model_validator(mode="after")
     def _check(self) -> RandMwmSettings:
-        self.check_ranges("side")
+        self.check_ranges("side", "out_side")
         return self
 
 
