@@ -126,7 +126,7 @@ class BigAugSettings(Section):
     p: float = Field(0.5, ge=0, le=1, description="probability of each of the nine operations")
     sharpen: tuple[float, float] = Field((10.0, 30.0), description="strength of the unsharp mask")
     blur: tuple[float, float] = Field((0.25, 1.5), description="standard deviation, pixels")
-    noise: tuple[float, float] = Field((0.1, 1.0), description="standard deviation, 255ths")
+    noise: tuple[float, float] = Field((0.01, 0.1), description="standard deviation, of the image's range")
     brightness: float = Field(0.1, ge=0, description="at most added or taken away")
     gamma: tuple[float, float] = Field((0.5, 4.5), description="exponent of the contrast")
     perturbation: float = Field(0.1, ge=0, description="random factor 1 ± this and shift ± this")
