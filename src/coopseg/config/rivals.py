@@ -35,11 +35,15 @@ class RandMwmSettings(Section):
 
 
 class RandConvSettings(Section):
-    """Random convolution (Xu et al. 2021)."""
+    """Random convolution as its authors wrote it (Xu et al. 2021)."""
 
     kernels: tuple[int, ...] = Field((1, 3, 5, 7), description="sizes to draw from, odd")
     copies: int = Field(3, ge=2, description="of a batch, one kernel each")
-    consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
+    consistency: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the divergence between the copies; published 10, to be chosen on validation",
+    )
     mix: bool = Field(True, description="mix the result with the image, in random parts")
 
     @model_validator(mode="after")
@@ -47,6 +51,12 @@ class RandConvSettings(Section):
         if not self.kernels or any(size < 1 or size % 2 == 0 for size in self.kernels):
             raise ValueError(f"kernels must be odd sizes, at least one, found {self.kernels}")
         return self
+
+
+class RandConvSuccessorSettings(RandConvSettings):
+    """Random convolution as MaxStyle was compared with (Chen et al. 2022)."""
+
+    consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
 
 
 class AdvNoiseSettings(Section):
@@ -176,6 +186,7 @@ class RivalSettings(Section):
     use: tuple[str, ...] = Field((), description="names, or module:class of one's own; set by --method")
     rand_mwm: RandMwmSettings = RandMwmSettings()
     randconv: RandConvSettings = RandConvSettings()
+    randconv_successor: RandConvSuccessorSettings = RandConvSuccessorSettings()
     adv_noise: AdvNoiseSettings = AdvNoiseSettings()
     adv_bias: AdvBiasSettings = AdvBiasSettings()
     rsc: RscSettings = RscSettings()
