@@ -187,7 +187,8 @@ def settings_page() -> str:
     rivals = [(f"`{name}`", escape(DESCRIPTIONS[name])) for name in RIVALS]
     parts.append(
         "## Rivals\n\nChosen with `--method`, alone (their terms are then added to those of "
-        f"`{UNDER_RIVALS}`) or with a method, as in `standard+randconv`. `module:class` is one of your own."
+        f"`{UNDER_RIVALS}`) or with a method, as in `cooperative+randconv`. `module:class` is one of your "
+        "own."
     )
     parts.append(table(("name", "what it is"), rivals))
     sizes = [(f"`{name}`", *(str(len(part)) for part in split)) for name, split in NAMED.items()]

@@ -94,7 +94,7 @@ def test_errors_are_one_line_and_name_the_setting(arguments: dict, message: str)
 
 def test_methods_combine() -> None:
     alone = resolve_settings(method="randconv")
-    assert (alone.rivals.use, alone.latent.image, alone.losses.separate) == (("randconv",), False, False)
+    assert (alone.rivals.use, alone.latent.image, alone.losses.separate) == (("randconv",), False, True)
     under_standard = resolve_settings(method="standard+randconv", overrides={"rivals.randconv.copies": 2})
     assert (under_standard.losses.separate, under_standard.rivals.randconv.copies) == (True, 2)
     both = resolve_settings(method="cooperative+randconv+somewhere:Mine")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
-from coopseg.training.step import CooperativeStep, StepChoice
+from coopseg.training.step import CooperativeStep
 
 
 def make_step(rival: str, *, width: int = 2, **options) -> CooperativeStep:
@@ -40,19 +41,22 @@ def make_batch(seed: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def loss_of_code(networks: Networks, image_code: Tensor, image: Tensor, label: Tensor) -> Tensor:
-    """CE(p, y) + ½ MSE(x', x) + CE(C(p), y) from an image code on."""
+    """CE(p, y) + ½ MSE(x', x) + CE(C(p), y) from an image code on, no gradient from C into p."""
     p = networks.segmentation_decoder(networks.image_encoder.decoupler(image_code))
     return (
         F.cross_entropy(p, label)
         + 0.5 * F.mse_loss(networks.image_decoder(image_code), image)
-        + F.cross_entropy(networks.refine(torch.softmax(p / 2, 1)), label)
+        + F.cross_entropy(networks.refine(torch.softmax(p.detach() / 2, 1)), label)
     )
 
 
-def check_against_one_graph(rival: str, further: Callable[..., Tensor], **options) -> None:
-    """A step's total and gradients against L_std + further(networks, image, label, drawn); and its norms.
+def check_against_one_graph(
+    rival: str, further: Callable[..., Tensor], *, records: bool, learns: bool, **options
+) -> None:
+    """A step against L_std + further(networks, image, label, drawn): total, gradients, running statistics.
 
-    `further` is the rival's term, differentiable; the running statistics have to be those of the clean pass.
+    `further` is the rival's term, differentiable. Where the rival does not record, the running statistics
+    have to be those of L_std alone; where it does not learn, so do the gradients of the norms.
     """
     image, label = make_batch()
     step = make_step(rival, **options)
@@ -62,21 +66,36 @@ def check_against_one_graph(rival: str, further: Callable[..., Tensor], **option
     plain = make_step(rival, **options).networks
     noisy = (image + 0.05 * choice.noise).clamp(0, 1)
     exact = F.one_hot(label, 3).permute(0, 3, 1, 2).double()
-    total = loss_of_code(plain, plain.image_encoder(noisy), image, label)
-    total = total + F.cross_entropy(plain.refine(exact), label)
-    total = total + further(plain, image, label, choice.rivals[0])
-    total.backward()
-    torch.testing.assert_close(result.losses["total"], total.detach())
+    standard = F.cross_entropy(plain.refine(exact), label)
+    standard = standard + loss_of_code(plain, plain.image_encoder(noisy), image, label)
+    standard.backward()
+    with norms_left_alone(plain, statistics=not records, gradients=not learns):
+        added = further(plain, image, label, choice.rivals[0])
+        added.backward()
+    torch.testing.assert_close(result.losses["total"], (standard + added).detach())
     mine = dict(step.networks.named_parameters())
     for name, parameter in plain.named_parameters():
         if mine[name].grad is not None:  # a bias that a norm undoes has none
             torch.testing.assert_close(mine[name].grad, parameter.grad, rtol=1e-7, atol=1e-10)
+    found = dict(step.networks.named_buffers())
+    for name, statistics in plain.named_buffers():
+        torch.testing.assert_close(found[name], statistics, rtol=1e-12, atol=1e-14)
 
-    clean = make_step("dsu")  # whatever the rival: it draws nothing here
-    clean(image, label, StepChoice(choice.noise, None, None))
-    for one, other in zip(norms(step.networks), norms(clean.networks), strict=True):
-        assert torch.equal(one.running_mean, other.running_mean)
-        assert torch.equal(one.running_var, other.running_var)
+
+@contextmanager
+def norms_left_alone(networks: Networks, *, statistics: bool, gradients: bool) -> Iterator[None]:
+    """Put back, after the block, the running statistics and the gradients of the norms, if told so."""
+    layers = norms(networks)
+    kept = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
+    before = [[p.grad if p.grad is None else p.grad.clone() for p in layer.parameters()] for layer in layers]
+    yield
+    for layer, (mean, variance), were in zip(layers, kept, before, strict=True):
+        if statistics:
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(variance)
+        if gradients:
+            for parameter, gradient in zip(layer.parameters(), were, strict=True):
+                parameter.grad = gradient
 
 
 def encode_styled(networks: Networks, image: Tensor, style: Callable[[str, Tensor], Tensor]) -> Tensor:

@@ -61,7 +61,9 @@ def loss_of(networks, inputs, image, label, *, stn_gradient=True):
     )
 
 
-@pytest.mark.parametrize(("method", "flows"), [("test-gamma", True), ("standard+test-gamma", False)])
+@pytest.mark.parametrize(
+    ("method", "flows"), [("test-gamma", False), ("cooperative-no-latent+test-gamma", True)]
+)
 def test_a_rival_adds_its_hard_pass_once(batch, method, flows) -> None:
     image, label = batch
     step = make_step(method)
@@ -94,7 +96,7 @@ def test_a_combination_is_the_sum_of_both(batch) -> None:
     found = both(image, label, choice).losses
     alone = make_step("cooperative")
     masks = alone(image, label, StepChoice(choice.noise, choice.image, choice.shape)).losses
-    rival = make_step("test-gamma")
+    rival = make_step("cooperative-no-latent+test-gamma")
     rivals = rival(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals)).losses
     none = make_step("cooperative-no-latent")
     standard = none(image, label, StepChoice(choice.noise, None, None)).losses
@@ -117,11 +119,82 @@ def test_no_rival_before_the_networks_cooperate(batch) -> None:
     assert not any(name.startswith("gamma") for name in result.losses)
 
 
-def test_running_statistics_are_those_of_clean_images(batch) -> None:
+class Ruled(Gamma):
+    """Notes what BatchNorm does while it runs, and runs networks where it makes its image."""
+
+    name = "ruled"
+
+    def __init__(self, norm: str) -> None:
+        self.norm = norm
+        self.seen: list[tuple[str, set[tuple[bool, bool]]]] = []
+
+    def note(self, where: str, networks: Networks) -> None:
+        self.seen.append((where, {(layer.record, layer.learn) for layer in norms(networks)}))
+
+    def at_codes(self, passes, truth, drawn, ledger, z_i, z_s, codes):
+        self.note("at codes", passes.networks)
+
+    def apply(self, batch, drawn, networks):
+        networks(batch.truth.image)
+        return super().apply(batch, drawn, networks)
+
+    def add(self, passes, batch, drawn, ledger):
+        self.note("add", passes.networks)
+        super().add(passes, batch, drawn, ledger)
+
+
+@pytest.mark.parametrize("masks", ["no_update", "shared"])
+@pytest.mark.parametrize(
+    ("rule", "records", "learns"),
+    [
+        ("shared", True, True),
+        ("no_update", False, True),
+        ("frozen", False, False),
+        ("recorded", True, False),
+    ],
+)
+def test_a_rival_has_a_norm_rule_of_its_own(batch, rule, records, learns, masks) -> None:
+    """Whatever that of the latent masks is, it holds in `at_codes` and `add`, and in nothing else."""
     image, label = batch
-    step, clean = make_step("test-gamma"), make_step("cooperative-no-latent")
+    rival = Ruled(rule)
+    register("test-ruled", lambda: rival)
+    step = make_step("standard+test-ruled", **{"latent.norm": masks})
     choice = step.sample(image, torch.Generator().manual_seed(1))
     step(image, label, choice)
-    clean(image, label, StepChoice(choice.noise, None, None))
-    for one, other in zip(norms(step.networks), norms(clean.networks), strict=True):
-        assert torch.equal(one.running_mean, other.running_mean)
+    assert rival.seen == [("at codes", {(records, learns)}), ("add", {(records, learns)})]
+    assert all(layer.record and layer.learn for layer in norms(step.networks))
+
+    bare = make_step("standard")
+    bare(image, label, StepChoice(choice.noise, None, None))
+    if records:  # the hard pass alone, not what runs to make its image
+        changed = image ** choice.rivals[0].view(-1, 1, 1, 1)
+        loss_of(bare.networks, changed, image, label)
+    for one, other in zip(norms(step.networks), norms(bare.networks), strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(one.running_var, other.running_var, rtol=1e-12, atol=1e-14)
+        assert torch.equal(one.weight.grad, other.weight.grad) != learns
+
+
+def test_as_published_the_image_decoder_is_left_out_of_the_rule(batch) -> None:
+    image, label = batch
+    rival = Ruled("published")
+    register("test-ruled", lambda: rival)
+    step, bare = make_step("test-ruled"), make_step("standard")
+    choice = step.sample(image, torch.Generator().manual_seed(1))
+    step(image, label, choice)
+    bare(image, label, StepChoice(choice.noise, None, None))
+    for name in ("image_encoder", "segmentation_decoder", "shape_encoder", "shape_decoder", "image_decoder"):
+        pairs = zip(*(norms(getattr(s.networks, name)) for s in (step, bare)), strict=True)
+        same = [torch.equal(one.running_mean, other.running_mean) for one, other in pairs]
+        assert same == [name != "image_decoder"] * len(same)
+
+
+def test_the_latent_masks_keep_their_rule_beside_a_rival(batch) -> None:
+    """The hard pass of masks leaves the statistics alone; that of the rival, after it, records."""
+    image, label = batch
+    both, rival = make_step("cooperative+test-gamma"), make_step("cooperative-no-latent+test-gamma")
+    choice = both.sample(image, torch.Generator().manual_seed(1))
+    both(image, label, choice)
+    rival(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals))
+    for one, other in zip(norms(both.networks), norms(rival.networks), strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-12, atol=1e-14)

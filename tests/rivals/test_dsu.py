@@ -21,7 +21,7 @@ def slowly(features: torch.Tensor, noise: Style) -> torch.Tensor:
     """DSU one sample after another, the gradient through the statistics left to autograd."""
     flat = features.flatten(2)
     mean, deviation = flat.mean(2), (flat.var(2, correction=0) + 1e-6).sqrt()
-    far = [(value.var(0, correction=0) + 1e-6).sqrt() for value in (mean, deviation)]
+    far = [(value.var(0, correction=1) + 1e-6).sqrt() for value in (mean, deviation)]
     samples = []
     for n in range(len(features)):
         wanted_mean = mean[n] + noise.mean[n].flatten() * far[0]
@@ -54,7 +54,7 @@ def test_the_noise_is_as_large_as_the_batch_is_spread() -> None:
         if name == "deviation":  # a negative factor mirrors the features; its size is what shows
             found = found[:, 2:]  # of the samples whose deviation is far from 0
             values = values[2:]
-        spread = getattr(own, name).std(0, correction=0)
+        spread = getattr(own, name).std(0, correction=1)
         bound = 5 * spread.expand_as(values) / len(styles) ** 0.5
         assert ((found.mean(0) - values).abs() < 1.5 * bound).all()
         torch.testing.assert_close(found.std(0), spread.expand_as(values), rtol=0.1, atol=0)
@@ -83,4 +83,4 @@ def test_a_step_is_one_graph(steps, p) -> None:
 
         return steps.loss_of_code(networks, steps.encode_styled(networks, image, style), image, label)
 
-    steps.check_against_one_graph("dsu", further, p=p)
+    steps.check_against_one_graph("dsu", further, records=True, learns=True, p=p)

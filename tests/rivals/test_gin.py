@@ -130,7 +130,7 @@ def test_a_step_is_one_graph(steps, name, rival) -> None:
         ordinary = steps.loss_of_code(networks, code, *twice)
         return ordinary + slow_dice(p, twice[1]) + 10 / 3 * kl_divergence(first, second).mean()
 
-    steps.check_against_one_graph(name, further)
+    steps.check_against_one_graph(name, further, records=True, learns=True)
 
 
 def test_weights_of_the_terms(steps) -> None:

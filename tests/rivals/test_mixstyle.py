@@ -77,4 +77,4 @@ def test_a_step_is_one_graph(steps, p) -> None:
 
         return steps.loss_of_code(networks, steps.encode_styled(networks, image, style), image, label)
 
-    steps.check_against_one_graph("mixstyle", further, p=p)
+    steps.check_against_one_graph("mixstyle", further, records=True, learns=True, p=p)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from coopseg.config.resolve import resolve_settings
 from coopseg.config.rivals import RandMwmSettings
 from coopseg.errors import CoopsegError
-from coopseg.networks.cooperative import Networks
 from coopseg.rivals.rand_mwm import RandMwm, Windows, paint
-from coopseg.training.step import CooperativeStep
 
 
 def draw(image: Tensor, seed: int = 0, **settings) -> Windows:
@@ -29,33 +26,77 @@ def in_a_window(drawn: Windows, b: int, row: int, column: int) -> bool:
 
 
 def test_paints_what_a_loop_over_pixels_does() -> None:
-    image = torch.rand(6, 2, 24, 30, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(12, 2, 24, 30, generator=torch.Generator().manual_seed(1))
     drawn = draw(image)
-    assert drawn.outside.any()
-    assert not drawn.outside.all()
+    assert set(zip(drawn.applied.tolist(), drawn.outside.tolist(), strict=True)) == {
+        (False, False), (False, True), (True, False), (True, True)
+    }  # fmt: skip
     expected = image.clone()
-    for b in range(6):
+    for b in range(12):
         for row in range(24):
             for column in range(30):
-                if in_a_window(drawn, b, row, column) != bool(drawn.outside[b]):
+                if drawn.applied[b] and in_a_window(drawn, b, row, column) != bool(drawn.outside[b]):
                     expected[b, :, row, column] = drawn.noise[b, :, row, column]
     assert torch.equal(paint(image, drawn), expected)
 
 
 def test_windows_lie_as_stated() -> None:
-    drawn = draw(torch.zeros(4000, 1, 24, 36))
+    drawn = draw(torch.zeros(8000, 1, 24, 36))
     size = torch.tensor([24, 36])
-    end = drawn.start + drawn.length
-    for found, expected in (
-        (drawn.length.amin((0, 1)), size // 6),
-        (drawn.length.amax((0, 1)), size // 3),
-        (drawn.start.amin((0, 1)), torch.tensor([3, 3])),
-        (end.amax((0, 1)), size - 3),
-    ):
-        assert torch.equal(found, expected)
-    # each of the five heights is as frequent: 5 deviations of 20000 draws
-    counts = torch.bincount(drawn.length[..., 0].flatten(), minlength=9)[4:]
-    assert ((counts / 20000 - 1 / 5).abs() < 5 * (0.16 / 20000) ** 0.5).all()
+    for outside, (low, high) in ((False, (1 / 6, 1 / 3)), (True, (0.4, 0.6))):
+        length, start = drawn.length[drawn.outside == outside], drawn.start[drawn.outside == outside]
+        least, most = (torch.tensor([int(part * side) for side in (24, 36)]) for part in (low, high))
+        for found, expected in (
+            (length.amin((0, 1)), least),
+            (length.amax((0, 1)), most),
+            (start.amin((0, 1)), torch.tensor([3, 3])),
+            ((start + length).amax((0, 1)), size - 3),
+        ):
+            assert torch.equal(found, expected)
+        # each height is as frequent: 5 deviations of some 20000 draws
+        counts = torch.bincount(length[..., 0].flatten())[int(least[0]) :]
+        share, draws = 1 / len(counts), int(counts.sum())
+        assert ((counts / draws - share).abs() < 5 * (share * (1 - share) / draws) ** 0.5).all()
+
+
+def slow_share(outside: bool, low: int, high: int, size: int, draws: int) -> float:
+    """The share of noise where windows are drawn one after another, of `low` to `high` pixels."""
+    generator = np.random.default_rng(0)
+    shares = []
+    for _ in range(draws):
+        windows = np.zeros((size, size), bool)
+        for number in range(5):
+            if number and generator.random() >= 0.95:
+                break
+            height, width = generator.integers(low, high, 2, endpoint=True)
+            top, left = (generator.integers(3, size - 3 - side, endpoint=True) for side in (height, width))
+            windows[top : top + height, left : left + width] = True
+        shares.append(abs(outside - windows.mean()))
+    return float(np.mean(shares))
+
+
+def test_how_much_of_an_image_is_noise() -> None:
+    """A quarter when in-painting, nearly half when out-painting, and nothing in half of all images."""
+    image = torch.full((2000, 1, 96, 96), -1.0)
+    drawn = draw(image)
+    noisy = (paint(image, drawn) >= 0).float().mean((1, 2, 3))
+    assert (noisy[~drawn.applied] == 0).all()
+    assert (noisy[drawn.applied] > 0).all()
+    assert float(drawn.applied.float().mean()) == pytest.approx(0.5, abs=5 * 0.5 / 2000**0.5)
+    for outside, (low, high), stated in ((False, (16, 32), 0.25), (True, (38, 57), 0.47)):
+        found = float(noisy[drawn.applied & (drawn.outside == outside)].mean())
+        assert found == pytest.approx(slow_share(outside, low, high, 96, 2000), abs=0.02)
+        assert found == pytest.approx(stated, abs=0.05)
+
+
+def test_the_probability_of_noise_changes_no_other_draw() -> None:
+    image = torch.zeros(8, 1, 32, 32)
+    always, never = draw(image, p=1), draw(image, p=0)
+    assert always.applied.all()
+    assert not never.applied.any()
+    assert torch.equal(paint(image, never), image)
+    for name in ("start", "length", "present", "outside", "noise"):
+        assert torch.equal(getattr(always, name), getattr(never, name))
 
 
 def test_how_many_windows_and_where_the_noise() -> None:
@@ -76,38 +117,20 @@ def test_the_same_seed_paints_the_same() -> None:
     assert not torch.equal(paint(image, draw(image, 4)), paint(image, draw(image, 5)))
 
 
-@pytest.mark.parametrize("settings", [{"border": 14}, {"side": (0.0, 0.01)}])
-def test_windows_that_do_not_fit(settings) -> None:
-    with pytest.raises(CoopsegError, match=r"windows of .* do not fit into .* change side or border"):
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"border": 14}, "side"), ({"side": (0.0, 0.01)}, "side"), ({"out_side": (0.4, 0.9)}, "out_side")],
+)
+def test_windows_that_do_not_fit(settings, name) -> None:
+    with pytest.raises(CoopsegError, match=rf"windows of .* do not fit into .* change {name} or border"):
         draw(torch.zeros(2, 1, 32, 32), **settings)
 
 
-def make_step(method: str) -> CooperativeStep:
-    found = resolve_settings(method=method, overrides={"network.width": 2})
-    torch.manual_seed(0)
-    return CooperativeStep(Networks(classes=3, settings=found.network).double(), found)
+def test_a_step_is_one_graph(steps) -> None:
+    def further(networks, image, label, drawn):
+        painted = paint(image, drawn)
+        low, high = painted.amin((1, 2, 3), keepdim=True), painted.amax((1, 2, 3), keepdim=True)
+        image_code = networks.image_encoder((painted - low) / (high - low))
+        return steps.loss_of_code(networks, image_code, image, label)
 
-
-def test_the_step_adds_its_hard_pass() -> None:
-    generator = torch.Generator().manual_seed(3)
-    image = torch.rand(4, 1, 32, 32, generator=generator, dtype=torch.float64)
-    image[:, :, 0, 0], image[:, :, 0, 1] = 0, 1
-    label = torch.randint(3, (4, 32, 32), generator=generator)
-    step, without = make_step("rand-mwm"), make_step("cooperative-no-latent")
-    choice = step.sample(image, torch.Generator().manual_seed(1))
-    step(image, label, choice)
-    without(image, label, without.sample(image, torch.Generator().manual_seed(1)))
-
-    plain = make_step("rand-mwm").networks
-    painted = paint(image, choice.rivals[0])
-    low, high = painted.amin((1, 2, 3), keepdim=True), painted.amax((1, 2, 3), keepdim=True)
-    image_code, shape_code = plain.encode((painted - low) / (high - low))
-    p = plain.segmentation_decoder(shape_code)
-    loss = F.cross_entropy(p, label) + 0.5 * F.mse_loss(plain.image_decoder(image_code), image)
-    (loss + F.cross_entropy(plain.refine(torch.softmax(p / 2, 1)), label)).backward()
-    standard = dict(without.networks.named_parameters())
-    expected = dict(plain.named_parameters())
-    for name, parameter in step.networks.named_parameters():
-        if parameter.grad is not None:  # a bias that a norm undoes has none
-            hard = expected[name].grad
-            torch.testing.assert_close(parameter.grad, standard[name].grad + hard, rtol=1e-8, atol=1e-10)
+    steps.check_against_one_graph("rand-mwm", further, records=False, learns=False)

@@ -12,12 +12,9 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from coopseg.config.resolve import resolve_settings
 from coopseg.config.rivals import RandConvSettings
-from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import norms
+from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.randconv import Convolutions, RandConv, convolve, divergence
-from coopseg.training.step import CooperativeStep, StepChoice
 
 
 def draw(image: Tensor, seed: int = 0, **settings) -> Convolutions:
@@ -103,54 +100,61 @@ def test_kernels_must_have_a_middle(kernels) -> None:
         RandConvSettings(kernels=kernels)
 
 
-def make_step(method: str, **settings) -> CooperativeStep:
-    found = resolve_settings(method=method, overrides={"network.width": 2} | settings)
-    torch.manual_seed(0)
-    return CooperativeStep(Networks(classes=3, settings=found.network).double(), found)
-
-
-def batch() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    image = torch.rand(4, 1, 32, 32, generator=generator, dtype=torch.float64)
-    return image, torch.randint(3, (4, 32, 32), generator=generator)
-
-
-@pytest.mark.parametrize("network", [{}, {"network.shared_code": True}])
-def test_the_step_adds_reconstruction_and_consistency(network) -> None:
-    image, label = batch()
-    step, without = make_step("randconv", **network), make_step("cooperative-no-latent", **network)
-    choice = step.sample(image, torch.Generator().manual_seed(1))
-    result = step(image, label, choice)
-    bare = without(image, label, StepChoice(choice.noise, None, None))
-
-    plain = make_step("randconv", **network).networks
-    copies = convolve(image, choice.rivals[0])
+def one_by_one(image: Tensor, drawn: Convolutions) -> list[Tensor]:
+    """The copies, scaled to [0, 1] per slice."""
+    copies = convolve(image, drawn)
     low, high = copies.amin((2, 3, 4), keepdim=True), copies.amax((2, 3, 4), keepdim=True)
-    image_code, shape_code = plain.encode(((copies - low) / (high - low)).flatten(0, 1))
-    decoded = plain.image_decoder(image_code).chunk(3)
-    p = torch.softmax(plain.segmentation_decoder(shape_code), 1).movedim(1, -1).chunk(3)
-    mean = Categorical(probs=sum(p) / 3)
-    loss = 0.0
-    for k in range(3):
-        divergences = kl_divergence(Categorical(probs=p[k]), mean)
-        loss = loss + (0.5 * F.mse_loss(decoded[k], image) + 10 * divergences.mean()) / 3
-    loss.backward()
-    assert float(result.losses["total"]) == pytest.approx(float(bare.losses["total"] + loss.detach()))
-    expected, standard = dict(plain.named_parameters()), dict(without.networks.named_parameters())
-    for name, parameter in step.networks.named_parameters():
-        if parameter.grad is None:  # a bias that a norm undoes
-            continue
-        hard = expected[name].grad
-        total = standard[name].grad if hard is None else standard[name].grad + hard  # None: the STN
-        torch.testing.assert_close(parameter.grad, total, rtol=1e-8, atol=1e-10)
-    for one, other in zip(norms(step.networks), norms(without.networks), strict=True):
-        assert torch.equal(one.running_mean, other.running_mean)
+    return list((copies - low) / (high - low))
 
 
-def test_all_copies_pass_together() -> None:
-    image, label = batch()
-    step = make_step("randconv")
+def mean_divergence(logits: list[Tensor]) -> Tensor:
+    """By torch.distributions, differentiable through the mean too."""
+    p = [torch.softmax(copy, 1).movedim(1, -1) for copy in logits]
+    mean = Categorical(probs=sum(p) / len(p))
+    return sum(kl_divergence(Categorical(probs=copy), mean).mean() for copy in p) / len(p)
+
+
+@pytest.mark.parametrize("settings", [{}, {"copies": 4, "consistency": 10.0}])
+def test_a_step_of_the_authors_is_one_graph(steps, settings) -> None:
+    """CE and MSE of the first copy, λ KL over all, in as many forward passes; all of them recorded."""
+
+    def further(networks, image, label, drawn):
+        first, *others = one_by_one(image, drawn)
+        logits = [networks.fast(copy) for copy in others]
+        image_code = networks.image_encoder(first)
+        ordinary = steps.loss_of_code(networks, image_code, image, label)
+        with norm_mode(norms(networks), record=False, learn=True):  # the same pass again
+            logits.append(networks.segmentation_decoder(networks.image_encoder.shape_code(image_code)))
+        return ordinary + settings.get("consistency", 1) * mean_divergence(logits)
+
+    steps.check_against_one_graph("randconv", further, records=True, learns=True, **settings)
+
+
+def test_a_step_of_the_successor_is_one_graph(steps) -> None:
+    """½ MSE and 10 KL, both means over three copies and passes; recorded, but norms take no gradient."""
+
+    def further(networks, image, label, drawn):
+        codes = [networks.encode(copy) for copy in one_by_one(image, drawn)]
+        restored = sum(F.mse_loss(networks.image_decoder(z_i), image) for z_i, _ in codes) / 3
+        logits = [networks.segmentation_decoder(z_s) for _, z_s in codes]
+        return 0.5 * restored + 10 * mean_divergence(logits)
+
+    steps.check_against_one_graph("randconv-successor", further, records=True, learns=False)
+
+
+@pytest.mark.parametrize("row", ["randconv", "randconv-successor"])
+def test_every_copy_has_a_pass_and_a_divergence_of_its_own(steps, row) -> None:
+    """By common batch statistics the divergence would be another, which one graph could not tell."""
+    image, label = steps.make_batch()
+    step = steps.make_step(row, width=4)
     seen = []
     step.networks.image_encoder.register_forward_hook(lambda _, inputs, code: seen.append(len(inputs[0])))
-    step(image, label, step.sample(image))
-    assert seen == [4, 12]
+    choice = step.sample(image, torch.Generator().manual_seed(1))
+    losses = step(image, label, choice).losses
+    assert seen == [4, 4, 4, 4]
+    plain = steps.make_step(row, width=4).networks
+    copies = one_by_one(image, choice.rivals[0])
+    apart = float(mean_divergence([plain.fast(copy) for copy in copies]).detach())
+    together = float(mean_divergence(list(plain.fast(torch.cat(copies)).chunk(3))).detach())
+    assert float(losses[row.replace("-", "_") + "_consistency"]) == pytest.approx(apart)
+    assert together != pytest.approx(apart, rel=0.05)

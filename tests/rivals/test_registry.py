@@ -22,6 +22,9 @@ class Mine(ImageRival):
 
 class Wrong:
     name = "wrong"
+
+class Misspelt(Mine):
+    norm = "froze"
 """
 
 
@@ -43,8 +46,10 @@ def test_a_class_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "path", list(sys.path))
     (rival,) = make_rivals(resolve_settings(method="my_methods:Mine").rivals)
     assert rival.name == "mine"
-    with pytest.raises(CoopsegError, match=r"my_methods:Wrong: has no sample; derive it from"):
+    with pytest.raises(CoopsegError, match=r"my_methods:Wrong: has no norm; derive it from"):
         make_rivals(RivalSettings(use=("my_methods:Wrong",)))
+    with pytest.raises(CoopsegError, match=r"my_methods:Misspelt: its norm is 'froze'; take one of shared, "):
+        make_rivals(RivalSettings(use=("my_methods:Misspelt",)))
     with pytest.raises(CoopsegError, match=r"'my_methods:Other' cannot be imported"):
         make_rivals(RivalSettings(use=("my_methods:Other",)))
     with pytest.raises(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from coopseg.errors import CoopsegError
 from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
 
 
@@ -60,7 +61,12 @@ def test_mixing_and_spread() -> None:
         own, found = getattr(style, name).numpy(), getattr(mixed, name).numpy()
         for sample, (other, part) in enumerate(zip(partner.tolist(), share.tolist(), strict=True)):
             np.testing.assert_allclose(found[sample], part * own[sample] + (1 - part) * own[other])
-        np.testing.assert_allclose(getattr(over_batch, name)[0], np.sqrt(own.var(0) + 1e-6))
+        np.testing.assert_allclose(getattr(over_batch, name)[0], np.sqrt(own.var(0, ddof=1) + 1e-6))
+
+
+def test_one_image_has_no_spread() -> None:
+    with pytest.raises(CoopsegError, match="a batch of 1 image has no spread of styles: give two"):
+        spread(style_of(features()[:1]))
 
 
 def test_each_layer_is_chosen_by_itself() -> None:

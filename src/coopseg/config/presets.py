@@ -82,6 +82,7 @@ ABLATIONS = tuple(METHODS)[5:]
 RIVALS = {
     "rand-mwm": "coopseg.rivals.rand_mwm:RandMwm",
     "randconv": "coopseg.rivals.randconv:RandConv",
+    "randconv-successor": "coopseg.rivals.randconv:RandConvSuccessor",
     "adv-noise": "coopseg.rivals.adv_noise:AdvNoise",
     "adv-bias": "coopseg.rivals.adv_bias:AdvBias",
     "rsc": "coopseg.rivals.rsc:Rsc",
@@ -93,8 +94,8 @@ RIVALS = {
     "gin-ipa": "coopseg.rivals.gin_ipa:GinIpa",
     "afa-mixup": "coopseg.rivals.afa_mixup:AfaMixup",
 }
-# What a rival adds its terms to, where --method names the rival alone.
-UNDER_RIVALS = "cooperative-no-latent"
+# What a rival adds its terms to, where --method names the rival alone: as published, none has an STN.
+UNDER_RIVALS = "standard"
 
 POST_DAE = "post-dae"  # stands on a finished standard training; see coopseg.rivals.post_dae
 
@@ -103,6 +104,7 @@ ROWS = (
     "standard",
     "rand-mwm",
     "randconv",
+    "randconv-successor",
     "adv-noise",
     "adv-bias",
     POST_DAE,
@@ -150,7 +152,8 @@ DESCRIPTIONS: dict[str, str] = {
     "temperature-1": "the STN reads softmax(p), not softmax(p / 2)",
     "half-way": "standard training for the first half, then cooperative",
     "rand-mwm": "random multi-window masking (Zhou et al. 2019)",
-    "randconv": "random convolution (Xu et al. 2021)",
+    "randconv": "random convolution as its authors wrote it (Xu et al. 2021)",
+    "randconv-successor": "random convolution as MaxStyle was compared with, without CE (Chen et al. 2022)",
     "adv-noise": "adversarial noise (Miyato et al. 2018)",
     "adv-bias": "adversarial bias field (Chen et al. 2020)",
     POST_DAE: "a denoising autoencoder trained by itself, after standard training (Larrazabal et al. 2020)",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field, model_validator
 
 from coopseg.config.section import Section
+
+# What the passes of a rival do to BatchNorm: the choices of LatentSettings.norm, and `recorded`, in which
+# running statistics are updated while weights and biases take no gradient. See docs/explanation.md.
+NormRule = Literal["shared", "no_update", "frozen", "recorded", "published"]
 
 
 class RandMwmSettings(Section):
@@ -12,22 +18,32 @@ class RandMwmSettings(Section):
 
     windows: int = Field(5, ge=1, description="most windows an image")
     further: float = Field(0.95, ge=0, le=1, description="probability of another window after each")
-    side: tuple[float, float] = Field((1 / 6, 1 / 3), description="of a window, of the image's side")
+    p: float = Field(0.5, ge=0, le=1, description="probability that an image is masked at all")
+    side: tuple[float, float] = Field(
+        (1 / 6, 1 / 3), description="of a window when in-painting, of the image's side"
+    )
+    out_side: tuple[float, float] = Field(
+        (0.4, 0.6), description="of a window when out-painting, of the image's side"
+    )
     border: int = Field(3, ge=0, description="least distance to the border, pixels")
     out_painting: float = Field(0.5, ge=0, le=1, description="probability of out- instead of in-painting")
 
     @model_validator(mode="after")
     def _check(self) -> RandMwmSettings:
-        self.check_ranges("side")
+        self.check_ranges("side", "out_side")
         return self
 
 
 class RandConvSettings(Section):
-    """Random convolution (Xu et al. 2021)."""
+    """Random convolution as its authors wrote it (Xu et al. 2021)."""
 
     kernels: tuple[int, ...] = Field((1, 3, 5, 7), description="sizes to draw from, odd")
     copies: int = Field(3, ge=2, description="of a batch, one kernel each")
-    consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
+    consistency: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the divergence between the copies; published 10, to be chosen on validation",
+    )
     mix: bool = Field(True, description="mix the result with the image, in random parts")
 
     @model_validator(mode="after")
@@ -35,6 +51,12 @@ class RandConvSettings(Section):
         if not self.kernels or any(size < 1 or size % 2 == 0 for size in self.kernels):
             raise ValueError(f"kernels must be odd sizes, at least one, found {self.kernels}")
         return self
+
+
+class RandConvSuccessorSettings(RandConvSettings):
+    """Random convolution as MaxStyle was compared with (Chen et al. 2022)."""
+
+    consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
 
 
 class AdvNoiseSettings(Section):
@@ -114,7 +136,7 @@ class BigAugSettings(Section):
     p: float = Field(0.5, ge=0, le=1, description="probability of each of the nine operations")
     sharpen: tuple[float, float] = Field((10.0, 30.0), description="strength of the unsharp mask")
     blur: tuple[float, float] = Field((0.25, 1.5), description="standard deviation, pixels")
-    noise: tuple[float, float] = Field((0.1, 1.0), description="standard deviation, 255ths")
+    noise: tuple[float, float] = Field((0.01, 0.1), description="standard deviation, of the image's range")
     brightness: float = Field(0.1, ge=0, description="at most added or taken away")
     gamma: tuple[float, float] = Field((0.5, 4.5), description="exponent of the contrast")
     perturbation: float = Field(0.1, ge=0, description="random factor 1 ± this and shift ± this")
@@ -164,6 +186,7 @@ class RivalSettings(Section):
     use: tuple[str, ...] = Field((), description="names, or module:class of one's own; set by --method")
     rand_mwm: RandMwmSettings = RandMwmSettings()
     randconv: RandConvSettings = RandConvSettings()
+    randconv_successor: RandConvSuccessorSettings = RandConvSuccessorSettings()
     adv_noise: AdvNoiseSettings = AdvNoiseSettings()
     adv_bias: AdvBiasSettings = AdvBiasSettings()
     rsc: RscSettings = RscSettings()

@@ -8,7 +8,8 @@ are not negative and sum to 1, so the field stays in 1 ± ε with its control po
 
 The search runs in evaluation mode, by the running statistics, against the clean prediction in that mode, on
 the image as it enters the encoder: scaled to [0, 1] per slice. The same distance, now from the detached
-prediction by the batch's statistics, joins the terms of the hard pass.
+prediction by the batch's statistics, joins the terms of the hard pass. BatchNorm is frozen in that pass, as
+used on these networks for cardiac MR: running statistics are left alone, weights and biases take no gradient.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class AdvBias(ImageRival):
     """See the head of this file."""
 
     name = "adv_bias"
+    norm = "frozen"
 
     def __init__(self, settings: AdvBiasSettings) -> None:
         self.settings = settings

@@ -4,7 +4,8 @@ r is the direction in which the FTN's prediction changes most, found from a rand
 iteration: the gradient of KL(p(x) ‖ p(x + ξ d)) in d. The network then learns from x + ε r / ‖r‖, clamped
 to the range of the image and not scaled again, that its prediction stays what it was: the divergence of
 p(x̃) from p(x) joins the terms of the hard pass. p(x) is that of the image without input noise, by the
-batch's statistics, detached.
+batch's statistics, detached. BatchNorm is frozen in that pass, as used on these networks for cardiac MR:
+running statistics are left alone, weights and biases take no gradient.
 
 The published ξ, 1e-6 over a whole image, is lost in float32: at 128 × 128 the gradient's cosine with the
 exact one was 0.12 in fresh networks and -0.18 in trained ones. At 0.01, the default, it was 0.995 and 0.999;
@@ -34,6 +35,7 @@ class AdvNoise(ImageRival):
     """See the head of this file."""
 
     name = "adv_noise"
+    norm = "frozen"
     rescale = False
 
     def __init__(self, settings: AdvNoiseSettings) -> None:

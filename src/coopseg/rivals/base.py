@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from coopseg.config.rivals import NormRule
 from coopseg.networks.cooperative import Networks
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
@@ -40,10 +41,13 @@ class Example:
 class Rival:
     """A method that adds terms to L_std + L_hard. One instance lives as long as a training and keeps nothing.
 
-    name: of its terms in the log. wanted: gradients that the standard pass is to keep at both codes.
+    name: of its terms in the log. norm: what BatchNorm does while `at_codes` and `add` run; "shared", the
+    default, is as in the standard pass: running statistics updated, weights trained. wanted: gradients that
+    the standard pass is to keep at both codes.
     """
 
     name: ClassVar[str]
+    norm: ClassVar[NormRule] = "shared"
     wanted: ClassVar[Wanted] = NOTHING
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Any:
@@ -60,7 +64,7 @@ class Rival:
         """Terms from the standard pass's own codes; their gradients are added to `z_i.grad`, `z_s.grad`."""
 
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
-        """Terms from passes of its own, called under the norm rule of the hard pass."""
+        """Terms from passes of its own."""
 
 
 class ImageRival(Rival):
@@ -72,12 +76,16 @@ class ImageRival(Rival):
     rescale: ClassVar[bool] = True
 
     def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
-        """The harder example, detached; a function of its arguments alone."""
+        """The harder example, detached; a function of its arguments alone.
+
+        Whatever `norm` says, networks that run in here record nothing: only the hard pass does.
+        """
         raise NotImplementedError
 
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
         """The hard pass of the example."""
-        example = self.apply(batch, drawn, passes.networks)
+        with passes.hard_norms("no_update"):
+            example = self.apply(batch, drawn, passes.networks)
         inputs = rescale_slices(example.inputs) if self.rescale else example.inputs
         scale = passes.settings.losses.hard
         passes.ftn(inputs, example.truth, ledger, joint=batch.joint, prefix=f"{self.name}_", scale=scale)

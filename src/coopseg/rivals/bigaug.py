@@ -5,7 +5,8 @@ shift), rotation, scale, deformation. Theirs: the operations, their order and th
 This project's, where the paper leaves it open or a slice is no scan:
 
 - the unsharp mask is f + strength · (f - G(f)) with f = G'(x), Gaussians G, G' of 0.5 and 1 pixel;
-- noise is read as 255ths: of images in [0, 1] a deviation of 1 would leave nothing;
+- the published noise, 0.1 to 1.0, has no stated scale: in 255ths of the image's range it would be nothing, in
+  deviations of the image it would drown the heart. In between lies a tenth of the range, 0.01 to 0.1 of it;
 - intensities are clipped to [0, 1] before the contrast and at the end, without which the scaling of a slice
   to [0, 1] would undo brightness and perturbation;
 - rotation is in the plane, scale the same on both axes, and one map makes all geometry: a slice is
@@ -14,6 +15,8 @@ This project's, where the paper leaves it open or a slice is no scan:
 - the deformation is noise of this strength in a volume, smoothed there; a slice of it has displacements of
   deviation strength / √3 / (4 π sigma²)^¾ pixels. Smoothed in the plane alone, the same strength would make
   them √(√(4 π) sigma), six times, larger, and tear the image; it is divided by that.
+
+In the paper the augmented pass is the training pass itself, so BatchNorm records and learns in it ("shared").
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ class BigAug(ImageRival):
     """BigAug of the results table."""
 
     name = "bigaug"
+    norm = "shared"
 
     def __init__(self, settings: BigAugSettings) -> None:
         self.settings = settings
@@ -76,7 +80,7 @@ class BigAug(ImageRival):
         return Draws(
             sharpen=draw(*chosen.sharpen, 0),
             blur=draw(*chosen.blur, 0),
-            noise=draw(*chosen.noise, 0).view(-1, 1, 1, 1) / 255 * normal,
+            noise=draw(*chosen.noise, 0).view(-1, 1, 1, 1) * normal,
             brightness=draw(-chosen.brightness, chosen.brightness, 0),
             gamma=draw(*chosen.gamma, 1),
             factor=1 + tilt[0],

@@ -1,4 +1,7 @@
-"""DSU: feature statistics as Gaussians, as uncertain as they vary over the batch (Li et al. 2022, ICLR)."""
+"""DSU: feature statistics as Gaussians, as uncertain as they vary over the batch (Li et al. 2022, ICLR).
+
+In the paper the styled pass is the training pass itself, so BatchNorm records and learns in it ("shared").
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class Dsu(StyleRival):
     """See the head of this file. As published, the gradient flows through the statistics too."""
 
     name = "dsu"
+    norm = "shared"
     layers = tuple(WIDTHS)
 
     def __init__(self, settings: DsuSettings) -> None:

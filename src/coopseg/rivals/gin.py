@@ -7,7 +7,8 @@ segment both copies, and both alike: the terms are CE, Dice, ½ MSE(x̃', x) and
 10 times KL(p₁ ‖ p₂) as a mean over pixels and classes: 10 / 4 times the KL of a pixel with four classes.
 
 All copies are one batch: batch statistics are those of both, and each term is the mean over both, so that the
-pass weighs as much as that of any other rival. The paper writes the sum over both, without that mean.
+pass weighs as much as that of any other rival. The paper writes the sum over both, without that mean. There
+the copies are all that is trained on, so BatchNorm records and learns in their pass ("shared").
 
 This project's, where the paper was not clear or the package has rules of its own:
 

@@ -2,9 +2,11 @@
 
 MixStyle's mixing plus DSU's noise after up3, after up4 and on the decoded image, both of them parameters
 that Adam moves up the task loss. What the search decodes is scaled to [0, 1] per slice before the encoder
-reads it, so that it climbs the loss of the very picture that is trained on. That scaling takes away
-whatever a style has done to an image of one channel; there the decoded image keeps the style that was
-drawn, and is not searched for one.
+reads it, so that it climbs the loss of the very picture that is trained on. Rescaling to [0, 1] cancels any
+style change of a single-channel image, so the style of the decoded image itself is drawn but not optimised.
+
+BatchNorm is frozen in its hard pass, as published: running statistics are left alone, weights and biases take
+no gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from torch import Tensor
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.decoder import Decoder
-from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.dsu import sample_noise
 from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
@@ -59,6 +60,7 @@ class MaxStyle(ImageRival):
     """See the head of this file."""
 
     name = "maxstyle"
+    norm = "frozen"
 
     def __init__(self, settings: MaxStyleSettings) -> None:
         self.settings = settings
@@ -80,12 +82,10 @@ class MaxStyle(ImageRival):
         """x̂, not scaled yet; without styles the decoded image of the standard pass."""
         if not drawn:
             return Example(wide(batch.codes.decoded), batch.truth)
-        searched = networks.image_encoder, networks.segmentation_decoder, networks.image_decoder
-        with norm_mode(norms(*searched), record=False, learn=True):
-            fixed = decode_to(next(iter(drawn)), networks.image_decoder, batch)
-            found = self.search(fixed, drawn, batch, networks)
-            with torch.no_grad():
-                return Example(wide(decode_from(fixed, found, networks.image_decoder)), batch.truth)
+        fixed = decode_to(next(iter(drawn)), networks.image_decoder, batch)
+        found = self.search(fixed, drawn, batch, networks)
+        with torch.no_grad():
+            return Example(wide(decode_from(fixed, found, networks.image_decoder)), batch.truth)
 
     def search(self, fixed: Tensor, drawn: Styles, batch: Batch, networks: Networks) -> Styles:
         """The styles after the steps up the loss CE(D_s(H(E(x̂))), y); fixed: see `decode_to`."""

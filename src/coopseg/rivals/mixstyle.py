@@ -1,4 +1,7 @@
-"""MixStyle: features in a style between a sample's own and another's (Zhou et al. 2021, ICLR)."""
+"""MixStyle: features in a style between a sample's own and another's (Zhou et al. 2021, ICLR).
+
+In the paper the styled pass is the training pass itself, so BatchNorm records and learns in it ("shared").
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ class MixStyle(StyleRival):
     """See the head of this file. As published, no gradient flows through the statistics."""
 
     name = "mixstyle"
+    norm = "shared"
     layers = ("stem", "down1", "down2")
 
     def __init__(self, settings: MixStyleSettings) -> None:

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from coopseg.config.presets import RIVALS
-from coopseg.config.rivals import RivalSettings
+from coopseg.config.rivals import NormRule, RivalSettings
 from coopseg.errors import CoopsegError
 from coopseg.text import shorten
 
@@ -48,11 +48,13 @@ def _make(name: str, settings: RivalSettings) -> Rival:
     if name in RIVALS:
         return load_object(RIVALS[name])(settings.of(name))
     made = (_registered[name] if name in _registered else load_object(name))()
-    missing = [part for part in ("name", "sample", "at_codes", "add") if not hasattr(made, part)]
+    missing = [part for part in ("name", "norm", "sample", "at_codes", "add") if not hasattr(made, part)]
     if missing:
         raise CoopsegError(
             f"method {name}: has no {missing[0]}; derive it from coopseg.rivals.base.ImageRival"
         )
+    if made.norm not in (rules := get_args(NormRule)):
+        raise CoopsegError(f"method {name}: its norm is {shorten(made.norm)}; take one of {', '.join(rules)}")
     return made
 
 

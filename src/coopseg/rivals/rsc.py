@@ -4,6 +4,7 @@ In both codes the third of the channels, or of the positions, with the highest g
 mean(output × target) is set to 0, channels or positions at random for each sample and code. The decoders are
 to do without: CE(D_s(m z_s), y), CE(D_s(H(m z_i)), y) and ½ MSE(D_i(m z_i), x), with CE(C(p), y) of both
 segmentations. The codes are those of the standard pass and not detached: the encoder learns from them too.
+In the paper the masked pass is the training pass itself, so BatchNorm records and learns in it ("shared").
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Rsc(Rival):
     """See the head of this file."""
 
     name = "rsc"
+    norm = "shared"
     wanted = frozenset({"score"})
 
     def __init__(self, settings: RscSettings) -> None:
@@ -58,7 +60,7 @@ class Rsc(Rival):
         z_s: Tensor,
         codes: Codes,
     ) -> None:
-        """Three passes through the decoders, under the norm rule of the hard pass, each freed after it."""
+        """Three passes through the decoders, each freed after it."""
         nets, losses = passes.networks, passes.settings.losses
         image_mask = build_mask(
             drawn.image, code=codes.image, gradient=codes.image_gradients["score"], settings=RULE
@@ -66,13 +68,12 @@ class Rsc(Rival):
         shape_mask = build_mask(
             drawn.shape, code=codes.shape, gradient=codes.shape_gradients["score"], settings=RULE
         )
-        with passes.hard_norms():
-            decoded = nets.image_decoder(apply_mask(z_i, image_mask))
-            term = reconstruction(decoded, truth.image)
-            ledger.add("rsc_reconstruction", term, losses.hard * losses.reconstruction).backward()
-            shape_code = nets.image_encoder.shape_code(apply_mask(z_i, image_mask))
-            self._segment(passes, shape_code, truth, ledger, "rsc_image_")
-            self._segment(passes, apply_mask(z_s, shape_mask), truth, ledger, "rsc_shape_")
+        decoded = nets.image_decoder(apply_mask(z_i, image_mask))
+        term = reconstruction(decoded, truth.image)
+        ledger.add("rsc_reconstruction", term, losses.hard * losses.reconstruction).backward()
+        shape_code = nets.image_encoder.shape_code(apply_mask(z_i, image_mask))
+        self._segment(passes, shape_code, truth, ledger, "rsc_image_")
+        self._segment(passes, apply_mask(z_s, shape_mask), truth, ledger, "rsc_shape_")
 
     def _sample(self, code: Sequence[int], generator: torch.Generator | None) -> MaskChoice:
         batch, channels, height, width = code

@@ -1,8 +1,9 @@
 """The style of features: mean and deviation of each channel of each sample, and giving features another.
 
 What MixStyle, DSU and MaxStyle share (Zhou et al. 2021, "Domain generalization with MixStyle", section 2;
-Li et al. 2022, "Uncertainty modeling for out-of-distribution generalization", section 3). Deviations are
-those of the papers' formulas, with the number of values and not one less below the sum.
+Li et al. 2022, "Uncertainty modeling for out-of-distribution generalization", section 3). The deviation of a
+channel divides by the number of its pixels, the spread over a batch of B images by B - 1, since a batch is a
+small sample.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from coopseg.errors import CoopsegError
 from coopseg.rivals.base import Batch, Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import wide
@@ -58,8 +60,13 @@ def mix(style: Style, partner: Tensor, share: Tensor) -> Style:
 
 
 def spread(style: Style) -> Style:
-    """How much mean and deviation vary over the batch: their standard deviations, (1, C, 1, 1)."""
-    variances = (own.var(0, correction=0, keepdim=True) for own in (style.mean, style.deviation))
+    """How much mean and deviation vary over the batch: their standard deviations, (1, C, 1, 1).
+
+    Raises CoopsegError for a batch of one image.
+    """
+    if len(style.mean) < 2:
+        raise CoopsegError("a batch of 1 image has no spread of styles: give two images a step, or more")
+    variances = (own.var(0, correction=1, keepdim=True) for own in (style.mean, style.deviation))
     return Style(*((variance + EPSILON).sqrt() for variance in variances))
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from coopseg.config.rivals import NormRule
 from coopseg.config.settings import Settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms, recorded_twice
@@ -136,14 +137,14 @@ class Passes:
         term = cross_entropy(self.networks.refine(inputs), label)
         ledger.add(name, term, weight).backward()
 
-    def hard_norms(self) -> AbstractContextManager[None]:
-        """What a hard pass does to BatchNorm. As published, the image decoder is left out of the rule."""
-        rule = self.settings.latent.norm
+    def hard_norms(self, rule: NormRule) -> AbstractContextManager[None]:
+        """BatchNorm follows a rule within the block; "published" leaves out the image decoder."""
         nets = self.networks
         if rule == "published":
             ruled = [nets.image_encoder, nets.segmentation_decoder, nets.shape_encoder, nets.shape_decoder]
             return norm_mode(norms(*ruled), record=False, learn=False)
-        return norm_mode(norms(nets), record=rule == "shared", learn=rule != "frozen")
+        record, learn = rule in ("shared", "recorded"), rule in ("shared", "no_update")
+        return norm_mode(norms(nets), record=record, learn=learn)
 
     def _image_branch(
         self, z_i: Tensor, truth: Truth, ledger: Ledger, prefix: str, scale: float, wanted: Wanted

@@ -110,15 +110,22 @@ class CooperativeStep(nn.Module):
             joint=joint,
             wanted_image=self._wanted(choice.image, rivals),
             wanted_shape=self._wanted(choice.shape, rivals),
-            at_codes=[partial(rival.at_codes, self.passes, truth, drawn, ledger) for rival, drawn in rivals],
+            at_codes=[partial(self._at_codes, rival, truth, drawn, ledger) for rival, drawn in rivals],
         )
         x_hat, p_hat, rises = self._hard_examples(codes, truth, choice)
-        with self.passes.hard_norms():
+        with self.passes.hard_norms(self.settings.latent.norm):
             self._hard_pass(x_hat, p_hat, truth, ledger, joint=joint)
-            batch = Batch(truth, codes, joint)
-            for rival, drawn in rivals:
+        batch = Batch(truth, codes, joint)
+        for rival, drawn in rivals:
+            with self.passes.hard_norms(rival.norm):
                 rival.add(self.passes, batch, drawn, ledger)
         return StepResult(ledger.losses, rises, x_hat, p_hat)
+
+    def _at_codes(
+        self, rival: Rival, truth: Truth, drawn: Any, ledger: Ledger, z_i: Tensor, z_s: Tensor, codes: Codes
+    ) -> None:
+        with self.passes.hard_norms(rival.norm):
+            rival.at_codes(self.passes, truth, drawn, ledger, z_i, z_s, codes)
 
     def _wanted(self, choice: MaskChoice | None, rivals: Sequence[tuple[Rival, Any]]) -> Wanted:
         """The gradients at a code that masks, or a rival, will rank by."""
