@@ -13,8 +13,8 @@ from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
 from coopseg.rivals.base import Batch, Example
-from coopseg.rivals.bigaug import BigAug, Draws, alter, blur, warp
-from coopseg.training.augmentation import displacement, source_points
+from coopseg.rivals.bigaug import BigAug, Draws, alter
+from coopseg.training.augmentation import displacement
 from coopseg.training.passes import Codes, Truth
 
 
@@ -71,26 +71,6 @@ def test_intensities_change_as_scipy_says() -> None:
         for c in range(2):
             expected = slow_alter(image[b, c].numpy(), drawn.noise[b, c].numpy(), values)
             np.testing.assert_allclose(found[b, c], expected, atol=1e-9)
-
-
-def test_a_blurred_constant_is_constant() -> None:
-    ones = torch.ones(3, 1, 16, 24)
-    torch.testing.assert_close(blur(ones, torch.tensor([0.0, 0.25, 1.5])), ones)
-
-
-def test_image_and_label_take_one_map() -> None:
-    image, label = smooth(), blobs()
-    params = draw(image, p=1).map
-    x, y = source_points(params, image.shape[2:])
-    inputs, target, marked = warp(1 - image, image, label, params)
-    for b in range(len(image)):
-        at = y[b].numpy() + 15.5, x[b].numpy() + 23.5
-        for given, found in ((image, target), (1 - image, inputs)):
-            expected = ndi.map_coordinates(given[b, 0].numpy(), at, order=1, mode="nearest")
-            np.testing.assert_allclose(found[b, 0], expected, atol=1e-5)
-        nearest = ndi.map_coordinates(label[b].numpy(), at, order=0, mode="nearest")
-        assert (marked[b].numpy() == nearest).mean() > 0.999  # a point midway may go either way
-    assert marked.dtype == torch.int64
 
 
 def test_what_is_held_against_it_is_the_clean_slice() -> None:

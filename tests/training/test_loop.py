@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from coopseg.config.rivals import RivalSettings, SlaugSettings
 from coopseg.config.settings import NetworkSettings, Settings, TrainingSettings
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.model import BEST, load_model
@@ -68,11 +69,15 @@ def predict(networks):
 
 @pytest.fixture
 def make_loop(tmp_path, monkeypatch):
-    def make(*scores, store=None, **training):
+    def make(*scores, store=None, rivals=None, **training):
         judge = Judge(*scores)
         monkeypatch.setattr(module, "validate", judge)
         training = {"batch_size": 4, "steps": 6, "validations": 3, **training}
-        settings = Settings(network=NetworkSettings(width=2), training=TrainingSettings(**training))
+        settings = Settings(
+            network=NetworkSettings(width=2),
+            training=TrainingSettings(**training),
+            rivals=rivals or RivalSettings(),
+        )
         made = Loop(
             settings=settings,
             store=store or discs(),
@@ -141,6 +146,34 @@ def test_cooperation_begins_with_a_window_of_the_log(make_loop):
     never, _ = make_loop(steps=20, validations=1, cooperate_after=1.0)
     never.run()
     assert "hard_shape" not in never.trackers[0].lines[0][2]
+
+
+@pytest.mark.parametrize("stop", [3, 6])
+def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
+    make_loop, tmp_path, monkeypatch, stop
+):
+    """A rival that begins after 0.4 of 9 steps does so at step 5; the run is stopped before or after it."""
+    monkeypatch.setattr(module, "READ_EVERY", 4)
+    rivals = RivalSettings(use=("slaug",), slaug=SlaugSettings(warmup=0.4))
+    whole, _ = make_loop(steps=9, rivals=rivals)
+    whole.run()
+    lines = {step: values for kind, step, values in whole.trackers[0].lines if kind == "train"}
+    assert {step: "slaug_fused_dice" in values for step, values in lines.items()} == {
+        4: False,
+        8: True,
+        9: True,
+    }
+
+    stopped, _ = make_loop(steps=9, rivals=rivals)
+    stopped.report = lambda progress: setattr(stopped.signals, "received", int(progress.step == stop))
+    with pytest.raises(Stopped, match=f"stopped after step {stop} of 9"):
+        stopped.run()
+    resumed, _ = make_loop(steps=9, rivals=rivals)
+    restore_state(resumed, load_checkpoint(tmp_path / CHECKPOINT))
+    resumed.run()
+    assert equal(resumed.networks.state_dict(), whole.networks.state_dict())
+    logged = [line for loop in (stopped, resumed) for line in loop.trackers[0].lines]
+    assert logged == whole.trackers[0].lines
 
 
 def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_its_own(make_loop, tmp_path):

@@ -15,7 +15,7 @@ from coopseg.config.settings import Settings
 RELATIVE = {
     "standard": 1.0, "rand-mwm": 1.6, "randconv": 2.3, "randconv-successor": 2.3, "adv-noise": 3.1,
     "adv-bias": 2.2, POST_DAE: 0.5, "rsc": 1.9, "mixstyle": 1.7, "dsu": 1.8, "maxstyle": 2.9, "bigaug": 1.7,
-    "gin": 2.4, "gin-ipa": 2.4, "afa-mixup": 1.7, "cooperative-no-latent": 1.0,
+    "gin": 2.4, "gin-ipa": 2.4, "afa-mixup": 1.7, "slaug": 2.4, "heavy": 1.7, "cooperative-no-latent": 1.0,
     "cooperative-miccai2021": 2.0, "cooperative-lsm2022": 0.9, TIMEKEEPER: 2.0,
 }  # fmt: skip
 USUAL = 2.0

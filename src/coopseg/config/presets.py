@@ -93,6 +93,8 @@ RIVALS = {
     "gin": "coopseg.rivals.gin:Gin",
     "gin-ipa": "coopseg.rivals.gin_ipa:GinIpa",
     "afa-mixup": "coopseg.rivals.afa_mixup:AfaMixup",
+    "slaug": "coopseg.rivals.slaug:Slaug",
+    "heavy": "coopseg.rivals.heavy:Heavy",
 }
 # What a rival adds its terms to, where --method names the rival alone: as published, none has an STN.
 UNDER_RIVALS = "standard"
@@ -116,6 +118,8 @@ ROWS = (
     "gin",
     "gin-ipa",
     "afa-mixup",
+    "slaug",
+    "heavy",
     "cooperative-no-latent",
     "cooperative-miccai2021",
     "cooperative-lsm2022",
@@ -165,6 +169,8 @@ DESCRIPTIONS: dict[str, str] = {
     "gin": "random networks on intensities (Ouyang et al. 2022)",
     "gin-ipa": "two random networks, blended by a smooth map (Ouyang et al. 2022)",
     "afa-mixup": "planar waves, kin of the RandSpike test, and MixUp (Vaish et al. 2025)",
+    "slaug": "intensity curves by class, fused by saliency (Su et al. 2023)",
+    "heavy": "heavy image augmentation (nnU-Net's DA5)",
 }
 
 

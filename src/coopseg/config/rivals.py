@@ -180,6 +180,74 @@ class AfaSettings(Section):
     alpha: float = Field(0.2, gt=0, description="the mixing share is drawn from Beta(alpha, alpha)")
 
 
+class SlaugSettings(Section):
+    """Location-scale augmentation, fused by saliency (Su et al. 2023)."""
+
+    warmup: float = Field(
+        0.1, ge=0, le=1, description="share of the steps before the fused image is trained on too"
+    )
+    grid: int = Field(18, ge=1, description="cells along a side, on which saliency is averaged")
+    dice: float = Field(1.0, ge=0, description="weight of Dice in its passes, at least; see losses.dice")
+
+
+class HeavySettings(Section):
+    """Heavy augmentation (nnU-Net's DA5); probabilities are those for an image of one channel."""
+
+    p_rotation: float = Field(0.2, ge=0, le=1, description="probability")
+    rotation: float = Field(180.0, ge=0, description="degrees")
+    p_scale: float = Field(0.2, ge=0, le=1, description="probability")
+    scale: tuple[float, float] = Field(
+        (0.7, 1.43), description="factor from output to input, for each axis; below 1 the heart grows"
+    )
+    p_mirror: float = Field(0.5, ge=0, le=1, description="probability, for each in-plane axis")
+    p_quarter_turn: float = Field(
+        0.375, ge=0, le=1, description="probability; with mirroring a transposition too"
+    )
+    p_elastic: float = Field(0.2, ge=0, le=1, description="probability; DA5 leaves it switched off")
+    elastic: tuple[float, float] = Field((9.0, 13.0), description="smoothness, pixels")
+    elastic_strength: tuple[float, float] = Field((0.0, 200.0), description="before smoothing")
+    p_median: float = Field(0.05, ge=0, le=1, description="probability")
+    median: tuple[int, int] = Field((2, 7), description="side of the median filter, pixels")
+    p_blur: float = Field(0.05, ge=0, le=1, description="probability")
+    blur: tuple[float, float] = Field((0.3, 1.5), description="standard deviation, pixels")
+    p_noise: float = Field(0.1, ge=0, le=1, description="probability")
+    noise: tuple[float, float] = Field((0.0, 0.1), description="standard deviation, in the slice's own")
+    p_brightness: float = Field(0.05, ge=0, le=1, description="probability")
+    brightness: float = Field(0.5, ge=0, description="standard deviation of a shift, in the slice's own")
+    p_contrast: float = Field(0.1, ge=0, le=1, description="probability")
+    contrast: tuple[float, float] = Field((0.5, 2.0), description="factor about the mean of the slice")
+    p_low_resolution: float = Field(0.075, ge=0, le=1, description="probability")
+    low_resolution: tuple[float, float] = Field((0.25, 1.0), description="share of the pixels of a side kept")
+    p_gamma: float = Field(0.1, ge=0, le=1, description="probability")
+    p_inverted_gamma: float = Field(0.1, ge=0, le=1, description="probability; gamma of the negative")
+    gamma: tuple[float, float] = Field((0.7, 1.5), description="exponent of both")
+    p_blank: float = Field(0.2, ge=0, le=1, description="probability of blank windows")
+    blanks: int = Field(5, ge=1, description="most windows an image")
+    blank: tuple[float, float] = Field((0.1, 1 / 3), description="of a window, of the image's side")
+    p_shade: float = Field(0.15, ge=0, le=1, description="probability of a brightness gradient")
+    shade: tuple[float, float] = Field(
+        (1.0, 5.0), description="its height or depth, in the slice's deviation"
+    )
+    p_local_gamma: float = Field(0.15, ge=0, le=1, description="probability")
+    local_gamma_below: tuple[float, float] = Field((0.01, 0.8), description="exponent in its middle, or")
+    local_gamma_above: tuple[float, float] = Field((1.5, 4.0), description="exponent in its middle")
+    p_sharpen: float = Field(0.1, ge=0, le=1, description="probability")
+    sharpen: tuple[float, float] = Field((0.1, 1.0), description="share of the Laplacian added")
+
+    @model_validator(mode="after")
+    def _check(self) -> HeavySettings:
+        self.check_ranges("elastic_strength", "blur", "noise", "blank", "shade", "sharpen")
+        self.check_ranges("scale", "elastic", "median", "contrast", "low_resolution", "gamma", positive=True)
+        self.check_ranges("local_gamma_below", "local_gamma_above", positive=True)
+        for name in ("scale", "contrast", "gamma"):
+            low, high = getattr(self, name)
+            if not low <= 1 <= high:
+                raise ValueError(f"{name} must have 1 in its range, found {(low, high)}")
+        if self.low_resolution[1] > 1 or self.blank[1] > 1:
+            raise ValueError("low_resolution and blank are shares of a side, at most 1")
+        return self
+
+
 class RivalSettings(Section):
     """Which rivals add their terms to a step, and the settings of each."""
 
@@ -198,6 +266,8 @@ class RivalSettings(Section):
     gin: GinSettings = GinSettings()
     gin_ipa: GinIpaSettings = GinIpaSettings()
     afa_mixup: AfaSettings = AfaSettings()
+    slaug: SlaugSettings = SlaugSettings()
+    heavy: HeavySettings = HeavySettings()
 
     def of(self, name: str) -> BaseModel:
         """The settings of a rival of this package, by the name that --method takes."""

@@ -23,11 +23,15 @@ from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
 
 @dataclass(frozen=True)
 class Batch:
-    """What the standard pass worked on and left, detached. joint: the STN's gradient may reach the FTN."""
+    """What the standard pass worked on and left, detached.
+
+    joint: the STN's gradient may reach the FTN. progress: the share of the training's steps that is done.
+    """
 
     truth: Truth
     codes: Codes
     joint: bool
+    progress: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,19 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
-from coopseg.config.settings import AugmentationSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.rivals.base import Batch, Example, ImageRival
-from coopseg.training.augmentation import Augmentation, sample_augmentation, source_points
+from coopseg.rivals.chance import perhaps
+from coopseg.rivals.intensity_operations import blur, pixelwise
+from coopseg.rivals.warping import still_map, warp
+from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
 
 MASK, SMOOTHED = 0.5, 1.0  # pixels: the Gaussians of the unsharp mask
-LEAST = 0.1  # pixels: a Gaussian of this width leaves an image as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class BigAug(ImageRival):
         chosen, batch = self.settings, len(image)
 
         def draw(low: float, high: float, otherwise: float) -> Tensor:
-            drawn = _perhaps(chosen.p, low, high, otherwise, batch=batch, generator=generator)
+            drawn = perhaps(chosen.p, (low, high), otherwise=otherwise, batch=batch, generator=generator)
             return drawn.to(image.device, image.dtype, non_blocking=True)
 
         normal = torch.randn(image.shape, generator=generator)
@@ -91,37 +91,30 @@ class BigAug(ImageRival):
     def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
         """The altered, warped image, and what it shows, warped alike."""
         truth = batch.truth
-        # bf16 holds coordinates to half a pixel only
+        # bf16 would make steps of what is smooth
         with torch.autocast(truth.image.device.type, enabled=False):
             altered = alter(truth.image, drawn)
-            inputs, image, label = warp(altered, truth.image, truth.label, drawn.map)
+        both, label = warp(torch.cat([altered, truth.image], 1), truth.label, drawn.map)
+        inputs, image = both.chunk(2, 1)
         return Example(inputs, Truth(rescale_slices(image), label))
 
     def _sample_map(self, image: Tensor, generator: torch.Generator | None) -> Augmentation:
         """Each of the three operations with its own probability; flips and shifts are not among the nine."""
-        chosen, size = self.settings, (image.shape[2], image.shape[3])
-        low, high = (sigma / min(size) for sigma in chosen.deformation)
-        still = AugmentationSettings(
-            pad=1, flip=0, intensity=0, shift=0, rotation=0, rotate45=0, elastic=0, elastic_sigma=(low, high)
-        )
-        field = sample_augmentation(len(image), size, still, generator)
+        chosen = self.settings
+        still = still_map(image, chosen.deformation, generator)
 
         def draw(low: float, high: float, otherwise: float) -> Tensor:
-            return _perhaps(chosen.p, low, high, otherwise, batch=len(image), generator=generator)
+            return perhaps(chosen.p, (low, high), otherwise=otherwise, batch=len(image), generator=generator)
 
         angle = draw(-chosen.rotation, chosen.rotation, 0)
         zoom = (1 / draw(*chosen.scale, 1))[:, None].expand(-1, 2)  # from output to input
-        through_plane = (math.sqrt(4 * math.pi) * field.sigma).sqrt()
+        through_plane = (math.sqrt(4 * math.pi) * still.sigma).sqrt()
         alpha = draw(*chosen.deformation_strength, 0) / through_plane
-        return replace(field, angle=angle, zoom=zoom, alpha=alpha)
+        return replace(still, angle=angle, zoom=zoom, alpha=alpha)
 
 
 def alter(image: Tensor, drawn: Draws) -> Tensor:
     """The six intensity operations on images (B, C, H, W) in [0, 1]; same shape and range."""
-
-    def pixelwise(draws: Tensor) -> Tensor:
-        return draws.view(-1, 1, 1, 1)
-
     smoothed = blur(image, torch.full_like(drawn.blur, SMOOTHED))
     edges = smoothed - blur(smoothed, torch.full_like(drawn.blur, MASK))
     strength = pixelwise(drawn.sharpen)
@@ -129,38 +122,3 @@ def alter(image: Tensor, drawn: Draws) -> Tensor:
     x = blur(x, drawn.blur) + drawn.noise + pixelwise(drawn.brightness)
     x = x.clamp_(0, 1) ** pixelwise(drawn.gamma)
     return (x * pixelwise(drawn.factor) + pixelwise(drawn.shift)).clamp_(0, 1)
-
-
-def blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Images (B, C, H, W) through Gaussians of `sigma` (B,) pixels; at the border the kernel is cut off."""
-
-    def matrix(side: int) -> Tensor:
-        pixels = torch.arange(side, device=sigma.device, dtype=sigma.dtype)
-        width = sigma.clamp_min(LEAST)[:, None, None]
-        weights = torch.exp(-0.5 * ((pixels - pixels[:, None]) / width).square())
-        return (weights / weights.sum(2, keepdim=True))[:, None]
-
-    rows, columns = (matrix(side) for side in image.shape[2:])
-    return rows @ image @ columns.mT
-
-
-def warp(inputs: Tensor, image: Tensor, label: Tensor, params: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
-    """Both images (B, C, H, W) linearly, labels (B, H, W) to the nearest, by one map; edges are repeated."""
-    height, width = image.shape[2:]
-    x, y = source_points(params, (height, width))
-    grid = torch.stack([x * (2 / width), y * (2 / height)], -1).to(image.dtype)
-    both = torch.cat([inputs, image], 1)
-    marks = label[:, None].to(image.dtype)  # holds class indices exactly; grid_sample takes no integers
-    moved = F.grid_sample(both, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="border", align_corners=False)
-    moved_inputs, moved_image = moved.chunk(2, 1)
-    return moved_inputs, moved_image, marked[:, 0].to(label.dtype)
-
-
-def _perhaps(
-    p: float, low: float, high: float, otherwise: float, *, batch: int, generator: torch.Generator | None
-) -> Tensor:
-    """(batch,) from U(low, high), each with probability p, else `otherwise`."""
-    chosen = torch.rand(batch, generator=generator) < p
-    drawn = low + (high - low) * torch.rand(batch, generator=generator)
-    return torch.where(chosen, drawn, otherwise)

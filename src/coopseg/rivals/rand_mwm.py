@@ -22,6 +22,7 @@ from coopseg.config.rivals import RandMwmSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
 from coopseg.rivals.base import Batch, Example, ImageRival
+from coopseg.rivals.windows import covered
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +89,6 @@ class RandMwm(ImageRival):
 
 def paint(image: Tensor, drawn: Windows) -> Tensor:
     """Images (B, C, H, W) in [0, 1] -> the same, partly noise."""
-    rows, columns = (_covered(drawn, axis, side) for axis, side in enumerate(image.shape[2:]))
-    inside = (rows[..., None] & columns[:, :, None]).any(1)
-    noisy = (inside ^ drawn.outside[:, None, None]) & drawn.applied[:, None, None]
+    windows = covered(drawn.start, drawn.length, image.shape[2:]) & drawn.present[..., None, None]
+    noisy = (windows.any(1) ^ drawn.outside[:, None, None]) & drawn.applied[:, None, None]
     return torch.where(noisy[:, None], drawn.noise, image)
-
-
-def _covered(drawn: Windows, axis: int, side: int) -> Tensor:
-    """(B, N, side) bool: which rows (or columns) a window that is present covers."""
-    start, length = drawn.start[..., axis, None], drawn.length[..., axis, None]
-    pixels = torch.arange(side, device=start.device)
-    return (pixels >= start) & (pixels < start + length) & drawn.present[..., None]

@@ -143,13 +143,20 @@ class Loop:
         images = images.contiguous(memory_format=torch.channels_last)
         self.optimiser.zero_grad(set_to_none=True)
         with self.fabric.autocast():
-            choice = self.step.sample(images, self.generator, cooperate=self.done >= self.alone)
+            choice = self.step.sample(
+                images, self.generator, cooperate=self.done >= self.alone, progress=self.progress
+            )
             result = self.step(images, labels, choice)
         average_gradients(self.fabric, self.networks)
         self.optimiser.step()
         if self.average:
             self.average.update(self.networks)
         self.meter.add(result, tuple(self.store.ids[n] for n in numbers.tolist()))
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps done when the log's window began, so that no window mixes two sets of losses."""
+        return self.done // READ_EVERY * READ_EVERY / self.steps
 
     def saves(self, saved: float) -> bool:
         """Whether to save after this step. Several processes have to agree, and ask only now and then.

@@ -36,6 +36,7 @@ class StepChoice:
     shape: MaskChoice | None
     damage: Damage | None = None  # of the label maps that the STN learns from
     joint: bool = True  # whether the STN's gradient may flow into the FTN
+    progress: float = 1.0  # share of the training's steps that is done
     rivals: Sequence[Any] = ()  # what each rival drew; empty for none of them
 
 
@@ -64,11 +65,17 @@ class CooperativeStep(nn.Module):
         self.rivals: tuple[Rival, ...] = make_rivals(settings.rivals)
 
     def sample(
-        self, image: Tensor, generator: torch.Generator | None = None, *, cooperate: bool = True
+        self,
+        image: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        cooperate: bool = True,
+        progress: float = 1.0,
     ) -> StepChoice:
         """Draw the noise, the masks and what the rivals need for a batch (B, C, H, W).
 
         cooperate: False for a step of standard training, without masks, rivals and the STN's gradient.
+        progress: the share of the training's steps that is done, for rivals that begin later.
         """
         latent, width = self.settings.latent, self.settings.network.width
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
@@ -81,7 +88,7 @@ class CooperativeStep(nn.Module):
         masks = draw(latent.image), draw(latent.shape and self.settings.losses.stn)
         damage = self._sample_damage(image, generator)
         rivals = [rival.sample(image, code, generator) for rival in self.rivals] if cooperate else []
-        return StepChoice(noise, *masks, damage=damage, joint=cooperate, rivals=rivals)
+        return StepChoice(noise, *masks, damage=damage, joint=cooperate, progress=progress, rivals=rivals)
 
     def _sample_damage(self, image: Tensor, generator: torch.Generator | None) -> Damage | None:
         losses = self.settings.losses
@@ -115,7 +122,7 @@ class CooperativeStep(nn.Module):
         x_hat, p_hat, rises = self._hard_examples(codes, truth, choice)
         with self.passes.hard_norms(self.settings.latent.norm):
             self._hard_pass(x_hat, p_hat, truth, ledger, joint=joint)
-        batch = Batch(truth, codes, joint)
+        batch = Batch(truth, codes, joint, choice.progress)
         for rival, drawn in rivals:
             with self.passes.hard_norms(rival.norm):
                 rival.add(self.passes, batch, drawn, ledger)

@@ -1,0 +1,163 @@
+"""Heavy augmentation after nnU-Net's DA5, what its maintainers advise for domain shift.
+
+In this order: rotation, scale, mirroring, quarter turns and elastic deformation, composed into one map that
+image, target and label take alike; then median filter, blur, noise, brightness, contrast, low resolution,
+gamma, gamma of the negative, blank windows, a brightness gradient, a local gamma, sharpening. Theirs: the
+operations, their order, ranges and probabilities, which for an image of one channel are those of a sample
+times those of a channel. This project's:
+
+- intensities there are z-scores and stay what an operation makes of them; here they are scaled to [0, 1]
+  before each operation and at the end. What is added is measured in the slice's own standard deviation, which
+  comes to the same; brightness and contrast are clipped to the slice's range, without which that scaling
+  would undo them (there half of the contrasts are); a lower contrast it does undo;
+- elastic deformation, which DA5 names but leaves switched off, is on, as strong as nnU-Net's was in 2-D;
+- one gamma is of the image and one of its negative, where DA5 has both of the negative;
+- interpolation is linear, and beyond the image its edge is repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from coopseg.config.rivals import HeavySettings
+from coopseg.networks.cooperative import Networks
+from coopseg.rivals.base import Batch, Example, ImageRival
+from coopseg.rivals.chance import around_one, perhaps
+from coopseg.rivals.intensity_operations import (
+    Some,
+    blur,
+    brighten,
+    contrast,
+    deviation,
+    gamma,
+    low_resolution,
+    median,
+    sharpen,
+)
+from coopseg.rivals.local_operations import (
+    Blanks,
+    Spot,
+    blank,
+    local_gamma,
+    sample_blanks,
+    sample_spot,
+    shade,
+)
+from coopseg.rivals.warping import still_map, warp
+from coopseg.training.augmentation import Augmentation
+from coopseg.training.losses import rescale_slices
+from coopseg.training.passes import Truth
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The draws for a batch (B, C, H, W); what was not chosen has the value that changes nothing."""
+
+    map: Augmentation
+    median: Some  # sides, pixels
+    blur: Tensor  # (B,): standard deviation in pixels, 0 for none
+    noise: Tensor  # (B, C, H, W): added, in the slice's standard deviation
+    brightness: Tensor  # (B,): added, in the slice's standard deviation
+    contrast: Tensor  # (B,): factor
+    low_resolution: Some  # shares of the side
+    gamma: Tensor  # (B,): exponent
+    inverted_gamma: Tensor  # (B,): exponent
+    blanks: Blanks
+    shade: Spot
+    local_gamma: Spot
+    sharpen: Tensor  # (B,): strength, 0 for none
+
+
+class Heavy(ImageRival):
+    """Heavy augmentation of the results table."""
+
+    name = "heavy"
+    norm = "shared"
+
+    def __init__(self, settings: HeavySettings) -> None:
+        self.settings = settings
+
+    def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
+        """See `Rival.sample`."""
+        chosen, batch = self.settings, len(image)
+        draw = partial(perhaps, batch=batch, generator=generator)
+
+        def some(drawn: Tensor) -> Some:
+            return tuple((number, value) for number, value in enumerate(drawn.tolist()) if value)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(batch, *shape, generator=generator)
+
+        def there(drawn: Tensor) -> Tensor:
+            return drawn.to(image.device, image.dtype, non_blocking=True)
+
+        low, high = chosen.median
+        gammas = around_one(chosen.gamma)
+        rise, fall = chosen.shade, (-chosen.shade[1], -chosen.shade[0])
+        local = chosen.local_gamma_below, chosen.local_gamma_above
+        noise = draw(chosen.p_noise, chosen.noise, otherwise=0)
+        number = draw(chosen.p_blank, (1, chosen.blanks + 1), otherwise=0).long()
+        return Draws(
+            map=self._sample_map(image, generator).to(image.device),
+            median=some(draw(chosen.p_median, (low, high + 1), otherwise=0).floor()),
+            blur=there(draw(chosen.p_blur, chosen.blur, otherwise=0)),
+            noise=there(noise.view(-1, 1, 1, 1) * normal(*image.shape[1:])),
+            brightness=there(draw(chosen.p_brightness, (1, 1), otherwise=0) * chosen.brightness * normal()),
+            contrast=there(draw(chosen.p_contrast, *around_one(chosen.contrast), otherwise=1)),
+            low_resolution=some(draw(chosen.p_low_resolution, chosen.low_resolution, otherwise=0)),
+            gamma=there(draw(chosen.p_gamma, *gammas, otherwise=1)),
+            inverted_gamma=there(draw(chosen.p_inverted_gamma, *gammas, otherwise=1)),
+            blanks=sample_blanks(image, number, chosen.blanks, chosen.blank, generator),
+            shade=sample_spot(image, draw(chosen.p_shade, rise, fall, otherwise=0), generator),
+            local_gamma=sample_spot(image, draw(chosen.p_local_gamma, *local, otherwise=1), generator),
+            sharpen=there(draw(chosen.p_sharpen, chosen.sharpen, otherwise=0)),
+        )
+
+    def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
+        """Warp image, target and label alike, then alter the image."""
+        moved, label = warp(batch.truth.image, batch.truth.label, drawn.map)
+        image = rescale_slices(moved)
+        # bf16 would make steps of what is smooth
+        with torch.autocast(image.device.type, enabled=False):
+            return Example(alter(image, drawn), Truth(image, label))
+
+    def _sample_map(self, image: Tensor, generator: torch.Generator | None) -> Augmentation:
+        """Draw each operation with its own probability; nothing is shifted."""
+        chosen = self.settings
+        draw = partial(perhaps, batch=len(image), generator=generator)
+        still = still_map(image, chosen.elastic, generator)
+        factors = [draw(1, *around_one(chosen.scale), otherwise=1) for _ in range(2)]
+        scaled = draw(chosen.p_scale, (1, 1), otherwise=0).bool()
+        angle = draw(chosen.p_rotation, (-chosen.rotation, chosen.rotation), otherwise=0)
+        return replace(
+            still,
+            angle=angle + draw(chosen.p_quarter_turn, (90, 90), otherwise=0),
+            zoom=torch.where(scaled[:, None], torch.stack(factors, 1), 1.0),
+            flip=torch.stack([draw(chosen.p_mirror, (-1, -1), otherwise=1) for _ in range(2)], 1),
+            alpha=draw(chosen.p_elastic, chosen.elastic_strength, otherwise=0),
+        )
+
+
+def alter(image: Tensor, drawn: Draws) -> Tensor:
+    """Make the twelve intensity operations, on images (B, C, H, W) that fill [0, 1]."""
+    operations = (
+        lambda x: median(x, drawn.median),
+        lambda x: blur(x, drawn.blur),
+        lambda x: x + drawn.noise * deviation(x),
+        lambda x: brighten(x, drawn.brightness),
+        lambda x: contrast(x, drawn.contrast),
+        lambda x: low_resolution(x, drawn.low_resolution),
+        lambda x: gamma(x, drawn.gamma),
+        lambda x: gamma(x, drawn.inverted_gamma, inverted=True),
+        lambda x: blank(x, drawn.blanks),
+        lambda x: shade(x, drawn.shade),
+        lambda x: local_gamma(x, drawn.local_gamma),
+        lambda x: sharpen(x, drawn.sharpen),
+    )
+    for operation in operations:
+        image = operation(rescale_slices(image))
+    return image

@@ -1,0 +1,90 @@
+"""Operations on parts of images (B, C, H, W): bright or dark spots, another contrast there, blank windows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coopseg.rivals.intensity_operations import deviation, pixelwise
+from coopseg.rivals.windows import covered
+from coopseg.training.losses import rescale_slices
+
+
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """A Gaussian in or near each image. centre, width: (B, 2), pixels, rows then columns. strength: (B,)."""
+
+    centre: Tensor
+    width: Tensor
+    strength: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Blanks:
+    """N windows an image, of which the present ones count. start, length: (B, N, 2); present: (B, N) bool."""
+
+    start: Tensor
+    length: Tensor
+    present: Tensor
+
+
+def sample_spot(image: Tensor, strength: Tensor, generator: torch.Generator | None) -> Spot:
+    """Draw spots of `strength` (B,), each with a centre at most half a side beyond the image.
+
+    The widths along both axes are between a sixth of the side and all of it, uniform on a logarithmic scale.
+    """
+    sides = torch.tensor(image.shape[2:])
+    centre = sides * (2 * torch.rand(len(image), 2, generator=generator) - 0.5)
+    width = sides * torch.exp(-math.log(6) * torch.rand(len(image), 2, generator=generator))
+    return Spot(
+        *(drawn.to(image.device, image.dtype, non_blocking=True) for drawn in (centre, width, strength))
+    )
+
+
+def sample_blanks(
+    image: Tensor, number: Tensor, most: int, sides: tuple[float, float], generator: torch.Generator | None
+) -> Blanks:
+    """Draw `number` (B,) windows an image, `most` at most; sides: least and longest, of the image's side."""
+    size = torch.tensor(image.shape[2:])
+    least, longest = ((size * part).long().clamp_min(1) for part in sides)
+
+    def uniform() -> Tensor:
+        return torch.rand(len(image), most, 2, generator=generator)
+
+    length = least + (uniform() * (longest - least + 1)).long()
+    start = (uniform() * (size - length + 1)).long()
+    present = torch.arange(most) < number[:, None]
+    return Blanks(*(drawn.to(image.device, non_blocking=True) for drawn in (start, length, present)))
+
+
+def spot_map(spot: Spot, size: torch.Size) -> Tensor:
+    """Evaluate the Gaussians and scale each to [0, 1] over its image: (B, 1, H, W)."""
+
+    def along(axis: int) -> Tensor:
+        pixels = torch.arange(size[axis], device=spot.centre.device)
+        exponent = -0.5 * ((pixels - spot.centre[:, axis, None]) / spot.width[:, axis, None]).square()
+        return torch.exp(exponent - exponent.amax(1, keepdim=True))  # 1 at the nearest pixel
+
+    return rescale_slices((along(0)[:, :, None] * along(1)[:, None])[:, None])
+
+
+def shade(image: Tensor, spot: Spot) -> Tensor:
+    """Add the spot, as high as `strength` standard deviations of the image; nothing is clipped."""
+    return image + pixelwise(spot.strength) * deviation(image) * spot_map(spot, image.shape[2:])
+
+
+def local_gamma(image: Tensor, spot: Spot) -> Tensor:
+    """Raise images that fill [0, 1] to the power of `strength` where the spot is 1, fading out with it."""
+    return torch.lerp(image, image ** pixelwise(spot.strength), spot_map(spot, image.shape[2:]))
+
+
+def blank(image: Tensor, drawn: Blanks) -> Tensor:
+    """Fill one window after the other with the mean of what is in it."""
+    windows = covered(drawn.start, drawn.length, image.shape[2:]) & drawn.present[..., None, None]
+    for inside in windows.unsqueeze(2).unbind(1):
+        mean = (image * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp_min(1)
+        image = torch.where(inside, mean, image)
+    return image
