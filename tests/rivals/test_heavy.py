@@ -239,4 +239,4 @@ def test_the_step_adds_its_hard_pass(steps) -> None:
         code = networks.image_encoder(scaled(made.inputs))
         return steps.loss_of_code(networks, code, made.truth.image, made.truth.label)
 
-    steps.check_against_one_graph("heavy", further)
+    steps.check_against_one_graph("heavy", further, records=True, learns=True)

@@ -115,7 +115,7 @@ def test_two_passes_of_which_the_second_reads_the_saliency_of_the_first(steps) -
         fused = s * everywhere + (1 - s) * by_class(image, label, drawn.classes.first(3))
         return first + loss(networks, scaled(fused), image, label)
 
-    steps.check_against_one_graph("slaug", further, grid=8, dice=0.7)
+    steps.check_against_one_graph("slaug", further, records=True, learns=True, grid=8, dice=0.7)
 
 
 @pytest.mark.parametrize(("progress", "fuses"), [(0.0, False), (0.29, False), (0.3, True), (1.0, True)])
