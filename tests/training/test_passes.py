@@ -28,7 +28,7 @@ def test_dice_joins_every_pass_by_its_weight() -> None:
     networks.zero_grad()
     term = soft_dice_loss(networks.fast(image), label)
     (0.35 * term).backward()
-    assert float(losses["x_segmentation_dice"]) == pytest.approx(float(term.detach()))
+    assert float(losses["x_dice"]) == pytest.approx(float(term.detach()))
     assert float(losses["total"] - without["total"]) == pytest.approx(0.35 * float(term.detach()))
     torch.testing.assert_close(gradient - plain, networks.segmentation_decoder.out.weight.grad)
 

@@ -36,7 +36,7 @@ from coopseg.rivals.adv_noise import lengths
 from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import divergence
 from coopseg.training.ledger import Ledger
-from coopseg.training.losses import rescale_slices, soft_dice_loss
+from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Further, Passes, Truth
 
 COPIES = 2
@@ -84,7 +84,7 @@ class Gin(ImageRival):
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
         """The hard pass of all copies, with Dice and the divergence between them."""
         example, chosen = self.apply(batch, drawn, passes.networks), self.settings
-        label, element = example.truth.label, 1 / passes.networks.classes
+        element = 1 / passes.networks.classes
         passes.ftn(
             rescale_slices(example.inputs),
             example.truth,
@@ -92,8 +92,8 @@ class Gin(ImageRival):
             joint=batch.joint,
             prefix=f"{self.name}_",
             scale=passes.settings.losses.hard,
+            dice=chosen.dice,
             further=[
-                Further("dice", chosen.dice, lambda p: soft_dice_loss(p, label)),
                 Further("consistency", chosen.consistency * element, lambda p: divergence(*p.chunk(COPIES))),
             ],
         )

@@ -27,8 +27,8 @@ from coopseg.errors import CoopsegError
 from coopseg.rivals.base import Batch, Rival
 from coopseg.rivals.location_scale import Curves, relocate, sample_curves
 from coopseg.training.ledger import Ledger
-from coopseg.training.losses import rescale_slices, soft_dice_loss
-from coopseg.training.passes import Further, Passes, leaf
+from coopseg.training.losses import rescale_slices
+from coopseg.training.passes import Passes, leaf
 
 CLASSES = 32  # how many classes there are is not known where curves are drawn
 DARK = 0.01  # up to which a pixel keeps its value in the local copy
@@ -76,16 +76,14 @@ class Slaug(Rival):
         self._pass(rescale_slices(fused), passes, batch, ledger, "slaug_fused_")
 
     def _pass(self, inputs: Tensor, passes: Passes, batch: Batch, ledger: Ledger, prefix: str) -> None:
-        losses, label = passes.settings.losses, batch.truth.label
-        missing = max(0.0, self.settings.dice - losses.dice)  # a pass may have Dice of its own
         passes.ftn(
             inputs,
             batch.truth,
             ledger,
             joint=batch.joint,
             prefix=prefix,
-            scale=losses.hard,
-            further=[Further("dice", missing, lambda p: soft_dice_loss(p, label))] if missing else (),
+            scale=passes.settings.losses.hard,
+            dice=self.settings.dice,
         )
 
 

@@ -83,6 +83,7 @@ class Passes:
         wanted_image: Wanted = NOTHING,
         wanted_shape: Wanted = NOTHING,
         encode: Callable[[Tensor], Tensor] | None = None,
+        dice: float = 0.0,
         further: Sequence[Further] = (),
         at_codes: Sequence[AtCodes] = (),
     ) -> Codes:
@@ -90,9 +91,10 @@ class Passes:
 
         joint: whether the gradient of the STN flows into the FTN. prefix: of the terms' names. scale: factor
         on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: inputs to image
-        code, where it is not the image encoder alone. further: terms from p beside those. at_codes: called as
-        (z_i, z_s, codes) with the leaves of the graph, to whose `.grad` further terms may add, before that
-        gradient goes on into the encoder.
+        code, where it is not the image encoder alone. dice: least weight of the Dice loss; the settings may
+        have a larger one. further: terms from p beside those. at_codes: called as (z_i, z_s, codes) with the
+        leaves of the graph, to whose `.grad` further terms may add, before that gradient goes on into the
+        encoder.
         """
         weights, nets = self.settings.losses, self.networks
         image_code = (encode or nets.image_encoder)(inputs)
@@ -109,9 +111,8 @@ class Passes:
         weighted = ledger.add(prefix + "segmentation", term, weights.segmentation * scale)
         (seed,) = torch.autograd.grad(weighted, p)
         shape_gradients = self._shape_gradients(logits, z_s, seed, truth, wanted_shape)
-        if weights.dice:
-            overlap = partial(soft_dice_loss, label=truth.label)
-            further = [Further("segmentation_dice", weights.dice, overlap), *further]
+        if weight := max(weights.dice, dice):
+            further = [Further("dice", weight, partial(soft_dice_loss, label=truth.label)), *further]
         for more in further:
             ledger.add(prefix + more.name, more.of(p), scale * more.weight).backward()
         if weights.stn:
