@@ -110,7 +110,7 @@ def run_demo(
     for method, seed in trainings:
         name = f"{method}-{seed}"
         with course.stage(f"training {name}"):
-            arguments: dict[str, Any] = {"preset": "cpu", "split": str(split), "settings": CASES | SMALL}
+            arguments: dict[str, Any] = {"preset": "quick", "split": str(split), "settings": CASES | SMALL}
             run = train(
                 data["acdc"], out / "runs" / name, method=method, seed=seed, report=course.follow, **arguments
             )

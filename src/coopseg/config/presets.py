@@ -19,6 +19,9 @@ PUBLISHED_LATENT: dict[str, Any] = {
     "norm": "published",
 }
 
+ON_CPU_CASES: dict[str, Any] = {"spacing": 1.5, "size": (128, 128)}
+ON_CPU: dict[str, Any] = {"batch_size": 8, "learning_rate": 2e-3, "schedule": "one_cycle"}
+
 PRESETS: dict[str, Overrides] = {
     "default": {},
     # Chen et al. 2021 with the choices of the published code.
@@ -30,17 +33,10 @@ PRESETS: dict[str, Overrides] = {
         "augmentation": {"shift": 0.0, "random_crop": True},
         "training": {"optimizer": "adamw", "weight_decay": 0.01, "epochs": 1500},
     },
-    # Trained in minutes on two CPU cores; chosen on validation patients, see docs/results.md.
-    "cpu": {
-        "cases": {"spacing": 1.5, "size": (128, 128)},
-        "training": {
-            "batch_size": 8,
-            "steps": 600,
-            "learning_rate": 2e-3,
-            "schedule": "one_cycle",
-            "validations": 3,
-        },
-    },
+    # Trained to where more steps bring little, in about an hour on two CPU cores: see docs/research.md.
+    "cpu": {"cases": ON_CPU_CASES, "training": {**ON_CPU, "steps": 3000, "validations": 10}},
+    # For demos and tests: networks that have begun to learn.
+    "quick": {"cases": ON_CPU_CASES, "training": {**ON_CPU, "steps": 600, "validations": 3}},
 }
 
 WITHOUT_MASKS: dict[str, Any] = {"image": False, "shape": False}
@@ -131,7 +127,8 @@ DESCRIPTIONS: dict[str, str] = {
     "default": "the published schedule with this project's own choices for the masks",
     "miccai2021": "Chen et al. 2021 as published: 600 epochs, batch 20, 192 x 192",
     "lsm2022": "as the successor paper ran it: no STN, p 0.33, AdamW, 1500 epochs",
-    "cpu": "minutes on two CPU cores: 128 x 128, batch 8",
+    "cpu": "about an hour on two CPU cores: 128 x 128, batch 8, 3000 steps",
+    "quick": "as cpu, 600 steps: for demos and tests",
     "standard": "FTN alone; an STN beside it on detached predictions",
     "cooperative-no-latent": "FTN and STN trained together, no latent masks",
     "cooperative": "FTN and STN trained together on clean and hard examples",
