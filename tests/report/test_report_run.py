@@ -51,7 +51,7 @@ def test_nothing_is_left_after_an_error(make_run: Maker, make_evaluation: Maker,
     run, other = make_run("a"), make_run("b")
     stray = make_evaluation(other, tmp_path / "stray")
     out = tmp_path / "new" / "out"
-    with pytest.raises(CoopsegError, match="no run given here"):
+    with pytest.raises(CoopsegError, match="not the last weights of a run given here"):
         coopseg.write_report([run], out, evaluations=[stray])
     assert not out.parent.exists()
     with pytest.raises(CoopsegError, match="not an empty folder"):

@@ -45,10 +45,11 @@ def test_evaluations_go_to_the_run_whose_weights_they_saw(
 def test_an_evaluation_of_no_given_run(make_run: Maker, make_evaluation: Maker, tmp_path: Path) -> None:
     run, other = make_run("a"), make_run("b")
     stray = make_evaluation(other, tmp_path / "stray")
+    assert read_run("", other).sha256 == "sha-b"  # though its best weights lie beside its last
     with pytest.raises(CoopsegError, match=r"stray: evaluates .*b/last.safetensors \(SHA-256 sha-b\)"):
         read_runs([run], evaluations=[stray])
     shutil.move(stray, run / "evaluation")  # such as one made before the run was trained again
-    with pytest.raises(CoopsegError, match=r"evaluation: evaluates .* no run given here"):
+    with pytest.raises(CoopsegError, match=r"evaluation: evaluates .* not the last weights of a run"):
         read_runs([run])
 
 

@@ -122,8 +122,8 @@ def _match(runs: list[Run], evaluated: list[Evaluated]) -> list[Run]:
         model = evaluation.record["model"]
         if model["sha256"] not in known:
             raise CoopsegError(
-                f"{evaluation.folder}: evaluates {model['path']} (SHA-256 {model['sha256'][:12]}), the last "
-                "weights of no run given here; give its run or leave it out"
+                f"{evaluation.folder}: evaluates {model['path']} (SHA-256 {model['sha256'][:12]}), not the "
+                "last weights of a run given here; give its run or leave it out"
             )
     matched = []
     for run in runs:
