@@ -206,13 +206,16 @@ def large_bench(folder: Path) -> Bench:
         bench.finish("standard", draw, pictures=True, severities=[0.5])
         bench.finish("cooperative", draw, pictures=True, severities=[0.5])
         bench.fail("post-dae", draw) if draw == "C" else bench.finish("post-dae", draw)
+    bench.finish("cooperative-no-latent", "A")
+    bench.finish("cooperative-no-latent", "B")
     bench.finish("randconv")
     bench.finish("cooperative-lsm2022", heads=HEADS[:1])
     bench.fail("dsu")
     bench.finish("nnU-Net", "-", kind="predictor", heads=HEADS[:1], pictures=True)
     bench.finish("standard", "A", budget="time")
     bench.finish("randconv", "A", budget="time")
-    for place, row in enumerate(("standard", "cooperative", "randconv")):
+    bench.finish("cooperative-no-latent", "A", budget="time")
+    for place, row in enumerate(("standard", "cooperative", "randconv", "cooperative-no-latent")):
         bench.probe(row, 0.2 * (place + 1))
     (folder / "probes" / "dsu.json").write_text(json.dumps({"row": "dsu", "error": ERROR}))
     return bench

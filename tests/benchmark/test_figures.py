@@ -14,6 +14,7 @@ from coopseg.benchmark.figures import draw_figures, save
 from coopseg.benchmark.table import read_table
 from coopseg.benchmark.view import grid, places
 
+SEPARATE, JOINT = "standard (separate STN)", "standard (published: joint STN)"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -42,16 +43,27 @@ def test_vector_files_without_date_or_chance(results: dict[str, Any], drawn: dic
 
 
 def test_every_row_with_a_number_is_named(drawn: dict[str, Any]) -> None:
-    assert {"standard", "randconv", "post-dae", "cooperative", "nnU-Net"} <= set(
+    assert {JOINT, SEPARATE, "randconv", "post-dae", "cooperative", "nnU-Net"} <= set(
         texts(save(drawn["dice"], "svg"))
     )
     change = texts(save(drawn["change"], "svg"))
-    assert {"2  randconv", "3  post-dae", "7  cooperative", "8  nnU-Net"} <= set(change)
-    assert change.count("7") == 2  # one point a head
-    assert change.count("8") == 1  # a predictor has one head
-    assert "1  standard" not in change
+    assert {"3  randconv", "4  post-dae", "8  cooperative", "9  nnU-Net", f"1  {SEPARATE}"} <= set(change)
+    assert change.count("8") == 4  # one point a head and baseline
+    assert change.count("9") == 2  # a predictor has one head
+    assert change.count("1") == 2  # in the panels against the other baseline
+    assert {f"{head}, against {title}" for head in ("FTN", "FTN+STN") for title in (JOINT, SEPARATE)} <= set(
+        change
+    )
     severity = texts(save(drawn["severity"], "svg"))
-    assert "RandGhost, FTN+STN" in severity
+    assert {"RandGhost, FTN+STN", SEPARATE} <= {text.split("  ")[-1] for text in severity}
+
+
+def test_few_small_severities_are_told_apart(bench: Bench) -> None:
+    bench.finish("standard", severities=[0, 0.05, 0.1, 0.25])
+    axes = draw_figures(read_table(bench.folder))["severity"].axes[-1]
+    (line,) = [line for line in axes.lines if len(line.get_xdata())]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.05", "0.1", "0.25", "1"]
+    assert list(axes.get_xticks()) == list(line.get_xdata()) == [0, 1, 2, 3, 4]
 
 
 def test_a_dot_a_draw(results: dict[str, Any], drawn: dict[str, Any]) -> None:
@@ -63,10 +75,12 @@ def test_a_dot_a_draw(results: dict[str, Any], drawn: dict[str, Any]) -> None:
 
 
 def test_points_of_change(results: dict[str, Any], drawn: dict[str, Any]) -> None:
-    entries = [e for e in results["change"]["steps"] if e["head"] == "FTN"]
+    entries = [
+        e for e in results["change"]["steps"] if (e["head"], e["against"]) == ("FTN", results["baselines"][0])
+    ]
     marks = {text.get_text(): text.xy for text in drawn["change"].axes[0].texts}
     numbers = {row["name"]: str(place) for place, row in enumerate(results["rows"], start=1)}
-    assert len(marks) == len(entries) == 5
+    assert len(marks) == len(entries) == 6
     for entry in entries:
         assert marks[numbers[entry["row"]]] == (entry["own"]["mean"], entry["out"]["mean"])
 

@@ -17,8 +17,10 @@ from coopseg.benchmark.markdown import markdown
 from coopseg.benchmark.output import NAMES, write_table
 from coopseg.benchmark.table import read_table
 from coopseg.benchmark.view import grid, p_text, places, signed
+from coopseg.config.presets import title_of
 
 Line = dict[str, str]
+SEPARATE, JOINT = "standard (separate STN)", "standard (published: joint STN)"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,8 @@ def test_every_file_is_there_and_nothing_else(table: Path) -> None:
     names = {str(path.relative_to(table)) for path in table.rglob("*") if path.is_file()}
     drawn = ("dice", "change", "cost", "severity")
     figures = {f"figures/{name}.{kind}" for name in drawn for kind in ("svg", "pdf")}
-    assert names == {"results.json", "results.csv", "results.md", "results.tex"} | figures
+    tables = {"results.json", "results.csv", "differences.csv", "results.md", "results.tex"}
+    assert names == tables | figures
 
 
 def test_csv_has_every_cell_of_the_json_once(table: Path) -> None:
@@ -58,11 +61,20 @@ def test_csv_has_every_cell_of_the_json_once(table: Path) -> None:
             assert float(line["mean"]) == cell["mean"]
             assert line["draws"] == " ".join(cell["draws"])
             assert float(line["dice_below_0.5"]) == cell["failures"]["0.5"]
+
+
+def test_csv_has_every_difference_of_the_json_once(table: Path) -> None:
+    results = json.loads((table / "results.json").read_text())
+    keys = ("budget", "against", "row", "head", "column", "class")
+    with (table / "differences.csv").open(newline="") as file:
+        lines = {tuple(line[key] for key in keys): line for line in csv.DictReader(file)}
+    assert len(lines) == len(results["differences"])
     for entry in results["differences"]:
-        line = lines[tuple({"group": "all", "value": "", **entry}[key] for key in NAMES)]
-        assert float(line["difference"]) == entry["mean"]
-        assert [float(line[f"difference_{end}"]) for end in ("low", "high")] == entry["interval"]
+        line = lines[tuple(entry[key] for key in keys)]
+        assert float(line["mean"]) == entry["mean"]
+        assert [float(line[f"interval_{end}"]) for end in ("low", "high")] == entry["interval"]
         assert line["p_holm"] == ("" if entry["p_holm"] is None else str(entry["p_holm"]))
+        assert line["draws"] == " ".join(entry["draws"])
 
 
 def test_markdown_has_the_numbers_of_the_json(table: Path) -> None:
@@ -71,18 +83,25 @@ def test_markdown_has_the_numbers_of_the_json(table: Path) -> None:
     main = {(line["row"], line["head"]): line for line in markdown_table(text, "Dice")}
     for cell in results["cells"]:
         if (cell["budget"], cell["class"], cell["group"]) == ("steps", "mean", "all"):
-            shown = main[cell["row"], cell["head"]][cell["column"]].strip("*")
+            shown = main[title_of(cell["row"]), cell["head"]][cell["column"]].strip("*")
             assert shown.startswith(f"{cell['mean']:.3f}" if cell["state"] == "value" else cell["state"])
     assert main["post-dae", "FTN"]["draws"] == "A B (2 of 3)"
-    assert main["standard", "FTN"]["draws"] == "A B C"
-    assert " ± " in main["standard", "FTN"]["ACDC"]
+    assert main[SEPARATE, "FTN"]["draws"] == "A B C"
+    assert " ± " in main[SEPARATE, "FTN"]["ACDC"]
     assert " ± " not in main["randconv", "FTN"]["ACDC"]
-    compared = {(line["row"], line["head"]): line for line in markdown_table(text, "Difference to standard")}
-    for entry in results["differences"]:
-        if (entry["budget"], entry["class"]) == ("steps", "mean"):
-            shown = compared[entry["row"], entry["head"]][entry["column"]]
-            assert shown.startswith(signed(entry["mean"]))
-            assert shown.endswith("]" if entry["p"] is None else f"p {p_text(entry['p_holm'])}")
+    for against, title in {"standard": SEPARATE, "cooperative-no-latent": JOINT}.items():
+        lines = markdown_table(text, f"Difference to {title}")
+        compared = {(line["row"], line["head"]): line for line in lines}
+        changes = markdown_table(text, f"Change against {title}")
+        assert {(line["row"], line["head"]) for line in changes} == set(compared)
+        assert title not in {line["row"] for line in lines}
+        for entry in results["differences"]:
+            if (entry["budget"], entry["class"], entry["against"]) == ("steps", "mean", against):
+                shown = compared[title_of(entry["row"]), entry["head"]][entry["column"]]
+                assert shown.startswith(signed(entry["mean"]))
+                assert shown.endswith("]" if entry["p"] is None else f"p {p_text(entry['p_holm'])}")
+        assert markdown_table(text, f"Difference to {title} at equal wall-clock time")
+    assert f"× {JOINT}" in markdown_table(text, "Cost")[0]
     for title in ("Dice of RV", "By phase", "By vendor", "By vendor/centre", "Failures", "HD95, mm", "Cost",
                   "Dice at equal wall-clock time", "Severity"):  # fmt: skip
         assert markdown_table(text, title), title
@@ -127,13 +146,18 @@ def test_small_texts() -> None:
 def test_tex_is_escaped_and_balanced(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "bench")
     bench.datasets = {"A_1 & 100%": "intra", "#$^~{}\\": "corrupted"}
-    for row in ("standard", "my_row"):
+    for row in ("standard", "cooperative-no-latent", "my_row"):
         bench.finish(row)
     write_table(bench.folder)
     text = (bench.folder / "table" / "results.tex").read_text()
     assert r"A\_1 \& 100\%" in text
     assert r"\#\$\textasciicircum{}\textasciitilde{}\{\}\textbackslash{}" in text
     assert r"my\_row & FTN & A" in text
+    for label, title in {"cooperative-no-latent": JOINT, "standard": SEPARATE}.items():
+        (found,) = [part for part in text.split("\n\n") if rf"\label{{tab:differences-{label}}}" in part]
+        assert rf"\caption{{Dice minus that of {title}:" in found
+        assert f"{title} & FTN" not in found
+        assert r"my\_row & FTN & A" in found
     plain = re.sub(r"\\[\\{}_&%#$]", "", text.split("\n", 1)[1])
     assert plain.count("{") == plain.count("}")
     widths = {line.count(" & ") for line in text.splitlines() if line.endswith(r"\\") and "{%" not in line}

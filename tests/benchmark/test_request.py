@@ -63,6 +63,7 @@ def test_what_else_can_be_added() -> None:
     assert more.predictors[0].name == "a"
     assert (more.severities, more.severity_methods, more.equal_time) == ((2.0,), ("standard",), True)
     assert extend(more, severities=[0.5, 2.0]).severities == (2.0, 0.5)
+    assert extend(more, severities=[0]).severities_of("standard") == (2.0, 0.0)
     assert extend(more, predictors=["a=m:f"], data="data", settings=()) == more
 
 
@@ -93,11 +94,12 @@ def test_what_cannot_change(given: dict[str, Any], says: str) -> None:
         ({"copies": 0}, "copies must be 1 or more, found 0"),
         ({"methods": []}, "nothing to do"),
         ({"severities": (0.5,)}, "belong together"),
-        ({"severities": (-1,), "severity_methods": "standard"}, "severities must be above 0"),
+        ({"severities": (-1,), "severity_methods": "standard"}, "severities must be 0 or more, found -1"),
         ({"severities": (2,), "severity_methods": "rsc"}, "rsc not in the grid"),
         ({"predictors": ["a"]}, "--predictor 'a': write it as NAME=module:callable"),
         ({"predictors": ["standard=m:f"]}, "two rows are called standard"),
         ({"predictors": ["a/b=m:f"]}, "a predictor cannot be called 'a/b'"),
+        ({"predictors": ["cooperative-no-latent=m:f"]}, "cannot be called .*, the name of a training"),
         ({"methods": ["rsc"], "equal_time": True}, "--equal-time needs one of the rows standard"),
     ],
 )

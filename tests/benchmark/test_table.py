@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,7 +25,8 @@ def cell(results: dict[str, Any], row: str, column: str, head: str = "FTN", **mo
 
 
 def difference(results: dict[str, Any], row: str, column: str, head: str = "FTN", **more: str) -> Any:
-    wanted = {"row": row, "column": column, "head": head, "class": "mean", "budget": "steps"} | more
+    wanted = {"row": row, "column": column, "head": head, "class": "mean", "budget": "steps",
+              "against": "standard"} | more  # fmt: skip
     found = [c for c in results["differences"] if all(c[key] == value for key, value in wanted.items())]
     return found[0] if found else None
 
@@ -98,6 +100,25 @@ def test_differences_are_on_what_both_have(bench: Bench) -> None:
     assert results["change"]["steps"][0]["row"] == "randconv"
 
 
+def test_every_row_is_held_against_both_standard_trainings(large: Path, results: dict[str, Any]) -> None:
+    assert results["baselines"] == ["cooperative-no-latent", "standard"]
+    pairs = {(entry["against"], entry["row"]) for entry in results["differences"]}
+    assert {row for against, row in pairs if against == "standard"} == {
+        "cooperative-no-latent", "randconv", "post-dae", "cooperative-lsm2022", "cooperative", "nnU-Net"
+    }  # fmt: skip
+    assert {(a, row) for a, row in pairs if a != "standard"} >= {
+        ("cooperative-no-latent", "standard"), ("cooperative-no-latent", "cooperative")
+    }  # fmt: skip
+    found = difference(results, "cooperative", "M&Ms", against="cooperative-no-latent")
+    ours = mean_of(*(patients(large, f"cooperative-{draw}-0", "M&Ms") for draw in "AB"))
+    theirs = mean_of(*(patients(large, f"cooperative-no-latent-{draw}-0", "M&Ms") for draw in "AB"))
+    assert found["mean"] == pytest.approx(fmean(ours[name] - theirs[name] for name in ours))
+    assert found["draws"] == ["A", "B"]
+    one = difference(results, "cooperative-no-latent", "M&Ms")
+    other = difference(results, "standard", "M&Ms", against="cooperative-no-latent")
+    assert (one["mean"], one["p"]) == pytest.approx((-other["mean"], other["p"]))
+
+
 def test_seeds_are_averaged_within_a_draw_first(bench: Bench) -> None:
     for draw, seed in (("A", 0), ("A", 1), ("B", 0)):
         bench.finish("standard", draw, seed)
@@ -110,13 +131,13 @@ def test_seeds_are_averaged_within_a_draw_first(bench: Bench) -> None:
 
 def test_families_of_holm(results: dict[str, Any]) -> None:
     entries = [e for e in results["differences"] if e["budget"] == "steps" and e["class"] == "mean"]
-    for column in ("ACDC", *OUT):
-        for head in HEADS:
-            family = [e for e in entries if (e["column"], e["head"]) == (column, head)]
-            assert all(e["p_holm"] >= e["p"] for e in family)
-            assert {e["family"] for e in family} == {len(family)}
-            least = min(family, key=lambda e: e["p"])
-            assert least["p_holm"] == pytest.approx(min(1, len(family) * least["p"]))
+    for column, head, against in itertools.product(("ACDC", *OUT), HEADS, results["baselines"]):
+        family = [e for e in entries if (e["column"], e["head"], e["against"]) == (column, head, against)]
+        assert len({e["row"] for e in family}) == len(family)
+        assert all(e["p_holm"] >= e["p"] for e in family)
+        assert {e["family"] for e in family} == {len(family)}
+        least = min(family, key=lambda e: e["p"])
+        assert least["p_holm"] == pytest.approx(min(1, len(family) * least["p"]))
 
 
 def test_one_and_the_same_network_is_not_tested(bench: Bench) -> None:
@@ -140,12 +161,16 @@ def test_states(results: dict[str, Any]) -> None:
     assert partly["state"] == "value"
     assert list(partly["draws"]) == ["A", "B"]
     assert partly["jobs"] == {"finished": 2, "failed": 1, "all": 3}
-    assert results["jobs"]["all"] == 18
-    assert results["jobs"]["finished"] == 13
+    assert results["jobs"]["all"] == 23
+    assert results["jobs"]["finished"] == 16
     assert [job["id"] for job in results["jobs"]["failed"]] == ["post-dae-C-0", "dsu-A-0"]
     assert results["jobs"]["failed"][0]["error"] == ERROR
     waiting = [job["id"] for job in results["jobs"]["waiting"]]
-    assert waiting == ["mixstyle-A-0", "standard-B-0-equal-time", "standard-C-0-equal-time"]
+    assert waiting == [
+        "mixstyle-A-0",
+        *(f"{job}-0-equal-time" for job in ("standard-B", "standard-C", "cooperative-lsm2022-A")),
+        "cooperative-no-latent-B-0-equal-time",
+    ]
 
 
 def test_heads_of_a_row_without_scores_are_those_of_its_settings(bench: Bench) -> None:
@@ -159,8 +184,8 @@ def test_heads_of_a_row_without_scores_are_those_of_its_settings(bench: Bench) -
 def test_rows_are_in_the_published_order(results: dict[str, Any]) -> None:
     rows = results["rows"]
     assert [row["name"] for row in rows] == [
-        "standard", "randconv", "post-dae", "mixstyle", "dsu", "cooperative-lsm2022", "cooperative",
-        "nnU-Net",
+        "standard", "cooperative-no-latent", "randconv", "post-dae", "mixstyle", "dsu",
+        "cooperative-lsm2022", "cooperative", "nnU-Net",
     ]  # fmt: skip
     (denoiser,) = [row for row in rows if row["note"]]
     assert denoiser["name"] == "post-dae"
@@ -192,7 +217,9 @@ def test_equal_time(large: Path, results: dict[str, Any]) -> None:
     assert by_time["mean"] == by_steps["mean"]  # its own steps are the time that all get
     assert {c["row"] for c in results["cells"] if c["budget"] == "time"} == {
         "standard",
+        "cooperative-no-latent",
         "randconv",
+        "cooperative-lsm2022",
         "cooperative",
     }
     found = difference(results, "cooperative", "ACDC", budget="time")
@@ -202,11 +229,49 @@ def test_equal_time(large: Path, results: dict[str, Any]) -> None:
 
 
 def test_change_picks_the_widest_columns(results: dict[str, Any]) -> None:
-    line = next(e for e in results["change"]["steps"] if (e["row"], e["head"]) == ("randconv", "FTN"))
-    names = {key: line[key]["column"] for key in ("own", "corrupted", "other", "out")}
-    assert names == {"own": "ACDC", "corrupted": "average corrupted", "other": "M&Ms",
-                     "out": "average out of domain"}  # fmt: skip
-    assert line["out"] == difference(results, "randconv", "average out of domain")
+    for against in results["baselines"]:
+        (line,) = [
+            e for e in results["change"]["steps"]
+            if (e["row"], e["head"], e["against"]) == ("randconv", "FTN", against)
+        ]  # fmt: skip
+        names = {key: line[key]["column"] for key in ("own", "corrupted", "other", "out")}
+        assert names == {"own": "ACDC", "corrupted": "average corrupted", "other": "M&Ms",
+                         "out": "average out of domain"}  # fmt: skip
+        assert line["without_spikes"] is None
+        assert line["out"] == difference(results, "randconv", "average out of domain", against=against)
+
+
+def test_an_average_without_spikes_stands_beside_that_of_all(bench: Bench) -> None:
+    for kind in ("RandSpike", "RandBias"):
+        bench.datasets.pop(kind, None)
+        bench.datasets[kind] = "corrupted"
+    for row in ("standard", "dsu"):
+        bench.finish(row)
+    results = read_table(bench.folder)
+    averages = {column["name"]: column["datasets"] for column in results["columns"] if column["average"]}
+    assert list(averages)[-2:] == ["average of all", "average without spikes"]
+    seen = ["ACDC", "RandGhost", "RandBias", "M&Ms"]
+    assert averages["average without spikes"] == seen
+    ours, theirs = (
+        fmean(fmean(patients(bench.folder, f"{row}-A-0", name).values()) for name in seen)
+        for row in ("dsu", "standard")
+    )
+    assert cell(results, "dsu", "average without spikes")["mean"] == pytest.approx(ours)
+    line = next(line for line in results["change"]["steps"] if (line["row"], line["head"]) == ("dsu", "FTN"))
+    assert line["without_spikes"]["mean"] == pytest.approx(ours - theirs)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "averages"),
+    [(["RandSpike"], ["average of all"]), (["RandBias"], ["average of all"]), ([], [])],
+)
+def test_no_average_without_spikes_where_it_would_be_over_one_set_or_all(
+    bench: Bench, kinds: list[str], averages: list[str]
+) -> None:
+    bench.datasets = {"ACDC": "intra", **dict.fromkeys(kinds, "corrupted")}
+    bench.finish("standard")
+    columns = read_table(bench.folder)["columns"]
+    assert [column["name"] for column in columns if column["average"]] == averages
 
 
 def test_without_another_site(tmp_path: Path) -> None:
@@ -235,10 +300,41 @@ def test_severity(large: Path, results: dict[str, Any]) -> None:
     assert {c["row"] for c in results["severity"]} == {"standard", "cooperative"}
 
 
+def test_severity_nought_is_what_was_measured_where_it_was_asked_for(bench: Bench) -> None:
+    bench.score = lambda facts: {None: 0.8, 0: 0.7, 0.05: 0.5}[facts.get("severity")]
+    bench.finish("standard", severities=[0, 0.05])
+    bench.finish("cooperative", severities=[0.05])
+    curves = {
+        (curve["row"], curve["kind"], curve["head"]): curve for curve in read_table(bench.folder)["severity"]
+    }
+    asked, other = (curves[row, "RandBias", "FTN"] for row in ("standard", "cooperative"))
+    points = [(point["severity"], pytest.approx(point["mean"])) for point in asked["points"]]
+    assert points == [(0, 0.7), (0.05, 0.5), (1, 0.8)]  # one point at 0, and it is not the clean set's 0.8
+    assert asked["measured_nought"]
+    assert other["points"][0]["mean"] == pytest.approx(0.8)
+    assert not other["measured_nought"]
+
+
+def test_points_of_a_curve_are_over_the_same_jobs(bench: Bench) -> None:
+    bench.finish("standard", "A", severities=[0.05, 0.5])
+    bench.finish("standard", "B", severities=[0.5])
+    bench.finish("standard", "C")
+    bench.finish("dsu", "A", severities=[0.05])
+    bench.finish("dsu", "B", severities=[0.5])
+    curves = read_table(bench.folder)["severity"]
+    assert {curve["row"] for curve in curves} == {"standard"}
+    assert {tuple(point["severity"] for point in curve["points"]) for curve in curves} == {(0, 0.5, 1)}
+    curve = next(curve for curve in curves if (curve["kind"], curve["head"]) == ("RandBias", "FTN"))
+    assert curve["draws"] == ["A", "B"]
+    both = [fmean(patients(bench.folder, f"standard-{draw}-0", "RandBias").values()) for draw in "AB"]
+    assert curve["points"][-1]["mean"] == pytest.approx(fmean(both))
+
+
 def test_cost(results: dict[str, Any]) -> None:
     cost = {entry["row"]: entry for entry in results["cost"]}
     assert cost["randconv"]["seconds_per_step"] == pytest.approx(0.6)
-    assert cost["randconv"]["times_standard"] == pytest.approx(3)
+    assert {entry["against"] for entry in results["cost"]} == {"cooperative-no-latent"}  # the published one
+    assert cost["randconv"]["times_baseline"] == pytest.approx(0.6 / 0.8)
     assert cost["cooperative"]["trainings"]["steps"]["jobs"] == 3
     assert cost["randconv"]["trainings"]["time"]["steps"] == 250
     assert cost["dsu"]["error"] == ERROR

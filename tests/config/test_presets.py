@@ -14,7 +14,9 @@ from coopseg.config.presets import (
     PRESETS,
     RIVALS,
     ROWS,
+    TITLES,
     expand_methods,
+    title_of,
 )
 from coopseg.config.resolve import resolve_settings
 
@@ -35,6 +37,16 @@ def test_groups_of_methods() -> None:
     assert expand_methods("all")[-1] == "cooperative"
     assert set(ABLATIONS) | set(ROWS) >= set(METHODS)
     assert expand_methods("randconv,module:Own") == ("randconv", "module:Own")
+
+
+def test_the_two_standard_trainings_are_told_apart() -> None:
+    """Published is separate_training false; in ours no gradient of the STN reaches the FTN."""
+    assert ROWS[:2] == MAIN_ROWS[:2] == ("standard", "cooperative-no-latent")
+    assert set(TITLES) == set(ROWS[:2])
+    for row in TITLES:
+        separate = resolve_settings(method=row).losses.separate
+        assert title_of(row) == f"standard ({'separate STN' if separate else 'published: joint STN'})"
+    assert title_of("cooperative") == "cooperative"
 
 
 def test_miccai2021_is_the_paper() -> None:

@@ -23,6 +23,7 @@ from coopseg.report.benchmark_answer import answer, ask
 from coopseg.report.run import is_benchmark, write_benchmark_report
 from coopseg.report.text import summary
 
+SEPARATE, JOINT = "standard (separate STN)", "standard (published: joint STN)"
 VOID = {"meta", "img", "br"}
 
 
@@ -73,10 +74,14 @@ def page(content: dict[str, Any]) -> str:
 def test_everything_is_there_in_order(page: str) -> None:
     words = Document(page).words
     order = (
-        "Which of 7 methods holds better than standard training", "13 of 18 jobs have finished (2 failed)",
+        f"Which of 8 methods holds better than {JOINT} or {SEPARATE}",
+        "16 of 23 jobs have finished (2 failed)",
         "Dice", "averages", "out of domain", "A B (2 of 3)", "waiting", "failed", "n/a", "Failures",
-        "Difference to standard", "Holm", "What robustness costs", "Cost", "probe failed",
-        "At equal wall-clock time", "those of cooperative", "Severity", "One slice under every corruption",
+        "Difference to standard training", "Holm", f"Against {JOINT}, FTN+STN",
+        f"Against {SEPARATE}, FTN+STN", "What robustness costs", f"Against {JOINT}",
+        f"Against {SEPARATE}", "Cost", f"× {JOINT}",
+        "probe failed", "At equal wall-clock time", "those of cooperative", f"Against {JOINT}, FTN+STN",
+        f"Against {SEPARATE}, FTN+STN", "Severity", "0 is the clean set", "One slice under every corruption",
         "truth", "nnU-Net", "Dice of RV", "Dice by phase", "Dice by vendor", "HD95",
         "Failed and waiting jobs", "dsu-A-0: OutOfMemoryError", ERROR, "Waiting: mixstyle-A-0",
         "a denoising autoencoder trained by itself", "coopseg benchmark --data /data/acdc", "acdc-dev",
@@ -168,13 +173,25 @@ def clear_bench(bench: Bench, gains: dict[str, float], *, own: float = 0.0) -> d
 def test_the_answer_names_the_best_first(bench: Bench) -> None:
     results = clear_bench(bench, {"cooperative": 0.1, "randconv": 0.2, "dsu": -0.3}, own=-0.05)
     said = answer(results)
-    assert said["verdict"].startswith("Out of domain, 2 of 3 methods are above standard training")
+    assert said["verdict"].startswith(f"Out of domain, 2 of 3 methods are above {SEPARATE}")
     assert said["verdict"].index("randconv") < said["verdict"].index("cooperative")
     text = " ".join(said["sentences"])
-    assert "cooperative (FTN+STN) comes 2 of 3" in text
-    assert "Below standard there: dsu" in text
-    assert "On clean own-site scans 3 of 3 lose" in text
+    assert f"Against {SEPARATE}, cooperative (FTN+STN) comes 2 of 3" in text
+    assert f"Below {SEPARATE} there: dsu" in text
+    assert f"On clean own-site scans, against {SEPARATE}, 3 of 3 lose" in text
     assert "Rows with one training (4) say nothing of chance between trainings." in text
+
+
+def test_the_answer_speaks_of_both_standard_trainings(bench: Bench) -> None:
+    """One gain lies above the one and below the other: each sentence says which it is held against."""
+    results = clear_bench(bench, {"cooperative-no-latent": 0.1, "dsu": 0.05})
+    said = answer(results)
+    assert said["verdict"].startswith(f"Out of domain, none of 2 methods is above {JOINT}")
+    text = " ".join(said["sentences"])
+    assert f"Below {JOINT} there: {SEPARATE}, FTN+STN, −0.1" in text
+    assert f"Out of domain, 2 of 2 methods are above {SEPARATE}" in text
+    assert f"{JOINT}, FTN+STN, +0.1" in text
+    assert ask(results).startswith(f"Which of 2 methods holds better than {JOINT} or {SEPARATE} on")
 
 
 def test_the_answer_claims_nothing_that_is_not_clear(bench: Bench) -> None:
@@ -183,9 +200,9 @@ def test_the_answer_claims_nothing_that_is_not_clear(bench: Bench) -> None:
         bench.finish(row)
     results = read_table(bench.folder)
     assert answer(results)["verdict"] == (
-        "Out of domain, dsu is not above standard training by more than chance between patients."
+        f"Out of domain, dsu is not above {SEPARATE} by more than chance between patients."
     )
-    assert ask(results).startswith("Does it hold better than standard training")
+    assert ask(results).startswith(f"Does it hold better than {SEPARATE} on scans")
     assert "none loses" in " ".join(answer(results)["sentences"])
 
 
@@ -193,8 +210,10 @@ def test_before_anything_has_finished(bench: Bench) -> None:
     bench.ask(["standard", "dsu"])
     content = collect_benchmark(bench.folder)
     words = Document(render_benchmark(content)).words
-    for text in ("No job has finished yet.", "Nothing can be compared yet.", "No evaluation stored a slice.",
-                 "No job failed.", "Waiting: standard-A-0, dsu-A-0."):  # fmt: skip
+    for text in (
+        "No job has finished yet.", f"on a draw on which {JOINT} or {SEPARATE} was: nothing to compare.",
+        "No evaluation stored a slice.", "No job failed.", "Waiting: standard-A-0, dsu-A-0.",
+    ):  # fmt: skip
         assert text in words, text
     assert summary(content).splitlines() == [content["question"], "No job has finished yet."]
 
@@ -216,7 +235,7 @@ def test_the_files(bench: Bench, tmp_path: Path) -> None:
     assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
     content = json.loads((page.parent / "report.json").read_text(), parse_constant=pytest.fail)
     assert content["results"]["jobs"]["finished"] == 1
-    (line,) = [line for line in summary(content).splitlines() if re.match("standard +FTN ", line)]
+    (line,) = [line for line in summary(content).splitlines() if line.startswith(f"{SEPARATE}  FTN ")]
     cell = next(c for c in content["results"]["cells"] if c["column"] == "M&Ms" and c["class"] == "mean")
     assert f"{cell['mean']:.3f}" in line
     with pytest.raises(CoopsegError, match="not an empty folder"):

@@ -11,7 +11,6 @@ import pandas as pd
 
 from coopseg.benchmark.collected import STEPS, Collected, Ended
 from coopseg.benchmark.columns import Column, Wide, cohorts, spread_out
-from coopseg.benchmark.grid import BASELINE
 from coopseg.benchmark.statistics import BELOW, MEASURES, bootstrap_interval, mean_over, number, spread
 from coopseg.evaluation.tables import FAILURES
 from coopseg.inference.predictor import HEADS
@@ -103,12 +102,14 @@ def _value(
     }
 
 
-def shared_scores(collected: Collected, row: str, budget: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores of a row and of the baseline, each patient's averaged over the draws and seeds both have.
+def shared_scores(
+    collected: Collected, row: str, budget: str, *, against: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of a row and of a baseline, each patient's averaged over the draws and seeds both have.
 
     A predictor has no draw: it is held against all of the baseline's.
     """
-    ours, theirs = (_by_job(collected, name, budget) for name in (row, BASELINE))
+    ours, theirs = (_by_job(collected, name, budget) for name in (row, against))
     if len(ours) and len(theirs) and not any(job.is_predictor for job in collected.jobs_of(row, budget)):
         keys = ["draw", "seed"]
         both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coopseg.benchmark.request import Request, settings_of
-from coopseg.config.presets import MAIN_ROWS, POST_DAE
+from coopseg.config.presets import MAIN_ROWS, POST_DAE, TITLES
 from coopseg.errors import CoopsegError
 from coopseg.rivals.registry import make_rivals
 from coopseg.text import listing, shorten
@@ -23,10 +23,12 @@ def check_request(request: Request) -> None:
         raise CoopsegError(
             f"a predictor cannot be called {shorten(wrong[0])}: use letters, digits and - _ . +"
         )
+    if taken := [entry.name for entry in request.predictors if entry.name in TITLES]:
+        raise CoopsegError(f"a predictor cannot be called {taken[0]}, the name of a training; choose another")
     if request.copies < 1:
         raise CoopsegError(f"copies must be 1 or more, found {request.copies}")
-    if wrong_severities := [value for value in request.severities if value <= 0]:
-        raise CoopsegError(f"severities must be above 0, found {wrong_severities[0]}")
+    if wrong_severities := [value for value in request.severities if not value >= 0]:
+        raise CoopsegError(f"severities must be 0 or more, found {wrong_severities[0]}")
     if bool(request.severities) != bool(request.severity_methods):
         raise CoopsegError("--severities and --severity-methods belong together; give both or none")
     if absent := [name for name in request.severity_methods if name not in names]:

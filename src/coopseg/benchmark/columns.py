@@ -19,14 +19,16 @@ AVERAGES = {
     "average out of domain": ("corrupted", "other"),
     "average of all": DOMAINS,
 }
-OUT = "average out of domain"
+# A spike of one to three times the maximum of k-space leaves nothing of a scan to see. Columns are few, so
+# that this one can decide an average; one without it stands beside the average of all.
+SPIKES, WITHOUT_SPIKES = "RandSpike", "average without spikes"
 
 Column = dict[str, Any]
 
 
 def find_columns(collected: Collected) -> list[Column]:
     """Data sets in the order intra, corrupted, other; then each average that is over two columns or more
-    and is not the same as one before it.
+    and is not the same as one before it, the last over all but RandSpike where that is among them.
 
     A predictor's record cannot know which data set is its own, so domains are taken from a job that was
     trained here; without one the first data set is intra. Patients are those of the first record.
@@ -43,9 +45,15 @@ def find_columns(collected: Collected) -> list[Column]:
 
 
 def _averages(columns: Sequence[Column]) -> list[Column]:
+    wanted = {
+        name: [column["name"] for column in columns if column["domain"] in domains]
+        for name, domains in AVERAGES.items()
+    }
+    names = [column["name"] for column in columns]
+    if SPIKES in names:
+        wanted[WITHOUT_SPIKES] = [name for name in names if name != SPIKES]
     averages: list[Column] = []
-    for name, domains in AVERAGES.items():
-        datasets = [column["name"] for column in columns if column["domain"] in domains]
+    for name, datasets in wanted.items():
         if len(datasets) > 1 and datasets not in [average["datasets"] for average in averages]:
             averages.append(_column(name, "average", datasets))
     return averages

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from coopseg.benchmark.collected import STEPS, TIME, Collected
-from coopseg.benchmark.grid import BASELINE
+from coopseg.benchmark.grid import BASELINES
 
 PROBED = ("seconds_per_step", "spread", "peak_memory_gb", "threads", "device", "precision", "machine")
 
@@ -14,20 +14,25 @@ PROBED = ("seconds_per_step", "spread", "peak_memory_gb", "threads", "device", "
 def costs(collected: Collected) -> list[dict[str, Any]]:
     """A line a row: its probe (or the probe's error), steps, and seconds of its finished jobs by budget.
 
-    seconds_per_step and spread: median and interquartile range of a probe's steps. times_standard: the step
-    over that of standard. trainings: for each budget the number of finished jobs, the mean of their steps and
-    of their seconds (training, evaluation, whole job). None is what was not measured.
+    seconds_per_step and spread: median and interquartile range of a probe's steps. times_baseline: the step
+    over that of the row `against`, the first baseline that was probed. trainings: for each budget the number
+    of finished jobs, the mean of their steps and of their seconds (training, evaluation, whole job). None is
+    what was not measured.
     """
-    baseline = collected.probes.get(BASELINE, {}).get("seconds_per_step")
+    against = next((row for row in BASELINES if _step(collected, row)), None)
+    baseline = _step(collected, against) if against else None
     lines = []
     for row in collected.rows:
-        probe = collected.probes.get(row, {})
-        own = probe.get("seconds_per_step")
+        probe, own = collected.probes.get(row, {}), _step(collected, row)
         ratio = own / baseline if own and baseline else None
         line: dict[str, Any] = {"row": row, **{key: probe.get(key) for key in PROBED}}
-        line |= {"error": probe.get("error"), "times_standard": ratio}
+        line |= {"error": probe.get("error"), "times_baseline": ratio, "against": against}
         lines.append(line | {"trainings": _trainings(collected, row)})
     return lines
+
+
+def _step(collected: Collected, row: str) -> float | None:
+    return collected.probes.get(row, {}).get("seconds_per_step")
 
 
 def _trainings(collected: Collected, row: str) -> dict[str, dict[str, Any]]:

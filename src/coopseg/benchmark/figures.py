@@ -15,7 +15,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from coopseg.benchmark.columns import DOMAINS, column_of
-from coopseg.benchmark.view import grid, places
+from coopseg.benchmark.view import compared_with, grid, places
+from coopseg.config.presets import title_of
 
 FORMATS = ("svg", "pdf")
 # Okabe and Ito's colours in an order in which neighbours also differ in lightness.
@@ -96,7 +97,7 @@ def _dice(results: dict[str, Any]) -> Figure | None:
         axes.grid(axis="x", linewidth=0.4, color="#d0d0d0")
         axes.set_axisbelow(True)
         axes.tick_params(length=2, labelsize=7.5)
-    panels[0].set_yticks(range(len(rows)), rows)
+    panels[0].set_yticks(range(len(rows)), [title_of(row) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel("Dice", fontsize=8.5)
     _head_legend(figure, results["heads"])
@@ -130,20 +131,22 @@ def _head_legend(figure: Figure, heads: Sequence[str]) -> None:
 def _change(results: dict[str, Any]) -> Figure | None:
     entries = [e for e in results["change"]["steps"] if e["own"] and e["out"]]
     heads = [head for head in results["heads"] if any(entry["head"] == head for entry in entries)]
+    baselines = [name for name in compared_with(results) if any(e["against"] == name for e in entries)]
     if not heads:
         return None
-    figure = _new(1.6 + 3.6 * len(heads), 4.0)
-    panels = np.ravel(figure.subplots(1, len(heads), sharex=True, sharey=True, squeeze=False))
+    figure = _new(2.4 + 3.4 * len(heads), 0.4 + 3.2 * len(baselines))
+    panels = figure.subplots(len(baselines), len(heads), sharex=True, sharey=True, squeeze=False)
     looks = _looks(results, {entry["row"] for entry in entries})
-    for axes, head in zip(panels, heads, strict=True):
-        own = [entry for entry in entries if entry["head"] == head]
+    for (i, against), (j, head) in ((b, h) for b in enumerate(baselines) for h in enumerate(heads)):
+        axes = panels[i, j]
         axes.axhline(0, color="#808080", linewidth=0.7)
         axes.axvline(0, color="#808080", linewidth=0.7)
-        for entry in own:
-            _point(axes, entry["own"], entry["out"], looks[entry["row"]])
-        axes.set_title(head)
-        axes.set_xlabel("change on clean own-site scans, Dice")
-    panels[0].set_ylabel("change out of domain, Dice")
+        for entry in entries:
+            if (entry["against"], entry["head"]) == (against, head):
+                _point(axes, entry["own"], entry["out"], looks[entry["row"]])
+        axes.set_title(f"{head}, against {title_of(against)}")
+        axes.set_xlabel("change on clean own-site scans, Dice" if i == len(baselines) - 1 else "")
+        axes.set_ylabel("" if j else "change out of domain, Dice")
     _row_legend(figure, looks)
     return _plain(figure)
 
@@ -167,7 +170,7 @@ def _row_legend(figure: Figure, looks: dict[str, dict[str, Any]], *, lines: bool
     for name, look in looks.items():
         figure.axes[0].plot([], [], color=look["color"], marker=look["marker"], markersize=5,
                             linestyle=look["linestyle"] if lines else "none",
-                            label=f"{look['number']}  {name}")  # fmt: skip
+                            label=f"{look['number']}  {title_of(name)}")  # fmt: skip
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
 
 
@@ -218,17 +221,20 @@ def _severity(results: dict[str, Any]) -> Figure | None:
     heads = [head for head in results["heads"] if any(curve["head"] == head for curve in curves)]
     figure = _new(1.7 + 2.1 * len(kinds), 0.5 + 2.1 * len(heads))
     looks = _looks(results, {curve["row"] for curve in curves})
+    levels = sorted({point["severity"] for curve in curves for point in curve["points"]})
     panels = figure.subplots(len(heads), len(kinds), sharex=True, sharey=True, squeeze=False)
     for (i, head), (j, kind) in ((h, k) for h in enumerate(heads) for k in enumerate(kinds)):
         axes = panels[i, j]
         for curve in curves:
             if (curve["head"], curve["kind"]) == (head, kind):
                 look = {key: looks[curve["row"]][key] for key in ("color", "marker", "linestyle")}
-                x, y = zip(*((point["severity"], point["mean"]) for point in curve["points"]), strict=True)
+                x = [levels.index(point["severity"]) for point in curve["points"]]
+                y = [point["mean"] for point in curve["points"]]
                 axes.plot(x, y, linewidth=1.2, markersize=3.6, **look)
         axes.set_title(f"{kind}, {head}")
         axes.grid(linewidth=0.4, color="#d8d8d8")
-        axes.set_xlabel("severity" if i == len(heads) - 1 else "")
+        axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        axes.set_xlabel("severity, evenly spaced" if i == len(heads) - 1 else "")
         axes.set_ylabel("" if j else "Dice")
     _row_legend(figure, looks, lines=True)
     return _plain(figure)

@@ -1,4 +1,4 @@
-"""The main table and the differences to standard as LaTeX, for packages booktabs and graphicx."""
+"""The main table and the differences to each baseline as LaTeX, for packages booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from coopseg.benchmark.captions import spikes_note
 from coopseg.benchmark.view import (
     Grid,
     cell_text,
+    compared_with,
     difference_text,
     differences_of,
     grid,
     places,
 )
+from coopseg.config.presets import title_of
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -25,22 +28,31 @@ SCORES = (
     "the same draws."
 )
 DIFFERENCES = (
-    "Dice minus that of standard training: {[}95\\,\\% bootstrap interval over patients{]}, Holm-corrected "
-    "$p$ of the Wilcoxon signed-rank test."
+    "{[}95\\,\\% bootstrap interval over patients{]}, Holm-corrected $p$ of the Wilcoxon signed-rank test."
 )
 ANY = re.compile("|".join(map(re.escape, SPECIAL)))
 
 
 def latex(results: dict[str, Any]) -> str:
-    r"""Two tables for \input into a document with \usepackage{booktabs,graphicx}; "" without any column."""
+    r"""Tables for \input into a document with \usepackage{booktabs,graphicx}; "" without any column.
+
+    The scores, then the differences to each baseline that has been compared with.
+    """
     if not results["columns"]:
         return ""
-    main, compared = grid(results, places(results)), differences_of(results)
+    main = grid(results, places(results))
     scores = [[_mark(cell_text(cell), cell["best"]) for cell in line["cells"]] for line in main["rows"]]
-    changes = [[escape(difference_text(cell)) for cell in line["cells"]] for line in compared["rows"]]
-    parts = ["% \\usepackage{booktabs,graphicx}", _table(main, scores, SCORES, "dice")]
-    parts += [_table(compared, changes, DIFFERENCES, "differences")] if changes else []
+    caption = f"{SCORES} {escape(spikes_note(results))}".strip()
+    parts = ["% \\usepackage{booktabs,graphicx}", _table(main, scores, caption, "dice")]
+    parts += [_differences(results, against) for against in compared_with(results)]
     return "\n\n".join(parts) + "\n"
+
+
+def _differences(results: dict[str, Any], against: str) -> str:
+    compared = differences_of(results, against)
+    texts = [[escape(difference_text(cell)) for cell in line["cells"]] for line in compared["rows"]]
+    caption = f"Dice minus that of {escape(title_of(against))}: {DIFFERENCES}"
+    return _table(compared, texts, caption, f"differences-{against}")
 
 
 def escape(text: str) -> str:
@@ -55,7 +67,7 @@ def _mark(text: str, best: bool) -> str:
 def _table(table: Grid, texts: Sequence[Sequence[str]], caption: str, label: str) -> str:
     titles = ["row", "head", "draws", *(place["column"] for place in table["places"])]
     lines = [
-        " & ".join([*map(escape, (line["row"], line["head"], line["draws"])), *cells]) + r" \\"
+        " & ".join([*map(escape, (title_of(line["row"]), line["head"], line["draws"])), *cells]) + r" \\"
         for line, cells in zip(table["rows"], texts, strict=True)
     ]
     return "\n".join([

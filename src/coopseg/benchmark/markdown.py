@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from coopseg.benchmark.captions import cost_unit, nothing_compared, nought_text, spikes_note
 from coopseg.benchmark.collected import STEPS, TIME
 from coopseg.benchmark.view import (
     Grid,
     cell_text,
+    change_of,
+    compared_with,
     difference_text,
     differences_of,
     grid,
@@ -18,6 +21,7 @@ from coopseg.benchmark.view import (
     places,
     with_values,
 )
+from coopseg.config.presets import title_of
 from coopseg.evaluation.tables import FAILURES, MEAN
 
 MAIN_NOTE = (
@@ -26,10 +30,11 @@ MAIN_NOTE = (
     "draws. n/a: a head that the row does not have."
 )
 DIFFERENCE_NOTE = (
-    "Row minus standard on the same patients, draws and seeds, [95 % bootstrap interval over patients], p of "
-    "the Wilcoxon signed-rank test corrected by Holm over the rows compared with standard within a column "
-    "and head. Averages have no test. The interval says nothing of chance between trainings."
+    "on the same patients, draws and seeds, [95 % bootstrap interval over patients], p of the Wilcoxon "
+    "signed-rank test corrected by Holm over the rows of this table within a column and head. Averages have "
+    "no test. The interval says nothing of chance between trainings."
 )
+CHANGE_NOTE = "What robustness costs on clean scans of the own site, beside what it brings elsewhere."
 GROUPS = {"phase": "By phase", "vendor": "By vendor", "site": "By vendor/centre"}
 
 
@@ -54,8 +59,7 @@ def _sections(results: dict[str, Any]) -> Iterator[str]:
 
 def _scores(results: dict[str, Any]) -> Iterator[str]:
     yield f"## Dice\n\n{MAIN_NOTE}{_notes(results)}\n\n{_grid(grid(results, places(results)))}"
-    yield f"## Difference to standard\n\n{DIFFERENCE_NOTE}\n\n{_differences(differences_of(results))}"
-    yield "## Change on own-site scans beside change out of domain\n\n" + _change(results, STEPS)
+    yield from _comparisons(results)
     for name in results["classes"]:
         if name != MEAN:
             yield f"## Dice of {name}\n\n" + _grid(with_values(grid(results, places(results, of=name))))
@@ -69,12 +73,25 @@ def _scores(results: dict[str, Any]) -> Iterator[str]:
             yield f"## {measure.upper()}, mm\n\n" + _grid(with_values(table), measure)
     if TIME in results["budgets"]:
         yield "## Dice at equal wall-clock time\n\n" + _grid(grid(results, places(results), budget=TIME))
-        equal = _differences(differences_of(results, budget=TIME))
-        yield f"## Difference to standard at equal wall-clock time\n\n{equal}"
+        for against in compared_with(results, budget=TIME):
+            equal = _differences(differences_of(results, against, budget=TIME))
+            yield f"## Difference to {title_of(against)} at equal wall-clock time\n\n{equal}"
+
+
+def _comparisons(results: dict[str, Any]) -> Iterator[str]:
+    baselines = compared_with(results)
+    if not baselines:
+        yield f"## Differences\n\n{nothing_compared(results)}"
+    for against in baselines:
+        title, compared = title_of(against), differences_of(results, against)
+        yield f"## Difference to {title}\n\nRow minus {title}, {DIFFERENCE_NOTE}\n\n{_differences(compared)}"
+    for against in baselines:
+        yield f"## Change against {title_of(against)}\n\n{_change(results, against)}"
 
 
 def _notes(results: dict[str, Any]) -> str:
-    return "".join(f" {row['name']}: {row['note']}." for row in results["rows"] if row["note"])
+    notes = [f"{title_of(row['name'])}: {row['note']}." for row in results["rows"] if row["note"]]
+    return "".join(f" {note}" for note in [*notes, spikes_note(results)] if note)
 
 
 def _grid(table: Grid, measure: str = "mean") -> str:
@@ -82,8 +99,12 @@ def _grid(table: Grid, measure: str = "mean") -> str:
     for line in table["rows"]:
         texts = [cell_text(cell, measure) for cell in line["cells"]]
         marked = [f"**{t}**" if cell["best"] else t for t, cell in zip(texts, line["cells"], strict=True)]
-        lines.append([line["row"], line["head"], line["draws"], *marked])
+        lines.append([*_names(line), *marked])
     return _table(lines)
+
+
+def _names(line: dict[str, Any]) -> list[str]:
+    return [title_of(line["row"]), line["head"], line["draws"]]
 
 
 def _title(place: dict[str, str]) -> str:
@@ -93,16 +114,18 @@ def _title(place: dict[str, str]) -> str:
 def _differences(table: Grid) -> str:
     lines = [["row", "head", "draws", *map(_title, table["places"])]]
     for line in table["rows"]:
-        lines.append([line["row"], line["head"], line["draws"], *map(difference_text, line["cells"])])
+        lines.append([*_names(line), *map(difference_text, line["cells"])])
     return _table(lines)
 
 
-def _change(results: dict[str, Any], budget: str) -> str:
-    lines = [["row", "head", "clean, own site", "corrupted", "other sites", "out of domain"]]
-    for entry in results["change"][budget]:
-        texts = [difference_text(entry[key]) for key in ("own", "corrupted", "other", "out")]
-        lines.append([entry["row"], entry["head"], *texts])
-    return _table(lines)
+def _change(results: dict[str, Any], against: str) -> str:
+    change = change_of(results, against)
+    lines = [["row", "head", *change["titles"].values()]]
+    for entry in change["rows"]:
+        texts = [difference_text(entry[key]) for key in change["titles"]]
+        lines.append([title_of(entry["row"]), entry["head"], *texts])
+    note = f"{CHANGE_NOTE} {spikes_note(results)}".strip()
+    return f"{note}\n\n{_table(lines)}"
 
 
 def _failures(results: dict[str, Any]) -> str:
@@ -111,7 +134,7 @@ def _failures(results: dict[str, Any]) -> str:
     lines = [["row", "head", "draws", *map(_title, table["places"])]]
     for line in table["rows"]:
         texts = [failure_text(cell) for cell in line["cells"]]
-        lines.append([line["row"], line["head"], line["draws"], *texts])
+        lines.append([*_names(line), *texts])
     return f"Share of a patient's volumes with {limits}, averaged over patients.\n\n" + _table(lines)
 
 
@@ -123,24 +146,16 @@ def failure_text(cell: dict[str, Any]) -> str:
 
 
 def _cost(results: dict[str, Any]) -> str:
-    title = [
-        "row",
-        "seconds a step",
-        "IQR",
-        "× standard",
-        "peak memory, GB",
-        "steps",
-        "training, s",
-        "job, s",
-    ]
+    unit = cost_unit(results)
+    title = ["row", "seconds a step", "IQR", unit, "peak memory, GB", "steps", "training, s", "job, s"]
     lines = [title]
     for entry in results["cost"]:
         trained = entry["trainings"].get(STEPS, {})
         probe = [number_text(entry[key]) for key in ("seconds_per_step", "spread")]
-        more = [number_text(entry["times_standard"], 2), number_text(entry["peak_memory_gb"], 2)]
+        more = [number_text(entry["times_baseline"], 2), number_text(entry["peak_memory_gb"], 2)]
         whole = [number_text(trained.get(key), 0) for key in ("steps", "training_seconds", "seconds")]
         failed = [f"failed: {entry['error']}", ""] if entry["error"] else probe
-        lines.append([entry["row"], *failed, *more, *whole])
+        lines.append([title_of(entry["row"]), *failed, *more, *whole])
     note = (
         "A step and its memory are probed alone (median of its steps); the rest are means over finished jobs."
     )
@@ -152,8 +167,9 @@ def _severity(results: dict[str, Any]) -> str:
     lines = [["corruption", "row", "head", *(f"{level:g}" for level in levels)]]
     for curve in sorted(results["severity"], key=lambda curve: curve["kind"]):
         at = {point["severity"]: point["mean"] for point in curve["points"]}
-        lines.append([curve["kind"], curve["row"], curve["head"], *(number_text(at.get(x)) for x in levels)])
-    return "Dice by severity; 0 is the clean set.\n\n" + _table(lines)
+        names = [curve["kind"], title_of(curve["row"]), curve["head"]]
+        lines.append([*names, *(number_text(at.get(level)) for level in levels)])
+    return f"Dice by severity, a factor on the published one; {nought_text(results)}.\n\n{_table(lines)}"
 
 
 def _errors(jobs: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ NAMES = ["budget", "row", "head", "column", "class", "group", "value"]
 NUMBERS = [
     "state", "mean", "interval_low", "interval_high", "sd_draws", "sd_patients", "n", "draws",
     "jobs_finished", "jobs_failed", "jobs", "dice_below_0.5", "dice_below_0.1", "hd95", "assd",
-    "distance_missing", "difference", "difference_low", "difference_high", "difference_n",
-    "difference_draws", "p", "p_holm", "family",
+    "distance_missing",
+]  # fmt: skip
+COMPARED = [
+    "budget", "against", "row", "head", "column", "class", "mean", "interval_low", "interval_high", "n",
+    "draws", "p", "p_holm", "family",
 ]  # fmt: skip
 
 
 def write_table(bench: Path) -> Path:
     """Write BENCH/table/ from all that has finished so far: results.json (see `tabulate`), results.csv (a
-    line a cell, with its difference to standard), results.md, results.tex and figures/ as SVG and PDF.
+    line a cell), differences.csv (a line a difference to a baseline), results.md, results.tex and figures/ as
+    SVG and PDF.
 
     Can be called again at any time; each file is replaced whole. Returns the path of results.md.
     Raises CoopsegError where the folder is no benchmark.
@@ -36,7 +41,8 @@ def write_table(bench: Path) -> Path:
     out = bench / TABLE
     texts = {
         RESULTS: json.dumps(results, indent=1, allow_nan=False) + "\n",
-        "results.csv": csv(results),
+        "results.csv": csv(map(_cell, results["cells"]), [*NAMES, *NUMBERS]),
+        "differences.csv": csv(map(_difference, results["differences"]), COMPARED),
         "results.md": markdown(results),
         "results.tex": latex(results),
     }
@@ -48,23 +54,15 @@ def write_table(bench: Path) -> Path:
     return out / "results.md"
 
 
-def csv(results: dict[str, Any]) -> str:
-    """Every cell in one line with columns NAMES and NUMBERS; empty is what was not measured."""
-    compared = {_name(entry): entry for entry in results["differences"]}
-    lines = [_line(cell, compared.get(_name(cell), {})) for cell in results["cells"]]
+def csv(lines: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
+    """A table with these columns; empty is what was not measured."""
     buffer = io.StringIO()
-    pd.DataFrame(lines, columns=[*NAMES, *NUMBERS]).to_csv(buffer, index=False)
+    pd.DataFrame(list(lines), columns=list(columns)).to_csv(buffer, index=False)
     return buffer.getvalue()
 
 
-def _name(entry: dict[str, Any]) -> tuple[str, ...]:
-    whole = {"group": "all", "value": ""} | entry
-    return tuple(whole[key] for key in NAMES)
-
-
-def _line(cell: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     low, high = cell.get("interval") or (None, None)
-    d_low, d_high = difference.get("interval") or (None, None)
     jobs = cell.get("jobs", {})
     return {
         **cell,
@@ -72,7 +70,9 @@ def _line(cell: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
         **{f"dice_below_{limit}": share for limit, share in cell.get("failures", {}).items()},
         "interval_low": low, "interval_high": high,
         "jobs": jobs.get("all"), "jobs_finished": jobs.get("finished"), "jobs_failed": jobs.get("failed"),
-        "difference": difference.get("mean"), "difference_low": d_low, "difference_high": d_high,
-        "difference_n": difference.get("n"), "difference_draws": " ".join(difference.get("draws", [])),
-        **{key: difference.get(key) for key in ("p", "p_holm", "family")},
     }  # fmt: skip
+
+
+def _difference(entry: dict[str, Any]) -> dict[str, Any]:
+    low, high = entry["interval"] or (None, None)
+    return entry | {"draws": " ".join(entry["draws"]), "interval_low": low, "interval_high": high}

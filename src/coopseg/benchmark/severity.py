@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from coopseg.benchmark.collected import METRICS, STEPS, Collected, read_scores
+from coopseg.benchmark.collected import METRICS, STEPS, Collected, Ended, read_scores
 from coopseg.benchmark.grid import SEVERITIES
 from coopseg.benchmark.statistics import bootstrap_interval, mean_over
 from coopseg.evaluation.tables import MEAN
 
-CLEAN, PUBLISHED = 0.0, 1.0  # severities that the main evaluation measures: its clean set, its corrupted ones
+NOUGHT, PUBLISHED = 0.0, 1.0  # PUBLISHED is what the main evaluation measures
 
 Curve = dict[str, Any]
 
@@ -21,43 +21,58 @@ Curve = dict[str, Any]
 def severity_curves(collected: Collected, *, clean: str) -> list[Curve]:
     """A curve a row, kind of corruption and head: points of severity, mean Dice, 95 % interval and n.
 
-    clean: the data set without corruption, which is severity 0; severity 1 is the main evaluation. All points
-    of a curve are over the same jobs: those that have severities.
+    Severity 1 is the main evaluation. Severity 0 is what was measured on copies without artefact where it was
+    asked for ("measured_nought" says so), else the data set `clean`, whose scans are neither cropped nor
+    rescaled. All points of a curve are over the same jobs: severities that only some of a row's jobs have
+    are left out.
     """
-    parts = []
-    for ended in collected.finished:
-        job, folders = ended.job, sorted(ended.folder.glob(f"{SEVERITIES}/*/{METRICS}"))
-        if folders and job.budget == STEPS:
-            found = collected.by_job
-            own = found[(found["row"] == job.row) & (found["budget"] == job.budget)]
-            own = own[(own["draw"] == job.draw) & (own["seed"] == job.seed)]
-            measured = [read_scores(file).assign(severity=_severity(file)) for file in folders]
-            kinds = set(measured[0]["dataset"])
-            main = [own[own["dataset"] == clean].assign(dataset=kind, severity=CLEAN) for kind in kinds]
-            main.append(own[own["dataset"].isin(kinds)].assign(severity=PUBLISHED))
-            for frame in (*main, *measured):
-                parts.append(frame.assign(row=job.row, draw=job.draw, seed=job.seed, budget=job.budget))
-    return list(_curves(pd.concat(parts), collected.rows)) if parts else []
+    return [curve for row in collected.rows for curve in _curves(collected, row, clean)]
 
 
-def _severity(metrics: Path) -> float:
-    return float(metrics.parent.name)
+def _curves(collected: Collected, row: str, clean: str) -> Iterator[Curve]:
+    finished = [ended for ended in collected.jobs_of(row, STEPS) if ended.state == "finished"]
+    jobs = [(ended, files) for ended in finished if (files := _measured(ended))]
+    if not jobs or not (shared := set.intersection(*(set(files) for _, files in jobs))):
+        return
+    parts = [
+        frame.assign(draw=ended.job.draw, seed=ended.job.seed)
+        for ended, files in jobs
+        for frame in _frames(collected, ended, {level: files[level] for level in sorted(shared)}, clean)
+    ]
+    draws, measured = sorted({ended.job.draw for ended, _ in jobs}), NOUGHT in shared
+    for (kind, head), own in _patients(pd.concat(parts)).groupby(["dataset", "head"], sort=True):
+        points = [_point(severity, at) for severity, at in own.groupby("severity", sort=True)]
+        yield {"row": row, "kind": kind, "head": head, "draws": draws, "measured_nought": measured,
+               "points": points}  # fmt: skip
 
 
-def _curves(scores: pd.DataFrame, rows: tuple[str, ...]) -> Iterator[Curve]:
+def _measured(ended: Ended) -> dict[float, Path]:
+    return {float(file.parent.name): file for file in ended.folder.glob(f"{SEVERITIES}/*/{METRICS}")}
+
+
+def _frames(
+    collected: Collected, ended: Ended, files: dict[float, Path], clean: str
+) -> Iterator[pd.DataFrame]:
+    """Scores of a job at each severity, each with the kind of corruption as its data set."""
+    job, scores = ended.job, collected.by_job
+    for name in ("row", "budget", "draw", "seed"):
+        scores = scores[scores[name] == getattr(job, name)].drop(columns=name)
+    measured = [read_scores(file).assign(severity=level) for level, file in files.items()]
+    kinds = sorted(set(measured[0]["dataset"]))
+    yield from measured
+    yield scores[scores["dataset"].isin(kinds)].assign(severity=PUBLISHED)
+    if NOUGHT not in files:
+        for kind in kinds:
+            yield scores[scores["dataset"] == clean].assign(dataset=kind, severity=NOUGHT)
+
+
+def _patients(scores: pd.DataFrame) -> pd.DataFrame:
+    """A line a patient, kind, head and severity."""
     chosen = scores[(scores["group"] == "all") & (scores["class"] == MEAN)]
-    patients = mean_over(mean_over(chosen, "seed"), "draw")
-    grouped = dict(list(patients.groupby(["row", "dataset", "head"], sort=True)))
-    for row, kind, head in sorted(grouped, key=lambda key: (rows.index(key[0]), *key[1:])):
-        own = grouped[row, kind, head]
-        draws = scores.loc[scores["row"] == row, "draw"].unique()
-        points = [
-            {
-                "severity": severity,
-                "mean": float(at["dice"].mean()),
-                "interval": bootstrap_interval([at[["dice"]].to_numpy(float)]),
-                "n": len(at),
-            }
-            for severity, at in own.groupby("severity", sort=True)
-        ]
-        yield {"row": row, "kind": kind, "head": head, "draws": sorted(draws), "points": points}
+    return mean_over(mean_over(chosen, "seed"), "draw")
+
+
+def _point(severity: Any, at: pd.DataFrame) -> dict[str, Any]:
+    values = at[["dice"]].to_numpy(float)
+    mean, interval = float(values.mean()), bootstrap_interval([values])
+    return {"severity": float(severity), "mean": mean, "interval": interval, "n": len(at)}

@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from coopseg.benchmark.collected import STEPS
+from coopseg.benchmark.differences import SEEN
 from coopseg.benchmark.request import WHOLE
 from coopseg.evaluation.tables import MEAN
 
 DIGITS = {"mean": 3, "hd95": 1, "assd": 2}
 SMALL_P, CLEAR_P = 0.001, 0.05
+CHANGE_TITLES = {
+    "own": "clean, own site", "corrupted": "corrupted", "other": "other sites", "out": "out of domain",
+    SEEN: "all without spikes",
+}  # fmt: skip
 
 Place = dict[str, str]  # of cells: column, class, group, value
 Grid = dict[str, Any]
@@ -141,10 +146,19 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
-def differences_of(results: dict[str, Any], *, budget: str = STEPS, of: str = MEAN) -> Grid:
-    """The differences to standard, a line a row and head that has one, a place a column."""
-    chosen = [e for e in results["differences"] if e["budget"] == budget and e["class"] == of]
-    found = {(entry["row"], entry["head"], entry["column"]): entry for entry in chosen}
+def compared_with(results: dict[str, Any], *, budget: str = STEPS) -> list[str]:
+    """The baselines against which there is any difference, the published one first."""
+    found = {entry["against"] for entry in results["differences"] if entry["budget"] == budget}
+    return [against for against in results["baselines"] if against in found]
+
+
+def differences_of(results: dict[str, Any], against: str, *, budget: str = STEPS) -> Grid:
+    """The differences to one baseline, a line a row and head that has one, a place a column."""
+    found = {
+        (entry["row"], entry["head"], entry["column"]): entry
+        for entry in results["differences"]
+        if (entry["budget"], entry["against"], entry["class"]) == (budget, against, MEAN)
+    }
     lines = []
     for row in results["rows"]:
         for head in results["heads"]:
@@ -152,4 +166,11 @@ def differences_of(results: dict[str, Any], *, budget: str = STEPS, of: str = ME
             if known := [entry for entry in own if entry]:
                 draws = draw_names(known[0]["draws"])
                 lines.append({"row": row["name"], "head": head, "draws": draws, "cells": own})
-    return {"places": places(results, of=of), "rows": lines}
+    return {"places": places(results), "rows": lines}
+
+
+def change_of(results: dict[str, Any], against: str) -> dict[str, Any]:
+    """The lines of `change` against one baseline at equal steps, and the titles of the keys that any has."""
+    lines = [line for line in results["change"][STEPS] if line["against"] == against]
+    titles = {key: title for key, title in CHANGE_TITLES.items() if any(line[key] for line in lines)}
+    return {"titles": titles, "rows": lines}

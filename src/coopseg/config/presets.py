@@ -100,6 +100,7 @@ POST_DAE = "post-dae"  # stands on a finished standard training; see coopseg.riv
 # The results table, in its order.
 ROWS = (
     "standard",
+    "cooperative-no-latent",
     "rand-mwm",
     "randconv",
     "randconv-successor",
@@ -116,12 +117,26 @@ ROWS = (
     "afa-mixup",
     "slaug",
     "heavy",
-    "cooperative-no-latent",
     "cooperative-miccai2021",
     "cooperative-lsm2022",
     "cooperative",
 )
-MAIN_ROWS = ("standard", "randconv", "bigaug", "maxstyle", "cooperative-no-latent", "cooperative")
+MAIN_ROWS = (
+    "standard",
+    "cooperative-no-latent",
+    "randconv",
+    "maxstyle",
+    "bigaug",
+    "cooperative-miccai2021",
+    "cooperative-lsm2022",
+    "cooperative",
+)
+
+# What people read where the name that --methods takes does not say enough: there are two standard trainings.
+TITLES = {
+    "standard": "standard (separate STN)",
+    "cooperative-no-latent": "standard (published: joint STN)",
+}
 
 DESCRIPTIONS: dict[str, str] = {
     "default": "the published schedule with this project's own choices for the masks",
@@ -169,6 +184,11 @@ DESCRIPTIONS: dict[str, str] = {
     "slaug": "intensity curves by class, fused by saliency (Su et al. 2023)",
     "heavy": "heavy image augmentation (nnU-Net's DA5)",
 }
+
+
+def title_of(row: str) -> str:
+    """What a row is called wherever people read it: see TITLES; any other row by its name."""
+    return TITLES.get(row, row)
 
 
 def expand_methods(text: str) -> tuple[str, ...]:

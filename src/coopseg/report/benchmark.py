@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from coopseg import __version__
+from coopseg.benchmark.captions import cost_unit, nothing_compared, nought_text, spikes_note
 from coopseg.benchmark.collected import STEPS, TIME, Collected, collect
 from coopseg.benchmark.figures import FIGURES, draw_figures, save
 from coopseg.benchmark.table import tabulate
 from coopseg.benchmark.view import (
     Grid,
+    change_of,
+    compared_with,
     differences_of,
     grid,
     group_places,
@@ -24,6 +27,7 @@ from coopseg.benchmark.view import (
     signed,
     with_values,
 )
+from coopseg.config.presets import title_of
 from coopseg.evaluation.tables import MEAN
 from coopseg.inference.predictor import HEADS
 from coopseg.report.benchmark_answer import answer, ask
@@ -69,7 +73,11 @@ def summary_table(results: dict[str, Any], budget: str = STEPS) -> dict[str, Any
         for column in results["columns"]
     ]
     rows = [
-        {"method": line["row"], "head": line["head"], "cells": [_shown(cell) for cell in line["cells"]]}
+        {
+            "method": title_of(line["row"]),
+            "head": line["head"],
+            "cells": [_shown(cell) for cell in line["cells"]],
+        }
         for line in table["rows"]
     ]
     return {"class": MEAN, "measure": "dice", "digits": 3, "columns": columns, "rows": rows}
@@ -120,7 +128,13 @@ def render_benchmark(content: dict[str, Any]) -> str:
         name: "data:image/svg+xml;base64," + base64.b64encode(save(figure, "svg")).decode()
         for name, figure in draw_figures(results).items()
     }
-    tools = {"signed": signed, "p_text": p_text, "percent": percent, "is_clear": is_clear}
+    tools = {
+        "signed": signed,
+        "p_text": p_text,
+        "percent": percent,
+        "is_clear": is_clear,
+        "title_of": title_of,
+    }
     return fill(BENCHMARK_PAGE, content | {"views": views(results), "figures": figures, **tools})
 
 
@@ -130,19 +144,27 @@ def views(results: dict[str, Any]) -> dict[str, Any]:
     return {
         "main": main,
         "some": with_values(main),
-        "differences": {head: _of_head(differences_of(results), head) for head in HEADS},
+        "differences": list(_differences(results, STEPS)),
+        "change": [{"against": against, **change_of(results, against)} for against in compared_with(results)],
         "timed": grid(results, places(results), budget=TIME) if TIME in results["budgets"] else None,
-        "timed_differences": {
-            head: _of_head(differences_of(results, budget=TIME), head)
-            for head in HEADS
-            if TIME in results["budgets"]
-        },
+        "timed_differences": list(_differences(results, TIME)),
         "more": list(_more(results)),
+        "notes": {
+            "spikes": spikes_note(results),
+            "nothing_compared": nothing_compared(results),
+            "cost_unit": cost_unit(results),
+            "nought": nought_text(results),
+        },
     }
 
 
-def _of_head(table: Grid, head: str) -> Grid:
-    return table | {"rows": [line for line in table["rows"] if line["head"] == head]}
+def _differences(results: dict[str, Any], budget: str) -> Iterator[Grid]:
+    """A table for each baseline and head that has any, the last head first."""
+    for against in compared_with(results, budget=budget):
+        table = differences_of(results, against, budget=budget)
+        for head in reversed(HEADS):
+            if rows := [line for line in table["rows"] if line["head"] == head]:
+                yield table | {"against": against, "head": head, "rows": rows}
 
 
 def _more(results: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from coopseg.benchmark.captions import nothing_compared
 from coopseg.benchmark.collected import STEPS, TIME
 from coopseg.benchmark.view import is_clear, signed
+from coopseg.config.presets import title_of
 
 OURS = "cooperative"
 NAMED = 4  # methods that are named one by one
@@ -21,49 +23,59 @@ Line = dict[str, Any]
 
 def ask(results: dict[str, Any]) -> str:
     """The question, one sentence."""
-    others = len(results["rows"]) - any(row["name"] == results["baseline"] for row in results["rows"])
+    rows = {row["name"] for row in results["rows"]}
+    baselines = [name for name in results["baselines"] if name in rows] or results["baselines"]
+    others = len(rows - {baselines[0]})
     which = f"Which of {others} methods holds" if others > 1 else "Does it hold"
-    return f"{which} better than {results['baseline']} training on scans unlike its own, and at what cost?"
+    names = " or ".join(map(title_of, baselines))
+    return f"{which} better than {names} on scans unlike its own, and at what cost?"
 
 
 def answer(results: dict[str, Any]) -> dict[str, Any]:
-    """A verdict and the sentences it rests on."""
-    lines = speaking(results, STEPS)
+    """A verdict and the sentences it rests on: against the published baseline first, then the other."""
     if not any(cell["state"] == "value" for cell in results["cells"]):
         return {"verdict": "No job has finished yet.", "sentences": []}
-    if not lines:
-        verdict = (
-            f"No method has been evaluated on a draw on which {results['baseline']} was: nothing to compare."
-        )
-        return {"verdict": verdict, "sentences": [_progress(results)]}
-    baseline = results["baseline"]
-    sentences = [_progress(results), _ours(lines), _worse(lines, baseline), _price(lines), _time(results)]
-    sentences += [_cost(results), _caution(results)]
-    return {"verdict": _verdict(results, lines), "sentences": [text for text in sentences if text]}
+    compared = {name: lines for name in results["baselines"] if (lines := speaking(results, STEPS, name))}
+    if not compared:
+        return {"verdict": nothing_compared(results), "sentences": [_progress(results)]}
+    verdict, *sentences = [
+        text
+        for against, lines in compared.items()
+        for text in (_verdict(lines, against), *_more(results, lines, against))
+    ]
+    sentences = [_progress(results), *sentences, _cost(results), _caution(results)]
+    return {"verdict": verdict, "sentences": [text for text in sentences if text]}
 
 
-def speaking(results: dict[str, Any], budget: str) -> list[Line]:
-    """Of each row the line of `change` by its last head: "row", "head", "own" and "far", the widest there is.
+def speaking(results: dict[str, Any], budget: str, against: str) -> list[Line]:
+    """For each row its difference to a baseline by its last head: "row", "head", "own" and "far".
 
-    Sorted by the difference of "far", the highest first.
+    own: on clean own-site scans. far: the broadest difference out of domain that there is. Sorted by "far",
+    the highest first.
     """
     last: dict[str, Line] = {}
     for line in results["change"].get(budget, []):
         far = next((line[key] for key in FAR if line[key]), None)
-        if far:
+        if far and line["against"] == against:
             last[line["row"]] = {"row": line["row"], "head": line["head"], "own": line["own"], "far": far}
     return sorted(last.values(), key=lambda line: -line["far"]["mean"])
 
 
-def _verdict(results: dict[str, Any], lines: Sequence[Line]) -> str:
+def _more(results: dict[str, Any], lines: Sequence[Line], against: str) -> list[str]:
+    return [_ours(lines, against), _worse(lines, against), _price(lines, against), _time(results, against)]
+
+
+def _verdict(lines: Sequence[Line], against: str) -> str:
     higher = [line for line in lines if is_clear(line["far"]) and line["far"]["mean"] > 0]
-    where = _where(lines[0]["far"]["column"])
+    where, above = _where(lines[0]["far"]["column"]), f"above {title_of(against)} by more than chance"
     if not higher:
-        of = f"none of {len(lines)} methods is" if len(lines) > 1 else f"{lines[0]['row']} is not"
-        return f"{where}, {of} above {results['baseline']} training by more than chance between patients."
-    count = f"{len(higher)} of {len(lines)} methods are" if len(lines) > 1 else f"{higher[0]['row']} is"
-    found = f"{where}, {count} above {results['baseline']} training by more than chance between patients"
-    return f"{found}: {_named(higher, 'far')}." if len(lines) > 1 else f"{found}: {_value(higher[0]['far'])}."
+        of = f"none of {len(lines)} methods is" if len(lines) > 1 else f"{title_of(lines[0]['row'])} is not"
+        return f"{where}, {of} {above} between patients."
+    count = (
+        f"{len(higher)} of {len(lines)} methods are" if len(lines) > 1 else f"{title_of(higher[0]['row'])} is"
+    )
+    said = _named(higher, "far") if len(lines) > 1 else _value(higher[0]["far"])
+    return f"{where}, {count} {above} between patients: {said}."
 
 
 def _where(column: str) -> str:
@@ -72,7 +84,7 @@ def _where(column: str) -> str:
 
 
 def _named(lines: Sequence[Line], key: str) -> str:
-    said = [f"{line['row']} ({line['head']}) {_value(line[key])}" for line in lines[:NAMED]]
+    said = [f"{title_of(line['row'])}, {line['head']}, {_value(line[key])}" for line in lines[:NAMED]]
     return "; ".join(said) + (f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else "")
 
 
@@ -92,46 +104,48 @@ def _progress(results: dict[str, Any]) -> str:
     return f"{done}: this rests on them."
 
 
-def _ours(lines: Sequence[Line]) -> str:
+def _ours(lines: Sequence[Line], against: str) -> str:
     place = next((place for place, line in enumerate(lines, start=1) if line["row"] == OURS), 0)
     if not place or len(lines) < 2:
         return ""
     own = lines[place - 1]
     clean = f" and {_value(own['own'])} on clean own-site scans" if own["own"] else ""
-    return f"{OURS} ({own['head']}) comes {place} of {len(lines)}, with {_value(own['far'])} there{clean}."
+    comes = f"{OURS} ({own['head']}) comes {place} of {len(lines)}"
+    return f"Against {title_of(against)}, {comes}, with {_value(own['far'])} there{clean}."
 
 
-def _worse(lines: Sequence[Line], baseline: str) -> str:
+def _worse(lines: Sequence[Line], against: str) -> str:
     worse = [line for line in reversed(lines) if is_clear(line["far"]) and line["far"]["mean"] < 0]
-    return f"Below {baseline} there: {_named(worse, 'far')}." if worse else ""
+    return f"Below {title_of(against)} there: {_named(worse, 'far')}." if worse else ""
 
 
-def _price(lines: Sequence[Line]) -> str:
+def _price(lines: Sequence[Line], against: str) -> str:
     known = sorted((line for line in lines if line["own"]), key=lambda line: line["own"]["mean"])
     lost = [line for line in known if is_clear(line["own"]) and line["own"]["mean"] < 0]
+    where = f"On clean own-site scans, against {title_of(against)},"
     if lost:
-        return f"On clean own-site scans {len(lost)} of {len(known)} lose: {_named(lost, 'own')}."
-    return "On clean own-site scans none loses by more than chance between patients." if known else ""
+        return f"{where} {len(lost)} of {len(known)} lose: {_named(lost, 'own')}."
+    return f"{where} none loses by more than chance between patients." if known else ""
 
 
-def _time(results: dict[str, Any]) -> str:
-    lines = speaking(results, TIME)
-    return f"At equal wall-clock time: {_named(lines, 'far')}." if lines else ""
+def _time(results: dict[str, Any], against: str) -> str:
+    lines = speaking(results, TIME, against)
+    where = f"At equal wall-clock time, against {title_of(against)}"
+    return f"{where}: {_named(lines, 'far')}." if lines else ""
 
 
 def _cost(results: dict[str, Any]) -> str:
-    known = [
-        line for line in results["cost"] if line["times_standard"] and line["row"] != results["baseline"]
-    ]
+    known = [line for line in results["cost"] if line["times_baseline"] and line["row"] != line["against"]]
     if not known:
         return ""
-    ordered = sorted(known, key=lambda line: line["times_standard"])
+    ordered = sorted(known, key=lambda line: line["times_baseline"])
     first, last = ordered[0], ordered[-1]
+    of = f"as that of {title_of(first['against'])}"
     if first is last:
-        return f"A step of {first['row']} takes {first['times_standard']:.1f} times as long."
+        return f"A step of {title_of(first['row'])} takes {first['times_baseline']:.1f} times as long {of}."
     return (
-        f"A training step takes {first['times_standard']:.1f} ({first['row']}) to "
-        f"{last['times_standard']:.1f} ({last['row']}) times as long as that of {results['baseline']}."
+        f"A training step takes {first['times_baseline']:.1f} ({title_of(first['row'])}) to "
+        f"{last['times_baseline']:.1f} ({title_of(last['row'])}) times as long {of}."
     )
 
 
