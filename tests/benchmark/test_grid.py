@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coopseg.benchmark.check import check_request
 from coopseg.benchmark.grid import (
     Job,
     is_finished,
@@ -17,7 +18,7 @@ from coopseg.benchmark.grid import (
     read_job,
     write_job,
 )
-from coopseg.benchmark.request import Request
+from coopseg.benchmark.request import Request, settings_of
 from coopseg.errors import CoopsegError
 
 
@@ -47,6 +48,26 @@ def test_a_draw_is_whole_before_the_next_and_no_job_comes_twice() -> None:
 def test_names_of_rows_in_names_of_folders() -> None:
     request = ask(("cooperative+randconv my.module:Class", "-", "0"))
     assert ids(request) == ["cooperative+randconv---0", "my.module_Class---0"]
+
+
+def test_scan_statistics_are_read_from_the_networks_of_their_row() -> None:
+    request = ask(("cooperative standard@7 post-dae@off cooperative@0.5", "A", "0"))
+    jobs = {job.id: (job.kind, job.needs) for job in make_jobs(request)}
+    assert jobs == {
+        "cooperative-A-0": ("train", ()),
+        "standard-A-0": ("train", ()),
+        "standard@7-A-0": ("statistics", ("standard-A-0",)),
+        "post-dae-A-0": ("post-dae", ("standard-A-0",)),
+        "post-dae@off-A-0": ("statistics", ("post-dae-A-0",)),
+        "cooperative@0.5-A-0": ("statistics", ("cooperative-A-0",)),
+    }
+    assert [len(level) for level in levels(make_jobs(request))] == [2, 3, 1]
+    assert probed_rows(request) == ("cooperative",)
+    assert len(notes(request)) == 3  # standard, for two rows, and post-dae
+    check_request(request)
+    assert settings_of(request, "standard@7", seed=0).prediction.scan_statistics == 7
+    with pytest.raises(CoopsegError, match="scan statistics 'much' cannot be used"):
+        check_request(ask(("standard@much", "A", "0")))
 
 
 def test_post_dae_brings_what_it_stands_on() -> None:

@@ -19,6 +19,7 @@ from tiny_grid import TINY
 
 from coopseg.benchmark import data, job
 from coopseg.benchmark.asking import extend, make_block, make_request
+from coopseg.benchmark.collected import collect
 from coopseg.benchmark.data import corrupt_tested
 from coopseg.benchmark.grid import make_jobs, write_job
 from coopseg.benchmark.request import Request, write_request
@@ -27,10 +28,10 @@ from coopseg.evaluation.corrupt import corrupt_dataset
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
 
 
-def make_bench(bench: Path, folder: Path, **settings: Any) -> Request:
-    """A benchmark of one job, standard---0, that has not begun."""
+def make_bench(bench: Path, folder: Path, *rows: str, **settings: Any) -> Request:
+    """A benchmark of one job, standard---0, or of one of each of `rows`, that has not begun."""
     given = TINY | {"settings": TINY["settings"] | settings}
-    block = make_block(["standard"], ["-"], [0])
+    block = make_block(rows or ["standard"], ["-"], [0])
     request = make_request(given | {"data": folder, "split": "random", "blocks": [block], "started": ""})
     write_request(bench, request)
     for each in make_jobs(request):
@@ -104,6 +105,24 @@ def test_it_waits_for_another_process_and_finds_the_work_done(
         lock.close()
         assert process.wait() == 0
     assert not (folder / "training").exists()
+
+
+def test_scan_statistics_predict_anew_with_the_weights_that_are_there(
+    phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    request = make_bench(tmp_path, phantom["acdc"], "standard", "standard@2")
+    corrupt_tested(tmp_path, request)
+    for name in ("standard---0", "standard@2---0"):
+        assert job.main(tmp_path, name) == 0
+    plain, mixed = (
+        json.loads((tmp_path / "jobs" / name / "evaluation" / "evaluation.json").read_text())
+        for name in ("standard---0", "standard@2---0")
+    )
+    assert (plain["scan_statistics"], mixed["scan_statistics"]) == (None, 2)
+    assert plain["model"]["sha256"] == mixed["model"]["sha256"]
+    assert not (tmp_path / "jobs" / "standard@2---0" / "training").exists()
+    lines = {line["row"]: line for line in collect(tmp_path).scores.to_dict("records")}
+    assert set(lines) == {"standard", "standard@2"}
 
 
 def test_test_patients_that_join_later_are_corrupted_too(

@@ -16,6 +16,7 @@ from coopseg.config.presets import (
     ROWS,
     TITLES,
     expand_methods,
+    split_row,
     title_of,
 )
 from coopseg.config.resolve import resolve_settings
@@ -47,6 +48,8 @@ def test_the_two_standard_trainings_are_told_apart() -> None:
         separate = resolve_settings(method=row).losses.separate
         assert title_of(row) == f"standard ({'separate STN' if separate else 'published: joint STN'})"
     assert title_of("cooperative") == "cooperative"
+    assert title_of("standard@7") == "standard (separate STN), scan statistics 7"
+    assert split_row("standard@off") == ("standard", "off")
 
 
 def test_miccai2021_is_the_paper() -> None:

@@ -12,7 +12,7 @@ from coopseg.text import listing, shorten
 def check_request(request: Request) -> None:
     """Raise CoopsegError for rows that there are not, clashing names and numbers out of range."""
     for row in request.rows:
-        if row != POST_DAE:
+        if row != POST_DAE:  # of POST_DAE@K the settings are those of what it stands on
             settings = settings_of(request, row, seed=0)
             if ":" in row:  # a class of the user's: better to fail now than in every job
                 make_rivals(settings.rivals)

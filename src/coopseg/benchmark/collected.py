@@ -15,7 +15,7 @@ from coopseg.benchmark.probe import read_probe
 from coopseg.benchmark.request import Request, read_request, settings_of
 from coopseg.benchmark.statistics import mean_over, per_patient
 from coopseg.cases.select import RUN
-from coopseg.config.presets import METHODS, POST_DAE, ROWS
+from coopseg.config.presets import METHODS, POST_DAE, ROWS, split_row
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD
 from coopseg.inference.predictor import HEADS
@@ -61,7 +61,12 @@ class Collected:
         predictors = {entry.job.row for entry in self.jobs if entry.is_predictor}
         names = dict.fromkeys(entry.job.row for entry in self.jobs)
         order = {name: place for place, name in enumerate(dict.fromkeys((*ROWS, *METHODS)))}
-        return tuple(sorted(names, key=lambda name: (name in predictors, order.get(name, len(order)))))
+
+        def place(name: str) -> tuple[bool, int, bool]:
+            base, k = split_row(name)
+            return name in predictors, order.get(base, len(order)), bool(k)
+
+        return tuple(sorted(names, key=place))
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -102,7 +107,7 @@ class Collected:
             found = set(self.by_job.loc[self.by_job["row"] == row, "head"])
             if found:
                 return tuple(head for head in HEADS if head in found)
-        if row == POST_DAE:
+        if split_row(row)[0] == POST_DAE:
             return HEADS
         if any(entry.is_predictor for entry in self.jobs_of(row, STEPS)):
             return HEADS[:1]

@@ -60,7 +60,7 @@ class Known:
         return relative_cost(row) * (median(scale) if scale else standard_step(self.settings(row)))
 
     def _training(self, job: Job) -> float:
-        if job.kind == "predictor":
+        if job.kind in ("predictor", "statistics"):
             return 0.0
         row = TIMEKEEPER if job.budget == "time" else job.row
         return self._validating() * self.steps(row) * self.step(row)

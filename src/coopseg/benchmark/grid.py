@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coopseg.benchmark.request import WHOLE, Request
-from coopseg.config.presets import MAIN_ROWS, POST_DAE
+from coopseg.config.presets import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.text import read_json
@@ -22,12 +22,15 @@ BASELINES = ("cooperative-no-latent", "standard")
 UNDER_POST_DAE = "standard"
 TIMEKEEPER = "cooperative"  # how long it takes is what rows get at equal time
 
-Kind = Literal["train", "post-dae", "predictor"]
+Kind = Literal["train", "post-dae", "statistics", "predictor"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training with its evaluation, or the evaluation of a predictor. needs: ids of other jobs."""
+    """One training with its evaluation, or the evaluation of a predictor. needs: ids of other jobs.
+
+    kind "statistics": no training, but the networks of the job that it needs once more, predicted otherwise.
+    """
 
     id: str
     row: str
@@ -66,16 +69,17 @@ def notes(request: Request) -> list[str]:
     """A line about every job that was added unasked."""
     asked = set(_cells(request))
     added = dict.fromkeys(
-        f"{UNDER_POST_DAE}, draw {draw}, seed {seed}: added, since {POST_DAE} stands on it"
-        for row, draw, seed in asked
-        if row == POST_DAE and (UNDER_POST_DAE, draw, seed) not in asked
+        f"{job.row}, draw {draw}, seed {seed}: added, since {row} stands on it"
+        for row, draw, seed in _cells(request)
+        for job in _jobs_of(row, draw, seed)
+        if (job.row, draw, seed) not in asked
     )
     return list(added)
 
 
 def probed_rows(request: Request) -> tuple[str, ...]:
     """The rows whose steps are timed: all that are trained by the loop."""
-    rows = [row for row in request.rows if row != POST_DAE]
+    rows = [row for row in request.rows if row != POST_DAE and not split_row(row)[1]]
     return tuple(dict.fromkeys([*rows, TIMEKEEPER] if request.equal_time else rows))
 
 
@@ -125,6 +129,10 @@ def _cells(request: Request) -> list[tuple[str, str, int]]:
 
 
 def _jobs_of(row: str, draw: str, seed: int) -> Sequence[Job]:
+    base, k = split_row(row)
+    if k:
+        first = _jobs_of(base, draw, seed)
+        return [*first, Job(_name(row, draw, seed), row, "statistics", draw, seed, needs=(first[-1].id,))]
     if row != POST_DAE:
         return [Job(_name(row, draw, seed), row, "train", draw, seed)]
     stands_on = Job(_name(UNDER_POST_DAE, draw, seed), UNDER_POST_DAE, "train", draw, seed)

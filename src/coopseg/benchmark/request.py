@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from coopseg.config.presets import POST_DAE
-from coopseg.config.resolve import resolve_settings
+from coopseg.config.presets import POST_DAE, split_row
+from coopseg.config.resolve import override_scan_statistics, resolve_settings
 from coopseg.config.section import Section
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
@@ -74,14 +74,16 @@ class Request(Section):
 
 
 def settings_of(request: Request, row: str, *, seed: int) -> Any:
-    """Settings of a trained row. Raises CoopsegError as `resolve_settings` does."""
-    return resolve_settings(
+    """Settings of a row that is trained here, or of ROW@K. Raises CoopsegError as `resolve_settings` does."""
+    base, k = split_row(row)
+    settings = resolve_settings(
         preset=request.preset,
-        method="standard" if row == POST_DAE else row,
+        method="standard" if base == POST_DAE else base,
         overrides=request.settings,
         seed=seed,
         precision=request.precision,
     )
+    return override_scan_statistics(settings, k or None)
 
 
 def write_request(bench: Path, request: Request) -> None:

@@ -15,7 +15,7 @@ from coopseg.benchmark.differences import change, differences
 from coopseg.benchmark.grid import BASELINES, TIMEKEEPER
 from coopseg.benchmark.severity import severity_curves
 from coopseg.benchmark.statistics import LEVEL, RESAMPLES
-from coopseg.config.presets import DESCRIPTIONS, POST_DAE
+from coopseg.config.presets import DESCRIPTIONS, POST_DAE, split_row
 from coopseg.evaluation.tables import MEAN
 from coopseg.inference.predictor import HEADS
 
@@ -68,10 +68,12 @@ def describe_row(collected: Collected, row: str) -> dict[str, Any]:
     """Name, what it is, its heads, and the draws and seeds of its finished jobs at equal steps."""
     jobs = [entry.job for entry in collected.jobs_of(row, STEPS) if entry.state == "finished"]
     predictor = any(entry.is_predictor for entry in collected.jobs_of(row, STEPS))
+    base, k = split_row(row)
+    described = DESCRIPTIONS.get(base, "a predictor trained elsewhere" if predictor else "")
     return {
         "name": row,
-        "description": DESCRIPTIONS.get(row, "a predictor trained elsewhere" if predictor else ""),
-        "note": NOTES.get(row, ""),
+        "description": f"the networks of {base} predicted with scan statistics {k}" if k else described,
+        "note": NOTES.get(base, ""),
         "predictor": predictor,
         "heads": list(collected.heads(row)),
         "draws": sorted({job.draw for job in jobs if not predictor}),

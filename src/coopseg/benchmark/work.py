@@ -24,6 +24,7 @@ from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.records import count, follow
 from coopseg.benchmark.request import Request
 from coopseg.cases.select import RUN
+from coopseg.config.presets import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject
 from coopseg.scans.types import Dataset
@@ -35,7 +36,7 @@ from coopseg.training.run import resume, train
 def train_job(bench: Path, job: Job, request: Request) -> None:
     """From nothing, or from the checkpoint of a training that was broken off, to run.json."""
     out = job.folder(bench) / TRAINING
-    if job.kind == "predictor" or (out / RUN).is_file():
+    if job.kind in ("predictor", "statistics") or (out / RUN).is_file():
         return
     if job.kind == "train" and (out / REQUEST).is_file():
         resume(out, report=follow())
@@ -104,6 +105,9 @@ def _evaluate(
 
 
 def _subject(bench: Path, job: Job, request: Request) -> Subject:
+    if job.kind == "statistics":
+        run, k = bench / JOBS / job.needs[0] / TRAINING, split_row(job.row)[1]
+        return load_subject(run, device=request.device, precision=request.precision, scan_statistics=k)
     if job.kind != "predictor":
         run = job.folder(bench) / TRAINING
         return load_subject(run, device=request.device, precision=request.precision)

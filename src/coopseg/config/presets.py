@@ -188,7 +188,8 @@ DESCRIPTIONS: dict[str, str] = {
 
 def title_of(row: str) -> str:
     """What a row is called wherever people read it: see TITLES; any other row by its name."""
-    return TITLES.get(row, row)
+    base, k = split_row(row)
+    return TITLES.get(base, base) + (f", scan statistics {k}" if k else "")
 
 
 def expand_methods(text: str) -> tuple[str, ...]:
@@ -196,3 +197,9 @@ def expand_methods(text: str) -> tuple[str, ...]:
     groups = {"all": ROWS, "main": MAIN_ROWS, "ablations": ABLATIONS}
     names = [name.strip() for name in text.split(",") if name.strip()]
     return tuple(dict.fromkeys(row for name in names for row in groups.get(name, (name,))))
+
+
+def split_row(row: str) -> tuple[str, str]:
+    """ROW@K -> (ROW, K): a row's networks predicted with scan statistics K, or off; others -> (row, "")."""
+    base, _, k = row.partition("@")
+    return base, k
