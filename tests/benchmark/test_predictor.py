@@ -14,7 +14,7 @@ from coopseg.benchmark.predictor import load_predictor_row, wrap_callable
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import evaluate_subject, open_datasets
-from coopseg.inference.model import BEST, load_model, save_model
+from coopseg.inference.model import LAST, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
@@ -105,7 +105,7 @@ def test_a_run_folder_predicts_as_its_model_says(tmp_path: Path, k: float | None
         overrides={"network.width": 1, "cases.size": (32, 32), "prediction.scan_statistics": k}
     )
     networks = Networks(classes=len(NAMES), settings=settings.network)
-    save_model(tmp_path / BEST, networks.state_dict(), settings=settings, names=NAMES)
+    save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=NAMES)
     subject = load_predictor_row("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
     assert subject.facts["scan_statistics"] == k
     scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]))
