@@ -21,7 +21,7 @@ from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
 from coopseg.latent.masks import apply_mask, build_mask
 from coopseg.rivals.base import Rival
 from coopseg.training.ledger import Ledger
-from coopseg.training.losses import cross_entropy, reconstruction, soften
+from coopseg.training.losses import cross_entropy, reconstruction, soft_dice_loss, soften
 from coopseg.training.passes import Codes, Passes, Truth, leaf
 
 # A third of all channels, whether they are alive or not.
@@ -88,15 +88,19 @@ class Rsc(Rival):
         )
 
     def _segment(self, passes: Passes, shape_code: Tensor, truth: Truth, ledger: Ledger, prefix: str) -> None:
-        """CE(p, y) + CE(C(p), y) of a masked shape code, and their gradients."""
+        """CE(p, y) + CE(C(p), y), and Dice by the settings, of a masked shape code, and their gradients."""
         losses = passes.settings.losses
         logits = passes.networks.segmentation_decoder(shape_code)
         p = leaf(logits)
         term = cross_entropy(p, truth.label)
         ledger.add(prefix + "segmentation", term, losses.hard * losses.segmentation).backward()
+        if losses.dice:
+            term = soft_dice_loss(p, truth.label)
+            ledger.add(prefix + "dice", term, losses.hard * losses.dice).backward()
         if losses.stn:
             # a rival has no part in a step before the networks cooperate
             seen = p.detach() if losses.separate else p
-            softened = soften(seen, losses.temperature)
-            passes.stn(softened, truth.label, ledger, prefix + "refined", losses.hard * losses.refined)
+            softened = soften(seen[:: losses.stn_every], losses.temperature)
+            label = truth.label[:: losses.stn_every]
+            passes.stn(softened, label, ledger, prefix + "refined", losses.hard * losses.refined)
         logits.backward(p.grad)
