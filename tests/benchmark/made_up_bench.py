@@ -165,6 +165,7 @@ class Bench:
             kinds = {name: domain for name, domain in self.datasets.items() if domain == "corrupted"}
             rows = metric_rows(facts, kinds, heads, self.score, copies=1, severity=severity)
             write_tables(rows, folder / "severities" / str(severity))
+            (folder / "severities" / str(severity) / "evaluation.json").write_text(json.dumps({"slices": []}))
         result = {**facts, "steps": 600, "seconds": 120.0, "training_seconds": 100.0,
                   "evaluation_seconds": 20.0, "finished": "2026-11-25T12:00:00", "machine": "x"}  # fmt: skip
         (folder / "result.json").write_text(json.dumps(result))

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_grid import TINY, WORDS, InProcess, state
 
@@ -19,9 +20,11 @@ from coopseg.benchmark.executor import Ended
 from coopseg.benchmark.request import read_request
 from coopseg.benchmark.run import resume_benchmark, run_benchmark
 from coopseg.benchmark.schedule import reason
+from coopseg.benchmark.table import read_table
 from coopseg.benchmark.tasks import Task
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import corrupt_dataset
+from coopseg.scans.nifti import read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
 
@@ -127,7 +130,7 @@ def test_equal_time_severities_and_other_sites(
         out,
         methods="standard",
         equal_time=True,
-        severities=(0.5, 1),
+        severities=(0, 0.5, 1),
         severity_methods="standard",
         **arguments,
     )
@@ -137,7 +140,8 @@ def test_equal_time_severities_and_other_sites(
     assert json.loads((timed / "result.json").read_text())["steps"] == 8  # two steps of 2 s, at 0.5 s each
     assert not (timed / "severities").exists()
     severe = out / "jobs" / "standard---0" / "severities"
-    assert [path.name for path in severe.iterdir()] == ["0.5"]
+    assert sorted(path.name for path in severe.iterdir()) == ["0", "0.5"]
+    check_severity_nought(out)
     assert sorted(path.name for path in (severe / "0.5").iterdir()) == [
         "cases.csv", "evaluation.json", "metrics.json", "metrics.md",
     ]  # fmt: skip
@@ -146,6 +150,24 @@ def test_equal_time_severities_and_other_sites(
     assert len(evaluation["data"][-1]["patients"]) == 6
     assert evaluation["spacing"] == "nominal"
     assert json.loads((out / "corrupted" / "manifest.json").read_text())["settings"]["spacing"] == 6.0
+
+
+def check_severity_nought(out: Path) -> None:
+    """Copies of all kinds are the same cropped volume in [0, 1], and so are their scores."""
+    kinds = sorted(path for path in (out / "severities" / "0").iterdir() if path.is_dir())
+    assert len(kinds) == 4
+    for image in (kinds[0] / "images").iterdir():
+        volumes = [read_image(kind / "images" / image.name).data for kind in kinds]
+        assert volumes[0].shape[:2] == (32, 32)
+        assert (volumes[0].min(), volumes[0].max()) == (0, 1)
+        for volume in volumes[1:]:
+            np.testing.assert_allclose(volume, volumes[0], atol=2e-6)
+    curves = read_table(out)["severity"]
+    assert all(curve["measured_nought"] for curve in curves)
+    for head in ("FTN", "FTN+STN"):
+        points = [curve["points"][0] for curve in curves if curve["head"] == head]
+        assert [point["severity"] for point in points] == [0] * 4
+        assert {round(point["mean"], 2) for point in points} == {round(points[0]["mean"], 2)}
 
 
 def test_a_row_that_fails_leaves_the_others(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coopseg.benchmark.asking import extend, make_block, make_request
+from coopseg.benchmark.asking import extend, locate, make_block, make_request
 from coopseg.benchmark.request import read_request, write_request
 from coopseg.config.presets import MAIN_ROWS
 from coopseg.errors import CoopsegError
@@ -106,6 +106,31 @@ def test_what_cannot_change(given: dict[str, Any], says: str) -> None:
 def test_what_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(CoopsegError, match=says):
         ask(**changes)
+
+
+def test_a_kept_request_finds_its_data_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.onnx").touch()
+    kept = ask(cross="far=x", predictors=["a=m:f", "b=net"]).model_copy(
+        update={"data": "ACDC=…/acdc", "cross": "far=…/x", "split": "…/splits"}
+    )
+    with pytest.raises(CoopsegError, match=r"had its split in …/splits; give it with --split"):
+        locate(kept, data="new", cross="new")
+    with pytest.raises(CoopsegError, match="had a --cross; give it as it was"):
+        locate(kept, data="new", split="acdc-dev")
+    given = ["b=net.onnx", "c=m:g"]
+    found, added = locate(kept, data="new", cross="near=other", split="acdc-dev", predictors=given)
+    assert (found.data, found.cross) == (f"ACDC={tmp_path / 'new'}", f"near={tmp_path / 'other'}")
+    assert found.split == "acdc-dev"
+    assert [(entry.name, entry.target) for entry in found.predictors] == [
+        ("a", "m:f"), ("b", str(tmp_path / "net.onnx")),
+    ]  # fmt: skip
+    assert added == ("c=m:g",)
+    assert extend(found, predictors=added).predictors[-1].name == "c"
+    alone = kept.model_copy(update={"cross": None, "split": "random"})
+    assert locate(alone, data="new")[0].split == "random"
+    with pytest.raises(CoopsegError, match="had no --cross"):
+        locate(alone, data="new", cross="other")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

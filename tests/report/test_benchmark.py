@@ -124,6 +124,14 @@ def test_a_picture_a_row_of_the_same_slice(content: dict[str, Any], page: str) -
     assert first["dice"] == pytest.approx(sum(own) / len(own))
 
 
+def test_a_row_whose_pictures_are_gone_has_no_panel(bench: Bench) -> None:
+    for row in ("standard", "dsu"):
+        folder = bench.finish(row, pictures=True)
+    (folder / "evaluation" / "slices.npz").unlink()
+    slices = collect_benchmark(bench.folder)["slices"]
+    assert {panel["row"] for shown in slices for panel in shown["panels"]} == {"standard"}
+
+
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     attributes = Document(page).attributes
     ids = [value for _, name, value in attributes if name == "id"]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from coopseg.benchmark.check import check_request
+from coopseg.benchmark.kept import GONE
 from coopseg.benchmark.request import Request
 from coopseg.config.presets import expand_methods
 from coopseg.config.resolve import read_overrides
@@ -63,6 +64,42 @@ def extend(
     extended = _build(values)
     check_request(extended)
     return extended
+
+
+def locate(
+    request: Request,
+    *,
+    data: str | Path,
+    cross: str | Path | None = None,
+    split: str | None = None,
+    predictors: Iterable[str] = (),
+) -> tuple[Request, tuple[str, ...]]:
+    """The request of a kept benchmark with paths of this machine; and the predictors that it did not have.
+
+    data, cross: FOLDER or NAME=FOLDER; without NAME as it was. Predictors whose names are known get their
+    targets anew. Raises CoopsegError for a path that is missing.
+    """
+    if (request.cross is None) != (cross is None):
+        raise CoopsegError(f"the benchmark had {'no ' if cross else 'a '}--cross; give it as it was")
+    if split is None and request.split.startswith(GONE):
+        raise CoopsegError(f"the benchmark had its split in {request.split}; give it with --split")
+    given = {entry["name"]: entry for entry in parse_predictors(predictors)}
+    values = request.model_dump() | {
+        "data": _absolute(_named(data, request.data)),
+        "cross": _absolute(_named(cross, request.cross)),
+        "predictors": [given.pop(entry.name, entry.model_dump()) for entry in request.predictors],
+    }
+    if split is not None:
+        values["split"] = os.path.abspath(split) if os.path.exists(split) else split
+    return _build(values), tuple(f"{name}={entry['target']}" for name, entry in given.items())
+
+
+def _named(entry: str | Path | None, was: str | None) -> str | None:
+    """With the name that the data set had, unless it is given one."""
+    if entry is None or was is None:
+        return None
+    name, equals, _ = was.partition("=")
+    return str(entry) if name_and_folder(entry)[0] or not equals else f"{name}={entry}"
 
 
 def make_block(methods: Sequence[str], draws: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:

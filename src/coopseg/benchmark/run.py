@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coopseg.benchmark.asking import extend, make_block, make_request, methods_of
+from coopseg.benchmark.asking import extend, locate, make_block, make_request, methods_of
 from coopseg.benchmark.data import check_data
 from coopseg.benchmark.executor import open_executor
+from coopseg.benchmark.grid import make_jobs
 from coopseg.benchmark.records import now
-from coopseg.benchmark.request import WHOLE, read_request, write_request
+from coopseg.benchmark.request import WHOLE, Request, read_request, write_request
+from coopseg.benchmark.restore import check_restored, kept_request, restore
 from coopseg.benchmark.schedule import Benchmark, Report, Schedule
-from coopseg.scans.new_folder import check_new, make_folder
+from coopseg.errors import CoopsegError
+from coopseg.scans.new_folder import check_new, make_folder, new_folder
 from coopseg.versions import versions
 
 
@@ -94,3 +97,55 @@ def resume_benchmark(
         if request != before:
             write_request(bench, request)
         return Schedule(bench, request, executor, report).run()
+
+
+def restore_benchmark(
+    kept: str | Path,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    cross: str | Path | None = None,
+    split: str | None = None,
+    predictors: Sequence[str] = (),
+    workers: int = 1,
+    scheduler: str | None = None,
+    report: Report = lambda line: None,
+    **given: Any,
+) -> Benchmark:
+    """Make a benchmark folder `out` from what `keep_benchmark` has written, and go on with what is left.
+
+    data, cross: as they were, wherever they lie now. split: needed where it was a file or folder. Others as
+    in `resume_benchmark`. Jobs that were kept have finished; since their weights were not kept, a Post-DAE
+    that stands on one fails, and so does a severity that is added to one, each with a line that says what to
+    do. Without `data` no job is run: the table is that of the jobs that were kept.
+    Raises CoopsegError, with nothing written, for data or splits other than those of the jobs that were kept.
+    """
+    kept, out = Path(kept), Path(out)
+    check_new(out)
+    before = kept_request(kept).model_copy(update={"command": tuple(sys.argv)})
+    if data is None:
+        if given or cross or split or predictors:
+            raise CoopsegError("give --data too; without it what was kept is restored, and nothing is added")
+        return _restore_alone(kept, out, before, report)
+    located, added = locate(before, data=data, cross=cross, split=split, predictors=predictors)
+    request = extend(located, predictors=added, **given)
+    check_data(request)
+    check_restored(kept, request)
+    with open_executor(scheduler, workers) as executor:
+        with new_folder(out) as folder:
+            finished = restore(kept, folder, request)
+        report(
+            f"{len(finished)} jobs and the seconds of a step restored; to time steps here remove {out}/probes"
+        )
+        return Schedule(out, request, executor, report).run()
+
+
+def _restore_alone(kept: Path, out: Path, request: Request, report: Report) -> Benchmark:
+    from coopseg.benchmark.output import write_table
+
+    with new_folder(out) as folder:
+        finished = restore(kept, folder, request)
+    write_table(out)
+    others = len(make_jobs(request)) - len(finished)
+    report(f"{len(finished)} jobs restored; {others} others are not run, since no --data is given")
+    return Benchmark(out, finished, {})

@@ -25,6 +25,7 @@ from coopseg.benchmark.grid import (
     probed_rows,
     write_job,
 )
+from coopseg.benchmark.needs import lacking
 from coopseg.benchmark.probe import PROBES, read_probe
 from coopseg.benchmark.records import read_error, write_error
 from coopseg.benchmark.request import Request
@@ -105,10 +106,9 @@ class Schedule:
                 self._write_table_meanwhile()
 
     def _has_what_it_needs(self, job: Job) -> bool:
-        missing = [name for name in job.needs if not (self.bench / "jobs" / name / RESULT).is_file()]
-        if missing:
-            self._fail(job, f"needs {missing[0]}, which failed", kind="CoopsegError")
-        return not missing
+        if reason := lacking(self.bench, job):
+            self._fail(job, reason, kind="CoopsegError")
+        return not reason
 
     def _settle(self, job: Job, ended: Ended) -> None:
         """Whatever became of its process, the job is now finished or failed."""

@@ -86,12 +86,28 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="--out of an earlier benchmark, whose finished jobs are kept in this --out, small enough to "
+            "commit: numbers only; nothing is run",
+            show_default=False,
+        ),
+    ] = None,
+    restore: Annotated[
+        Path | None,
+        typer.Option(
+            help="what --keep has written, to go on with in --out; without --data no job is run",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train and test a grid of methods, draws of training patients and seeds, and write its table.
 
     OUT gets jobs/ (one folder a training, with its evaluation), corrupted/, probes/ (seconds a step) and
     table/. What has finished is never repeated: --resume OUT does what is left and retries what failed. A job
-    that fails is listed and the rest goes on; the exit code is then 1.
+    that fails is listed and the rest goes on; the exit code is then 1. --keep OUT --out KEPT writes down the
+    numbers of what has finished, as often as wanted, from which --restore KEPT makes a benchmark anew.
     """
     given: dict[str, Any] = dict(
         data=data, cross=cross, split=split, preset=preset, methods=methods, draws=_words(draws),
@@ -102,17 +118,19 @@ def benchmark(
         precision=precision,
     )  # fmt: skip
     where: dict[str, Any] = dict(workers=workers, scheduler=scheduler, report=note)
+    typed = {name: value for name, value in given.items() if _is_typed(context, name)}
+    _check(typed, out=out, resume=resume, keep=keep, restore=restore)
     if workers > 1 and scheduler:
         raise CoopsegError("--workers is for this machine, --scheduler for others; give one of them")
-    if resume is None and (data is None or out is None):
-        raise CoopsegError("benchmark needs --data and --out, or --resume with the folder of an earlier one")
-    if resume is not None and out is not None:
-        raise CoopsegError(f"--resume goes on in {resume}; leave --out away")
-    from coopseg.benchmark.run import resume_benchmark, run_benchmark
+    if keep is not None and out is not None:
+        _keep(keep, out)
+        return
+    from coopseg.benchmark.run import restore_benchmark, resume_benchmark, run_benchmark
 
     if resume is not None:
-        typed = {name: value for name, value in given.items() if _is_typed(context, name)}
         done = resume_benchmark(resume, **where, **typed)
+    elif restore is not None:
+        done = restore_benchmark(restore, out=out, **where, **typed)  # type: ignore[arg-type]
     else:
         done = run_benchmark(out=out, **where, **given)  # type: ignore[arg-type]
     for name, error in done.failed.items():
@@ -122,6 +140,28 @@ def benchmark(
     if done.failed:
         say(f"  or: coopseg benchmark --resume {done.out}")
         raise typer.Exit(1)
+
+
+def _check(typed: dict[str, Any], *, out: Path | None, **earlier: Path | None) -> None:
+    """Raise CoopsegError for options that do not go together."""
+    given = {f"--{name}": folder for name, folder in earlier.items() if folder is not None}
+    if len(given) > 1:
+        raise CoopsegError(f"{' and '.join(given)} exclude each other; give one of them")
+    if not given and (out is None or "data" not in typed):
+        raise CoopsegError("benchmark needs --data and --out, or --resume with the folder of an earlier one")
+    if "--resume" in given and out is not None:
+        raise CoopsegError(f"--resume goes on in {given['--resume']}; leave --out away")
+    if given and "--resume" not in given and out is None:
+        raise CoopsegError(f"{next(iter(given))} needs --out, the folder to write")
+    if "--keep" in given and typed:
+        raise CoopsegError("--keep runs nothing; it takes --out and no other option")
+
+
+def _keep(bench: Path, out: Path) -> None:
+    from coopseg.benchmark.kept import keep_benchmark
+
+    written = keep_benchmark(bench, out)
+    say(f"{len(written)} jobs kept anew in {out}" + (f": {', '.join(written)}" if written else ""))
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

@@ -140,13 +140,11 @@ def _cost(results: dict[str, Any]) -> str:
         return ""
     ordered = sorted(known, key=lambda line: line["times_baseline"])
     first, last = ordered[0], ordered[-1]
-    of = f"as that of {title_of(first['against'])}"
+    of = f"as long as one of {title_of(first['against'])}"
+    shortest = f"A training step of {title_of(first['row'])} takes {first['times_baseline']:.1f} times"
     if first is last:
-        return f"A step of {title_of(first['row'])} takes {first['times_baseline']:.1f} times as long {of}."
-    return (
-        f"A training step takes {first['times_baseline']:.1f} ({title_of(first['row'])}) to "
-        f"{last['times_baseline']:.1f} ({title_of(last['row'])}) times as long {of}."
-    )
+        return f"{shortest} {of}."
+    return f"{shortest}, one of {title_of(last['row'])} {last['times_baseline']:.1f} times {of}."
 
 
 def _caution(results: dict[str, Any]) -> str:

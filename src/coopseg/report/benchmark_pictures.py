@@ -37,7 +37,7 @@ def slice_panels(collected: Collected, columns: Sequence[Column]) -> list[dict[s
 
 def _first(collected: Collected, row: str) -> Ended | None:
     jobs = [ended for ended in collected.jobs_of(row, STEPS) if ended.state == "finished"]
-    stored = [ended for ended in jobs if ended.evaluation.get("slices")]
+    stored = [ended for ended in jobs if (ended.folder / EVALUATION / SLICES).is_file()]
     return min(stored, key=lambda ended: (ended.job.draw, ended.job.seed), default=None)
 
 

@@ -1,0 +1,222 @@
+"""What was kept becomes a benchmark folder again: the same table, nothing done twice, no weights guessed."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from made_up_bench import Bench
+from tiny_grid import InProcess, state
+
+from coopseg.benchmark import run, schedule
+from coopseg.benchmark.executor import Ended
+from coopseg.benchmark.kept import keep_benchmark
+from coopseg.benchmark.run import restore_benchmark, resume_benchmark
+from coopseg.benchmark.table import read_table
+from coopseg.errors import CoopsegError
+from coopseg.report.run import write_benchmark_report
+
+# Kept from a benchmark of the phantom in tests/conftest.py by the first code that could; later code has to
+# read it still. --methods standard,cooperative-no-latent,cooperative --draws 0,1 --copies 1
+# --severities 0,0.05 --severity-methods standard --cross far=...; the rest is in its kept.json.
+FIXTURE = Path(__file__).parent / "fixture"
+JOBS = [f"{row}-{draw}-0" for row in ("cooperative", "cooperative-no-latent", "standard") for draw in "01"]
+
+
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """Stands in for whichever is asked for; every job that it is given ends at once, without a word."""
+    made = InProcess(lambda task: Ended(3))
+
+    @contextmanager
+    def give(scheduler: str | None, workers: int) -> Iterator[InProcess]:
+        yield made
+
+    monkeypatch.setattr(run, "open_executor", give)
+    monkeypatch.setattr(schedule, "corrupt_tested", lambda *args: None)  # nothing will be tested
+    return made
+
+
+@pytest.fixture
+def places(phantom: dict[str, Path]) -> dict[str, Any]:
+    """Where the data of the fixture lie."""
+    return {"data": phantom["acdc"], "cross": phantom["mnms"]}
+
+
+@pytest.fixture(scope="module")
+def restored(large: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The large benchmark, kept ("kept") and restored ("bench"); read-only."""
+    folder = tmp_path_factory.mktemp("restored")
+    keep_benchmark(large, folder / "kept")
+    done = restore_benchmark(folder / "kept", folder / "bench")
+    assert len(done.finished) == 16
+    return {"kept": folder / "kept", "bench": folder / "bench"}
+
+
+def about(value: Any, exact: float = 1e-7) -> Any:
+    """Equal up to what rounding Dice to seven digits, and distances to three, can do to a mean."""
+    if isinstance(value, dict):
+        return {key: about(entry, 5e-4 if key in ("hd95", "assd") else exact) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [about(entry, exact) for entry in value]
+    return pytest.approx(value, abs=exact) if isinstance(value, float) else value
+
+
+def test_the_table_is_that_of_the_original(large: Path, restored: dict[str, Path]) -> None:
+    before, after = (json.loads(json.dumps(read_table(folder))) for folder in (large, restored["bench"]))
+    for results in (before, after):  # what failed is not kept: it is tried again
+        for cell in results["cells"]:
+            cell["state"] = cell["state"].replace("failed", "waiting")
+            cell.get("jobs", {}).pop("failed", None)
+    for name in set(before) - {"request", "jobs", "cost"}:
+        assert after[name] == about(before[name]), name
+    assert after["cost"] == about([{**entry, "machine": None} for entry in before["cost"]])
+    assert after["jobs"]["finished"] == before["jobs"]["finished"]
+
+
+def test_kept_again_it_is_the_same(restored: dict[str, Path], tmp_path: Path) -> None:
+    assert keep_benchmark(restored["bench"], restored["kept"]) == ()
+    keep_benchmark(restored["bench"], tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 17
+    for file in files:
+        assert file.read_bytes() == (restored["kept"] / file.relative_to(tmp_path)).read_bytes()
+
+
+def test_a_job_folder_holds_only_what_is_small(restored: dict[str, Path]) -> None:
+    folder = restored["bench"] / "jobs" / "standard-A-0"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "evaluation/evaluation.json", "evaluation/metrics.json", "job.json", "result.json",
+        "severities/0.5/evaluation.json", "severities/0.5/metrics.json", "training/run.json",
+    ]  # fmt: skip
+
+
+def test_the_page_of_what_was_kept(restored: dict[str, Path], tmp_path: Path) -> None:
+    page = write_benchmark_report(restored["bench"], tmp_path / "page").read_text()
+    assert "No evaluation stored a slice." in page
+    assert "16 of 23 jobs finished" in page
+
+
+def test_what_an_earlier_version_kept(executor: InProcess, places: dict[str, Any], tmp_path: Path) -> None:
+    lines: list[str] = []
+    done = restore_benchmark(FIXTURE, tmp_path / "bench", report=lines.append, **places)
+    assert executor.ran == []
+    assert lines[-1] == "all 6 jobs have finished"
+    assert (sorted(done.finished), done.failed) == (JOBS, {})
+    results = json.loads((done.out / "table" / "results.json").read_text())
+    for name in ("standard", "cooperative-no-latent", "cooperative"):
+        draws = []
+        for draw in "01":
+            packed = json.loads(lzma.decompress((FIXTURE / f"jobs/{name}-{draw}-0.json.xz").read_bytes()))
+            scores = packed["evaluation"]["scores"]
+            lines_of = zip(scores["dataset"], scores["head"], scores["dice"], strict=True)
+            draws.append(fmean(dice for *at, dice in lines_of if at == ["far", "FTN+STN"]))
+        (cell,) = [
+            c for c in results["cells"]
+            if (c["row"], c["head"], c["column"], c["class"], c["group"])
+            == (name, "FTN+STN", "far", "mean", "all")
+        ]  # fmt: skip
+        assert cell["mean"] == pytest.approx(fmean(draws))
+    assert [point["severity"] for point in results["severity"][0]["points"]] == [0, 0.05, 1]
+    assert results["request"]["cross"] == f"far={places['cross']}"
+    assert sum(path.stat().st_size for path in FIXTURE.rglob("*") if path.is_file()) < 100_000
+
+
+def test_what_needs_weights_says_so_and_runs_once_they_are_made_anew(
+    executor: InProcess, places: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule.Schedule, "_write_table", lambda self: None)  # read below, not drawn
+    bench, lines = tmp_path / "bench", list[str]()
+    done = restore_benchmark(
+        FIXTURE, bench, methods="post-dae", draws=["0"], severities=[0.1], severity_methods="standard",
+        report=lines.append, **places,
+    )  # fmt: skip
+    assert executor.ran == []
+    folder = bench / "jobs" / "standard-0-0"
+    advice = f"remove {folder} to have it trained anew, then go on with --resume"
+    assert done.failed["post-dae-0-0"] == f"needs the weights of standard-0-0, which were not kept; {advice}"
+    assert (
+        done.failed["standard-0-0"]
+        == f"its weights were not kept, so that no severity can be added; {advice}"
+    )
+    assert f"post-dae-0-0: failed: {done.failed['post-dae-0-0']}" in lines
+    table = read_table(bench)
+    assert table["jobs"]["finished"] == 6  # the scores of standard-0-0 are there still
+    assert {tuple(point["severity"] for point in curve["points"]) for curve in table["severity"]} == {
+        (0, 0.05, 1)
+    }
+    shutil.rmtree(folder)
+    resume_benchmark(bench)
+    assert executor.ran == ["standard-0-0"]
+    assert state(bench)["cooperative-0-0"] == "finished"
+
+
+def test_data_that_are_others_are_refused(
+    places: dict[str, Any], phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    acdc, mnms = phantom["acdc"], phantom["mnms"]
+    fewer = tmp_path / "fewer"
+    shutil.copytree(acdc, fewer, ignore=shutil.ignore_patterns("patient006"))
+    half = tmp_path / "half"
+    shutil.copytree(mnms, half, ignore=shutil.ignore_patterns("P0H0N5"))
+    for given, says in [
+        ({"data": acdc}, "the benchmark had a --cross"),
+        ({"data": f"mine={acdc}", "cross": mnms}, "was tested on ACDC, far, found mine, far; name them"),
+        ({"data": fewer, "cross": mnms}, "other train patients than draw 0 now"),
+        ({"data": acdc, "cross": half}, "was tested on other patients of far|P0H0N5"),
+        ({"cross": mnms}, "give --data too"),
+        ({"data": acdc, "cross": mnms, "preset": "default"}, "another preset"),
+    ]:
+        with pytest.raises(CoopsegError, match=says):
+            restore_benchmark(FIXTURE, tmp_path / "out", **given)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_file_is_named(restored: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(restored["kept"], tmp_path / "kept")
+    file = tmp_path / "kept" / "jobs" / "standard-A-0.json.xz"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(CoopsegError, match=r"standard-A-0\.json\.xz: cannot be read"):
+        restore_benchmark(tmp_path / "kept", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_through_the_program(coopseg: Callable[..., Any], bench: Bench, tmp_path: Path) -> None:
+    bench.ask(["standard", "dsu"])
+    bench.finish("standard")
+    kept = tmp_path / "kept"
+    result = coopseg("benchmark", "--keep", bench.folder, "--out", kept)
+    assert result.stdout == f"1 jobs kept anew in {kept}: standard-A-0\n", result.stderr
+    assert (
+        coopseg("benchmark", "--keep", bench.folder, "--out", kept).stdout == f"0 jobs kept anew in {kept}\n"
+    )
+    result = coopseg("benchmark", "--restore", kept, "--out", tmp_path / "back")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "1 jobs restored; 1 others are not run, since no --data is given\n"
+    assert (tmp_path / "back" / "table" / "results.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--keep=a", "--restore=b", "--out=c"), "--keep and --restore exclude each other; give one of them"),
+        (("--keep=a",), "--keep needs --out"),
+        (("--restore=a",), "--restore needs --out"),
+        (("--keep=a", "--out=b", "--methods=rsc"), "--keep runs nothing; it takes --out and no other option"),
+        (("--restore={tmp}", "--out=b"), "kept.json: not found; --restore takes a folder that --keep"),
+    ],
+)
+def test_what_the_program_refuses(
+    coopseg: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    result = coopseg("benchmark", *(word.format(tmp=tmp_path) for word in words))
+    assert result.exit_code == 2, result.exception
+    (line,) = result.stderr.splitlines()
+    assert says in line
