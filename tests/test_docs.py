@@ -44,7 +44,7 @@ SLOW = (
     "docs/how-to/change-the-method.md",
     "docs/how-to/compare-methods.md",
 )
-NOT_RUN = {"README.md": 1, "docs/how-to/compare-methods.md": 1, "docs/how-to/train-on-a-cluster.md": 3}
+NOT_RUN = {"docs/how-to/compare-methods.md": 1, "docs/how-to/train-on-a-cluster.md": 3}
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:srun |exec |torchrun .*-m |python -m )*coopseg (.*)$", re.MULTILINE)
 PYTHON = re.compile(r"^(import|from) \w+", re.MULTILINE)
 INDENTED = re.compile(r"^ {4,}(?:\$ )?coopseg (.*)$", re.MULTILINE)
