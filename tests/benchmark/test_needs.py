@@ -11,6 +11,7 @@ from coopseg.benchmark.needs import lacking
 
 STANDARD = Job("s", "standard", "train", "A", 0)
 POST_DAE = Job("p", "post-dae", "post-dae", "A", 0, needs=("s",))
+STATISTICS = Job("s@1", "standard@1", "statistics", "A", 0, needs=("s",))
 TIMED = Job("t", "standard", "train", "A", 0, "time", needs=("s",))
 
 
@@ -27,7 +28,7 @@ def test_a_job_that_has_not_begun_needs_nothing(tmp_path: Path) -> None:
     assert lacking(tmp_path, STANDARD) == ""
 
 
-@pytest.mark.parametrize("job", [POST_DAE, TIMED])
+@pytest.mark.parametrize("job", [POST_DAE, STATISTICS, TIMED])
 def test_others_have_to_be_finished(tmp_path: Path, job: Job) -> None:
     assert lacking(tmp_path, job) == "needs s, which failed"
     make(tmp_path, STANDARD, "result.json", "training/best-whatever.safetensors")
@@ -37,14 +38,20 @@ def test_others_have_to_be_finished(tmp_path: Path, job: Job) -> None:
 def test_only_some_need_weights_too(tmp_path: Path) -> None:
     make(tmp_path, STANDARD, "result.json", "training/run.json")
     assert lacking(tmp_path, TIMED) == ""
-    assert lacking(tmp_path, POST_DAE).startswith("needs the weights of s, which were not kept; remove ")
+    for job in (POST_DAE, STATISTICS):
+        assert lacking(tmp_path, job).startswith("needs the weights of s, which were not kept; remove ")
 
 
 def test_severities_added_to_a_finished_job_need_its_weights(tmp_path: Path) -> None:
     predictor = Job("x", "x", "predictor", "-", 0)
-    for job in (STANDARD, predictor):
+    for job in (STANDARD, POST_DAE, STATISTICS, predictor):
         make(tmp_path, job, "result.json")
-    assert "no severity can be added; remove" in lacking(tmp_path, STANDARD)
+    for job in (STANDARD, POST_DAE):
+        folder = job.folder(tmp_path)
+        assert lacking(tmp_path, job).startswith(f"its weights were not kept; remove {folder} to have")
+    assert "needs the weights of s, " in lacking(tmp_path, STATISTICS)  # it has none of its own
     assert lacking(tmp_path, predictor) == ""
-    make(tmp_path, STANDARD, "training/best.safetensors")
-    assert lacking(tmp_path, STANDARD) == ""
+    for job in (STANDARD, POST_DAE):
+        make(tmp_path, job, "training/last.safetensors")
+        assert lacking(tmp_path, job) == ""
+    assert lacking(tmp_path, STATISTICS) == ""

@@ -142,10 +142,7 @@ def test_what_needs_weights_says_so_and_runs_once_they_are_made_anew(
     folder = bench / "jobs" / "standard-0-0"
     advice = f"remove {folder} to have it trained anew, then go on with --resume"
     assert done.failed["post-dae-0-0"] == f"needs the weights of standard-0-0, which were not kept; {advice}"
-    assert (
-        done.failed["standard-0-0"]
-        == f"its weights were not kept, so that no severity can be added; {advice}"
-    )
+    assert done.failed["standard-0-0"] == f"its weights were not kept; {advice}"
     assert f"post-dae-0-0: failed: {done.failed['post-dae-0-0']}" in lines
     table = read_table(bench)
     assert table["jobs"]["finished"] == 6  # the scores of standard-0-0 are there still
