@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,27 @@ def test_scan_statistics_are_said_and_recorded(
         2,
         "error: scan statistics '-1' cannot be used; give K, a number of slices from 0 up, or off\n",
     )
+
+
+def test_a_training_that_has_not_ended_is_said(
+    coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its weights are those of a validation midway; a file that was moved out of its folder tells nothing."""
+    run, alone = tmp_path / "run", tmp_path / "moved.safetensors"
+    shutil.copytree(trained, run)
+    shutil.copy(run / "last.safetensors", alone)
+    patient = phantom["acdc"] / "patient001"
+
+    def said(model: Path, out: str) -> tuple[bool, bool | None]:
+        result = coopseg("predict", "--model", model, patient, "--out", tmp_path / out, "--device", "cpu")
+        assert result.exit_code == 0, result.stderr
+        ended = json.loads((tmp_path / out / "predict.json").read_text())["training_ended"]
+        return "its training has not ended" in result.stderr, ended
+
+    assert said(run, "whole") == (False, True)
+    (run / "run.json").unlink()
+    assert said(run, "midway") == (True, False)
+    assert said(alone, "alone") == (False, None)
 
 
 def test_corrupt_then_evaluate_with_the_split_of_the_training(

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from coopseg.cases.select import REQUEST
 from coopseg.scans import files
-from coopseg.training.request import REQUEST
 from coopseg.training.run import resume, train
 
 SETTINGS = {

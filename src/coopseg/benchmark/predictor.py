@@ -68,6 +68,7 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
         "device": None,
         "precision": None,
         "scan_statistics": None,
+        "training_ended": None,
         "versions": versions(),
         "command": sys.argv,
     }

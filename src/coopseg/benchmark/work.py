@@ -23,13 +23,12 @@ from coopseg.benchmark.predictor import load_predictor_row
 from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.records import count, follow
 from coopseg.benchmark.request import Request
-from coopseg.cases.select import RUN
+from coopseg.cases.select import REQUEST, RUN
 from coopseg.config.presets import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject
 from coopseg.scans.types import Dataset
 from coopseg.text import read_json
-from coopseg.training.request import REQUEST
 from coopseg.training.run import resume, train
 
 

@@ -11,7 +11,14 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.types import Dataset
 from coopseg.text import listing, read_json
 
-RUN = "run.json"  # what a training leaves beside its weights
+REQUEST, RUN = "request.json", "run.json"  # beside weights: before a training's first step, after its last
+
+
+def has_ended(folder: Path) -> bool | None:
+    """Whether the training in a run folder has ended; None where the folder is none of a training."""
+    if (folder / RUN).is_file():
+        return True
+    return False if (folder / REQUEST).is_file() else None
 
 
 def find_split(name: str | Path) -> Split:

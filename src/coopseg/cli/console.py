@@ -32,9 +32,14 @@ def say_report(page: Path) -> None:
     say(f"\nopen in a browser: {page.resolve()}")
 
 
-def note_scan_statistics(record: Path) -> None:
-    """A line where predictions used scan statistics, as their record says."""
-    k = json.loads(record.read_text(encoding="utf-8"))["scan_statistics"]
+def note_predictor(record: Path) -> None:
+    """Say of a record of predictions: scan statistics that were used, a training that had not ended."""
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    k = facts["scan_statistics"]
+    if facts["training_ended"] is False:
+        warn(
+            f"{facts['model']['path']}: its training has not ended; these are the weights of a validation midway"
+        )
     if k is not None:
         note(f"scan statistics are on: n / (n + {k:g}) of BatchNorm's came from each scan of n slices itself")
 

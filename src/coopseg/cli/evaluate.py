@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from coopseg.cli.console import counting, note_scan_statistics, say, warn
+from coopseg.cli.console import counting, note_predictor, say, warn
 from coopseg.cli.options import SPLITS_HELP, Device, LabelNames, Layout, Precision, Refine, ScanStatistics
 
 COLUMNS = ("data set", "head", "patients", "Dice", "sd", "HD95 mm", "ASSD mm")
@@ -75,7 +75,7 @@ def evaluate(
             pictures=pictures,
             progress=progress,
         )
-    note_scan_statistics(out / RECORD)
+    note_predictor(out / RECORD)
     for warning in found.warnings:
         warn(warning)
     say(_table(found.summaries))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from coopseg.cli.console import note, note_scan_statistics, say, warn
+from coopseg.cli.console import note, note_predictor, say, warn
 from coopseg.cli.options import Device, Precision, Refine, ScanStatistics
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def predict(
         scan_statistics=scan_statistics,
         report=_report,
     )
-    note_scan_statistics(out / RECORD)
+    note_predictor(out / RECORD)
     say(f"{len(written)} label maps in {out}; their values are named in {out / 'labels.json'}")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from coopseg.cases.crop import edge_warning
 from coopseg.cases.prepare import most_probable, prepare, restore
+from coopseg.cases.select import has_ended
 from coopseg.errors import CoopsegError
 from coopseg.inference.device import choose_device, choose_dtype
 from coopseg.inference.model import Model, load_model
@@ -179,6 +180,7 @@ def describe_predictor(model: Model, predictor: Predictor, *, precision: str) ->
         "device": str(predictor.device),
         "precision": precision,
         "scan_statistics": predictor.scan_statistics,
+        "training_ended": has_ended(model.path.parent),
         "versions": versions(),
         "command": sys.argv,
     }

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from coopseg.cases.prepare import Case
+from coopseg.cases.select import REQUEST
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
 from coopseg.networks.native.build import kernels
@@ -25,7 +26,6 @@ from coopseg.training.inputs import Arguments, Inputs
 from coopseg.training.validation import ValidationSet
 from coopseg.versions import versions
 
-REQUEST = "request.json"
 ABSENT = "nothing"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from coopseg.cases.select import RUN
+from coopseg.cases.select import REQUEST, RUN
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
@@ -24,7 +24,6 @@ from coopseg.training.inputs import Arguments, Inputs, read_inputs
 from coopseg.training.loop import SAVE_EVERY, Loop, Progress
 from coopseg.training.memory import keep_freed_memory, peak_memory_gb
 from coopseg.training.request import (
-    REQUEST,
     change_arguments,
     check_same,
     claimed,
