@@ -37,9 +37,7 @@ def note_predictor(record: Path) -> None:
     facts = json.loads(record.read_text(encoding="utf-8"))
     k = facts["scan_statistics"]
     if facts["training_ended"] is False:
-        warn(
-            f"{facts['model']['path']}: its training has not ended; these are the weights of a validation midway"
-        )
+        warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
     if k is not None:
         note(f"scan statistics are on: n / (n + {k:g}) of BatchNorm's came from each scan of n slices itself")
 
