@@ -135,6 +135,22 @@ def test_without_a_plain_half_every_slice_is_augmented():
     assert all(not torch.equal(images[i], plain) for i, plain in enumerate(store.plain(numbers)[0]))
 
 
+def test_a_share_of_the_augmented_images_gets_another_look():
+    """The last ones, and neither their labels nor the plain half."""
+    store, numbers = store_of(case(1, slices=6)), torch.tensor([5, 0, 2, 1])
+    batches = []
+    for share in (0.0, 0.5):
+        settings = settings_of({"random_networks": share}, batch_size=8)
+        batches.append(make_batch(store, numbers, settings, torch.Generator().manual_seed(0)))
+    (before, marked), (after, marked_after) = batches
+    assert torch.equal(marked, marked_after)
+    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [
+        True, True, False, False, True, True, True, True
+    ]  # fmt: skip
+    assert after[2:4].amin((1, 2, 3)).tolist() == [0, 0]
+    assert after[2:4].amax((1, 2, 3)).tolist() == [1, 1]
+
+
 def test_the_filled_share_is_that_of_the_scans():
     """None where the scan is larger than what the map reads; a part of it where the scan is small."""
     settings = settings_of(batch_size=4)

@@ -121,6 +121,9 @@ class AugmentationSettings(Section):
         (1.5, 2.0), description="strength of the elastic field, of the side"
     )
     random_crop: bool = Field(False, description="take the crop anywhere in the canvas, not from its middle")
+    random_networks: float = Field(
+        0.0, ge=0, le=1, description="share of the augmented images that pass through a random network"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import GinIpaSettings
-from coopseg.rivals.gin import Gin, RandomNetworks
+from coopseg.rivals.gin import Gin
 from coopseg.rivals.splines import control_points, spline_surface
 from coopseg.training.losses import rescale_slices
+from coopseg.training.random_networks import RandomNetworks
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.training.augmentation import apply_augmentation, beyond, sample_augmentation
 from coopseg.training.losses import rescale_slices
+from coopseg.training.random_networks import sample_networks, transform
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,21 @@ def make_batch(
         size=store.size,
         rescale=store.rescale,
     )
+    moved = with_random_networks(moved, settings.augmentation.random_networks, generator)
     if not settings.training.plain_half:
         return moved, marked.long()
     images, labels = store.plain(numbers)
     return torch.cat([moved, images]), torch.cat([marked.long(), labels])
+
+
+def with_random_networks(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Images (B, C, H, W), that share of them, the last, through a random network each, in [0, 1]."""
+    count = round(share * len(images))
+    if not count:
+        return images
+    last = images[-count:]
+    looks = rescale_slices(transform(last, sample_networks(last, count, generator)))
+    return torch.cat([images[:-count], looks])
 
 
 def filled_share(store: SliceStore, settings: Settings, generator: torch.Generator) -> float:
