@@ -184,8 +184,8 @@ ROWS = (
     predict_row(0, "32"),
     predict_row(1, "32"),
     predict_row(1, "bf16"),
-    predict_row(1, "32", scan_statistics=6.0),
-    predict_row(1, "bf16", scan_statistics=6.0),
+    predict_row(1, "32", scan_statistics=1.0),
+    predict_row(1, "bf16", scan_statistics=1.0),
     patient_row("32"),
     patient_row("bf16"),
     Row(

@@ -140,7 +140,7 @@ def test_the_mode_and_the_weights_stay(
 
 
 def by_hooks(networks: Networks, image: np.ndarray, refinements: int) -> np.ndarray:
-    """(classes, slices, H, W): before each norm its running statistics become the mixed ones."""
+    """(classes, slices, H, W): before each norm of the stem its running statistics become the mixed ones."""
     networks = copy.deepcopy(networks)
 
     def mix(norm: Norm, inputs: tuple[torch.Tensor], kept: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -149,7 +149,7 @@ def by_hooks(networks: Networks, image: np.ndarray, refinements: int) -> np.ndar
         norm.running_mean.copy_((1 - share) * kept[0] + share * own[0])
         norm.running_var.copy_((1 - share) * kept[1] + share * own[1])
 
-    for norm in norms(networks):
+    for norm in norms(networks.image_encoder.stem):
         kept = norm.running_mean.clone(), norm.running_var.clone()
         norm.register_forward_pre_hook(lambda norm, inputs, kept=kept: mix(norm, inputs, kept))
     with torch.no_grad():
@@ -168,10 +168,12 @@ def test_scan_statistics(
     assert (predictor.scan_statistics, predictor.settings.prediction.scan_statistics) == (K, K)
     head = predictor.heads[-1]
     found = predictor.probabilities(case)[head]
-    np.testing.assert_allclose(found, by_hooks(small_networks, case.image, refinements), atol=1e-3)
-    assert np.abs(found - by_hand(small_networks, case.image, refinements)).max() > 0.01
+    expected = by_hooks(small_networks, case.image, refinements)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    fast = predictor.probabilities(case)["FTN"]  # an untrained STN hardly tells its inputs apart
+    assert np.abs(fast - by_hand(small_networks, case.image, 0)).max() > 1e-3
     live = Predictor(small_networks, predictor.settings, refinements=refinements)
-    np.testing.assert_allclose(live.probabilities(case)[head], found, atol=1e-3)
+    np.testing.assert_allclose(live.probabilities(case)[head], found, atol=1e-5)
 
 
 def test_scan_statistics_as_the_model_says_or_otherwise(

@@ -1,4 +1,4 @@
-"""Networks with scan statistics against the same networks with norms written out, and against folded ones."""
+"""A stem with scan statistics against the same stem with norms written out, and against the folded one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
+from coopseg.networks.encoder import Stem
 from coopseg.networks.fold import fold
 from coopseg.networks.norm import Norm, norms
-from coopseg.networks.scan_statistics import with_scan_statistics
+from coopseg.networks.scan_statistics import scan_stem
 
 Kind = Literal["batch", "running"]
 
@@ -79,54 +80,48 @@ class Obvious(nn.Module):
         return F.leaky_relu(y, slope)
 
 
-def written_out(networks: Networks, k: float, normalise: Callable[..., Tensor] = mixed) -> Networks:
-    found = copy.deepcopy(networks)
-    for parent in list(found.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, Norm):
-                setattr(parent, name, Obvious(child, k, normalise))
+def written_out(networks: Networks, k: float, normalise: Callable[..., Tensor] = mixed) -> Stem:
+    found = copy.deepcopy(networks.image_encoder.stem)
+    for name, child in list(found.named_children()):
+        if isinstance(child, Norm):
+            setattr(found, name, Obvious(child, k, normalise))
     return found
 
 
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], within: float = 1e-9) -> None:
-    assert list(found) == list(expected)
-    for head in expected:
-        assert expected[head].std() > 0.1
-        torch.testing.assert_close(found[head], expected[head], rtol=within, atol=within)
+def assert_same(found: Tensor, expected: Tensor) -> None:
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["batch", "running"])
 @pytest.mark.parametrize("k", [0.5, 6.0])
 @pytest.mark.parametrize("slices", [1, 5])
 @torch.no_grad()
-def test_every_layer_of_both_networks(slices: int, k: float, kind: Kind) -> None:
+def test_both_layers_of_the_stem(slices: int, k: float, kind: Kind) -> None:
     networks = make(kind)
-    how = {"refinements": 2, "temperature": 1.7}
-    expected = written_out(networks, k)(volume(slices), **how)
-    assert_same(with_scan_statistics(networks, k)(volume(slices), **how), expected)
-    running = networks(volume(slices), **how)
-    assert all((running[head] - expected[head]).abs().max() > 0.01 for head in running)
+    expected = written_out(networks, k)(volume(slices))
+    assert_same(scan_stem(networks, k)(volume(slices)), expected)
+    assert (networks.image_encoder.stem(volume(slices)) - expected).abs().max() > 0.01
 
 
 @torch.no_grad()
 def test_k_of_0_is_batchnorm_in_training_mode() -> None:
     networks = make()
-    expected = written_out(networks, 0.0, batchnorm)(volume(5))
-    assert_same(with_scan_statistics(networks, 0.0)(volume(5)), expected)
+    assert_same(scan_stem(networks, 0.0)(volume(5)), written_out(networks, 0.0, batchnorm)(volume(5)))
 
 
 @torch.no_grad()
-def test_a_large_k_is_the_folded_networks() -> None:
+def test_a_large_k_is_the_folded_stem() -> None:
     networks = make()
-    assert_same(with_scan_statistics(networks, 1e15)(volume(5)), fold(networks)(volume(5)))
+    assert_same(scan_stem(networks, 1e15)(volume(5)), fold(networks).stem(volume(5)))
 
 
 @torch.no_grad()
 def test_a_single_slice_does_not_rule() -> None:
     networks = make()
-    running = networks(volume(1))["FTN"]
+    running = networks.image_encoder.stem(volume(1))
     apart = [
-        float((with_scan_statistics(networks, k)(volume(1))["FTN"] - running).std() / running.std())
+        float((scan_stem(networks, k)(volume(1)) - running).std() / running.std())
         for k in (0.0, 10.0, 1000.0)
     ]
     assert apart[0] > apart[1] > apart[2]
@@ -136,9 +131,9 @@ def test_a_single_slice_does_not_rule() -> None:
 def test_the_networks_stay_as_they_are_and_what_was_made_follows_them() -> None:
     networks = make().train()
     before = {name: value.clone() for name, value in networks.state_dict().items()}
-    found = with_scan_statistics(networks, 6.0)
+    found = scan_stem(networks, 6.0)
     with torch.no_grad():
-        first = found(volume(3))["FTN"]
+        first = found(volume(3))
     assert all(module.training for module in networks.modules())
     assert not any(module.training for module in found.modules())
     assert all(norm.scan_statistics is None for norm in norms(networks))
@@ -149,5 +144,5 @@ def test_the_networks_stay_as_they_are_and_what_was_made_follows_them() -> None:
     torch.optim.SGD(networks.parameters(), 0.01).step()
     with torch.no_grad():
         again = found(volume(3))
-        assert not torch.allclose(again["FTN"], first)
+        assert not torch.allclose(again, first)
         assert_same(again, written_out(networks.eval(), 6.0)(volume(3)))

@@ -42,7 +42,7 @@ ScanStatistics = Annotated[
     typer.Option(
         "--scan-statistics",
         metavar="K|off",
-        help="n / (n + K) of BatchNorm's statistics come from the scan of n slices itself; off: none",
+        help="n / (n + K) of the first layers' statistics come from the scan of n slices itself; off: none",
         show_default="as the model's prediction.scan_statistics",
     ),
 ]

@@ -178,7 +178,7 @@ class PredictionSettings(Section):
         None,
         ge=0,
         strict=True,  # YAML reads "off" as false, which would count as 0
-        description="k: n / (n + k) of BatchNorm's statistics come from the scan of n slices itself; "
+        description="k: n / (n + k) of the first layers' statistics come from the scan of n slices itself; "
         "null: none",
     )
 

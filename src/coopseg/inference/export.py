@@ -86,7 +86,7 @@ class Heads(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(B, 1, H, W) -> one or two of (B, classes, H, W)."""
-        logits = [self.networks.fast(image)]
+        logits = [self.networks.fast(self.networks.stem(image))]
         for _ in range(self.refinements):
             logits.append(self.networks.refine(softmax(logits[-1] / self.temperature)))
         return tuple(softmax(values) for values in logits[:: max(self.refinements, 1)])

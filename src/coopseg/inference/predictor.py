@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 import numpy as np
 import torch
@@ -19,8 +18,9 @@ from coopseg.inference.model import Model
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
 from coopseg.networks.cooperative import Networks
+from coopseg.networks.encoder import Stem
 from coopseg.networks.fold import FoldedNetworks, fold
-from coopseg.networks.scan_statistics import with_scan_statistics
+from coopseg.networks.scan_statistics import scan_stem
 from coopseg.scans.types import Scan
 
 HEADS = ("FTN", "FTN+STN")
@@ -32,10 +32,10 @@ KEPT_BLOCK = 31 * 2**20  # bytes; just below the largest that glibc can learn to
 class Predictor:
     """Applies networks to cases and scans. It leaves the networks in the mode in which it finds them.
 
-    networks: those of a model, also while they train, folded ones or those of an ONNX file. Where
-    settings.prediction.scan_statistics is on, the slices of a volume pass through them together.
-    refinements: times that the STN is applied, each to the softmax of the result before; 0 for the FTN alone.
-    autocast: makes the context for the wanted precision.
+    networks: those of a model, also while they train, folded ones or those of an ONNX file. stem: what stands
+    in for the image encoder's and is given whole volumes; where settings.prediction.scan_statistics is on and
+    there is none, it is made of `networks`. refinements: times that the STN is applied, each to the softmax
+    of the result before; 0 for the FTN alone. autocast: makes the context for the wanted precision.
     Raises CoopsegError for scan statistics by networks that are folded or of an ONNX file.
     """
 
@@ -44,11 +44,13 @@ class Predictor:
         networks: Networks | FoldedNetworks | OnnxNetworks,
         settings: Settings,
         *,
+        stem: Stem | None = None,
         refinements: int = 1,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self.settings = settings
-        self.networks = networks if self.scan_statistics is None else _mix(networks, self.scan_statistics)
+        self.networks = networks
+        self.stem = stem or _scan_stem(networks, self.scan_statistics)
         self.refinements = refinements if settings.losses.stn else 0
         self.autocast = autocast
 
@@ -64,7 +66,7 @@ class Predictor:
         """A predictor for a loaded model, on the model's device; a copy of its weights, laid out for speed.
 
         precision: "32" or "bf16", which an ONNX file does not have. scan_statistics: K or "off" in place of
-        the model's prediction.scan_statistics; with a K the weights are the model's own, not laid out anew.
+        the model's prediction.scan_statistics; the stem then computes in float32 whatever the precision.
         Raises CoopsegError where the model cannot do what is asked.
         """
         dtype = choose_dtype(precision)
@@ -77,11 +79,10 @@ class Predictor:
         # every layer's result would be cleared by the kernel anew, for a quarter of the time.
         torch.empty(KEPT_BLOCK, dtype=torch.uint8)
         device = next(model.networks.buffers()).device.type
-        if settings.prediction.scan_statistics is not None:
-            autocast = partial(torch.autocast, device, torch.bfloat16, enabled=dtype == torch.bfloat16)
-            return cls(model.networks, settings, refinements=refinements, autocast=autocast)
+        stem = _scan_stem(model.networks, settings.prediction.scan_statistics)
         folded = fold(model.networks).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(pack(folded) if device == "cpu" else folded, settings, refinements=refinements)
+        folded = pack(folded) if device == "cpu" else folded
+        return cls(folded, settings, stem=stem, refinements=refinements)
 
     @property
     def device(self) -> torch.device:
@@ -105,19 +106,23 @@ class Predictor:
         """Class probabilities of each head, or of `heads`: (classes, slices, H, W) float32, sums 1."""
         images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
         at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
-        whole = self.scan_statistics is not None  # every slice counts in the statistics of every layer
-        parts = [self._heads(part) for part in images.split(len(images) if whole else at_once)]
+        if self.stem is not None:
+            with self.autocast():
+                images = self.stem(images)  # every slice counts in its statistics
+        parts = [self._heads(part) for part in images.split(at_once)]
         return {
             head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
             for head in heads or self.heads
         }
 
     def _heads(self, images: Tensor) -> dict[str, Tensor]:
+        """Probabilities of each head from images, or from what the stem made of them."""
         if isinstance(self.networks, OnnxNetworks):
             return self.networks(images, refinements=self.refinements)
         with self.autocast():
             temperature = self.settings.losses.temperature
-            logits = self.networks(images, refinements=self.refinements, temperature=temperature)
+            apply = self.networks if self.stem is None else self.networks.after_stem
+            logits = apply(images, refinements=self.refinements, temperature=temperature)
         return {head: torch.softmax(value.float(), 1) for head, value in logits.items()}
 
     def labels(self, case: Case) -> dict[str, np.ndarray]:
@@ -135,9 +140,11 @@ class Predictor:
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
 
 
-def _mix(networks: Networks | FoldedNetworks | OnnxNetworks, k: float) -> Networks:
+def _scan_stem(networks: Networks | FoldedNetworks | OnnxNetworks, k: float | None) -> Stem | None:
+    if k is None:
+        return None
     if isinstance(networks, Networks):
-        return with_scan_statistics(networks, k)
+        return scan_stem(networks, k)
     what = f"{networks.path}: an ONNX file" if isinstance(networks, OnnxNetworks) else "a folded network"
     raise CoopsegError(
         f"{what} knows no scan statistics (K = {k:g}); use --scan-statistics {OFF}, or the run folder"

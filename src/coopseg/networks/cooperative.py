@@ -28,9 +28,9 @@ class ImageEncoder(Encoder):
         self.decoupler = Decoupler(8 * width, running=running) if decoupler else nn.Identity()
         self.shared = shared
 
-    def forward(self, x: Tensor, after: After = unchanged) -> Tensor:
-        """The image code z_i of x; see `Encoder`."""
-        code = super().forward(x, after)
+    def after_stem(self, features: Tensor, after: After = unchanged) -> Tensor:
+        """The image code z_i; see `Encoder`."""
+        code = super().after_stem(features, after)
         return self.decoupler(code) if self.shared else code
 
     def shape_code(self, image_code: Tensor) -> Tensor:
@@ -69,11 +69,7 @@ class Networks(nn.Module):
 
         Raises CoopsegError for a size that cannot be halved four times.
         """
-        if image.ndim != 4 or image.shape[2] % MULTIPLE or image.shape[3] % MULTIPLE:
-            raise CoopsegError(
-                f"images must be (B, channels, H, W) with H and W multiples of {MULTIPLE}, "
-                f"found {tuple(image.shape)}: pad or crop them (cases.size)"
-            )
+        check_size(image)
         image_code = self.image_encoder(image)
         return image_code, self.image_encoder.shape_code(image_code)
 
@@ -87,12 +83,30 @@ class Networks(nn.Module):
 
     def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
         """Logits of both heads; every refinement feeds the STN the softmax of the result before."""
-        logits = self.fast(image)
+        check_size(image)
+        features = self.image_encoder.stem(image)
+        return self.after_stem(features, refinements=refinements, temperature=temperature)
+
+    def after_stem(
+        self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
+    ) -> dict[str, Tensor]:
+        """The same from what the image encoder's stem makes of the image, (B, width, H, W)."""
+        encoder = self.image_encoder
+        logits = self.segmentation_decoder(encoder.shape_code(encoder.after_stem(features)))
         heads = {"FTN": logits}
         for _ in range(refinements):
             logits = self.refine(torch.softmax(logits / temperature, 1))
             heads["FTN+STN"] = logits
         return heads
+
+
+def check_size(image: Tensor) -> None:
+    """Raise CoopsegError for images that are not (B, channels, H, W) or cannot be halved four times."""
+    if image.ndim != 4 or image.shape[2] % MULTIPLE or image.shape[3] % MULTIPLE:
+        raise CoopsegError(
+            f"images must be (B, channels, H, W) with H and W multiples of {MULTIPLE}, "
+            f"found {tuple(image.shape)}: pad or crop them (cases.size)"
+        )
 
 
 def initialise(module: nn.Module) -> None:

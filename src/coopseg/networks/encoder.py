@@ -78,6 +78,10 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, after: After = unchanged) -> Tensor:
         """The code of x. after: what to do to the features behind each of LAYERS, as (layer, features)."""
-        for layer in self.LAYERS:
-            x = after(layer, getattr(self, layer)(x))
-        return x
+        return self.after_stem(after("stem", self.stem(x)), after)
+
+    def after_stem(self, features: Tensor, after: After = unchanged) -> Tensor:
+        """The code from what the stem made, (B, width, H, W)."""
+        for layer in self.LAYERS[1:]:
+            features = after(layer, getattr(self, layer)(features))
+        return features

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from coopseg.networks.blocks import SLOPE, DownBlock, UpBlock, merge_upsampling
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.decoder import Decoder
-from coopseg.networks.encoder import Decoupler, Encoder
+from coopseg.networks.encoder import Decoupler, Encoder, Stem
 from coopseg.networks.norm import EPSILON, Norm
 
 
@@ -122,21 +122,31 @@ class Up(nn.Module):
 class FoldedNetworks(nn.Module):
     """FTN and STN for inference only; images and logits as those of `Networks`, in any precision.
 
-    fast: images to logits. refine: probabilities to logits. Weights are buffers: nothing here learns.
+    stem: images to the features of the image encoder's first layers. fast: those to logits. refine:
+    probabilities to logits. Weights are buffers: nothing here learns.
     """
 
-    def __init__(self, fast: nn.Sequential, refine: nn.Sequential) -> None:
+    def __init__(self, stem: nn.Sequential, fast: nn.Sequential, refine: nn.Sequential) -> None:
         super().__init__()
+        self.stem = stem
         self.fast = fast
         self.refine = refine
 
     def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
-        """As `Networks`; layers compute in the precision of the weights, the softmax in that of `image`."""
+        """As `Networks`; layers compute in the precision of the weights, the softmax in float32 at least."""
+        features = self.stem(image.to(next(self.buffers()).dtype))
+        return self.after_stem(features, refinements=refinements, temperature=temperature)
+
+    def after_stem(
+        self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
+    ) -> dict[str, Tensor]:
+        """As `Networks.after_stem`."""
         dtype = next(self.buffers()).dtype
-        logits = self.fast(image.to(dtype)).to(image.dtype)
+        wide = torch.promote_types(dtype, torch.float32)
+        logits = self.fast(features.to(dtype)).to(wide)
         heads = {"FTN": logits}
         for _ in range(refinements):
-            logits = self.refine(torch.softmax(logits / temperature, 1).to(dtype)).to(image.dtype)
+            logits = self.refine(torch.softmax(logits / temperature, 1).to(dtype)).to(wide)
             heads["FTN+STN"] = logits
         return heads
 
@@ -150,16 +160,24 @@ def fold(networks: Networks, *, merge: bool = True) -> FoldedNetworks:
     upsampling = Upsampling if merge else Enlarging
     encoder, decoupler = networks.image_encoder, networks.image_encoder.decoupler
     middle = _decoupler(decoupler) if isinstance(decoupler, Decoupler) else []
-    fast = nn.Sequential(*_encoder(encoder), *middle, *_decoder(networks.segmentation_decoder, upsampling))
-    refine = nn.Sequential(*_encoder(networks.shape_encoder), *_decoder(networks.shape_decoder, upsampling))
-    return FoldedNetworks(fast, refine).eval()
+    decoder, shape = networks.segmentation_decoder, networks.shape_encoder
+    fast = nn.Sequential(*_after_stem(encoder), *middle, *_decoder(decoder, upsampling))
+    refine = nn.Sequential(
+        *_stem(shape.stem), *_after_stem(shape), *_decoder(networks.shape_decoder, upsampling)
+    )
+    return FoldedNetworks(nn.Sequential(*_stem(encoder.stem)), fast, refine).eval()
 
 
-def _encoder(encoder: Encoder) -> list[nn.Module]:
-    stem, head = encoder.stem, encoder.head
+def _stem(stem: Stem) -> list[nn.Module]:
     return [
         Convolution.fold(stem.conv1, stem.norm1, slope=SLOPE),
         Convolution.fold(stem.conv2, stem.norm2, slope=SLOPE),
+    ]
+
+
+def _after_stem(encoder: Encoder) -> list[nn.Module]:
+    head = encoder.head
+    return [
         *(Down(block) for block in (encoder.down1, encoder.down2, encoder.down3, encoder.down4)),
         Convolution.fold(head.conv, head.norm, slope=0.0),
     ]
