@@ -57,13 +57,16 @@ def test_export_predict_and_evaluate(
         assert {row["head"] for row in csv.DictReader(table)} == {"FTN"}
 
 
-def test_export_without_scan_statistics(coopseg: Callable, run: Path, tmp_path: Path) -> None:
-    words = ("export", "--model", run, "--out", tmp_path / "model.onnx", "--refine", 0)
-    done = coopseg(*words, "--scan-statistics", 6)
-    assert done.exit_code == 2
-    assert done.stderr.endswith("export with --scan-statistics off, without them\n")
-    done = coopseg(*words, "--scan-statistics", "off")
+def test_scan_statistics_of_a_file(
+    coopseg: Callable, run: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "model.onnx"
+    done = coopseg("export", "--model", run, "--out", file, "--refine", 0, "--scan-statistics", 6)
     assert done.exit_code == 0, done.stderr
+    predict = ("predict", "--model", file, phantom["acdc"], "--out", tmp_path / "out", "--refine", 0)
+    done = coopseg(*predict, "--scan-statistics", "off")
+    assert done.exit_code == 2
+    assert "exported with scan statistics K = 6, off is asked for" in done.stderr
 
 
 def test_errors_are_one_line(coopseg: Callable, run: Path, tmp_path: Path) -> None:

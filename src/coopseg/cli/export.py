@@ -21,8 +21,8 @@ def export(
     """Write a model as an ONNX file, for programs that have no PyTorch.
 
     The file takes prepared images and gives class probabilities; it holds settings and class names, so that
-    `coopseg predict` and `coopseg evaluate` take it as --model. A model with scan statistics is refused
-    without --scan-statistics off. Needs `pip install "coopseg[onnx]"`.
+    `coopseg predict` and `coopseg evaluate` take it as --model. With scan statistics a batch has to be all
+    slices of one volume; --scan-statistics off writes a file without. Needs `pip install "coopseg[onnx]"`.
     """
     from coopseg.inference.export import export as export_model
 

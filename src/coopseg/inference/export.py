@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from coopseg.config.resolve import OFF, override_scan_statistics
-from coopseg.config.settings import Settings
+from coopseg.config.resolve import override_scan_statistics
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import Model, load_model, write_facts
+from coopseg.inference.model import load_model, write_facts
 from coopseg.inference.onnx_networks import (
     FORMAT,
     INPUT,
@@ -25,7 +24,9 @@ from coopseg.inference.onnx_networks import (
     start_session,
 )
 from coopseg.networks.cooperative import MULTIPLE, Networks
-from coopseg.networks.fold import FoldedNetworks, fold
+from coopseg.networks.encoder import Stem
+from coopseg.networks.fold import fold
+from coopseg.networks.scan_statistics import ExportedStem, scan_stem
 from coopseg.scans.files import write_atomically
 
 TOLERANCE = 1e-3  # of a probability; rounding alone makes some 1e-5
@@ -42,13 +43,13 @@ def export(
     """Write a model as an ONNX file, whole or not at all; returns its path.
 
     model: run folder or weight file. out: FILE.onnx, must not exist. refinements: times that the STN is
-    applied; 0 for the FTN alone, as for a model without STN. scan_statistics: "off" to export a model that
-    predicts with scan statistics as one that does not, which its settings in the file then say.
+    applied; 0 for the FTN alone, as for a model without STN. scan_statistics: K or "off" in place of the
+    model's prediction.scan_statistics; where it is on, a batch has to be all slices of one volume.
     Input "image": float32 (B, 1, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, H and W
     multiples of 16. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). Its metadata hold
     what `load_model` needs: settings, class names, refinements, SHA-256 of the weights.
-    Raises CoopsegError for anything wrong with model or file, for a model with scan statistics, where the
-    extra `onnx` is missing, and where ONNX Runtime does not give what PyTorch gives; nothing is written then.
+    Raises CoopsegError for anything wrong with model or file, where the extra `onnx` is missing, and where
+    ONNX Runtime does not give what PyTorch gives; nothing is written then.
     """
     out = _check_out(Path(out))
     if refinements < 0:
@@ -56,7 +57,8 @@ def export(
     loaded = load_model(model)
     if not isinstance(loaded.networks, Networks):
         raise CoopsegError(f"{loaded.path}: is an ONNX file already; give the run folder")
-    settings = _without_scan_statistics(loaded, scan_statistics)
+    settings = override_scan_statistics(loaded.settings, scan_statistics)
+    k = settings.prediction.scan_statistics
     refinements = refinements if loaded.settings.losses.stn else 0
     metadata = {
         "format": FORMAT,
@@ -64,29 +66,34 @@ def export(
         "refinements": str(refinements),
         "weights_sha256": loaded.sha256,
     }
-    heads = Heads(fold(loaded.networks, merge=False), refinements, loaded.settings.losses.temperature)
+    heads = Heads(loaded.networks, k, refinements, settings.losses.temperature)
     size = loaded.settings.cases.size
     content = seal(_convert(heads, size, metadata))
-    _compare(content, loaded.networks, heads, out)
+    stem = loaded.networks.image_encoder.stem if k is None else scan_stem(loaded.networks, k)
+    _compare(content, stem, loaded.networks, heads, out)
     write_atomically(out, content)
     return out
 
 
 class Heads(nn.Module):
-    """Images to the class probabilities of each head, in the order of the outputs.
+    """Images to the class probabilities of each head, in the order of the outputs; k: of scan statistics.
 
     The softmax is written out: ONNX Runtime's own takes a third of the network's time over a few channels.
     """
 
-    def __init__(self, networks: FoldedNetworks, refinements: int, temperature: float) -> None:
+    def __init__(self, networks: Networks, k: float | None, refinements: int, temperature: float) -> None:
         super().__init__()
-        self.networks = networks
+        self.networks = fold(networks, merge=False)
+        if k is None:
+            self.stem: nn.Module = self.networks.stem
+        else:
+            self.stem = ExportedStem(networks.image_encoder.stem, k)
         self.refinements = refinements
         self.temperature = temperature
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(B, 1, H, W) -> one or two of (B, classes, H, W)."""
-        logits = [self.networks.fast(self.networks.stem(image))]
+        logits = [self.networks.fast(self.stem(image))]
         for _ in range(self.refinements):
             logits.append(self.networks.refine(softmax(logits[-1] / self.temperature)))
         return tuple(softmax(values) for values in logits[:: max(self.refinements, 1)])
@@ -96,17 +103,6 @@ def softmax(logits: Tensor) -> Tensor:
     """Over the classes of (B, classes, H, W)."""
     odds = (logits - logits.amax(1, keepdim=True)).exp()
     return odds / odds.sum(1, keepdim=True)
-
-
-def _without_scan_statistics(model: Model, wanted: float | str | None) -> Settings:
-    settings = override_scan_statistics(model.settings, wanted)
-    k = settings.prediction.scan_statistics
-    if k is not None:
-        raise CoopsegError(
-            f"{model.path}: an ONNX file knows no scan statistics (K = {k:g}); export with --scan-statistics "
-            f"{OFF}, without them"
-        )
-    return settings
 
 
 def _check_out(out: Path) -> Path:
@@ -157,14 +153,16 @@ def _quiet() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _compare(content: bytes, networks: Networks, heads: Heads, out: Path) -> None:
-    """Hold the file against the networks as they were trained, on noise of two sizes."""
+def _compare(content: bytes, stem: Stem, networks: Networks, heads: Heads, out: Path) -> None:
+    """Hold the file against the stem and the networks as they were trained, on noise of two sizes."""
     written = OnnxNetworks(start_session(content), refinements=heads.refinements, path=out)
     generator = torch.Generator().manual_seed(0)
     for images, factor in TRIED:
         image = torch.rand(images, 1, 2 * MULTIPLE * factor, 2 * MULTIPLE, generator=generator)
         found = written(image, refinements=heads.refinements)
-        expected = networks(image, refinements=heads.refinements, temperature=heads.temperature)
+        expected = networks.after_stem(
+            stem(image), refinements=heads.refinements, temperature=heads.temperature
+        )
         for head, logits in expected.items():
             apart = float((found[head] - logits.softmax(1)).abs().max())
             if not apart <= TOLERANCE:

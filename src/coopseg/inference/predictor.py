@@ -36,7 +36,7 @@ class Predictor:
     in for the image encoder's and is given whole volumes; where settings.prediction.scan_statistics is on and
     there is none, it is made of `networks`. refinements: times that the STN is applied, each to the softmax
     of the result before; 0 for the FTN alone. autocast: makes the context for the wanted precision.
-    Raises CoopsegError for scan statistics by networks that are folded or of an ONNX file.
+    Raises CoopsegError for scan statistics by folded networks without a stem.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Predictor:
         dtype = choose_dtype(precision)
         settings = override_scan_statistics(model.settings, scan_statistics)
         if isinstance(model.networks, OnnxNetworks):
+            _check_exported(model, settings.prediction.scan_statistics)
             predictor = cls(model.networks, settings, refinements=refinements)
             model.networks.check(refinements=predictor.refinements, precision=precision)
             return predictor
@@ -106,6 +107,8 @@ class Predictor:
         """Class probabilities of each head, or of `heads`: (classes, slices, H, W) float32, sums 1."""
         images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
         at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
+        if isinstance(self.networks, OnnxNetworks) and self.scan_statistics is not None:
+            at_once = len(images)  # its stem is within the file
         if self.stem is not None:
             with self.autocast():
                 images = self.stem(images)  # every slice counts in its statistics
@@ -141,14 +144,24 @@ class Predictor:
 
 
 def _scan_stem(networks: Networks | FoldedNetworks | OnnxNetworks, k: float | None) -> Stem | None:
-    if k is None:
+    if k is None or isinstance(networks, OnnxNetworks):
         return None
     if isinstance(networks, Networks):
         return scan_stem(networks, k)
-    what = f"{networks.path}: an ONNX file" if isinstance(networks, OnnxNetworks) else "a folded network"
     raise CoopsegError(
-        f"{what} knows no scan statistics (K = {k:g}); use --scan-statistics {OFF}, or the run folder"
+        f"a folded network knows no scan statistics (K = {k:g}); give the stem, or the networks as they train"
     )
+
+
+def _check_exported(model: Model, k: float | None) -> None:
+    """Raise CoopsegError where an ONNX file was not exported with this K."""
+    exported = model.settings.prediction.scan_statistics
+    if k != exported:
+        words = [f"K = {value:g}" if value is not None else OFF for value in (exported, k)]
+        raise CoopsegError(
+            f"{model.path}: exported with scan statistics {words[0]}, {words[1]} is asked for; leave "
+            "--scan-statistics out, or export again with it"
+        )
 
 
 def stack_frames(frames: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import copy
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coopseg.networks.blocks import SLOPE
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.encoder import Stem
-from coopseg.networks.norm import norms
+from coopseg.networks.norm import EPSILON, Norm, norms
 
 
 def scan_stem(networks: Networks, k: float) -> Stem:
@@ -27,3 +32,29 @@ def scan_stem(networks: Networks, k: float) -> Stem:
     for norm in norms(found):
         norm.scan_statistics = k
     return found
+
+
+class ExportedStem(nn.Module):
+    """What `scan_stem` gives, in one graph whatever the number of slices, as ONNX needs it."""
+
+    def __init__(self, stem: Stem, k: float) -> None:
+        super().__init__()
+        self.stem = stem
+        self.k = k
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The slices of one volume, (B, inputs, H, W), to features (B, width, H, W)."""
+        stem = self.stem
+        x = self._normalise(stem.conv1(image), stem.norm1)
+        return self._normalise(stem.conv2(x), stem.norm2)
+
+    def _normalise(self, x: Tensor, norm: Norm) -> Tensor:
+        slices = torch.ones_like(x[:, 0, 0, 0]).sum()  # len(x) would be a constant of the graph
+        share = slices / (slices + self.k)
+        own = x.mean((0, 2, 3))
+        apart = (x - own[:, None, None]).square().mean((0, 2, 3))
+        mean = norm.running_mean + share * (own - norm.running_mean)
+        variance = norm.running_var + share * (apart - norm.running_var)
+        factor = norm.weight * (variance + EPSILON).rsqrt()
+        y = (x - mean[:, None, None]) * factor[:, None, None] + norm.bias[:, None, None]
+        return F.leaky_relu(y, SLOPE)
