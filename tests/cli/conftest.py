@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 TINY = (
-    "--preset=cpu", "--device=cpu", "--set=network.width=2", "--set=cases.size=[32,32]",
-    "--set=cases.spacing=6", "--set=training.steps=2", "--set=training.validations=1",
+    "--preset=cpu", "--method=cooperative", "--device=cpu", "--set=network.width=2",
+    "--set=cases.size=[32,32]", "--set=cases.spacing=6", "--set=training.steps=2",
+    "--set=training.validations=1",
 )  # fmt: skip
 
 
@@ -29,5 +30,6 @@ def trained(
     assert re.search(f"^{last}\n{best}$", result.stdout, re.MULTILINE)
     assert "step 2 of 2: validation Dice FTN 0." in result.stderr
     assert "FTN+STN 0." in result.stderr
+    assert "method cooperative: 2 steps on" in result.stderr
     assert "hard_refined" in result.stderr
     return out

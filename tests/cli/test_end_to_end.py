@@ -48,7 +48,7 @@ def test_scan_statistics_are_said_and_recorded(
     coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     patient = phantom["acdc"] / "patient001"
-    line = "scan statistics are on: n / (n + 6.5) of BatchNorm's came from each scan of n slices itself"
+    line = "scan statistics are on: n / (n + 6.5) of the first layers' are those of a scan of n slices"
     verbs = {
         "predict": (patient, "--device=cpu"),
         "evaluate": ("--data", phantom["acdc"], "--split", trained, "--no-pictures", "--spacing=nominal"),

@@ -18,7 +18,10 @@ from coopseg.errors import CoopsegError
 
 
 def test_defaults() -> None:
-    assert resolve_settings() == Settings()
+    assert resolve_settings(method="cooperative") == Settings()
+    assert resolve_settings(preset="cpu") == resolve_settings(preset="cpu", method="coopseg")
+    for preset in ("miccai2021", "lsm2022"):  # a published preset is its paper's method
+        assert resolve_settings(preset=preset) == resolve_settings(preset=preset, method="cooperative")
 
 
 def test_preset_then_method_then_overrides() -> None:
@@ -63,7 +66,7 @@ def test_seed_and_precision() -> None:
     ("arguments", "message"),
     [
         ({"preset": "cpuu"}, "unknown preset 'cpuu', did you mean 'cpu'.*; known: default, "),
-        ({"method": "xyz"}, "unknown method 'xyz'; known: standard, "),
+        ({"method": "xyz"}, "unknown method 'xyz'; known: coopseg, "),
         ({"method": "standard+randcon"}, "unknown rival 'randcon', did you mean 'randconv'"),
         ({"method": "standard+cooperative"}, "unknown rival 'cooperative'"),
         ({"method": "randconv+standard"}, "unknown rival 'standard'"),
@@ -79,7 +82,10 @@ def test_seed_and_precision() -> None:
         ({"overrides": {"latent.p": 2}}, "setting latent.p: .*less than or equal to 1.*found 2"),
         ({"overrides": {"cases.size": (30, 32)}}, "setting cases: .*multiples of 16"),
         ({"overrides": {"cases.percentiles": (98, 2)}}, "setting cases: .*low < high"),
-        ({"overrides": {"losses.reconstruction": 0}}, "image masks need losses.reconstruction"),
+        (
+            {"method": "cooperative", "overrides": {"losses.reconstruction": 0}},
+            "image masks need losses.reconstruction",
+        ),
         ({"overrides": {"training.batch_size": 5}}, "batch_size must be even"),
         ({"overrides": {"training.epochs": None}}, "one of training.steps and training.epochs"),
         ({"precision": "16"}, "setting precision: "),

@@ -35,7 +35,9 @@ SPLIT = {
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of random weights."""
     folder = tmp_path_factory.mktemp("run")
-    settings = resolve_settings(overrides={"network.width": 1, "cases.size": (32, 32), "cases.spacing": 6.0})
+    settings = resolve_settings(
+        method="cooperative", overrides={"network.width": 1, "cases.size": (32, 32), "cases.spacing": 6.0}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = Networks(classes=4, settings=settings.network).state_dict()

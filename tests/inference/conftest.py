@@ -23,7 +23,7 @@ SMALL = {"network.width": 2, "cases.size": (32, 32), "cases.spacing": 3.0}
 
 @pytest.fixture(scope="session")
 def small_settings() -> Settings:
-    return resolve_settings(overrides=SMALL)
+    return resolve_settings(method="cooperative", overrides=SMALL)
 
 
 @pytest.fixture(scope="session")

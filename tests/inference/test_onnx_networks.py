@@ -68,7 +68,7 @@ def test_what_the_file_cannot_do(small_onnx: Path) -> None:
         ({"precision": "bf16"}, "computes in float32; leave --precision out"),
         (
             {"scan_statistics": 6},
-            r"small\.onnx: an ONNX file knows no scan statistics \(K = 6\); use --scan-statistics off, or",
+            r"small\.onnx: exported with scan statistics off, K = 6 is asked for; leave",
         ),
         ({"precision": "16"}, "precision '16' is not known"),
     ):

@@ -91,7 +91,16 @@ def work(data: Path, run: Path, dies: tuple[str, int] | None) -> None:
     if (run / REQUEST).is_file():
         resume(run, save_every=0)
     else:
-        train(data, run, preset="cpu", settings=SETTINGS, seed=3, device="cpu", save_every=0)
+        train(
+            data,
+            run,
+            preset="cpu",
+            method="cooperative",
+            settings=SETTINGS,
+            seed=3,
+            device="cpu",
+            save_every=0,
+        )
 
 
 def start(data: Path, run: Path, dies: tuple[str, int] | None = None) -> BaseProcess:

@@ -19,7 +19,7 @@ from coopseg.training.step import CooperativeStep
 def both(preset, *, dtype, width, side, batch=4, precision="32", steps=0, scheme="mixed", seed=3):
     """Networks after a plain and after a fast step from the same weights, with the same choice."""
     overrides = {"network.width": width, "latent.scheme": scheme}
-    settings = resolve_settings(preset=preset, overrides=overrides)
+    settings = resolve_settings(preset=preset, method="cooperative", overrides=overrides)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     networks = Networks(classes=4, settings=settings.network).to(dtype)

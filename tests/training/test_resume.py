@@ -92,7 +92,7 @@ def test_killed_at_fifty_random_moments(phantom, tmp_path, reference, seed):
 
 def test_sigterm_saves_and_exits_143_and_the_program_resumes(phantom, tmp_path, reference):
     run = tmp_path / "run"
-    words = ["--preset=cpu", "--seed=3", "--device=cpu"]
+    words = ["--preset=cpu", "--method=cooperative", "--seed=3", "--device=cpu"]
     words += [f"--set={name}={json.dumps(value)}" for name, value in killed.SETTINGS.items()]
     process = subprocess.Popen(
         [*PROGRAM, "--data", phantom["acdc"], "--out", run, *words],
@@ -125,7 +125,7 @@ def processes_naming(run):
 def test_two_processes_resume(phantom, tmp_path):
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
     settings = {**killed.SETTINGS, "training.steps": 60}
-    words = ["--preset=cpu", "--seed=3", "--device=cpu", "--save-every=0"]
+    words = ["--preset=cpu", "--method=cooperative", "--seed=3", "--device=cpu", "--save-every=0"]
     words += [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
     environment = {**ONE_THREAD, "GLOO_SOCKET_IFNAME": "lo"}
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -155,8 +155,8 @@ def fill(progress):
     if progress.step == 20:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 try:
-    train(sys.argv[1], sys.argv[2], preset="cpu", settings=SETTINGS, seed=3, device="cpu", save_every=0,
-          report=fill)
+    train(sys.argv[1], sys.argv[2], preset="cpu", method="cooperative", settings=SETTINGS, seed=3,
+          device="cpu", save_every=0, report=fill)
 except CoopsegError as error:
     print(error)
 """
@@ -251,7 +251,14 @@ def one_thread():
 
 def test_a_new_training_does_not_write_over_an_unfinished_one(stopped, phantom):
     with pytest.raises(CoopsegError, match=r"did not end; go on with `coopseg train --resume"):
-        train(phantom["acdc"], stopped, preset="cpu", settings=killed.SETTINGS, device="cpu")
+        train(
+            phantom["acdc"],
+            stopped,
+            preset="cpu",
+            method="cooperative",
+            settings=killed.SETTINGS,
+            device="cpu",
+        )
 
 
 def test_two_processes_do_not_train_in_one_folder(stopped):

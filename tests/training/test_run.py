@@ -33,7 +33,10 @@ def tiny_train(phantom, tmp_path):
     def run(name, settings=(), **arguments):
         wanted = {**TINY, **dict(settings)}
         return train(
-            phantom["acdc"], tmp_path / name, preset="cpu", settings=wanted, device="cpu", **arguments
+            phantom["acdc"],
+            tmp_path / name,
+            preset="cpu",
+            **{"method": "cooperative", "settings": wanted, "device": "cpu", **arguments},
         )
 
     return run
@@ -52,15 +55,16 @@ def finished(phantom, tmp_path_factory):
     """A finished run and the progress it reported."""
     seen = []
     out = tmp_path_factory.mktemp("finished") / "run"
-    train(phantom["acdc"], out, preset="cpu", settings=TINY, seed=3, device="cpu", report=seen.append)
+    how = {"preset": "cpu", "method": "cooperative", "settings": TINY, "seed": 3, "device": "cpu"}
+    train(phantom["acdc"], out, **how, report=seen.append)
     return out, seen
 
 
 def test_a_run_writes_its_record(finished, phantom):
     record = json.loads((finished[0] / "run.json").read_text())
-    assert record["settings"] == resolve_settings(preset="cpu", overrides=TINY, seed=3).model_dump(
-        mode="json"
-    )
+    assert record["settings"] == resolve_settings(
+        preset="cpu", method="cooperative", overrides=TINY, seed=3
+    ).model_dump(mode="json")
     assert record["settings"]["seed"] == 3
     parts = [record["split"][part] for part in ("train", "validate", "test")]
     assert sorted(name for part in parts for name in part) == [
@@ -81,7 +85,7 @@ def test_a_run_logs_every_term_and_rise(finished):
     out, seen = finished
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     losses = next(line for line in lines if line["kind"] == "train")
-    terms = {"segmentation", "reconstruction", "refined", "shape"}
+    terms = {"segmentation", "dice", "reconstruction", "refined", "shape"}
     assert set(losses) == {
         "kind", "step", "total", "learning_rate", "rise", *terms, *("hard_" + term for term in terms)
     }  # fmt: skip

@@ -85,7 +85,7 @@ def train_and_watch(data: str, run: Path) -> dict[str, Any]:
 
     loop.Loop.run, CooperativeStep.sample = keep_loop, keep_choice  # type: ignore[method-assign]
     sys.addaudithook(watch)
-    train(data, run, preset="cpu", settings=TINY, device="cpu")
+    train(data, run, preset="cpu", method="cooperative", settings=TINY, device="cpu")
     masks = [choice.image.state() | {"noise": choice.noise} for choice in drawn if choice.image]
     return {"weights": loops[0].networks.state_dict(), "masks": masks, "written": written}
 
@@ -100,7 +100,9 @@ def break_second_rank(data: str, run: Path) -> dict[str, Any]:
         return (images * torch.nan if RANK == 1 and len(broken) == 2 else images), labels
 
     loop.make_batch = make
-    error = error_of(lambda: train(data, run, preset="cpu", settings=TINY, device="cpu"))
+    error = error_of(
+        lambda: train(data, run, preset="cpu", method="cooperative", settings=TINY, device="cpu")
+    )
     return {"broken": error, "slices": broken[1]}
 
 
@@ -116,7 +118,9 @@ def error_of(action: Callable[[], object]) -> str:
 def main(data: str, out: str) -> None:
     """Everything in turn; the answers of this rank to a file."""
     found = compare_gradients() | train_and_watch(data, Path(out) / "run")
-    found["refused"] = error_of(lambda: train(data, Path(out) / "run", preset="cpu", device="cpu"))
+    found["refused"] = error_of(
+        lambda: train(data, Path(out) / "run", preset="cpu", method="cooperative", device="cpu")
+    )
     found |= break_second_rank(data, Path(out) / "broken")
     torch.save(found, Path(out) / f"rank{RANK}.pt")
 

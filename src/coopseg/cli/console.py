@@ -39,7 +39,7 @@ def note_predictor(record: Path) -> None:
     if facts["training_ended"] is False:
         warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
     if k is not None:
-        note(f"scan statistics are on: n / (n + {k:g}) of BatchNorm's came from each scan of n slices itself")
+        note(f"scan statistics are on: n / (n + {k:g}) of the first layers' are those of a scan of n slices")
 
 
 def note(text: str) -> None:
@@ -120,8 +120,9 @@ class TrainingDisplay(Bar):
         if progress.kind == "start":
             sizes = dict(progress.values)
             filled = sizes.pop("filled_share", None)
+            method = sizes.pop("method")
             listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
-            self.say(f"{progress.steps} steps on {listed}")
+            self.say(f"method {method}: {progress.steps} steps on {listed}")
             if filled is not None and filled >= 0.0005:  # what would be printed as more than nothing
                 self.say(f"augmented slices: {filled:.1%} of pixels lie beyond the scan and repeat its edge")
         elif progress.kind == "validation":

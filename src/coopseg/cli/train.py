@@ -11,8 +11,10 @@ import typer
 
 from coopseg.cli.console import TrainingDisplay, dice_of_heads, note, say, warn
 from coopseg.cli.options import METHOD_HELP, Device, LabelNames, Layout, Precision, Set
-from coopseg.config.presets import PRESETS
+from coopseg.config.presets import DEFAULT_METHOD, OF_PRESETS, PRESETS
 from coopseg.errors import CoopsegError
+
+METHOD_DEFAULT = f"{DEFAULT_METHOD}; with a published preset {', '.join(sorted(set(OF_PRESETS.values())))}"
 
 
 def train(
@@ -20,7 +22,7 @@ def train(
     data: Annotated[Path | None, typer.Option(help="folder of the data set", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="run folder to make", show_default=False)] = None,
     preset: Annotated[str, typer.Option(help=f"how much is trained: {', '.join(PRESETS)}")] = "default",
-    method: Annotated[str, typer.Option(help=METHOD_HELP)] = "cooperative",
+    method: Annotated[str | None, typer.Option(help=METHOD_HELP, show_default=METHOD_DEFAULT)] = None,
     split: Annotated[
         str, typer.Option(help="which patients train: random, a name (`coopseg info`), a JSON or YAML file")
     ] = "random",

@@ -8,7 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from coopseg.config.presets import METHODS, POST_DAE, PRESETS, UNDER_RIVALS, Overrides
+from coopseg.config.presets import (
+    DEFAULT_METHOD,
+    METHODS,
+    OF_PRESETS,
+    POST_DAE,
+    PRESETS,
+    UNDER_RIVALS,
+    Overrides,
+)
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.rivals.registry import is_rival, rival_names
@@ -20,17 +28,20 @@ OFF = "off"  # of --scan-statistics
 def resolve_settings(
     *,
     preset: str = "default",
-    method: str = "cooperative",
+    method: str | None = None,
     overrides: Mapping[str, Any] | Iterable[str] = (),
     seed: int = 0,
     precision: str = "32",
 ) -> Settings:
     """Settings of a run.
 
-    overrides: {"training.steps": 500} or ["training.steps=500"] with values as in YAML.
+    method: None takes that of a published preset, else DEFAULT_METHOD. overrides: {"training.steps": 500}
+    or ["training.steps=500"] with values as in YAML.
     Raises CoopsegError for an unknown preset, method or setting, naming the nearest known one, and for a
     value out of range.
     """
+    if method is None:
+        method = OF_PRESETS.get(preset, DEFAULT_METHOD)
     values: dict[str, Any] = {"preset": preset, "method": method, "seed": seed, "precision": precision}
     for layer in (choose("preset", preset, PRESETS), choose_method(method)):
         for section, entries in layer.items():

@@ -26,7 +26,7 @@ class Arguments:
 
     data: str
     preset: str
-    method: str
+    method: str | None
     split: str
     layout: str
     labels: str | None

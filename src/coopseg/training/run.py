@@ -40,7 +40,7 @@ def train(
     out: str | Path,
     *,
     preset: str = "default",
-    method: str = "cooperative",
+    method: str | None = None,
     split: str = "random",
     layout: str = "auto",
     labels: str | None = None,
@@ -54,11 +54,11 @@ def train(
 ) -> Path:
     """Train FTN and STN (Chen et al. 2021) on the training patients of a data set; returns the run folder.
 
-    data: folder in one of the known layouts. out: new or empty folder. split: see
-    `coopseg.cases.splits.get_split`. labels: "LV=1,MYO=2" where the layout names none. settings: overrides
-    such as {"training.steps": 500}. device: "auto", "cpu", "cuda" or "mps". cache: folder for prepared cases.
-    save_every: seconds between two checkpoints, from which `resume` goes on. report: called with every
-    progress.
+    data: folder in one of the known layouts. out: new or empty folder. method: None takes the default, or
+    that of a published preset. split: see `coopseg.cases.splits.get_split`. labels: "LV=1,MYO=2" where the
+    layout names none. settings: overrides such as {"training.steps": 500}. device: "auto", "cpu", "cuda" or
+    "mps". cache: folder for prepared cases. save_every: seconds between two checkpoints, from which `resume`
+    goes on. report: called with every progress.
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts,
     and where a file cannot be written; Stopped after SIGTERM or Ctrl-C, with everything saved to go on.
     """
@@ -149,6 +149,7 @@ def _run(loop: Loop, inputs: Inputs) -> None:
     try:
         with_seed = torch.Generator().manual_seed(loop.settings.seed)
         sizes = {
+            "method": loop.settings.method,
             "training_patients": len(inputs.parts.train),
             "training_slices": len(loop.store),
             "validation_patients": len(inputs.parts.validate),
