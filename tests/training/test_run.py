@@ -141,6 +141,18 @@ def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(tiny_train, tmp_p
     assert not equal(first, other)
 
 
+def test_a_setting_of_masks_without_masks_is_said(tiny_train):
+    short = {"training.steps": 2, "training.validations": 1, "latent.p": 0.3}
+    said = []
+    for method in ("coopseg", "cooperative"):
+        run = tiny_train(method, short, method=method)
+        said.append(
+            [line for line in json.loads((run / "run.json").read_text())["warnings"] if "latent" in line]
+        )
+    line = "latent.p has no effect: method coopseg has no latent masks; take another, as cooperative"
+    assert said == [[line], []]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains(tiny_train, method):
     run = tiny_train("run", {"training.steps": 2, "training.validations": 1}, method=method)

@@ -75,12 +75,15 @@ class Inputs:
     parts: Split
     training: list[Case]
     validation: ValidationSet
+    idle: list[str]
 
     @property
     def warnings(self) -> list[str]:
-        """A line for everything about the cases that is to be looked at."""
+        """A line for everything about settings and cases that is to be looked at."""
         cases = (*self.training, *self.validation.cases)
-        return [f"{case.ref.id if case.ref else ''}: {line}" for case in cases for line in case.warnings]
+        return self.idle + [
+            f"{case.ref.id if case.ref else ''}: {line}" for case in cases for line in case.warnings
+        ]
 
 
 def read_inputs(arguments: Arguments) -> Inputs:
@@ -106,4 +109,15 @@ def read_inputs(arguments: Arguments) -> Inputs:
         for part, canvas in canvases.items()
     )
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
-    return Inputs(settings, dataset, parts, training, validated)
+    return Inputs(settings, dataset, parts, training, validated, idle_settings(settings, arguments.settings))
+
+
+def idle_settings(settings: Settings, given: Iterable[str]) -> list[str]:
+    """A line for each given setting of latent masks, where the method has none."""
+    if settings.latent.image or settings.latent.shape:
+        return []
+    return [
+        f"{key} has no effect: method {settings.method} has no latent masks; take another, as cooperative"
+        for key in given
+        if key.startswith("latent.")
+    ]
