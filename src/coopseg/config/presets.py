@@ -159,7 +159,7 @@ DESCRIPTIONS: dict[str, str] = {
     "default": "the published schedule with this project's own choices for the masks",
     "miccai2021": "Chen et al. 2021 as published: 600 epochs, batch 20, 192 x 192",
     "lsm2022": "as the successor paper ran it: no STN, p 0.33, AdamW, 1500 epochs",
-    "cpu": "about an hour on two CPU cores: 128 x 128, batch 8, 3000 steps",
+    "cpu": "some twenty minutes on two CPU cores: 128 x 128, batch 8, 3000 steps",
     "quick": "as cpu, 600 steps: for demos and tests",
     "coopseg": "the default: FTN with random networks and scan statistics, an STN on detached predictions",
     "standard": "FTN alone; an STN beside it on detached predictions",
