@@ -49,7 +49,7 @@ METHODS: dict[str, Overrides] = {
     # What was chosen on validation: see docs/research.md.
     "coopseg": {
         "latent": WITHOUT_MASKS,
-        "losses": {"separate": True, "stn_every": 2},
+        "losses": {"separate": True, "stn_every": 2, "damage": True},
         "augmentation": {"random_networks": 0.5},
         "prediction": {"scan_statistics": 1.0},
     },
@@ -161,7 +161,7 @@ DESCRIPTIONS: dict[str, str] = {
     "lsm2022": "as the successor paper ran it: no STN, p 0.33, AdamW, 1500 epochs",
     "cpu": "some twenty minutes on two CPU cores: 128 x 128, batch 8, 3000 steps",
     "quick": "as cpu, 600 steps: for demos and tests",
-    "coopseg": "the default: FTN with random networks and scan statistics, an STN on detached predictions",
+    "coopseg": "the default: FTN with random networks and scan statistics, an STN beside it on damaged labels",
     "standard": "FTN alone; an STN beside it on detached predictions",
     "cooperative-no-latent": "FTN and STN trained together, no latent masks",
     "cooperative": "FTN and STN trained together on clean and hard examples",
