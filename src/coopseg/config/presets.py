@@ -50,7 +50,7 @@ METHODS: dict[str, Overrides] = {
     "coopseg": {
         "latent": WITHOUT_MASKS,
         "losses": {"separate": True, "stn_every": 2, "damage": True},
-        "augmentation": {"random_networks": 0.5},
+        "augmentation": {"random_networks": 0.25},
         "prediction": {"scan_statistics": 1.0},
     },
     "standard": {"latent": WITHOUT_MASKS, "losses": {"separate": True}},
