@@ -160,7 +160,7 @@ DESCRIPTIONS: dict[str, str] = {
     "miccai2021": "Chen et al. 2021 as published: 600 epochs, batch 20, 192 x 192",
     "lsm2022": "as the successor paper ran it: no STN, p 0.33, AdamW, 1500 epochs",
     "cpu": "some twenty minutes on two CPU cores: 128 x 128, batch 8, 3000 steps",
-    "quick": "600 steps at the same size, CE alone, half of a batch plain: for demos and tests",
+    "quick": "128 x 128, batch 8, 600 steps, CE, half of a batch plain: for demos and tests",
     "coopseg": "the default: FTN with random networks and scan statistics, an STN beside it on damaged labels",
     "standard": "FTN alone; an STN beside it on detached predictions",
     "cooperative-no-latent": "FTN and STN trained together, no latent masks",
