@@ -75,7 +75,9 @@ def point(vary: str, value: int, preset: str, precision: str, repeats: int, thre
         "width": {"network.width": value},
         "slices": {},
     }
-    settings = resolve_settings(preset=preset, precision=precision, overrides=overrides[vary])
+    settings = resolve_settings(
+        preset=preset, method="cooperative", precision=precision, overrides=overrides[vary]
+    )
     slices = value if vary == "slices" else SLICES
     training = made_up_loop(settings, slices, make_fabric("cpu", precision))
     seconds = timed(training.train_step, repeats)["median_s"]

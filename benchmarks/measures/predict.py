@@ -65,7 +65,7 @@ def measure(
 def random_model(preset: str) -> Model:
     """Random weights, ready to predict."""
     torch.manual_seed(0)
-    settings = resolve_settings(preset=preset)
+    settings = resolve_settings(preset=preset, method="cooperative")
     networks = Networks(classes=len(NAMES), settings=settings.network)
     networks.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     return Model(networks, settings, NAMES, Path("random"), "")

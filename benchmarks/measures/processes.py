@@ -65,7 +65,7 @@ def train_here(*, preset: str, precision: str, slices: int, repeats: int) -> dic
     """Mean seconds a step, images a second of all processes, the shares of waiting and of averaging."""
     keep_freed_memory()
     fabric = make_fabric("cpu", precision)
-    settings = resolve_settings(preset=preset, precision=precision)
+    settings = resolve_settings(preset=preset, method="cooperative", precision=precision)
     training = made_up_loop(settings, slices, fabric)
     with (
         patch.object(training_loop, "average_gradients", wait_and_average),

@@ -135,7 +135,7 @@ def make_batch(
 
 
 def with_random_networks(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Images (B, C, H, W), that share of them, the last, through a random network each, in [0, 1]."""
+    """Pass the last `share` of images (B, C, H, W) through a random network each, scaled to [0, 1] again."""
     count = round(share * len(images))
     if not count:
         return images
