@@ -46,9 +46,8 @@ def draw(seed: int = 0, batch: int = 6, **settings) -> Damage:
 def test_reshapes_as_scipy_does(operation, structure) -> None:
     """Radii of 1 to 6, the largest leave nothing of the ring; the edge of the image erodes nothing."""
     labels, radii = make_labels(), torch.arange(1, 7)
-    damage = replace(
-        draw(), structure=torch.full((6,), structure), growth=torch.tensor([operation]) * radii[:, None]
-    )
+    growth = torch.tensor([operation]) * radii[:, None]
+    damage = replace(draw(), structure=torch.full((6,), structure), growth=growth, furthest=6)
     found = reshape_structures(labels, damage).numpy()
     for n, radius in enumerate(radii.tolist()):
         before = after = (labels[n] == structure).numpy()
@@ -125,7 +124,7 @@ def test_the_draws_are_distributed_as_stated() -> None:
     assert untouched == pytest.approx(1 / 8, abs=5 * (7 / 64 / count) ** 0.5)
     share = damage.swapped[swapped].float().mean((1, 2))
     assert float(share.mean()) == pytest.approx(0.3, abs=0.02)  # of U(0.1, 0.5)
-    assert damage.growth.abs().max() == settings.reshape
+    assert damage.growth.abs().max() == damage.furthest == settings.reshape
     assert {tuple(pair) for pair in damage.growth.sign().tolist()} == {(0, 0), *OPERATIONS}
     assert set(damage.value.unique().tolist()) == {0, 1, 2, 3}
     assert damage.offset.abs().max() == settings.swap_reach

@@ -25,7 +25,7 @@ IMAGE, LABEL = (
 
 
 @pytest.mark.parametrize("preset", ["default", "miccai2021", "cpu"])
-@pytest.mark.parametrize("method", ["cooperative", "standard"])
+@pytest.mark.parametrize("method", ["coopseg", "cooperative", "standard"])
 def test_a_step(preset, method):
     settings = resolve_settings(preset=preset, method=method, overrides={"network.width": 4})
     step = CooperativeStep(Networks(classes=4, settings=settings.network).to("meta"), settings)

@@ -33,6 +33,7 @@ class Damage:
     swapped: Tensor  # (B, H, W) bool: pixels that take another's label where they are near a border
     offset: Tensor  # (B, 2, H, W): from where
     reach: int  # the largest offset, and how near a border is
+    furthest: int  # the largest growth, known here: a device would have to be waited for
 
     def to(self, device: torch.device | str) -> Damage:
         """The same draws on another device."""
@@ -63,9 +64,11 @@ def sample_damage(
     operation = torch.tensor(OPERATIONS)[integers(0, len(OPERATIONS) - 1)]
     hole = uniform(0, 1, shapes) < 0.5
     share = uniform(*settings.swaps, 1) * chosen()
+    structure = integers(1, classes - 1)
+    growth = operation * integers(1, settings.reshape, 1) * chosen()
     return Damage(
-        structure=integers(1, classes - 1),
-        growth=operation * integers(1, settings.reshape, 1) * chosen(),
+        structure=structure,
+        growth=growth,
         present=(torch.arange(shapes) < integers(1, shapes, 1)) & chosen(),
         value=torch.where(hole, 0, integers(1, classes - 1, shapes)),
         rank=uniform(0, 1, shapes),
@@ -75,6 +78,7 @@ def sample_damage(
         swapped=uniform(0, 1, *size) < share[..., None],
         offset=integers(-reach, reach, 2, *size),
         reach=reach,
+        furthest=int(growth.abs().max()),
     )
 
 
@@ -90,18 +94,18 @@ def reshape_structures(labels: Tensor, damage: Damage) -> Tensor:
     structure = damage.structure.view(-1, 1, 1)
     before = after = labels == structure
     for amount in damage.growth.T:
-        after = _resize(after, amount)
+        after = _resize(after, amount, damage.furthest)
     return torch.where(after, structure, labels.masked_fill(before, 0))
 
 
-def _resize(mask: Tensor, amount: Tensor) -> Tensor:
+def _resize(mask: Tensor, amount: Tensor, furthest: int) -> Tensor:
     """Masks (B, H, W) grown by `amount` (B,) pixels in a square neighbourhood; negative: shrunk.
 
-    Beyond the image lies what lies at its edge.
+    No amount is larger than `furthest`. Beyond the image lies what lies at its edge.
     """
     shrinks = (amount < 0).view(-1, 1, 1)
     mask = mask ^ shrinks
-    for done in range(int(amount.abs().max())):
+    for done in range(furthest):
         mask = torch.where((amount.abs() > done).view(-1, 1, 1), grow(mask), mask)
     return mask ^ shrinks
 
