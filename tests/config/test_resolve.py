@@ -86,6 +86,10 @@ def test_seed_and_precision() -> None:
             {"method": "cooperative", "overrides": {"losses.reconstruction": 0}},
             "image masks need losses.reconstruction",
         ),
+        (
+            {"method": "maxstyle", "overrides": {"losses.reconstruction": 0}},
+            "maxstyle needs losses.reconstruction",
+        ),
         ({"overrides": {"training.batch_size": 5}}, "batch_size must be even"),
         ({"overrides": {"training.epochs": None}}, "one of training.steps and training.epochs"),
         ({"precision": "16"}, "setting precision: "),
