@@ -37,7 +37,7 @@ PRESETS: dict[str, Overrides] = {
     "cpu": {
         "cases": ON_CPU_CASES,
         "losses": {"dice": 1.0},
-        "training": {**ON_CPU, "plain_half": False, "steps": 3000, "validations": 10},
+        "training": {**ON_CPU, "plain_half": False, "ema": 0.995, "steps": 3000, "validations": 10},
     },
     # For demos and tests: networks that have begun to learn.
     "quick": {"cases": ON_CPU_CASES, "training": {**ON_CPU, "steps": 600, "validations": 3}},
@@ -49,7 +49,7 @@ METHODS: dict[str, Overrides] = {
     # What was chosen on validation: see docs/research.md.
     "coopseg": {
         "latent": WITHOUT_MASKS,
-        "losses": {"separate": True, "stn_every": 2, "damage": True},
+        "losses": {"separate": True, "stn_every": 2, "damage": True, "reconstruction": 0.0},
         "augmentation": {"random_networks": 0.25},
         "prediction": {"scan_statistics": 1.0},
     },
