@@ -14,11 +14,11 @@ from coopseg.cases.select import find_split, select_part
 from coopseg.config.resolve import resolve_settings
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.run import evaluate_model
+from coopseg.phantom import write_phantom
 from coopseg.report.run import write_report
 from coopseg.scans.files import write_atomically
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.new_folder import check_new
-from coopseg.scans.phantom import write_phantom
 from coopseg.training.loop import Progress
 from coopseg.training.run import train
 

@@ -76,6 +76,13 @@ def listing(names: Collection[str], most: int = 20) -> str:
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def clock(seconds: float) -> str:
+    """75 as 1:15, 3675 as 1:01:15."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def one_line(error: Exception) -> str:
     """What a library says of a foreign file, for a message: one line, not long."""
     reason = error.strerror if isinstance(error, OSError) else str(error)

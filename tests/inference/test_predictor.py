@@ -189,7 +189,7 @@ def test_scan_statistics_as_the_model_says_or_otherwise(
     assert np.abs(predictor.probabilities(case)["FTN"] - off.probabilities(case)["FTN"]).max() < 1e-4
     with pytest.raises(CoopsegError, match="scan statistics 'on' cannot be used; give K, a number of slices"):
         Predictor.from_model(model, scan_statistics="on")
-    with pytest.raises(CoopsegError, match=r"a folded network knows no scan statistics \(K = 4\); give the stem"):
+    with pytest.raises(CoopsegError, match=r"a folded network knows no scan statistics \(K = 4\)"):
         Predictor(fold(model.networks), model.settings)
 
 

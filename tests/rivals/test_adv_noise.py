@@ -15,9 +15,9 @@ from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
 from coopseg.rivals.adv_noise import AdvNoise, normalised
-from coopseg.rivals.base import Batch
 from coopseg.rivals.divergence import clean_prediction, divergence
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch
 
 
 def make_networks(seed: int) -> Networks:

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.base import Batch
 from coopseg.rivals.maxstyle import LAYERS, MaxStyle, decode_from, decode_to
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Codes, Truth
+from coopseg.training.rival import Batch
 
 SUBSETS = [layers for count in (1, 2, 3) for layers in combinations(LAYERS, count)]
 

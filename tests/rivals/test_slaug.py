@@ -14,11 +14,11 @@ from torch import Tensor
 from coopseg.config.rivals import SlaugSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.base import Batch
 from coopseg.rivals.location_scale import relocate
 from coopseg.rivals.slaug import CLASSES, Copies, Slaug, by_class, saliency
 from coopseg.training.ledger import Ledger
 from coopseg.training.passes import Codes, Truth
+from coopseg.training.rival import Batch
 
 
 def draw(image: Tensor, seed: int = 0) -> Copies:

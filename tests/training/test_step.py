@@ -14,7 +14,7 @@ from coopseg.config.settings import LatentSettings, LossSettings, NetworkSetting
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice, sample_choice
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
-from coopseg.rivals.label_damage import damage_labels
+from coopseg.training.label_damage import damage_labels
 from coopseg.training.step import CooperativeStep, StepChoice
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from coopseg.text import clock
+
 if TYPE_CHECKING:
     from coopseg.demo import DemoProgress
     from coopseg.training.loop import Progress
@@ -55,13 +57,6 @@ def warn(text: str) -> None:
 def fail(error: Exception) -> None:
     """The one line of an error."""
     note(f"error: {' '.join(str(error).splitlines())}")
-
-
-def clock(seconds: float) -> str:
-    """75 as 1:15, 3675 as 1:01:15."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def loss_terms(values: dict[str, Any]) -> str:

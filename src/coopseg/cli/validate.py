@@ -15,7 +15,7 @@ from coopseg.cli.console import counting, say
 from coopseg.cli.options import SPLITS_HELP, LabelNames, Layout
 
 if TYPE_CHECKING:
-    from coopseg.scans.checks.report import Finding, Report
+    from coopseg.checks.report import Finding, Report
 
 FAULTY = 1  # exit code where an error was found
 NARROW, WIDE = 80, 120  # columns of the table, at least and at most
@@ -23,7 +23,7 @@ NARROW, WIDE = 80, 120  # columns of the table, at least and at most
 
 def _show_rules(wanted: bool) -> None:
     if wanted:
-        from coopseg.scans.checks.rules import RULES
+        from coopseg.checks.rules import RULES
 
         rows = [(rule.severity, rule.name, [f"{rule.means}: {rule.why}", rule.do]) for rule in RULES.values()]
         say(_table(("severity", "rule", "what is found, why it matters, what to do"), rows))
@@ -52,7 +52,7 @@ def validate(
     A broken file hides no other. Errors are what training or evaluation would fail on or get wrong,
     warnings what is worth a look. Exit code 1 if there is any error.
     """
-    from coopseg.scans.checks.validate import validate_dataset
+    from coopseg.checks.validate import validate_dataset
 
     with counting("validated") as progress:
         report = validate_dataset(

@@ -17,9 +17,9 @@ from coopseg.config.presets import (
     UNDER_RIVALS,
     Overrides,
 )
+from coopseg.config.registry import is_rival, rival_names
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.rivals.registry import is_rival, rival_names
 from coopseg.text import parse_yaml, shorten
 
 OFF = "off"  # of --scan-statistics

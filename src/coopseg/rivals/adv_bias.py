@@ -26,12 +26,12 @@ from coopseg.config.rivals import AdvBiasSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import Norm, norms
 from coopseg.rivals.adv_noise import normalised
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import clean_prediction, contour_distance, divergence
 from coopseg.rivals.splines import control_points, spline_surface
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Further, Passes
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 class AdvBias(ImageRival):

@@ -25,10 +25,10 @@ from torch import Tensor
 from coopseg.config.rivals import AdvNoiseSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import clean_prediction, divergence
 from coopseg.training.ledger import Ledger
 from coopseg.training.passes import Further, Passes
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 class AdvNoise(ImageRival):

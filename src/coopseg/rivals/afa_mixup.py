@@ -31,10 +31,10 @@ from torch import Tensor
 
 from coopseg.config.rivals import AfaSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.mixstyle import sample_beta
 from coopseg.training.losses import one_hot, rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 @dataclass(frozen=True, eq=False)

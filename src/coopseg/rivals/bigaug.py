@@ -29,13 +29,13 @@ from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.chance import perhaps
 from coopseg.rivals.intensity_operations import blur, pixelwise
 from coopseg.rivals.warping import still_map, warp
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 
 MASK, SMOOTHED = 0.5, 1.0  # pixels: the Gaussians of the unsharp mask
 

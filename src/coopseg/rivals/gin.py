@@ -26,12 +26,12 @@ from torch import Tensor
 
 from coopseg.config.rivals import GinSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import divergence
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Further, Passes, Truth
 from coopseg.training.random_networks import sample_networks, transform
+from coopseg.training.rival import Batch, Example, ImageRival
 
 COPIES = 2
 

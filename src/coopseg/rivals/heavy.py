@@ -25,7 +25,6 @@ from torch import Tensor
 
 from coopseg.config.rivals import HeavySettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.chance import around_one, perhaps
 from coopseg.rivals.intensity_operations import (
     Some,
@@ -51,6 +50,7 @@ from coopseg.rivals.warping import still_map, warp
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,10 @@ from torch import Tensor
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.decoder import Decoder
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.dsu import sample_noise
 from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
 from coopseg.training.losses import cross_entropy, rescale_slices, wide
+from coopseg.training.rival import Batch, Example, ImageRival
 
 LAYERS = ("up3", "up4", "out")
 BEFORE = ("up1", "up2")

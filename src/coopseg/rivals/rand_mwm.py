@@ -21,8 +21,8 @@ from torch import Tensor
 from coopseg.config.rivals import RandMwmSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.windows import covered
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 @dataclass(frozen=True, eq=False)

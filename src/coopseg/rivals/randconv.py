@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coopseg.config.rivals import NormRule, RandConvSettings
-from coopseg.rivals.base import Batch, Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import reconstruction, rescale_slices, wide
 from coopseg.training.passes import Further, Passes, leaf
+from coopseg.training.rival import Batch, Rival
 
 
 @dataclass(frozen=True, eq=False)

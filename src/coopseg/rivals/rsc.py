@@ -19,10 +19,10 @@ from coopseg.config.rivals import RscSettings
 from coopseg.config.settings import LatentSettings
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
 from coopseg.latent.masks import apply_mask, build_mask
-from coopseg.rivals.base import Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import cross_entropy, reconstruction, soft_dice_loss, soften
 from coopseg.training.passes import Codes, Passes, Truth, leaf
+from coopseg.training.rival import Rival
 
 # A third of all channels, whether they are alive or not.
 RULE = LatentSettings(score="score", ties="exact", skip_dead=False, published_dropout=False)

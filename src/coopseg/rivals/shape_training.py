@@ -23,8 +23,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.label_damage import damage_labels, sample_damage
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.training.label_damage import damage_labels, sample_damage
 from coopseg.training.loop import Progress
 from coopseg.training.losses import cross_entropy, one_hot
 from coopseg.training.optimiser import make_optimiser

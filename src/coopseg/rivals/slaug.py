@@ -24,11 +24,11 @@ from torch import Tensor
 
 from coopseg.config.rivals import SlaugSettings
 from coopseg.errors import CoopsegError
-from coopseg.rivals.base import Batch, Rival
 from coopseg.rivals.location_scale import Curves, relocate, sample_curves
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Passes, leaf
+from coopseg.training.rival import Batch, Rival
 
 CLASSES = 32  # how many classes there are is not known where curves are drawn
 DARK = 0.01  # up to which a pixel keeps its value in the local copy

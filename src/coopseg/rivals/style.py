@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from coopseg.errors import CoopsegError
-from coopseg.rivals.base import Batch, Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import wide
 from coopseg.training.passes import Passes
+from coopseg.training.rival import Batch, Rival
 
 EPSILON = 1e-6  # added to a variance
 

@@ -19,12 +19,11 @@ from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice, sample_choice
 from coopseg.latent.hard import decode_masked, rise_by_scheme
 from coopseg.networks.cooperative import MULTIPLE, Networks
-from coopseg.rivals.base import Batch, Rival
-from coopseg.rivals.label_damage import Damage, damage_labels, sample_damage
-from coopseg.rivals.registry import make_rivals
+from coopseg.training.label_damage import Damage, damage_labels, sample_damage
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import one_hot, rescale_slices, soften, wide
 from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
+from coopseg.training.rival import Batch, Rival, make_rivals
 
 
 @dataclass(frozen=True)
