@@ -12,7 +12,13 @@ import coopseg
 
 SOURCES = Path(coopseg.__file__).parent
 TABLE = Path(__file__).parents[1] / "CONTRIBUTING.md"
-FIRST = ("__init__", "errors", "text", "versions")  # single files beside the packages, which all may import
+FIRST = (
+    "__init__",
+    "errors",
+    "text",
+    "versions",
+    "workers",
+)  # single files beside the packages, which all may import
 
 
 def order() -> list[str]:

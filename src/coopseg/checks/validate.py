@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import LAYOUTS, open_dataset
 from coopseg.scans.types import Dataset, ScanRef
+from coopseg.workers import processes
 
 Examined = tuple[list[Finding], list[Volume]]
 
@@ -89,9 +88,8 @@ def _examine_all(
     if workers == 1:
         yield from _reported(map(work, groups), groups, report)
         return
-    # spawn: a caller may hold threads, which do not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from _reported(pool.map(work, groups), groups, report)
+    with processes(workers) as side_by_side:
+        yield from _reported(side_by_side(work, groups), groups, report)
 
 
 def _reported(

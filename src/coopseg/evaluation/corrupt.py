@@ -26,7 +26,6 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
-from coopseg.evaluation.workers import choose_workers, processes
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation
 from coopseg.scans.labels import labels_to_indices
@@ -35,6 +34,7 @@ from coopseg.scans.new_folder import UNFINISHED, new_folder
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import read_json
+from coopseg.workers import choose_workers, processes
 
 MANIFEST = "manifest.json"
 

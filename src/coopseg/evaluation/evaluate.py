@@ -14,8 +14,8 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice
 from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.surface import hd95_assd
-from coopseg.evaluation.workers import threads
 from coopseg.scans.types import Dataset, ScanRef
+from coopseg.workers import threads
 
 Row = dict[str, Any]
 

@@ -20,12 +20,12 @@ from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.slices import write_slices
 from coopseg.evaluation.subject import Subject, load_subject
 from coopseg.evaluation.tables import write_tables
-from coopseg.evaluation.workers import choose_workers
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.new_folder import check_new, new_folder
 from coopseg.scans.types import Dataset
+from coopseg.workers import choose_workers
 
 RECORD, PICTURES = "evaluation.json", "pictures"
 NAMED_FOLDER = re.compile(r"(?P<name>[^/\\=]+)=(?P<folder>.+)")

@@ -10,9 +10,9 @@ from typing import Any
 from coopseg.cases.splits import Split
 from coopseg.evaluation.domain import seen_in_training, split_of_model
 from coopseg.evaluation.predictions import Predict
-from coopseg.evaluation.workers import one_thread
 from coopseg.inference.predict import describe_predictor, load_predictor
 from coopseg.scans.types import Dataset
+from coopseg.workers import one_thread
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""A file is either there whole or not there at all."""
+"""A file is either there whole or not there at all; and locks, by which one process keeps a folder."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+from typing import IO, Any
 
 
 def is_file(path: Path) -> bool:
@@ -35,3 +37,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def lock(file: IO[Any], *, wait: bool = False) -> bool:
+    """Take the lock of an open file until it is closed.
+
+    Returns False where another process holds it; with `wait` it is waited for instead.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -21,7 +20,8 @@ from coopseg.cases.select import REQUEST
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
 from coopseg.networks.native.build import kernels
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import lock, write_atomically
+from coopseg.text import flatten
 from coopseg.training.inputs import Arguments, Inputs
 from coopseg.training.validation import ValidationSet
 from coopseg.versions import versions
@@ -96,12 +96,13 @@ def check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> lis
 
     Returns a line for each difference that may show in the last bits only.
     """
-    old, new = _flat(before["same"]), _flat(now["same"])
+    old, new = flatten(before["same"]), flatten(now["same"])
     for name in sorted(old.keys() | new.keys()):
         was, is_now = old.get(name, ABSENT), new.get(name, ABSENT)
         if was != is_now:
+            words = name.replace(".", " ", 1)  # setting training.steps
             raise CoopsegError(
-                f"{folder}: cannot resume with another {name}: it began with {was}, now given {is_now}; "
+                f"{folder}: cannot resume with another {words}: it began with {was}, now given {is_now}; "
                 "leave the change out, or train anew with another --out"
             )
     if before["scans"] != now["scans"]:
@@ -126,21 +127,8 @@ def claimed(folder: Path, fabric: Fabric) -> Iterator[None]:
         yield
         return
     with open(folder / REQUEST, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CoopsegError(f"{folder}: another process trains in it; wait, or stop that one") from None
+        if not lock(file):
+            raise CoopsegError(f"{folder}: another process trains in it; wait, or stop that one")
         for left in folder.rglob(".*.tmp"):
             left.unlink()
         yield
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"setting training.steps": 600, ...}"""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name} " if not prefix else f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

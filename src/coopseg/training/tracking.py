@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coopseg.scans.files import write_atomically
+from coopseg.text import flatten
 
 
 class Tracker(Protocol):
@@ -53,8 +54,9 @@ class TensorBoard:
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write every number, nested names joined by a slash."""
-        for name, value in _flat(values):
-            self.writer.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in flatten(values, "/").items():
+            if isinstance(value, (int, float)):
+                self.writer.add_scalar(f"{kind}/{name}", float(value), step)
 
     def close(self) -> None:
         """Flush and close."""
@@ -67,13 +69,3 @@ def make_trackers(folder: Path, *, after: int = -1) -> list[Tracker]:
     if importlib.util.find_spec("tensorboard"):
         trackers.append(TensorBoard(folder / "tensorboard", after=after))
     return trackers
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    pairs: list[tuple[str, float]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            pairs += _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, (int, float)):
-            pairs.append((prefix + name, float(value)))
-    return pairs

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.workers import choose_workers, processes, threads
+from coopseg.workers import choose_workers, processes, threads
 
 PARENT = """
 import signal, sys
@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_workers import nothing, sleep
 from coopseg.cli.main import _terminate
-from coopseg.evaluation.workers import processes
+from coopseg.workers import processes
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
@@ -71,6 +71,8 @@ def test_choose_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_workers(5, volumes=100) == 5
     assert choose_workers(5, volumes=2) == 2
     assert choose_workers(None, volumes=0) == 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert choose_workers(None, volumes=100) == 8
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert choose_workers(None, volumes=100) == 1
     with pytest.raises(CoopsegError, match="workers must be 1 or more, found 0"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,24 +13,26 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from coopseg.errors import CoopsegError
 
 # As the builtin of this name. Of several errors the first in order is raised; what has not begun is dropped.
 Map = Callable[..., Iterator[Any]]
 
 
-def choose_workers(wanted: int | None, *, volumes: int) -> int:
-    """How many to start: as wanted, else one a core; never more than there are volumes.
+def cores() -> int:
+    """How many cores this process may use: fewer than the machine has where a scheduler says so."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(allowed)
 
-    A process may be allowed fewer cores than the machine has, such as by a cluster's scheduler.
+
+def choose_workers(wanted: int | None, *, volumes: int) -> int:
+    """How many workers to start: as wanted, else one a core; never more than there are volumes.
+
     Raises CoopsegError for fewer than one.
     """
     if wanted is not None and wanted < 1:
         raise CoopsegError(f"workers must be 1 or more, found {wanted}")
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(wanted or min(os.cpu_count() or 1, allowed or 1), volumes))
+    return max(1, min(wanted or cores(), volumes))
 
 
 @contextmanager
@@ -51,11 +54,12 @@ def threads(workers: int) -> Iterator[Map]:
 
 
 @contextmanager
-def processes(workers: int, *, begin: Callable[[], None]) -> Iterator[Map]:
+def processes(workers: int, *, begin: Callable[[], None] | None = None) -> Iterator[Map]:
     """A map over processes, of which each computes with one thread; in this process where workers is 1.
 
-    begin: called in each process first. Function, items and results are pickled. When the block ends,
-    however it ends, no process is at work any more; if this process is killed, its workers end themselves.
+    begin: called in each process first, if given. Function, items and results are pickled. When the block
+    ends, however it ends, no process is at work any more; if this process is killed, its workers end
+    themselves.
     Raises CoopsegError where a worker was killed.
     """
     if workers == 1:
@@ -78,6 +82,8 @@ def processes(workers: int, *, begin: Callable[[], None]) -> Iterator[Map]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """What every worker has, so that their number changes no rounding of a sum or a Fourier transform."""
+    import torch  # here: `validate` starts without it
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -86,11 +92,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _begin(begin: Callable[[], None]) -> None:
+def _begin(begin: Callable[[], None] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    begin()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch where it is not loaded yet
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if begin:
+        begin()
 
 
 def _end_with_parent() -> None:
