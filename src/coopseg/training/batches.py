@@ -104,6 +104,16 @@ class BatchSampler:
         batch, self.queue = self.queue[: self.size], self.queue[self.size :]
         return batch
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The draws still to come and the slices that this pass has yet to see."""
+        # the queue is a view into a longer tensor, which would be stored whole
+        return {"generator": self.generator.get_state(), "queue": self.queue.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take on what `state_dict` gave."""
+        self.generator.set_state(state["generator"])
+        self.queue = state["queue"]
+
 
 def slices_per_batch(settings: Settings) -> int:
     """Different slices in a batch: half of it where each comes augmented and plain."""

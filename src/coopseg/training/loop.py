@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
-from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint, take_state
+from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 from coopseg.training.hard_examples import moments, write_hard_examples
 from coopseg.training.meter import Meter
@@ -106,7 +106,7 @@ class Loop:
         self.moments = moments(self.steps) if settings.latent.image or settings.latent.shape else ()
 
     def run(self) -> History:
-        """Train to the end, from where `restore_state` left it.
+        """Train to the end, from where `load_state_dict` left it.
 
         Raises CoopsegError if the loss stops being finite (the slices are then saved) or the disk is full,
         and Stopped, with everything saved to go on, after SIGTERM or SIGINT.
@@ -175,9 +175,39 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint; the one before stays if that fails. Every process calls this."""
-        state = take_state(self)
+        state = self.state_dict()
         if self.fabric.is_global_zero:
             save_checkpoint(self.out / CHECKPOINT, state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state between two steps; every process calls this, the first one keeps it.
+
+        Under "processes" stands what each has for itself: its draws and the losses not yet read.
+        """
+        own = {**self.sampler.state_dict(), "meter": self.meter.state_dict()}
+        return {
+            "step": self.done,
+            "networks": self.networks.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "average": self.average.state_dict() if self.average else None,
+            "history": asdict(self.history),
+            "processes": gather(self.fabric, own),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take on what `state_dict` gave for the same settings and as many processes."""
+        self.done = state["step"]
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.history = History(**state["history"])
+        own = state["processes"][self.fabric.global_rank]
+        self.sampler.load_state_dict(own)
+        self.meter.load_state_dict(own["meter"], self.fabric.device)
 
     def keep_hard_examples(self, number: int) -> None:
         """A picture's worth of what the masks make of the codes now."""

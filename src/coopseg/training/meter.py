@@ -39,14 +39,14 @@ class Meter:
         steps = zip(totals, enumerate(self.batches), strict=True)
         return next((batch for total, batch in steps if not math.isfinite(total)), None)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What has not been read yet, on the CPU, to save."""
         rises = {code: sums.cpu() for code, sums in self.rises.items()}
         losses = [values.cpu() for values in self.losses]
         return {"names": self.names, "losses": losses, "rises": rises, "batches": list(self.batches)}
 
-    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
-        """Undo `state`."""
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Take on what `state_dict` gave, on a device."""
         self.names, self.batches = state["names"], state["batches"]
         self.losses = [values.to(device) for values in state["losses"]]
         self.rises = {code: sums.to(device) for code, sums in state["rises"].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,3 +71,13 @@ class WeightAverage:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         state = networks.state_dict()
         torch._foreach_lerp_(list(self.values.values()), [state[name] for name in self.values], 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and how many states it holds."""
+        return {"updates": self.updates, "values": self.values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take on what `state_dict` gave."""
+        self.updates = state["updates"]
+        for name, value in self.values.items():
+            value.copy_(state["values"][name])

@@ -19,7 +19,7 @@ from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
 from coopseg.scans.new_folder import check_new, make_folder
 from coopseg.training.batches import SliceStore, filled_share
-from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, restore_state
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from coopseg.training.inputs import Arguments, Inputs, read_inputs
 from coopseg.training.loop import SAVE_EVERY, Loop, Progress
 from coopseg.training.memory import keep_freed_memory, peak_memory_gb
@@ -143,7 +143,7 @@ def _train(
 def _run(loop: Loop, inputs: Inputs) -> None:
     state = load_checkpoint(loop.out / CHECKPOINT)
     if state:
-        restore_state(loop, state)
+        loop.load_state_dict(state)
     if loop.fabric.is_global_zero:
         loop.trackers = make_trackers(loop.out, after=loop.done if state else -1)
     try:
