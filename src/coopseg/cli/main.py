@@ -23,6 +23,7 @@ from coopseg.cli.train import train
 from coopseg.cli.validate import validate
 from coopseg.errors import CoopsegError, Stopped
 
+WIDEST = 120  # columns of --help, where the terminal has as many
 WRONG_INPUT, INTERRUPTED, SIGNALLED = 2, 130, 128
 
 
@@ -54,7 +55,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
 for verb in (validate, train, predict, export, corrupt, evaluate, benchmark, report, info, demo):
     app.command()(verb)

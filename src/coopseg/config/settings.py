@@ -203,6 +203,11 @@ class Settings(Section):
     def _check(self) -> Settings:
         if self.latent.image and not self.losses.reconstruction:
             raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
+        if self.network.channels != 1:
+            raise ValueError(
+                f"network.channels is {self.network.channels}, but scans are read as images of one channel: "
+                "leave it at 1"
+            )
         if self.losses.stn_every > 1 and not self.losses.separate:
             raise ValueError(
                 f"losses.stn_every is {self.losses.stn_every}, but the STN's gradient reaches the FTN: set "
