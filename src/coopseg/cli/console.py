@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from coopseg.text import clock
-
 if TYPE_CHECKING:
     from coopseg.demo import DemoProgress
     from coopseg.training.loop import Progress
@@ -100,11 +98,14 @@ class Bar:
 
     def show(self, share: float, left: float, where: str, detail: str) -> None:
         """share: of the whole, in [0, 1]; left: seconds; detail may be empty."""
+        from coopseg.text import clock
+
+        rest = f"{clock(left)} left"
         if self.live:
-            self.live.update(_draw(share, left, where, detail))
+            self.live.update(_draw(share, rest, where, detail))
         elif time.monotonic() - self.printed >= QUIET or share == 1:
             self.printed = time.monotonic()
-            self.say(f"{where}, {clock(left)} left" + (f": {detail}" if detail else ""))
+            self.say(f"{where}, {rest}" + (f": {detail}" if detail else ""))
 
 
 class TrainingDisplay(Bar):
@@ -144,14 +145,14 @@ class DemoDisplay(Bar):
         self.show(progress.share, progress.left, self.text, detail)
 
 
-def _draw(share: float, left: float, where: str, detail: str) -> Any:
+def _draw(share: float, rest: str, where: str, detail: str) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=1, completed=share, width=40), f"{clock(left)} left", where)
+    row.add_row(ProgressBar(total=1, completed=share, width=40), rest, where)
     return Group(row, Text(detail))
 
 
