@@ -87,6 +87,10 @@ def test_seed_and_precision() -> None:
             "image masks need losses.reconstruction",
         ),
         ({"overrides": {"network.channels": 2}}, "network.channels is 2, but .*one channel: leave it at 1"),
+        (
+            {"method": "maxstyle", "overrides": {"losses.reconstruction": 0}},
+            "maxstyle needs losses.reconstruction",
+        ),
         ({"overrides": {"training.batch_size": 5}}, "batch_size must be even"),
         ({"overrides": {"training.epochs": None}}, "one of training.steps and training.epochs"),
         ({"precision": "16"}, "setting precision: "),

@@ -7,10 +7,11 @@ from itertools import combinations
 import pytest
 import torch
 import torch.nn.functional as F
+from coopseg.rivals.base import Batch
 
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.maxstyle import LAYERS, MaxStyle, decode_from, decode_to
+from coopseg.rivals.maxstyle import LAYERS, MaxStyle, decode_from, decode_to, decoded_image
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Codes, Truth
 from coopseg.training.rival import Batch
@@ -179,7 +180,7 @@ def test_where_there_is_nothing_to_search_no_network_runs(steps, layers) -> None
         network.register_forward_hook(lambda *_: calls.append(1))
     x_hat = MaxStyle(MaxStyleSettings()).apply(batch, draw(image, layers), networks).inputs
     assert not calls
-    scaled = rescale_slices(batch.codes.decoded)
+    scaled = rescale_slices(decoded_image(batch))
     torch.testing.assert_close(rescale_slices(x_hat), scaled, rtol=1e-9, atol=1e-9)
 
 

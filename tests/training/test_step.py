@@ -129,9 +129,11 @@ def one_graph(step, image, label, choice, x_hat, p_hat):
     def ftn(inputs):
         n = len(inputs)
         z_i, z_s = nets.encode(inputs)
-        p, decoded = nets.segmentation_decoder(z_s), nets.image_decoder(z_i)
+        p = nets.segmentation_decoder(z_s)
         seen = p if choice.joint and not weights.separate else p.detach()
-        terms = F.cross_entropy(p, label[:n]) + 0.5 * F.mse_loss(decoded, image[:n])
+        terms = F.cross_entropy(p, label[:n])
+        if weights.reconstruction:
+            terms = terms + weights.reconstruction * F.mse_loss(nets.image_decoder(z_i), image[:n])
         return terms + stn(torch.softmax(seen / 2, 1))
 
     shown = label.clone()
@@ -161,6 +163,8 @@ CASES = {
     "half of the batch": ({"share": 0.5}, {}, {}),
     "an STN on every second image": ({}, {"separate": True, "stn_every": 2}, {}),
     "both": ({"share": 0.75}, {"separate": True, "stn_every": 2}, {}),
+    "no reconstruction": ({"image": False}, {"reconstruction": 0.0}, {}),
+    "neither it nor a decoupler": ({"image": False}, {"reconstruction": 0.0}, {"decoupler": False}),
     "damaged labels": ({}, {"damage": True, "separate": True, "stn_every": 3}, {}),
 }
 
@@ -186,6 +190,9 @@ def test_gradients_equal_those_of_one_graph(case, dtype, tolerance):
     for network in NETWORKS:
         prefix = f"networks.{network}."
         names = [n for n, p in step.named_parameters() if n.startswith(prefix) and p.grad is not None]
+        if network == "image_decoder" and not step.settings.losses.reconstruction:
+            assert not any(name.startswith(prefix) for name in (*names, *found))
+            continue
         reference = torch.cat([step.get_parameter(n).grad.flatten() for n in names])
         ours = torch.cat([found[n].flatten() for n in names])
         assert (ours - reference).norm() <= tolerance * reference.norm(), network

@@ -82,7 +82,9 @@ class LossSettings(Section):
 
     segmentation: float = Field(1.0, gt=0, description="CE(p, y)")
     dice: float = Field(0.0, ge=0, description="soft Dice loss of p beside CE(p, y), all classes alike")
-    reconstruction: float = Field(0.5, ge=0, description="MSE(x', x)")
+    reconstruction: float = Field(
+        0.5, ge=0, description="MSE(x', x); 0: the image decoder neither runs nor learns"
+    )
     refined: float = Field(1.0, ge=0, description="CE(C(p), y)")
     shape: float = Field(1.0, ge=0, description="CE(C(y), y), in the hard pass CE(C(p_hat), y)")
     hard: float = Field(1.0, ge=0, description="the whole hard pass")
@@ -208,6 +210,8 @@ class Settings(Section):
                 f"network.channels is {self.network.channels}, but scans are read as images of one channel: "
                 "leave it at 1"
             )
+        if "maxstyle" in self.rivals.use and not self.losses.reconstruction:
+            raise ValueError("maxstyle needs losses.reconstruction above 0: it styles what D_i decodes")
         if self.losses.stn_every > 1 and not self.losses.separate:
             raise ValueError(
                 f"losses.stn_every is {self.losses.stn_every}, but the STN's gradient reaches the FTN: set "

@@ -8,9 +8,9 @@ from typing import Any
 from coopseg.benchmark.captions import nothing_compared
 from coopseg.benchmark.collected import STEPS, TIME
 from coopseg.benchmark.view import is_clear, signed
-from coopseg.config.presets import title_of
+from coopseg.config.presets import DEFAULT_METHOD, title_of
 
-OURS = "cooperative"
+OURS = (DEFAULT_METHOD, "cooperative")  # placed among the others by name
 NAMED = 4  # methods that are named one by one
 FAR = (
     "out",
@@ -62,7 +62,8 @@ def speaking(results: dict[str, Any], budget: str, against: str) -> list[Line]:
 
 
 def _more(results: dict[str, Any], lines: Sequence[Line], against: str) -> list[str]:
-    return [_ours(lines, against), _worse(lines, against), _price(lines, against), _time(results, against)]
+    ours = [_place(lines, name, against) for name in OURS]
+    return [*ours, _worse(lines, against), _price(lines, against), _time(results, against)]
 
 
 def _verdict(lines: Sequence[Line], against: str) -> str:
@@ -104,13 +105,13 @@ def _progress(results: dict[str, Any]) -> str:
     return f"{done}: this rests on them."
 
 
-def _ours(lines: Sequence[Line], against: str) -> str:
-    place = next((place for place, line in enumerate(lines, start=1) if line["row"] == OURS), 0)
+def _place(lines: Sequence[Line], name: str, against: str) -> str:
+    place = next((place for place, line in enumerate(lines, start=1) if line["row"] == name), 0)
     if not place or len(lines) < 2:
         return ""
     own = lines[place - 1]
     clean = f" and {_value(own['own'])} on clean own-site scans" if own["own"] else ""
-    comes = f"{OURS} ({own['head']}) comes {place} of {len(lines)}"
+    comes = f"{name} ({own['head']}) comes {place} of {len(lines)}"
     return f"Against {title_of(against)}, {comes}, with {_value(own['far'])} there{clean}."
 
 

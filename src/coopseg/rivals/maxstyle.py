@@ -81,7 +81,7 @@ class MaxStyle(ImageRival):
     def apply(self, batch: Batch, drawn: Styles, networks: Networks) -> Example:
         """x̂, not scaled yet; without styles the decoded image of the standard pass."""
         if not drawn:
-            return Example(wide(batch.codes.decoded), batch.truth)
+            return Example(wide(decoded_image(batch)), batch.truth)
         fixed = decode_to(next(iter(drawn)), networks.image_decoder, batch)
         found = self.search(fixed, drawn, batch, networks)
         with torch.no_grad():
@@ -110,11 +110,17 @@ class MaxStyle(ImageRival):
 def decode_to(first: str, decoder: Decoder, batch: Batch) -> Tensor:
     """Features behind `first`, the first styled layer: nothing up to there depends on a style."""
     if first == "out":
-        return batch.codes.decoded
+        return decoded_image(batch)
     features = batch.codes.image
     for layer in (*BEFORE, *LAYERS[: LAYERS.index(first) + 1]):
         features = _run(layer, decoder, features)
     return features
+
+
+def decoded_image(batch: Batch) -> Tensor:
+    """x' of the standard pass, which the settings see to."""
+    assert batch.codes.decoded is not None
+    return batch.codes.decoded
 
 
 def decode_from(features: Tensor, styles: Styles, decoder: Decoder) -> Tensor:

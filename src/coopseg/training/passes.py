@@ -41,7 +41,7 @@ class Codes:
 
     image: Tensor  # z_i, (B, 8 width, H/16, W/16)
     image_gradients: dict[str, Tensor]
-    decoded: Tensor  # x'
+    decoded: Tensor | None  # x'; None without losses.reconstruction
     shape: Tensor  # z_s
     shape_gradients: dict[str, Tensor]
     logits: Tensor  # p
@@ -89,6 +89,8 @@ class Passes:
     ) -> Codes:
         """CE(p, y), ½ MSE(x', x), CE(C(p), y) and, by the settings, Dice of `inputs`, with their gradients.
 
+        The image decoder runs only where its loss has a weight or a gradient at the image code is wanted.
+
         joint: whether the gradient of the STN flows into the FTN. prefix: of the terms' names. scale: factor
         on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: inputs to image
         code, where it is not the image encoder alone. dice: least weight of the Dice loss; the settings may
@@ -102,7 +104,10 @@ class Passes:
         shape_code = nets.image_encoder.shape_code(z_i)
         z_s = leaf(shape_code)
 
-        image_gradients, decoded = self._image_branch(z_i, truth, ledger, prefix, scale, wanted_image)
+        image_gradients: dict[str, Tensor] = {}
+        decoded = None
+        if weights.reconstruction or wanted_image:
+            image_gradients, decoded = self._image_branch(z_i, truth, ledger, prefix, scale, wanted_image)
 
         with self._probed(nets.segmentation_decoder, wanted_shape):
             logits = nets.segmentation_decoder(z_s)
@@ -127,7 +132,7 @@ class Passes:
         for add_to in at_codes:
             add_to(z_i, z_s, codes)
         if shape_code is z_i:  # no decoupler: the two codes are one, and so is their gradient
-            z_i.grad = z_i.grad + z_s.grad  # type: ignore[operator]
+            z_i.grad = z_s.grad if z_i.grad is None else z_i.grad + z_s.grad  # type: ignore[operator]
         else:
             shape_code.backward(z_s.grad)
         image_code.backward(z_i.grad)

@@ -163,6 +163,7 @@ class CooperativeStep(nn.Module):
         rises = {}
         if choice.image is not None:
             n = len(choice.image)
+            assert codes.decoded is not None  # the settings see to it
             x_hat = decode_masked(
                 nets.image_decoder,
                 codes.image[:n],
