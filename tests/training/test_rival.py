@@ -68,7 +68,7 @@ def test_a_rival_adds_its_hard_pass_once(batch, method, flows) -> None:
     image, label = batch
     step = make_step(method)
     choice = step.sample(image, torch.Generator().manual_seed(1))
-    result = step(image, label, choice)
+    result = step.backward(image, label, choice)
 
     plain = make_step(method).networks
     noisy = (image + 0.05 * choice.noise).clamp(0, 1)
@@ -93,13 +93,13 @@ def test_a_combination_is_the_sum_of_both(batch) -> None:
     image, label = batch
     both = make_step("cooperative+test-gamma")
     choice = both.sample(image, torch.Generator().manual_seed(1))
-    found = both(image, label, choice).losses
+    found = both.backward(image, label, choice).losses
     alone = make_step("cooperative")
-    masks = alone(image, label, StepChoice(choice.noise, choice.image, choice.shape)).losses
+    masks = alone.backward(image, label, StepChoice(choice.noise, choice.image, choice.shape)).losses
     rival = make_step("cooperative-no-latent+test-gamma")
-    rivals = rival(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals)).losses
+    rivals = rival.backward(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals)).losses
     none = make_step("cooperative-no-latent")
-    standard = none(image, label, StepChoice(choice.noise, None, None)).losses
+    standard = none.backward(image, label, StepChoice(choice.noise, None, None)).losses
     expected = masks["total"] + rivals["total"] - standard["total"]
     assert float(found["total"]) == pytest.approx(float(expected))
     torch.testing.assert_close(gradients(both), gradients(alone) + gradients(rival) - gradients(none))
@@ -115,7 +115,7 @@ def test_the_same_seed_draws_the_same(batch) -> None:
 def test_no_rival_before_the_networks_cooperate(batch) -> None:
     image, label = batch
     step = make_step("test-gamma")
-    result = step(image, label, step.sample(image, cooperate=False))
+    result = step.backward(image, label, step.sample(image, cooperate=False))
     assert not any(name.startswith("gamma") for name in result.losses)
 
 
@@ -160,12 +160,12 @@ def test_a_rival_has_a_norm_rule_of_its_own(batch, rule, records, learns, masks)
     register("test-ruled", lambda: rival)
     step = make_step("standard+test-ruled", **{"latent.norm": masks})
     choice = step.sample(image, torch.Generator().manual_seed(1))
-    step(image, label, choice)
+    step.backward(image, label, choice)
     assert rival.seen == [("at codes", {(records, learns)}), ("add", {(records, learns)})]
     assert all(layer.record and layer.learn for layer in norms(step.networks))
 
     bare = make_step("standard")
-    bare(image, label, StepChoice(choice.noise, None, None))
+    bare.backward(image, label, StepChoice(choice.noise, None, None))
     if records:  # the hard pass alone, not what runs to make its image
         changed = image ** choice.rivals[0].view(-1, 1, 1, 1)
         loss_of(bare.networks, changed, image, label)
@@ -181,8 +181,8 @@ def test_as_published_the_image_decoder_is_left_out_of_the_rule(batch) -> None:
     register("test-ruled", lambda: rival)
     step, bare = make_step("test-ruled"), make_step("standard")
     choice = step.sample(image, torch.Generator().manual_seed(1))
-    step(image, label, choice)
-    bare(image, label, StepChoice(choice.noise, None, None))
+    step.backward(image, label, choice)
+    bare.backward(image, label, StepChoice(choice.noise, None, None))
     for name in ("image_encoder", "segmentation_decoder", "shape_encoder", "shape_decoder", "image_decoder"):
         pairs = zip(*(norms(getattr(s.networks, name)) for s in (step, bare)), strict=True)
         same = [torch.equal(one.running_mean, other.running_mean) for one, other in pairs]
@@ -194,7 +194,7 @@ def test_the_latent_masks_keep_their_rule_beside_a_rival(batch) -> None:
     image, label = batch
     both, rival = make_step("cooperative+test-gamma"), make_step("cooperative-no-latent+test-gamma")
     choice = both.sample(image, torch.Generator().manual_seed(1))
-    both(image, label, choice)
-    rival(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals))
+    both.backward(image, label, choice)
+    rival.backward(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals))
     for one, other in zip(norms(both.networks), norms(rival.networks), strict=True):
         torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-12, atol=1e-14)

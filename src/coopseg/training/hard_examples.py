@@ -39,7 +39,7 @@ def write_hard_examples(folder: Path, number: int, step: CooperativeStep, store:
     chosen = _fullest(labels)
     arrays = _decode_all(step, images[chosen], labels[chosen])
     step.networks.load_state_dict(kept)
-    step.zero_grad(set_to_none=True)
+    step.networks.zero_grad(set_to_none=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / f"step{number:06d}.npz", buffer.getvalue())
@@ -61,7 +61,7 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
     for scheme, fraction in ((None, 0.0), *((scheme, share) for scheme in SCHEMES)):
         image, shape = (_only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
         choice = StepChoice(drawn.noise, image, shape)
-        result = step(images, labels, choice)
+        result = step.backward(images, labels, choice)
         for code, decoded in (("image", result.x_hat), ("shape", result.p_hat)):
             if decoded is not None:
                 name = f"{code}_{scheme}" if scheme else names[code]

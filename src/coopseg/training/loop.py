@@ -146,7 +146,7 @@ class Loop:
             choice = self.step.sample(
                 images, self.generator, cooperate=self.done >= self.alone, progress=self.progress
             )
-            result = self.step(images, labels, choice)
+            result = self.step.backward(images, labels, choice)
         average_gradients(self.fabric, self.networks)
         self.optimiser.step()
         if self.average:

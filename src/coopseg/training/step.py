@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice, sample_choice
@@ -49,15 +49,14 @@ class StepResult:
     p_hat: Tensor | None = None
 
 
-class CooperativeStep(nn.Module):
-    """FTN and STN with their losses; calling it adds the gradient of the whole step to the parameters.
+class CooperativeStep:
+    """FTN and STN with their losses; `backward` adds the gradient of the whole step to the parameters.
 
     Method, ablations and rivals are settings: without latent masks and with `losses.separate` this is
     standard training, with `losses.stn` off the FTN alone.
     """
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
-        super().__init__()
         self.networks = networks
         self.settings = settings
         self.passes = Passes(networks, settings)
@@ -97,7 +96,7 @@ class CooperativeStep(nn.Module):
         kinds = self.settings.rivals.post_dae
         return sample_damage(seen, size, self.networks.classes, kinds, generator).to(image.device)
 
-    def forward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
+    def backward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
         """image (B, C, H, W) in [0, 1], label (B, H, W) integers. Adds gradients; see StepResult."""
         weights = self.settings.losses
         noisy = (image + weights.input_noise * choice.noise).clamp_(0, 1) if weights.input_noise else image
