@@ -251,7 +251,7 @@ def test_the_same_choice_gives_the_same_gradients():
     first, second = build(), build()
     run(first)
     run(second)
-    assert torch.equal(gradient_of(first), gradient_of(second))
+    assert torch.equal(gradient_of(first.networks), gradient_of(second.networks))
 
 
 def test_rises_count_every_sample_once():
@@ -272,13 +272,13 @@ def test_bfloat16_gradients_point_the_same_way():
     # Only once something is learned: the gradient of random weights is the sum of terms that cancel.
     reference, ours = build(width=8), build(width=8)
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(reference.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(reference.networks.parameters(), 2e-3)
     for _ in range(20):
         image, label = rings(generator)
         optimiser.zero_grad()
-        reference(image, label, reference.sample(image, generator))
+        reference.backward(image, label, reference.sample(image, generator))
         optimiser.step()
-    ours.load_state_dict(reference.state_dict())
+    ours.networks.load_state_dict(reference.networks.state_dict())
     # Dropout masks: targeted ones may pick another channel after rounding, a different but equal step.
     image, label = rings(generator)
     masks = LatentSettings(scheme="dropout")
@@ -287,7 +287,7 @@ def test_bfloat16_gradients_point_the_same_way():
         sample_choice((8, 64, 4, 4), masks, generator),
         sample_choice((8, 64, 4, 4), masks, generator),
     )
-    reference.zero_grad()
+    reference.networks.zero_grad()
     reference.backward(image, label, choice)
     with torch.autocast("cpu", torch.bfloat16):
         ours.backward(image, label, choice)
