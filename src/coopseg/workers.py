@@ -1,4 +1,4 @@
-"""Volumes worked on side by side: a `map` over threads or processes, whose results come in order."""
+"""Works on volumes side by side: a `map` over threads or processes, with results in order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 
 from coopseg.errors import CoopsegError
 
-# As the builtin of this name. Of several errors the first in order is raised; what has not begun is dropped.
+# Like the builtin map. Of several errors the first in order is raised; work that has not begun is dropped.
 Map = Callable[..., Iterator[Any]]
 
 
 def cores() -> int:
-    """How many cores this process may use: fewer than the machine has where a scheduler says so."""
+    """Counts the cores that this process may use; a scheduler may allow fewer than the machine has."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return len(allowed)
 
 
 def choose_workers(wanted: int | None, *, volumes: int) -> int:
-    """How many workers to start: as wanted, else one a core; never more than there are volumes.
+    """Returns how many workers to start: as wanted, else one per core; never more than there are volumes.
 
     Raises CoopsegError for fewer than one.
     """
@@ -37,9 +37,9 @@ def choose_workers(wanted: int | None, *, volumes: int) -> int:
 
 @contextmanager
 def threads(workers: int) -> Iterator[Map]:
-    """A map over threads, of which each computes with one; over none but the caller's where workers is 1.
+    """Yields a map over threads, each with one torch thread; over the caller's thread if workers is 1.
 
-    For work that Python's lock lets run side by side, such as that of networks and of large arrays.
+    It suits work that releases Python's lock, such as networks and large arrays.
     When the block ends, however it ends, no thread is at work any more.
     """
     with one_thread():
@@ -55,12 +55,12 @@ def threads(workers: int) -> Iterator[Map]:
 
 @contextmanager
 def processes(workers: int, *, begin: Callable[[], None] | None = None) -> Iterator[Map]:
-    """A map over processes, of which each computes with one thread; in this process where workers is 1.
+    """Yields a map over processes, each computing with one thread; in this process if workers is 1.
 
-    begin: called in each process first, if given. Function, items and results are pickled. When the block
-    ends, however it ends, no process is at work any more; if this process is killed, its workers end
+    begin: called first in each worker process, if given. Function, items and results are pickled. When the
+    block ends, however it ends, no process is at work any more; if this process is killed, its workers end
     themselves.
-    Raises CoopsegError where a worker was killed.
+    Raises CoopsegError if a worker was killed.
     """
     if workers == 1:
         with one_thread():
@@ -81,8 +81,8 @@ def processes(workers: int, *, begin: Callable[[], None] | None = None) -> Itera
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """What every worker has, so that their number changes no rounding of a sum or a Fourier transform."""
-    import torch  # here: `validate` starts without it
+    """Limits torch to one thread, so that workers change no rounding of a sum or Fourier transform."""
+    import torch  # imported here: `validate` starts without it
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -93,9 +93,9 @@ def one_thread() -> Iterator[None]:
 
 
 def _begin(begin: Callable[[], None] | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch where it is not loaded yet
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch if it is not loaded yet
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if begin:

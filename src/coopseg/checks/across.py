@@ -1,4 +1,4 @@
-"""What only shows when volumes are compared: copies, missing classes, odd directions."""
+"""Finds what shows only when volumes are compared: copies, missing classes, odd directions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import Dataset, Labels
 from coopseg.text import listing
 
-ENOUGH = 4  # fewer scans have neither a common fault nor a common direction
+ENOUGH = 4  # in fewer scans, no fault or direction counts as common
 
 
 def check_across(
     dataset: Dataset, volumes: Sequence[Volume], *, used: Collection[str] | None
 ) -> Iterator[Finding]:
-    """Findings that need all volumes. used: patients who need a label; None for all."""
+    """Yields findings that need all volumes. used: patients who need a label; None for all."""
     yield from _check_labelled(dataset, used)
     yield from _check_folders(dataset)
     yield from _check_copies(volumes, dataset.root)
@@ -32,7 +32,7 @@ def check_across(
 
 
 def merge_shared(findings: Sequence[Finding], files: int) -> Iterator[Finding]:
-    """One finding in place of those that every image file shares word for word. files: how many there are."""
+    """Merges findings that every image file shares word for word into one. files: number of image files."""
     places: dict[tuple[str, str], set[str]] = {}
     for finding in findings:
         places.setdefault((finding.rule, finding.found), set()).add(finding.file)
@@ -53,7 +53,7 @@ def _check_labelled(dataset: Dataset, used: Collection[str] | None) -> Iterator[
 
 
 def _check_folders(dataset: Dataset) -> Iterator[Finding]:
-    if dataset.layout == "folder":  # its list may name the patient of any file, wherever that lies
+    if dataset.layout == "folder":  # its dataset.json may name the patient of any file, in any folder
         return
     homes: dict[str, dict[Path, None]] = {}
     for ref in dataset.items:
@@ -78,7 +78,7 @@ def _check_copies(volumes: Sequence[Volume], root: Path) -> Iterator[Finding]:
 
 
 def _check_facing(volumes: Sequence[Volume], root: Path) -> Iterator[Finding]:
-    """The main direction is the axis to which all slice directions, whatever their sign, are nearest."""
+    """Finds scans far from the main direction: the axis nearest to all slice directions of either sign."""
     files = {volume.ref.image: volume for volume in volumes if volume.affine is not None}
     if len(files) < ENOUGH:
         return
@@ -120,7 +120,7 @@ def _check_classes(dataset: Dataset, volumes: Sequence[Volume]) -> Iterator[Find
 
 
 def _classes(labels: Labels, present: Collection[int]) -> dict[int, str]:
-    """Names of the foreground values; without names those found, named as training names them."""
+    """Names the foreground values; if none has a name, names those found as training does."""
     if not labels.foreground:
         found = sorted(value for value in present if value > 0)
         return {value: f"label{value}" for value in found} if len(found) < MOST_LABELS else {}

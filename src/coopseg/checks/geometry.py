@@ -1,4 +1,4 @@
-"""Spacing, orientation and shear, by a header alone."""
+"""Checks spacing, orientation and shear by a header alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LAST = 2  # the axis along which NIfTI files stack slices
 
 
 def slice_axis(affine: np.ndarray) -> int:
-    """The stored axis along which slices are stacked, as preparation finds it."""
+    """Returns the stored axis along which slices are stacked, as preparation finds it."""
     return find_orientation(affine).axes[0]
 
 
 def check_geometry(affine: np.ndarray) -> Iterator[Fault]:
-    """Faults of a (4, 4) affine, voxel index to mm."""
+    """Yields the faults of a (4, 4) affine, voxel index to mm."""
     yield from _check_spacing(affine)
     yield from _check_orientation(affine)
     yield from _check_shear(affine)

@@ -1,4 +1,4 @@
-"""What a validation found, for people and for machines."""
+"""Holds what a validation found, for people and for machines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from coopseg.errors import CoopsegError
 
 @dataclass(frozen=True)
 class Finding:
-    """A broken rule and where.
+    """Says which rule is broken and where.
 
     file: relative to the data set, "" for the data set as a whole; a split file as it was given.
-    case: id of the volume, the patient where a file holds several volumes, "" where it is no one's.
+    case: id of the volume, the patient if a file holds several volumes, "" if it concerns neither.
     rule: a name of `RULES`. found: what is wrong there. do: what to do about it.
     """
 
@@ -29,23 +29,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fault:
-    """A broken rule before it is known where. do: advice better than the rule's own."""
+    """Says which rule is broken before it is known where. do: advice better than the rule's own."""
 
     rule: str
     found: str
     do: str = ""
 
     def at(self, file: str = "", case: str = "") -> Finding:
-        """The finding at a place."""
+        """Returns the finding at a place."""
         rule = RULES[self.rule]
         return Finding(file, case, rule.name, rule.severity, self.found, self.do or rule.do)
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings on a data set, errors first, then in the data set's order.
+    """Holds all findings on a data set, errors first, then in the data set's order.
 
-    layout: "" where the data set could not be opened. patients, volumes: how many were looked at.
+    layout: "" if the data set could not be opened. patients, volumes: how many were looked at.
     """
 
     data: Path
@@ -56,16 +56,16 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
+        """Counts the findings that are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property
     def warnings(self) -> int:
-        """How many findings are warnings."""
+        """Counts the findings that are warnings."""
         return len(self.findings) - self.errors
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns a dict for JSON."""
         return {
             "data": str(self.data),
             "layout": self.layout,
@@ -78,12 +78,12 @@ class Report:
 
 
 def relative(path: Path, root: Path) -> str:
-    """With forward slashes, below `root` where it is."""
+    """Formats a path with forward slashes, relative to `root` if it lies below it."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def fault_of(error: CoopsegError, *, otherwise: str, root: Path) -> tuple[str, Fault]:
-    """File and fault of "PATH: what was found; what to do". otherwise: the rule of an error without one."""
+    """Splits "PATH: what was found; what to do" into file and fault. otherwise: the rule if it has none."""
     text = str(error).removeprefix(f"{root}/").replace(f" {root}/", " ")
     place, _, rest = text.partition(": ")
     found, _, do = rest.partition("; ")

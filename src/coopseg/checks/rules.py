@@ -1,4 +1,4 @@
-"""The rules of `coopseg validate`, in one table: what each looks at, why it matters, and what to do."""
+"""Lists the rules of `coopseg validate` in one table: what each looks at, why it matters, what to do."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Literal
 
 Severity = Literal["error", "warning"]
 
-# mm. Beyond `possible` no scanner goes, while metres, micrometres and damaged headers do; resampled, such a
-# volume would shrink to a few pixels or fill the memory. Beyond `usual` is what cardiac MR, body MR and CT
-# hardly ever have, and centimetres often do.
+# mm. No scanner goes beyond `possible`, but metres, micrometres and damaged headers do; resampled, such a
+# volume would shrink to a few pixels or fill the memory. Cardiac MR, body MR and CT hardly ever go beyond
+# `usual`, but spacings in centimetres often do.
 POSSIBLE_PIXEL, POSSIBLE_SLICE = (0.1, 10.0), (0.5, 50.0)
 USUAL_PIXEL, USUAL_SLICE = (0.3, 4.0), (0.5, 20.0)
 # Cosine of the angle between two axes that should be square. The rounding of headers stays below 1e-4; at
-# 1e-3 the far end of a stack 100 mm high has moved by 0.1 mm, and tools that insist on square axes refuse.
+# 1e-3 the far end of a stack 100 mm high has moved by 0.1 mm, and tools that need square axes refuse it.
 SHEAR = 1e-3
 # Degrees. Short-axis planes of patients differ by up to 30; another view, or a header that lost its
-# direction, is farther away.
+# direction, differs more.
 FACING = 45
-# Facing is compared only where this share of the scans agrees; without it there is no plane to be odd from.
+# Facing is compared only if this share of the scans agrees; otherwise there is no plane to differ from.
 AGREEING = 0.75
 # Percentiles between which intensities are scaled, the default of the setting cases.percentiles.
 CLIP = (2.0, 98.0)
@@ -26,10 +26,10 @@ CLIP = (2.0, 98.0)
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that can be wrong.
+    """Describes one thing that can be wrong.
 
-    severity: "error" where training or evaluation would fail or be wrong, "warning" where a look is due.
-    means: what was found when the rule is broken. why: what comes of it. do: the advice where the finding
+    severity: "error" if training or evaluation would fail or be wrong, "warning" if someone should look.
+    means: what was found when the rule is broken. why: what follows from it. do: the advice if the finding
     has none more exact.
     """
 

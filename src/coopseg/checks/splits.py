@@ -1,4 +1,4 @@
-"""A split against a data set."""
+"""Checks a split against a data set."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Parts = Mapping[Part, tuple[str, ...]]
 
 
 def open_split(name: str, dataset: Dataset) -> tuple[Parts | None, list[Finding]]:
-    """Patients of each part, which may overlap, and why there are none where the split cannot be had.
+    """Returns the patients of each part, which may overlap; or None, with findings that say why.
 
-    name: as `coopseg.cases.splits.get_split` takes it, or a run folder. Raises CoopsegError where the name
-    is that of no split and no file.
+    name: as `coopseg.cases.splits.get_split` takes it, or a run folder. Raises CoopsegError if the name
+    is neither a split's nor a file's.
     """
     if name in NAMED or (name != "random" and not Path(name).is_file()):
         split = find_split(name)
@@ -35,7 +35,7 @@ def open_split(name: str, dataset: Dataset) -> tuple[Parts | None, list[Finding]
 
 
 def check_split(name: str, parts: Parts, dataset: Dataset) -> Iterator[Finding]:
-    """Patients in two parts, parts without patients, and patients that the data set lacks."""
+    """Reports patients in two parts, parts without patients, and patients that the data set lacks."""
     for part, other, shared in overlaps(parts):
         for patient in shared:
             yield Fault("split-overlap", f"{patient} is in {part} and in {other}").at(name, patient)

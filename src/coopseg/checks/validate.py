@@ -1,4 +1,4 @@
-"""Every problem of every case of a data set at once."""
+"""Finds every problem of every case of a data set at once."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def validate_dataset(
 ) -> Report:
     """Check a data set against all `coopseg.checks.rules.RULES`; a broken file hides no other.
 
-    Every file is read once, and at most an image and a label map are in memory at a time (a process).
+    Every file is read once, and at most an image and a label map are in memory at a time (per process).
     layout, labels: as for training. splits: names, JSON or YAML files or run folders; each is compared with
-    the data set, and then only patients whom one of them names need a label.
+    the data set, and then only the patients that they name need a label.
     workers: processes; the report does not depend on it. progress: called as (images done, of all, volume).
     Raises CoopsegError only for arguments that make no sense: a folder that is not there, an unknown layout,
     labels that cannot be parsed, a split that is neither a name nor a file. All else is a finding.
@@ -40,7 +40,7 @@ def validate_dataset(
     path = Path(path)
     given = parse_label_names(labels) if labels else None
     if not path.is_dir() or layout not in ("auto", *LAYOUTS):
-        open_dataset(path, layout=layout)  # says so
+        open_dataset(path, layout=layout)  # raises the error
     problems: list[CoopsegError] = []
     try:
         dataset = open_dataset(path, layout=layout, labels=given, problems=problems)
@@ -63,14 +63,14 @@ def validate_dataset(
 
 
 def _in_order(findings: Sequence[Finding], dataset: Dataset) -> tuple[Finding, ...]:
-    """Errors before warnings, the data set as a whole before its files, these as they are listed."""
+    """Sorts errors before warnings, the data set as a whole before its files, and files as listed."""
     files = [path for item in dataset.items for path in (item.image, item.label) if path]
     place = {relative(path, dataset.root): number for number, path in enumerate(files)}
     return tuple(sorted(findings, key=lambda f: (f.severity != "error", place.get(f.file, -1))))
 
 
 def _listed(problems: Sequence[CoopsegError], root: Path) -> list[Finding]:
-    """Findings on the list of volumes; one that speaks of the folder itself has no file."""
+    """Returns the findings on the list of volumes; one about the folder itself has no file."""
     faults = [fault_of(error, otherwise="layout", root=root) for error in problems]
     return [fault.at("" if place == str(root) else place) for place, fault in faults]
 
@@ -82,7 +82,7 @@ def _used(parts: dict[str, Parts]) -> set[str]:
 def _examine_all(
     dataset: Dataset, workers: int, report: Callable[[int, int, str], None]
 ) -> Iterator[Examined]:
-    """In the data set's order, in processes where there is more than one worker."""
+    """Examines files in the data set's order, in processes if there is more than one worker."""
     groups = group_by_file(dataset.items)
     work = partial(examine, labels=dataset.labels, root=dataset.root)
     if workers == 1:

@@ -1,4 +1,4 @@
-"""Values of one label map."""
+"""Checks the values of one label map."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from coopseg.text import listing
 
 
 def background_value(labels: Labels) -> int:
-    """The value in the files that means background."""
+    """Returns the value in the files that means background."""
     return labels.values[labels.names.index(BACKGROUND)]
 
 
 def check_values(values: Collection[int], labels: Labels) -> Iterator[Fault]:
-    """Faults of the values that a label map holds. Labels of background alone: nothing names the values."""
+    """Yields faults of a label map's values. If `labels` has background alone, they have no names."""
     background = background_value(labels)
     if set(values) == {background}:
         yield Fault("label-empty", f"every voxel is background ({background})")

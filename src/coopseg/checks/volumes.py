@@ -1,4 +1,4 @@
-"""One look into every file: what is wrong with it, and what must be kept to compare it with others."""
+"""Reads every file once: finds what is wrong with it and keeps what is needed to compare it with others."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from coopseg.scans.types import Labels, Scan, ScanRef
 
 @dataclass(frozen=True)
 class Volume:
-    """What is left of an item once its files are closed.
+    """Holds what is left of an item once its files are closed.
 
-    affine: of the image, None where its header is broken. fingerprint: of its voxels, "" where they cannot
-    be read or are constant. values: in its label map, None where there is none to be read.
+    affine: of the image, None if its header is broken. fingerprint: of its voxels, "" if they cannot
+    be read or are constant. values: those in its label map, None if there is none that can be read.
     """
 
     ref: ScanRef
@@ -37,14 +37,14 @@ class Volume:
 
 @dataclass(frozen=True)
 class _File:
-    """A file as far as it can be read."""
+    """Holds a file as far as it can be read."""
 
     header: Header | None
     scan: Scan | None
 
 
 def group_by_file(items: Sequence[ScanRef]) -> list[tuple[ScanRef, ...]]:
-    """Items that share a label file, or an image file where there is none: each file is in one group."""
+    """Groups items that share a label file, or an image file if there is none: each file is in one group."""
     groups: dict[Path, list[ScanRef]] = {}
     for item in items:
         groups.setdefault(item.label or item.image, []).append(item)
@@ -52,7 +52,7 @@ def group_by_file(items: Sequence[ScanRef]) -> list[tuple[ScanRef, ...]]:
 
 
 def examine(refs: Sequence[ScanRef], labels: Labels, root: Path) -> tuple[list[Finding], list[Volume]]:
-    """Findings on the files of one group and what is kept of its volumes. At most two files are in memory."""
+    """Returns findings on the files of one group, and its volumes. At most two files are in memory."""
     sheet = _Sheet(root)
     label = _open(sheet, refs[0].label, refs, image=False) if refs[0].label else _File(None, None)
     volumes = []
@@ -80,7 +80,7 @@ class _Sheet:
 
     @contextmanager
     def catching(self, path: Path, refs: Sequence[ScanRef]) -> Iterator[None]:
-        """An error of a reader becomes a finding."""
+        """Turns an error of a reader into a finding."""
         try:
             yield
         except CoopsegError as error:
@@ -91,7 +91,7 @@ class _Sheet:
 def _open(sheet: _Sheet, path: Path, refs: Sequence[ScanRef], *, image: bool) -> _File:
     header = scan = None
     with sheet.catching(path, refs):
-        header = read_header(path)  # first, so that geometry is checked even where the voxels are lost
+        header = read_header(path)  # first, so that geometry is checked even if the voxels are lost
         if image:
             sheet.add(check_geometry(header.affine), path, refs)
         scan = read_image(path) if image else read_labels(path)
@@ -99,7 +99,7 @@ def _open(sheet: _Sheet, path: Path, refs: Sequence[ScanRef], *, image: bool) ->
 
 
 def _pick(sheet: _Sheet, ref: ScanRef, file: _File, path: Path) -> np.ndarray | None:
-    """The item's voxels; None where there are none, which is a finding by then."""
+    """Returns the item's voxels; None if there are none, which is a finding by then."""
     if file.header is None:
         return None
     with sheet.catching(path, [ref]):
@@ -110,7 +110,7 @@ def _pick(sheet: _Sheet, ref: ScanRef, file: _File, path: Path) -> np.ndarray | 
 
 
 def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File) -> str:
-    """The fingerprint of an item's image, which is checked on the way."""
+    """Checks an item's image and returns its fingerprint."""
     volume = _pick(sheet, ref, image, ref.image)
     if volume is None or image.header is None:
         return ""
@@ -122,7 +122,7 @@ def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File) -> str:
 def _examine_label(
     sheet: _Sheet, ref: ScanRef, label: _File, image: Header | None, labels: Labels
 ) -> frozenset[int] | None:
-    """The values in an item's label map, which is checked on the way."""
+    """Checks an item's label map and returns the values in it."""
     if ref.label is None:
         return None
     if label.header is not None and image is not None:

@@ -1,4 +1,4 @@
-"""Voxels of one image."""
+"""Checks the voxels of one image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coopseg.text import listing
 
 
 def fingerprint(volume: np.ndarray) -> str:
-    """Equal for equal shapes and voxels, however their files are packed; "" for a constant volume.
+    """Returns a hash, equal for equal shapes and voxels however files are packed; "" for a constant volume.
 
     Constant ones are alike because they are broken, not because they were copied.
     """
@@ -24,7 +24,7 @@ def fingerprint(volume: np.ndarray) -> str:
 
 
 def check_voxels(volume: np.ndarray, *, axis: int, normalised: bool) -> Iterator[Fault]:
-    """Faults of a finite (X, Y, Z) float32 image. axis: of the slices. normalised: as its data set says."""
+    """Yields faults of a finite (X, Y, Z) float32 image. axis: of the slices. normalised: by its data set."""
     least, greatest = float(volume.min()), float(volume.max())
     if normalised and (least < 0 or greatest > 1):
         yield Fault("not-normalised", f"said to be normalised, but holds {least:g} to {greatest:g}")

@@ -1,4 +1,4 @@
-"""Rivals by name: those of this package, those a user registered, and classes given as module:class."""
+"""Finds rivals by name: those of this package, those a user registered, and classes given as module:class."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _registered: dict[str, Callable[[], Any]] = {}
 
 
 def register(name: str, make: Callable[[], Any]) -> None:
-    """Give a method of one's own, a class or what makes one, the name under which `--method` finds it.
+    """Register your own method, a class or a function that makes an instance, under a name for `--method`.
 
-    Raises CoopsegError for a name that is taken or that `--method` could not tell from others.
+    Raises CoopsegError for an empty name, a name of this package's rivals, and one with "+", ":" or ",".
     """
     if name in RIVALS or not name or any(mark in name for mark in "+:,"):
         raise CoopsegError(f"a method cannot be called {shorten(name)}: taken, or it holds one of + : ,")
@@ -26,22 +26,22 @@ def register(name: str, make: Callable[[], Any]) -> None:
 
 
 def is_rival(name: str) -> bool:
-    """Whether `name` means a rival: of this package, registered, or module:class."""
+    """Tells whether `name` means a rival: one of this package, a registered one, or module:class."""
     return name in RIVALS or name in _registered or ":" in name
 
 
 def rival_names() -> tuple[str, ...]:
-    """Every name there is, of this package first."""
+    """Returns the names of all rivals, those of this package first."""
     return *RIVALS, *_registered
 
 
 def maker_of(name: str) -> Callable[..., Any]:
-    """The class of a rival of this package, or what a user gave for the name. Raises CoopsegError."""
+    """Returns the class of a rival of this package, or what a user registered. Raises CoopsegError."""
     return _registered.get(name) or load_object(RIVALS.get(name, name))
 
 
 def load_object(path: str) -> Any:
-    """What "module:name" means; modules are looked for in the current folder too. Raises CoopsegError."""
+    """Imports "module:name"; the current folder is searched too. Raises CoopsegError if that fails."""
     module, _, name = path.partition(":")
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)

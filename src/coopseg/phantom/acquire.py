@@ -1,4 +1,4 @@
-"""From a slice's signal to stored intensities: coils, k-space, noise."""
+"""Turns a slice's signal into stored intensities: coils, k-space, noise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from coopseg.phantom.site import Site
 
 
 def coil_shading(site: Site, places: np.ndarray, x: np.ndarray, y: np.ndarray, level: float) -> np.ndarray:
-    """(len(x), len(y)) root of the sum of squares of the coils' sensitivities.
+    """Returns the root of the sum of squares of the coils' sensitivities, (len(x), len(y)).
 
-    places: (n, 3) mm right, down and towards the apex, of each coil. x, y, level: mm, the same axes.
+    places: (n, 3) mm of each coil to the right, down and towards the apex. x, y, level: mm, the same axes.
     """
     total = np.zeros((len(x), len(y)), np.float32)
     for right, down, along in places.astype(np.float32):
@@ -23,10 +23,10 @@ def coil_shading(site: Site, places: np.ndarray, x: np.ndarray, y: np.ndarray, l
 def acquire(
     signal: np.ndarray, shading: np.ndarray, site: Site, noise: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Magnitude images, float32 (slices, X, Y), of signed `signal` seen with `shading`, same shape.
+    """Makes magnitude images, float32 (slices, X, Y), of signed `signal` seen with `shading`, same shape.
 
     noise: standard deviation of each channel in the image. Noise enters k-space within the measured
-    matrix, so that its grain is that of the acquired resolution; the magnitude makes it Rician.
+    matrix, so that its grain has the acquired resolution; the magnitude makes it Rician.
     """
     shape = signal.shape[1:]
     inner = tuple(2 * max(round(n * share / 2), 4) for n, share in zip(shape, site.acquired, strict=True))
@@ -44,6 +44,6 @@ def acquire(
 
 
 def _window(shape: tuple[int, ...], strength: float) -> np.ndarray:
-    """Raised cosine that ends at 1 - strength in the corners of each axis."""
+    """Makes a filter that is a raised cosine along each axis, falling to 1 - strength at the ends."""
     sides = [1 - strength * (1 - np.cos(np.pi * np.linspace(-1, 1, n, dtype=np.float32))) / 2 for n in shape]
     return np.outer(*sides)

@@ -1,4 +1,4 @@
-"""One patient's numbers, drawn at random: groups of disease as in ACDC, everything in mm, ml and radians."""
+"""Draws a patient's numbers at random, in ACDC's groups of disease; everything in mm, ml and radians."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Group:
-    """Ranges of the LV's end-diastolic volume (ml), of both ejection fractions and of the wall (mm)."""
+    """Holds ranges of the LV's end-diastolic volume (ml), of both ejection fractions and of the wall (mm)."""
 
     lv_edv: tuple[float, float]
     lv_ef: tuple[float, float]
@@ -17,7 +17,7 @@ class Group:
     wall: tuple[float, float]
 
 
-# Within what Bernard et al. 2018 (doi 10.1109/TMI.2018.2837502, section II) say of ACDC's groups.
+# Consistent with what Bernard et al. 2018 (doi 10.1109/TMI.2018.2837502, section II) say of ACDC's groups.
 GROUPS = {
     "NOR": Group(lv_edv=(115, 185), lv_ef=(0.55, 0.70), rv_ef=(0.48, 0.62), wall=(6.8, 9.0)),
     "DCM": Group(lv_edv=(200, 300), lv_ef=(0.15, 0.38), rv_ef=(0.32, 0.52), wall=(7.0, 9.0)),
@@ -30,7 +30,7 @@ RV_ENLARGED = (185, 260)  # ml at end diastole, group RV only
 
 @dataclass(frozen=True)
 class Heart:
-    """Both ventricles. Angles turn from the image's right towards its lower edge; the septum is at pi."""
+    """Describes both ventricles. Angles run from the image's right to its lower edge; the septum is at pi."""
 
     group: str
     lv_edv: float
@@ -38,21 +38,21 @@ class Heart:
     rv_edv: float
     rv_ef: float
     length: float  # from the base at end diastole to the tip of the epicardium
-    shortening: float  # by which the base comes down at end systole
+    shortening: float  # mm by which the base comes down at end systole
     rv_shortening: float
-    rv_above: float  # by which the RV's base lies above the LV's
-    wall: float  # lateral, at the base, end diastole
-    septum: float  # by which the septum is thicker, relative
+    rv_above: float  # mm by which the RV's base lies above the LV's
+    wall: float  # lateral thickness at the base, at end diastole
+    septum: float  # by what share the septum is thicker
     taper: float
     ovals: tuple[tuple[float, float], ...]  # amplitude and phase of orders 2, 3, 4 of the LV's contour
     flattening: float  # of the septum
     infarct: tuple[float, float, float]  # angle, level, depth from 0 (none) to 1 (no motion)
     rv_angle: float
-    rv_width: float  # half of the RV's sector at the base
+    rv_width: float  # half the angle of the RV's sector at the base
     rv_length: float  # share of the LV's length that the RV reaches down to
     rv_skew: float
     bend: tuple[float, float, float, float]  # mm that the axis tilts and bends, each in x, y
-    papillary: tuple[tuple[float, float], ...]  # angle and radius of each
+    papillary: tuple[tuple[float, float], ...]  # angle and radius of each muscle
     trabeculae: float  # mm
     fat: float  # mm around the heart
     seed: int  # of the small irregularities
@@ -60,15 +60,15 @@ class Heart:
 
 @dataclass(frozen=True)
 class Chest:
-    """What lies around the heart. Origin in the middle of the LV; axes to left, posterior, superior."""
+    """Describes what surrounds the heart. Origin: the middle of the LV; axes go left, posterior, superior."""
 
     long_axis: tuple[float, float]  # angles of the LV's axis: below the horizontal, and from left to front
     turn: float  # of the image in its plane
     size: tuple[float, float]  # half axes of the body
-    offset: float  # of the body's middle to the patient's right of the heart
+    offset: float  # mm from the heart to the body's middle, to the patient's right
     fat: float
     muscle: float
-    diaphragm: float  # height of the dome below the heart's middle
+    diaphragm: float  # height relative to the heart's middle, negative below it; domes rise from there
     liver_edge: float  # how far the liver reaches to the left
     spine: tuple[float, float]
     aorta: tuple[float, float, float]  # left, posterior, radius
@@ -79,10 +79,10 @@ class Chest:
 
 @dataclass(frozen=True)
 class Position:
-    """How the patient lies in the scanner and breathes."""
+    """Describes how the patient lies in the scanner and breathes."""
 
     centre: tuple[float, float]  # of the LV from the image's centre, right and down
-    first: float  # of the first slice below the RV's base, in slice distances
+    first: float  # distance of the first slice below the RV's base, in slice distances
     beyond: int  # slices beyond the apex
     breath: float  # standard deviation of the shift from slice to slice
     blur: float  # share of the beat that an image averages over
@@ -91,7 +91,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient; enough, with a site, to make every frame."""
+    """Describes one patient; with a site this is enough to make every frame."""
 
     heart: Heart
     chest: Chest
@@ -99,7 +99,7 @@ class Anatomy:
 
 
 def sample_anatomy(rng: np.random.Generator, group: str) -> Anatomy:
-    """A patient of one of GROUPS."""
+    """Draws a patient of one of GROUPS."""
     heart = _sample_heart(rng, group)
     return Anatomy(heart, _sample_chest(rng), _sample_position(rng))
 

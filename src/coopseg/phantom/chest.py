@@ -1,4 +1,4 @@
-"""What lies around the heart: body wall, lungs, spine, vessels, diaphragm, liver, stomach, spleen."""
+"""Draws what lies around the heart: body wall, lungs, spine, vessels, diaphragm, liver, stomach, spleen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RIB_DISTANCE = 25.0
 
 @dataclass(frozen=True)
 class Texture:
-    """A patient's irregularities: what bends every contour, and where vessels run."""
+    """Holds a patient's irregularities: what bends every contour, and where vessels run."""
 
     bends: tuple[Waves, Waves, Waves]
     layers: Waves
@@ -26,7 +26,7 @@ class Texture:
 
 
 def sample_texture(seed: int) -> Texture:
-    """The same for every slice and frame of a patient."""
+    """Draws the texture, which is the same for every slice and frame of a patient."""
     rng = np.random.default_rng(seed)
     bends = [sample_waves(rng, count=10, shortest=45, longest=260) for _ in range(3)]
     return Texture(
@@ -39,9 +39,9 @@ def sample_texture(seed: int) -> Texture:
 
 
 def plane_axes(chest: Chest) -> np.ndarray:
-    """(3, 3) unit vectors of the image's right, of its lower edge, and of base to apex, as rows.
+    """Returns (3, 3) unit vectors as rows: to the image's right, to its lower edge, and from base to apex.
 
-    In the patient's left, posterior, superior. Seen from the apex, with the RV on the left.
+    Coordinates are the patient's left, posterior, superior. The view is from the apex, the RV on the left.
     """
     dip, front = chest.long_axis
     apex = np.array([np.cos(dip) * np.cos(front), -np.cos(dip) * np.sin(front), -np.sin(dip)])
@@ -55,7 +55,7 @@ def plane_axes(chest: Chest) -> np.ndarray:
 def draw_chest(
     chest: Chest, texture: Texture, x: np.ndarray, y: np.ndarray, below: np.ndarray, front: float
 ) -> np.ndarray:
-    """Tissue map, uint8 (len(x), len(y)), without the heart.
+    """Draws a tissue map, uint8 (len(x), len(y)), without the heart.
 
     x, y: mm in the plane from the LV's axis. below: (len(x), len(y)) mm from the heart's middle towards the
     apex. front: mm that the heart reaches forward; the ribs lie in front of that.
@@ -88,7 +88,7 @@ def draw_chest(
 def _wall_depth(
     chest: Chest, left: np.ndarray, back: np.ndarray, layers: np.ndarray, front: float
 ) -> tuple[np.ndarray, tuple[float, float]]:
-    """mm below the skin (negative outside), and the body's middle; the outline is a squircle."""
+    """Returns mm below the skin (negative outside) and the body's middle; the outline is a squircle."""
     width, thick = chest.size
     walls = chest.fat + chest.muscle + RIBS
     centre = -chest.offset, thick - walls - front
@@ -106,7 +106,7 @@ def _draw_wall(
     up: np.ndarray,
     layers: np.ndarray,
 ) -> None:
-    """Skin, fat, muscle with a layer of fat in it, ribs and sternum."""
+    """Draws skin, fat, muscle with a layer of fat in it, ribs and sternum."""
     fat = chest.fat * (1 + 0.25 * layers)
     ribs = chest.fat + chest.muscle
     tissue[depth > 0] = Tissue.MUSCLE
@@ -126,7 +126,7 @@ def _draw_wall(
 def _draw_mediastinum(
     chest: Chest, tissue: np.ndarray, inner: np.ndarray, left: np.ndarray, back: np.ndarray
 ) -> None:
-    """Fat before the spine and behind the sternum, oesophagus and descending aorta."""
+    """Draws fat in front of the spine, the oesophagus and the descending aorta."""
     middle, spine = chest.spine[0] - chest.offset, chest.spine[1]
     tissue[inner & (abs(left - middle) < 24) & (back > 25) & (back < spine)] = Tissue.FAT
     tissue[np.hypot(left - middle - 6, back - spine + 32) < 7] = Tissue.MUSCLE
@@ -147,7 +147,7 @@ def _draw_abdomen(
     airways: np.ndarray,
     bowel: np.ndarray,
 ) -> None:
-    """Below the diaphragm: liver to the right, stomach and spleen to the left, fat between them."""
+    """Draws, below the diaphragm, liver to the right, stomach and spleen to the left, fat between them."""
     domes = (
         26 - ((left + chest.offset + 62) / 16) ** 2 - ((back - 25) / 17) ** 2,
         16 - ((left - 50) / 15) ** 2 - ((back - 30) / 16) ** 2,
@@ -180,7 +180,7 @@ def _draw_abdomen(
 
 
 def _draw_spine(chest: Chest, tissue: np.ndarray, left: np.ndarray, back: np.ndarray, up: np.ndarray) -> None:
-    """Vertebral bodies and discs, spinal canal, muscles of the back."""
+    """Draws vertebral bodies and discs, spinal canal, muscles of the back."""
     middle, spine = chest.spine[0] - chest.offset, chest.spine[1]
     inside = tissue != Tissue.AIR
     muscles = inside & (abs(abs(left - middle) - 28) < 24) & (back > spine + 14) & (back < spine + 52)

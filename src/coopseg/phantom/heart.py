@@ -1,4 +1,4 @@
-"""The heart as it is seen: ventricles with papillary muscles and trabeculae, atria, great vessels, fat."""
+"""Draws the heart: ventricles with papillary muscles and trabeculae, atria, great vessels, fat."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LV, MYO, RV = 3, 2, 1  # in ACDC's values
 RV_WALL = 3.0  # mm
 ATRIAL_WALL = 1.5
 AV_FAT = 5.0
-ANNULUS = 7.0  # mm above the valve at which the LV's wall has become that of the atrium
+ANNULUS = 7.0  # mm above the valve over which the LV's wall thins to that of the atrium
 ORDERS = np.arange(5, 26)  # waves round the circumference that make trabeculae
 
 
 @dataclass(frozen=True)
 class Level:
-    """Radii (angles,) at one level: contours, the rough borders of the blood, and the outer fat."""
+    """Holds radii (angles,) at one level: contours, the rough borders of the blood, and the outer fat."""
 
     endo: np.ndarray
     epi: np.ndarray
@@ -32,7 +32,7 @@ class Level:
     fat: np.ndarray
     axis: tuple[float, float]
     base: float  # mm of this level below the LV's base
-    rv_base: float  # below the RV's
+    rv_base: float  # mm below the RV's base
     depth: float  # share of the way from the LV's base to the apex
     atria: tuple[np.ndarray, np.ndarray]  # outlines of the left and the right; 0 below the valves
     radius: float  # of the LV's cavity near the base at end diastole
@@ -40,7 +40,7 @@ class Level:
 
 
 def cut(heart: Heart, motion: Motion, level: float, phase: float) -> Level:
-    """The heart at `level` mm below the base at end diastole."""
+    """Cuts the heart at `level` mm below the base at end diastole."""
     found = contours(heart, motion, np.array([level]), phase)
     endo, epi, near, far = (radii[0] for radii in (found.endo, found.epi, found.near, found.far))
     depth = float(found.depth[0])
@@ -64,7 +64,7 @@ def cut(heart: Heart, motion: Motion, level: float, phase: float) -> Level:
 
 
 def draw_labels(cuts: Level, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """uint8 (len(x), len(y)) in ACDC's values: what is there at this level."""
+    """Draws the labels of this level, uint8 (len(x), len(y)) in ACDC's values."""
     distance, place = polar(cuts, x, y)
     endo, epi, near, far = (radii[place] for radii in (cuts.endo, cuts.epi, cuts.near, cuts.far))
     labels = np.zeros(distance.shape, np.uint8)
@@ -75,7 +75,7 @@ def draw_labels(cuts: Level, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def polar(cuts: Level, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the axis in mm and the index of the nearest of ANGLES, each (len(x), len(y))."""
+    """Returns mm from the axis and the index of the nearest of ANGLES, each (len(x), len(y))."""
     u, v = x[:, None] - np.float32(cuts.axis[0]), y - np.float32(cuts.axis[1])
     place = np.rint(np.arctan2(v, u) * np.float32(len(ANGLES) / (2 * np.pi))).astype(np.intp)
     return np.hypot(u, v), place % len(ANGLES)
@@ -88,7 +88,7 @@ def _axis(heart: Heart, depth: float) -> tuple[float, float]:
 
 
 def _trabeculae(heart: Heart, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """(angles,) roughness of each ventricle's inner border, 0 to about 3; it runs along the axis."""
+    """Returns each ventricle's roughness (angles,) inside, 0 to about 3; it runs along the axis."""
     rng = np.random.default_rng(heart.seed)
     phases, drift = rng.uniform(0, 2 * np.pi, (2, len(ORDERS), 1)), rng.normal(0, 0.06, (2, len(ORDERS), 1))
     size = rng.standard_normal((2, len(ORDERS), 1)) / np.sqrt(len(ORDERS) / 2)
@@ -99,7 +99,7 @@ def _trabeculae(heart: Heart, level: float) -> tuple[np.ndarray, np.ndarray]:
 def _papillary(
     heart: Heart, endo: np.ndarray, depth: float, phase: float
 ) -> tuple[tuple[float, float, float], ...]:
-    """The muscles at this level: free in the cavity above, grown onto the wall below."""
+    """Places the muscles at this level: higher up free in the cavity, lower down grown onto the wall."""
     along = (depth - 0.22) / 0.5
     if not 0 < along < 1:
         return ()
@@ -115,7 +115,7 @@ def _papillary(
 
 
 def _fat(heart: Heart, depth: float) -> np.ndarray:
-    """(angles,) mm of fat around the heart: most in the grooves, at the base and beside the apex."""
+    """Returns mm of fat (angles,) around the heart: most in the grooves, at the base and beside the apex."""
     turned = (ANGLES - heart.rv_angle + np.pi) % (2 * np.pi) - np.pi
     grooves = np.exp(-(((abs(turned) - heart.rv_width) / 0.3) ** 2))
     phases = np.random.default_rng([heart.seed, 1]).uniform(0, 2 * np.pi, (4, 1))
@@ -145,7 +145,7 @@ def draw_heart(cuts: Level, tissue: np.ndarray, x: np.ndarray, y: np.ndarray) ->
 def _draw_atria(
     cuts: Level, tissue: np.ndarray, distance: np.ndarray, place: np.ndarray, u: np.ndarray, v: np.ndarray
 ) -> None:
-    """Above each valve plane the ventricle's outline goes on as atrium, with the great artery beside it."""
+    """Draws atria, which continue the ventricles' outlines above each valve, and the great arteries."""
     left, right = (radii[place] for radii in cuts.atria)
     both = np.maximum(left, right)
     tissue[distance < both + AV_FAT * (both > 0)] = Tissue.FAT
@@ -163,7 +163,7 @@ def _draw_atria(
 
 
 def _atria(heart: Heart, motion: Motion, level: float, phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """(angles,) radius of the left atrium and of the right; 0 below their valves."""
+    """Returns the radii (angles,) of the left and the right atrium; 0 below their valves."""
     valves = np.array([heart.shortening * phase, heart.rv_shortening * phase - heart.rv_above])
     if level >= valves.max():
         return np.zeros(len(ANGLES)), np.zeros(len(ANGLES))
@@ -173,5 +173,5 @@ def _atria(heart: Heart, motion: Motion, level: float, phase: float) -> tuple[np
 
 
 def _dome(above: float) -> float:
-    """Radius of an atrium `above` mm over the valve, relative to that of the valve; 0 below it."""
+    """Returns an atrium's radius `above` mm over the valve, relative to the valve's; 0 below it."""
     return float(np.sqrt(max(1 - (above / 42) ** 2, 0))) if above > 0 else 0.0

@@ -1,4 +1,4 @@
-"""One patient in one scanner: frames of a volume with labels and affine."""
+"""Scans one patient in one scanner: makes frames of a volume with labels and affine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from coopseg.phantom.tissue import OFFSETS, RELAXATION, Tissue
 from coopseg.phantom.ventricles import Motion
 
 REACH = 100.0  # mm from the LV's axis beyond which no heart is drawn
-TIP = 9.0  # mm of mean radius of the epicardium
+TIP = 9.0  # mm of mean radius of the epicardium, below which no LV is labelled
 
 
 @dataclass(frozen=True)
 class Frame:
-    """image: (X, Y, Z) int16. labels: (X, Y, Z) uint8 in ACDC's values."""
+    """Holds one frame. image: (X, Y, Z) int16. labels: (X, Y, Z) uint8 in ACDC's values."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -33,9 +33,9 @@ class Frame:
 def scan(
     anatomy: Anatomy, motion: Motion, site: Site, *, scale: float, phases: Sequence[float]
 ) -> tuple[list[Frame], np.ndarray]:
-    """Frames at `phases` (0 end diastole, 1 end systole), and the affine they share.
+    """Makes frames at `phases` (0 end diastole, 1 end systole), and the affine they share.
 
-    scale: of the image's matrix relative to the site's own; the field of view stays.
+    scale: size of the image's matrix relative to the site's own; the field of view stays the same.
     """
     setting = prepare(anatomy, motion, site, scale)
     rng = np.random.default_rng([anatomy.position.seed, 1])
@@ -56,7 +56,7 @@ def scan(
 def _draw_slice(
     setting: Setting, index: int, phases: Sequence[float], rng: np.random.Generator
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Signed signal (X, Y) and labels (X, Y) of every phase at one slice."""
+    """Draws signed signal (X, Y) and labels (X, Y) of every phase at one slice."""
     anatomy, grid, level = setting.anatomy, setting.grid, float(setting.levels[index])
     right, down = np.array(anatomy.position.centre) + setting.shifts[index]
     x, y = (side - np.float32(shift) for side, shift in zip(grid.axes(FINE), (right, down), strict=True))
@@ -91,7 +91,7 @@ def _signal(setting: Setting, tissue: np.ndarray, offset: np.ndarray, grain: np.
 
 
 def _off_resonance(setting: Setting, x: np.ndarray, y: np.ndarray, level: float) -> np.ndarray:
-    """Index into OFFSETS: what the shim leaves, steeply more far from the middle."""
+    """Returns indices into OFFSETS: what the shim leaves, which rises steeply far from the middle."""
     smooth = setting.field.on_plane(x, y, np.eye(3)[:2], np.array([0, 0, level]))
     far = ((x[:, None] ** 2 + y**2) / np.float32(170**2)) ** 3
     hertz = np.float32(setting.site.shim) * smooth * (1 + 4 * far)
@@ -100,14 +100,14 @@ def _off_resonance(setting: Setting, x: np.ndarray, y: np.ndarray, level: float)
 
 
 def _grain(setting: Setting, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """A piece of the patch of texture, tiled from a random start."""
+    """Cuts a piece from the tiled patch of texture, at a random start."""
     start = rng.integers(0, TEXTURE, 2)
     rows, columns = ((np.arange(n) + s) % TEXTURE for n, s in zip(shape, start, strict=True))
     return setting.grain[rows[:, None], columns]
 
 
 def _as_drawn(labels: np.ndarray, cuts: Level) -> np.ndarray:
-    """As an expert draws: not the mere tip of the LV, and one RV without what the pixels cut off."""
+    """Changes labels to what an expert draws: no mere tip of the LV, and only the largest piece of the RV."""
     if cuts.epi.mean() < TIP:
         labels[labels != RV] = 0
     parts, count = label(labels == RV, np.ones((3, 3)))

@@ -1,4 +1,4 @@
-"""What all slices of one patient in one scanner share: grid, levels, signals, coils, affine."""
+"""Prepares what all slices of one patient in one scanner share: grid, levels, signals, coils, affine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from coopseg.phantom.ventricles import ANGLES, Motion, contours
 from coopseg.phantom.waves import Waves, sample_waves
 
 GRAIN = (1.2, 5.0)  # mm, widths of the texture within a tissue
-TEXTURE = 512  # samples along each side of the patch of texture that slices take theirs from
+TEXTURE = 512  # samples along each side of the patch from which slices take their texture
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All that the slices of a patient share.
+    """Holds all that the slices of a patient share.
 
-    levels: (slices,) mm below the base at end diastole. shifts: (slices, 2) mm, of breathing. table: signals
+    levels: (slices,) mm below the base at end diastole. shifts: (slices, 2) mm, by breathing. table: signals
     by tissue and offset. field: pattern of the off-resonance. front: mm that the heart reaches towards the
     breastbone. grain: (TEXTURE, TEXTURE) patch of texture, standard deviation 1.
     """
@@ -44,7 +44,7 @@ class Setting:
 
 
 def prepare(anatomy: Anatomy, motion: Motion, site: Site, scale: float) -> Setting:
-    """Sample what is left to chance. scale: of the image's matrix relative to the site's own."""
+    """Sample what is left to chance. scale: size of the image's matrix relative to the site's own."""
     rng = np.random.default_rng(anatomy.position.seed)
     columns, rows = (2 * round(n * scale / 2) for n in site.matrix)
     pixel = site.view[0] / columns * (1 + site.zoom * rng.uniform(-1, 1))
@@ -67,7 +67,7 @@ def prepare(anatomy: Anatomy, motion: Motion, site: Site, scale: float) -> Setti
 
 
 def _front(heart: Heart, motion: Motion, axes: np.ndarray) -> float:
-    """mm that the heart reaches towards the breastbone."""
+    """Returns the mm that the heart reaches towards the breastbone."""
     level = 0.3 * heart.length
     far = contours(heart, motion, np.array([level]), 0.0).far[0]
     back = far * (np.cos(ANGLES) * axes[0][1] + np.sin(ANGLES) * axes[1][1])
@@ -75,7 +75,7 @@ def _front(heart: Heart, motion: Motion, axes: np.ndarray) -> float:
 
 
 def shading_of(setting: Setting, rng: np.random.Generator) -> np.ndarray:
-    """(slices, X, Y): four coils on the chest, two on the back."""
+    """Returns the shading (slices, X, Y) of four coils on the chest and two on the back."""
     axes = plane_axes(setting.anatomy.chest)
     front, back = -0.7 * setting.anatomy.chest.size[1], 1.1 * setting.anatomy.chest.size[1]
     across = ((-90, front), (30, front), (-30, back))
@@ -90,7 +90,10 @@ def shading_of(setting: Setting, rng: np.random.Generator) -> np.ndarray:
 
 
 def affine_of(setting: Setting) -> np.ndarray:
-    """(4, 4) voxel index to RAS+ mm. Without true orientation: as ACDC stores it, slices from the base."""
+    """Returns the (4, 4) affine, voxel index to RAS+ mm.
+
+    If the site is not oblique, it is as ACDC stores it, with slices from the base.
+    """
     grid, site = setting.grid, setting.site
     if not site.oblique:
         return np.diag([-grid.pixel, -grid.pixel, site.distance, 1.0])

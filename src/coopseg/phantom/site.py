@@ -1,4 +1,4 @@
-"""Four made-up scanners. One has the training data; the others differ as hospitals' scanners do."""
+"""Defines four made-up scanners. One has the training data; the others differ as hospitals' scanners do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Site:
-    """A scanner and its protocol for cine imaging."""
+    """Describes a scanner and its protocol for cine imaging."""
 
     name: str
     vendor: str  # letter, as in M&Ms

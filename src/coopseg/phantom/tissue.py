@@ -1,4 +1,4 @@
-"""What a balanced steady-state free precession (bSSFP) sequence makes of each tissue."""
+"""Computes the signal of each tissue in a balanced steady-state free precession (bSSFP) sequence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GYROMAGNETIC = 42.577  # MHz / T
 
 
 class Tissue(IntEnum):
-    """Values of a tissue map."""
+    """Numbers the tissues of a tissue map."""
 
     AIR = 0
     LUNG = 1
@@ -31,7 +31,7 @@ class Tissue(IntEnum):
 
 @dataclass(frozen=True)
 class Relaxation:
-    """density relative to water; t1, t2 in ms at 1.5 T and 3 T; shift of the resonance in ppm;
+    """Describes a tissue. density: relative to water; t1, t2: ms at 1.5 T and 3 T; shift: of resonance, ppm;
     texture: relative standard deviation within the tissue."""
 
     density: float
@@ -63,10 +63,11 @@ RELAXATION = {
 def steady_state(
     tissue: Relaxation, *, field: float, flip: float, repetition: float, offset: np.ndarray
 ) -> np.ndarray:
-    """Signed bSSFP signal at the echo, midway between pulses of alternating sign, relative to M0 of water.
+    """Returns the signed bSSFP signal at the echo, relative to M0 of water.
 
+    The echo lies midway between pulses of alternating sign.
     field: tesla, 1.5 or 3. flip: degrees. repetition: ms. offset: Hz from the centre frequency, any shape.
-    The sign turns at every dark band; fat lies one band beside water, so that they cancel where they
+    The sign turns at every dark band; fat lies one band away from water, so that they cancel if they
     share a voxel. Freeman and Hill 1971 (doi 10.1016/0022-2364(71)90008-1).
     """
     at_3t = field > 2
@@ -79,7 +80,7 @@ def steady_state(
 
 
 def signal_table(*, field: float, flip: float, repetition: float) -> np.ndarray:
-    """(tissues, offsets) float32: `steady_state` of every tissue at every one of OFFSETS."""
+    """Tabulates `steady_state` of every tissue at all OFFSETS, float32 (tissues, offsets)."""
     rows = [
         steady_state(RELAXATION[tissue], field=field, flip=flip, repetition=repetition, offset=OFFSETS)
         for tissue in Tissue

@@ -1,9 +1,9 @@
-"""Both ventricles as continuous functions of angle, level and phase, and their true volumes.
+"""Describes both ventricles as continuous functions of angle, level and phase, with their true volumes.
 
-A ventricle is described round the LV's axis: at every level (mm below the base at end diastole) and angle
-the radius of the LV's cavity, of the epicardium, and of the RV's outer border. The base comes down, the
-cavity narrows, and each sector of myocardium keeps 97 % of its volume, which makes the wall thicken as much
-as it must. Radius, contraction and the RV's reach are solved for the volumes that the patient is to have.
+Radii are measured from the LV's axis, at every level (mm below the base at end diastole) and angle: those of
+the LV's cavity, of the epicardium, and of the RV's outer border. By end systole the base comes down, the
+cavity narrows, and each sector of myocardium keeps 97 % of its volume, so the wall thickens. Radius,
+contraction and the RV's reach are solved for the volumes that the patient should have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT = 0.97  # of the myocardial volume at end systole; the rest is blood presse
 
 @dataclass(frozen=True)
 class Motion:
-    """What is solved for: radius of the cavity (mm), its contraction, the RV's reach at ED and ES (mm)."""
+    """Holds what is solved for: the cavity's radius (mm) and contraction, the RV's reach (mm) at ED, ES."""
 
     radius: float
     contraction: float
@@ -32,7 +32,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Contours:
-    """Radii in mm, each (levels, angles); 0 where the structure is not there.
+    """Holds radii in mm, each (levels, angles); 0 where the structure is not there.
 
     endo, epi: inner and outer border of the LV's wall. near, far: borders of the RV's cavity.
     depth: (levels,) share of the way from the LV's base to its apex, negative above the base.
@@ -47,7 +47,7 @@ class Contours:
 
 @dataclass(frozen=True)
 class Volumes:
-    """ml."""
+    """Holds volumes in ml."""
 
     lv: float
     rv: float
@@ -55,7 +55,7 @@ class Volumes:
 
 
 def solve_motion(heart: Heart) -> Motion:
-    """The motion that meets the volumes and ejection fractions of `heart`."""
+    """Finds the motion that meets the volumes and ejection fractions of `heart`."""
     radius = float(np.sqrt(heart.lv_edv / _lv_volume(heart, Motion(1.0, 0.0, (0.0, 0.0)), 0.0)[0]))
 
     def squeezed(share: float) -> Motion:
@@ -73,7 +73,7 @@ def solve_motion(heart: Heart) -> Motion:
 
 
 def volumes(heart: Heart, motion: Motion, phase: float) -> Volumes:
-    """Integrated over angle and level, without any image grid. phase: 0 end diastole, 1 end systole."""
+    """Integrates over angle and level, without any image grid. phase: 0 end diastole, 1 end systole."""
     cavity, outer = _lv_volume(heart, motion, phase)
     levels, step = _rv_levels(heart, phase)
     found = contours(heart, motion, levels, phase)
@@ -81,7 +81,7 @@ def volumes(heart: Heart, motion: Motion, phase: float) -> Volumes:
 
 
 def _lv_volume(heart: Heart, motion: Motion, phase: float) -> tuple[float, float]:
-    """ml within the cavity's border and within the epicardium."""
+    """Returns ml within the cavity's border and within the epicardium."""
     depth = (np.arange(LEVELS) + 0.5) / LEVELS
     step = (heart.length - heart.shortening * phase) / LEVELS
     endo, epi = _lv_radii(heart, motion, depth[:, None], phase)
@@ -89,12 +89,12 @@ def _lv_volume(heart: Heart, motion: Motion, phase: float) -> tuple[float, float
 
 
 def _integral(squares: np.ndarray, step: float) -> float:
-    """ml, from squared radii in mm (levels, angles), levels `step` mm apart."""
+    """Returns ml from squared radii in mm² (levels, angles), levels `step` mm apart."""
     return float(squares.mean(1).sum() * np.pi * step / 1000)
 
 
 def _rv_levels(heart: Heart, phase: float) -> tuple[np.ndarray, float]:
-    """Levels between the RV's base and its tip, and their distance."""
+    """Returns levels between the RV's base and its tip, and their distance."""
     top, bottom = _rv_span(heart, phase)
     step = (bottom - top) / LEVELS
     return top + (np.arange(LEVELS) + 0.5) * step, step
@@ -105,7 +105,7 @@ def _rv_span(heart: Heart, phase: float) -> tuple[float, float]:
 
 
 def contours(heart: Heart, motion: Motion, levels: np.ndarray, phase: float) -> Contours:
-    """Every contour at `levels` (n,) mm below the base at end diastole."""
+    """Returns every contour at `levels` (n,) mm below the base at end diastole."""
     base = heart.shortening * phase
     depth = (levels - base) / (heart.length - base)
     endo, epi = _lv_radii(heart, motion, depth.clip(0, 1)[:, None], phase)
@@ -119,7 +119,7 @@ def contours(heart: Heart, motion: Motion, levels: np.ndarray, phase: float) -> 
 
 
 def _lv_radii(heart: Heart, motion: Motion, depth: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """(levels, angles) radius of the cavity and of the epicardium; depth (levels, 1) in 0 to 1."""
+    """Returns the radii (levels, angles) of cavity and epicardium. depth: (levels, 1) in 0 to 1."""
     wall = heart.wall * (1 + heart.septum * np.exp(-((_turned(np.pi - 0.4) / 0.9) ** 2)))
     closed = 1 - 0.85 * heart.wall / heart.length  # the cavity ends above the tip
     outline = np.ones(len(ANGLES))
@@ -138,19 +138,19 @@ def _lv_radii(heart: Heart, motion: Motion, depth: np.ndarray, phase: float) -> 
 
 
 def _infarct(heart: Heart, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of the wall is scar, and how much of the motion is left, at every level and angle."""
+    """Returns how much of the wall is scar and of the motion is left, at every level and angle."""
     angle, level, severity = heart.infarct
     scar = severity * np.exp(-((_turned(angle) / 0.9) ** 4) - ((depth - level) / 0.45) ** 4)
     return scar, 1 - scar
 
 
 def _turned(angle: float) -> np.ndarray:
-    """ANGLES counted from `angle`, -pi to pi."""
+    """Returns ANGLES counted from `angle`, -pi to pi."""
     return (ANGLES - angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def _rv_profile(heart: Heart, levels: np.ndarray, phase: float) -> np.ndarray:
-    """(levels, angles) distance of the RV's outer border from the epicardium, 1 at its greatest."""
+    """Returns the relative distance (levels, angles) of the RV's outer border from the epicardium."""
     top, bottom = _rv_span(heart, phase)
     depth = ((levels - top) / (bottom - top))[:, None]
     inside = (depth >= 0) & (depth < 1)
@@ -158,14 +158,14 @@ def _rv_profile(heart: Heart, levels: np.ndarray, phase: float) -> np.ndarray:
     width = heart.rv_width * (1 - 0.3 * depth**1.5) * (1 - 0.04 * phase)
     across = _turned(heart.rv_angle) / width
     height = (1 - depth**1.7) * (1 - 0.8 * (0.25 - depth).clip(0) ** 2)
-    # fullest in front at the base (outflow), below further down, where it lies on the diaphragm
+    # fullest in front at the base (outflow); further down fullest below, where it lies on the diaphragm
     skew = 1 + (heart.rv_skew + 0.2 - 0.6 * depth) * np.sin(across * np.pi / 2)
     skew += 0.12 * np.cos(2.5 * np.pi * across) * (1 - depth)
     return np.where(inside & (abs(across) < 1), height * (1 - across.clip(-1, 1) ** 2) ** 0.95 * skew, 0)
 
 
 def _solve_reach(heart: Heart, motion: Motion, phase: float, wanted: float) -> float:
-    """The reach (mm) that makes the RV `wanted` ml: volume is quadratic in it."""
+    """Returns the reach (mm) that makes the RV `wanted` ml; the volume is quadratic in it."""
     levels, step = _rv_levels(heart, phase)
     base = heart.shortening * phase
     depth = ((levels - base) / (heart.length - base)).clip(0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""Smooth random irregularity: sums of plane waves, so that it is the same at every resolution."""
+"""Makes smooth random irregularity: sums of plane waves, which are the same at every resolution."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Waves:
-    """Plane waves in three dimensions. vectors: (n, 3) rad / mm; phases, weights: (n,)."""
+    """Holds plane waves in three dimensions. vectors: (n, 3) rad / mm; phases, weights: (n,)."""
 
     vectors: np.ndarray
     phases: np.ndarray
     weights: np.ndarray
 
     def on_plane(self, x: np.ndarray, y: np.ndarray, axes: np.ndarray, origin: np.ndarray) -> np.ndarray:
-        """(len(x), len(y)) values at origin + x · axes[0] + y · axes[1]; standard deviation about 1."""
+        """Returns (len(x), len(y)) values, deviation about 1, at origin + x · axes[0] + y · axes[1]."""
         along = self.vectors @ axes.T
         left = along[:, :1] * x + (self.vectors @ origin + self.phases)[:, None]
         right = along[:, 1:2] * y
@@ -25,7 +25,7 @@ class Waves:
 
 
 def sample_waves(rng: np.random.Generator, *, count: int, shortest: float, longest: float) -> Waves:
-    """`count` waves with lengths (mm) between two bounds, in all directions; long ones are stronger."""
+    """Draws `count` waves with lengths (mm) between two bounds, in all directions; long ones are stronger."""
     directions = rng.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     lengths = np.exp(rng.uniform(np.log(shortest), np.log(longest), count))

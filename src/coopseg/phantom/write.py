@@ -1,4 +1,4 @@
-"""Two made-up data sets to try everything on: one laid out as ACDC, one as M&Ms; no scan needed."""
+"""Writes two made-up data sets to try everything on: one laid out as ACDC, one as M&Ms; no scan needed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def write_phantom(
     seed: int = 0,
     size: int | None = None,
 ) -> dict[str, Path]:
-    """Write two data sets below `out`; {"acdc": folder, "mnms": folder}.
+    """Write two data sets below `out`; returns {"acdc": folder, "mnms": folder}.
 
     The first has `patients` of one site and is laid out and labelled as ACDC. The second has
     `cross_patients` (None: as many) of three other sites in turn and is laid out and labelled as M&Ms, ED at
     frame 0 and ES at frame 2 of three. Disease groups come in turn. size: columns of the first site's
-    image (None: its own); the fields of view are fixed, so that it sets the resolution, and that of the
+    image (None: its own); the fields of view are fixed, so size sets the resolution, and that of the
     other sites in proportion. Each folder's volumes.csv holds the true volumes (ml), masses (g) and
     ejection fractions (0 to 1) of the anatomy, whatever the grid. Equal arguments write equal bytes.
     """
@@ -56,7 +56,7 @@ def write_phantom(
 
 
 def _write_acdc(folder: Path, index: int, seed: int, scale: float) -> list[tuple[object, ...]]:
-    """One patient's files; the rows of the table of volumes."""
+    """Writes one patient's files; returns its rows of the table of volumes."""
     rng = np.random.default_rng([seed, 0, index])
     patient, group = f"patient{index + 1:03d}", _group(index)
     anatomy, systole = sample_anatomy(rng, group), int(rng.integers(8, 14))
@@ -72,7 +72,7 @@ def _write_acdc(folder: Path, index: int, seed: int, scale: float) -> list[tuple
 
 
 def _write_mnms(folder: Path, index: int, seed: int, scale: float) -> list[tuple[object, ...]]:
-    """One patient's files; the rows of the table of volumes."""
+    """Writes one patient's files; returns its rows of the table of volumes."""
     rng = np.random.default_rng([seed, 1, index])
     code, site = _code(index), _site(index)
     anatomy = sample_anatomy(rng, _group(index))

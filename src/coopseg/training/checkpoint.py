@@ -1,4 +1,4 @@
-"""Everything a training needs to go on as if it had never stopped, in one file that is whole or not there."""
+"""Saves in one file, whole or not at all, what a training needs to go on as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHA256 = 32  # bytes
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values. The hash comes first: torch notices no flipped bit."""
+    """Write tensors and plain values. The hash comes first: torch does not notice a flipped bit."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
@@ -27,9 +27,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote, on the CPU; None where there is no file.
+    """Reads what `save_checkpoint` wrote, to the CPU; returns None if there is no file.
 
-    Nothing in the file is ever executed. Raises CoopsegError for a file that is damaged or none of ours.
+    Nothing in the file is ever executed. Raises CoopsegError for a file that is damaged or not by coopseg.
     """
     try:
         content = path.read_bytes()
@@ -42,5 +42,5 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         raise CoopsegError(f"{path}: damaged, its content does not match its SHA-256; train anew")
     try:
         return torch.load(io.BytesIO(content[start:]), weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError) as error:  # the hash is right, so somebody made it so
+    except (pickle.UnpicklingError, RuntimeError) as error:  # the hash is right, so it was made on purpose
         raise CoopsegError(f"{path}: holds more than tensors and numbers, refused; train anew") from error

@@ -1,8 +1,9 @@
-"""Damaged label maps, from which a denoising autoencoder learns (Larrazabal et al. 2020, section III-B).
+"""Damages label maps for a denoising autoencoder to learn from (Larrazabal et al. 2020, section III-B).
 
-In this order, each on some maps: a structure eroded, dilated, opened or closed; ellipses, holes of
-background at the border of a structure and blobs of any structure anywhere; pixels near borders that take
-the label of another pixel nearby.
+In this order, each on some maps:
+- a structure is eroded, dilated, opened or closed;
+- ellipses are drawn: holes of background at the border of a structure, blobs of any structure anywhere;
+- pixels near borders take the label of another pixel nearby.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ OPERATIONS = ((-1, 0), (1, 0), (-1, 1), (1, -1))  # erosion, dilation, opening, 
 
 @dataclass(frozen=True, eq=False)
 class Damage:
-    """The draws for B label maps (H, W). Lengths in pixels, pairs in the order (rows, columns)."""
+    """Holds the draws for B label maps (H, W). Lengths are in pixels, pairs in the order (rows, columns)."""
 
     structure: Tensor  # (B,): the class that is reshaped
-    growth: Tensor  # (B, 2): by how much it grows, first and then; negative where it shrinks
+    growth: Tensor  # (B, 2): by how much it grows, in two steps; negative where it shrinks
     present: Tensor  # (B, N) bool: which of N ellipses are drawn
     value: Tensor  # (B, N): their class; 0 for a hole
-    rank: Tensor  # (B, N) in [0, 1): the pixel at the centre of a hole, by order among those at a border
-    centre: Tensor  # (B, N, 2): of a blob
+    rank: Tensor  # (B, N) in [0, 1): which of the pixels at a border, in order, is the centre of a hole
+    centre: Tensor  # (B, N, 2): centre of a blob
     radii: Tensor  # (B, N, 2): half axes
-    angle: Tensor  # (B, N): radians, of the first half axis from the rows' axis
-    swapped: Tensor  # (B, H, W) bool: pixels that take another's label where they are near a border
-    offset: Tensor  # (B, 2, H, W): from where
-    reach: int  # the largest offset, and how near a border is
-    furthest: int  # the largest growth, known here: a device would have to be waited for
+    angle: Tensor  # (B, N): radians from the rows' axis to the first half axis
+    swapped: Tensor  # (B, H, W) bool: pixels that take another's label if they are near a border
+    offset: Tensor  # (B, 2, H, W): offset to that other pixel
+    reach: int  # the largest offset, and the largest distance that is near a border
+    furthest: int  # the largest growth, known on the host so that nothing waits for the device
 
     def to(self, device: torch.device | str) -> Damage:
-        """The same draws on another device."""
+        """Returns the same draws on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
         return replace(self, **moved)
@@ -83,14 +84,14 @@ def sample_damage(
 
 
 def damage_labels(labels: Tensor, damage: Damage) -> Tensor:
-    """Damaged copies of label maps (B, H, W) int64, on whose device `damage` lies; same shape and type."""
+    """Returns damaged copies of label maps (B, H, W) int64; `damage` must be on their device."""
     labels = reshape_structures(labels, damage)
     labels = draw_ellipses(labels, damage)
     return swap_pixels(labels, damage)
 
 
 def reshape_structures(labels: Tensor, damage: Damage) -> Tensor:
-    """One class of each map grown or shrunk: it grows over others, and leaves background behind."""
+    """Grows one class of each map over others, or shrinks it and leaves background behind."""
     structure = damage.structure.view(-1, 1, 1)
     before = after = labels == structure
     for amount in damage.growth.T:
@@ -99,9 +100,9 @@ def reshape_structures(labels: Tensor, damage: Damage) -> Tensor:
 
 
 def _resize(mask: Tensor, amount: Tensor, furthest: int) -> Tensor:
-    """Masks (B, H, W) grown by `amount` (B,) pixels in a square neighbourhood; negative: shrunk.
+    """Grows masks (B, H, W) by `amount` (B,) pixels in a square neighbourhood; negative: shrinks them.
 
-    No amount is larger than `furthest`. Beyond the image lies what lies at its edge.
+    No amount is larger than `furthest`. Pixels beyond the image count as equal to those at its edge.
     """
     shrinks = (amount < 0).view(-1, 1, 1)
     mask = mask ^ shrinks
@@ -111,7 +112,7 @@ def _resize(mask: Tensor, amount: Tensor, furthest: int) -> Tensor:
 
 
 def grow(mask: Tensor) -> Tensor:
-    """Masks (B, H, W) with the eight neighbours of every pixel."""
+    """Adds the eight neighbours of every marked pixel to masks (B, H, W)."""
     for axis in (1, 2):
         rest = mask.shape[axis] - 1
         grown = mask.clone()  # shifted copies: max_pool2d takes 20 times as long
@@ -122,7 +123,7 @@ def grow(mask: Tensor) -> Tensor:
 
 
 def draw_ellipses(labels: Tensor, damage: Damage) -> Tensor:
-    """Holes and blobs, one over the other; a map without a border gets no hole."""
+    """Draws holes and blobs, one over the other; a map without a border gets no hole."""
     rows, columns = (torch.arange(length, device=labels.device) for length in labels.shape[1:])
     border, found = _border_pixels(near_border(labels, 0), damage.rank)
     hole = damage.value == 0
@@ -143,7 +144,7 @@ def draw_ellipses(labels: Tensor, damage: Damage) -> Tensor:
 
 
 def near_border(labels: Tensor, reach: int) -> Tensor:
-    """(B, H, W) bool: within `reach` pixels of one that has a neighbour, of four, of another class."""
+    """Marks pixels, (B, H, W) bool, within `reach` of one with a neighbour (of four) of another class."""
     border = torch.zeros_like(labels, dtype=torch.bool)
     for axis in (1, 2):
         rest = labels.shape[axis] - 1
@@ -156,7 +157,7 @@ def near_border(labels: Tensor, reach: int) -> Tensor:
 
 
 def _border_pixels(border: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (B, N, 2) of the given ranks among those marked in `border` (B, H, W), and whether there are."""
+    """Returns pixels (B, N, 2) by rank among those marked in `border` (B, H, W), and whether any exist."""
     counts = border.flatten(1).cumsum(1)
     index = torch.searchsorted(counts, (rank * counts[:, -1:]).long() + 1)
     found = (counts[:, -1:] > 0).expand_as(index)
@@ -165,7 +166,7 @@ def _border_pixels(border: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def swap_pixels(labels: Tensor, damage: Damage) -> Tensor:
-    """Chosen pixels near a border take the label of another one, of the edge where that lies outside."""
+    """Gives chosen pixels near a border the label of another pixel, whose place is clamped to the image."""
     batch, height, width = labels.shape
     y, x = (
         (torch.arange(length, device=labels.device).view(shape) + damage.offset[:, axis]).clamp(0, length - 1)

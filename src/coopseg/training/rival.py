@@ -1,8 +1,8 @@
-"""What a method of the results table is: draws for a batch, and terms that it adds to a training step.
+"""Defines what a method of the results table is: draws for a batch, and terms that it adds to a step.
 
-Two kinds. An `ImageRival` turns a batch into a harder one, which goes through the same hard pass as the
-images of latent masks; a method of one's own is mostly this, in `sample` and `apply`. Any other `Rival`
-adds its own terms, after the standard pass (`add`) or at its codes (`at_codes`).
+There are two kinds. An `ImageRival` turns a batch into a harder one, which goes through the same hard pass as
+the images of latent masks; your own method is most likely of this kind, with `sample` and `apply`. Any other
+`Rival` adds its own terms, after the standard pass (`add`) or at its codes (`at_codes`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
 
 @dataclass(frozen=True)
 class Batch:
-    """What the standard pass worked on and left, detached.
+    """Holds what the standard pass worked on and left, detached.
 
-    joint: the STN's gradient may reach the FTN. progress: the share of the training's steps that is done.
+    joint: whether the STN's gradient may reach the FTN. progress: share of the training's steps done.
     """
 
     truth: Truth
@@ -40,18 +40,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Example:
-    """A harder image (B, C, H, W) and what its pass is held against: as given, or warped with the image."""
+    """Holds a harder image (B, C, H, W) and the targets of its pass: as given, or warped with the image."""
 
     inputs: Tensor
     truth: Truth
 
 
 class Rival:
-    """A method that adds terms to L_std + L_hard. One instance lives as long as a training and keeps nothing.
+    """Adds terms to L_std + L_hard. One instance lives as long as a training and keeps nothing.
 
-    name: of its terms in the log. norm: what BatchNorm does while `at_codes` and `add` run; "shared", the
-    default, is as in the standard pass: running statistics updated, weights trained. wanted: gradients that
-    the standard pass is to keep at both codes.
+    name: names its terms in the log. norm: what BatchNorm does while `at_codes` and `add` run; "shared", the
+    default, is as in the standard pass: running statistics are updated, weights trained. wanted: gradients
+    that the standard pass is to keep at both codes.
     """
 
     name: ClassVar[str]
@@ -59,24 +59,24 @@ class Rival:
     wanted: ClassVar[Wanted] = NOTHING
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Any:
-        """Every random decision for a batch `image` (B, C, H, W) whose codes have the shape `code`.
+        """Draws every random decision for a batch `image` (B, C, H, W) with codes of the shape `code`.
 
-        Drawn with `generator` on the CPU, then moved to the image's device, so that a seed gives the same
-        draws everywhere.
+        Draw with `generator` on the CPU, then move to the image's device, so that a seed gives the same draws
+        everywhere.
         """
         return None
 
     def at_codes(
         self, passes: Passes, truth: Truth, drawn: Any, ledger: Ledger, z_i: Tensor, z_s: Tensor, codes: Codes
     ) -> None:
-        """Terms from the standard pass's own codes; their gradients are added to `z_i.grad`, `z_s.grad`."""
+        """Adds terms from the standard pass's own codes, and their gradients to `z_i.grad` and `z_s.grad`."""
 
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
-        """Terms from passes of its own."""
+        """Adds terms from passes of its own."""
 
 
 class ImageRival(Rival):
-    """A method that makes a harder image: CE(p̃, y) + ½ MSE(x̃', x) + CE(C(p̃), y) for what `apply` returns.
+    """Adds CE(p̃, y) + ½ MSE(x̃', x) + CE(C(p̃), y) for the harder image x̃ that `apply` returns.
 
     rescale: whether x̃ is scaled to [0, 1] per slice before it enters the encoder.
     """
@@ -84,14 +84,14 @@ class ImageRival(Rival):
     rescale: ClassVar[bool] = True
 
     def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
-        """The harder example, detached; a function of its arguments alone.
+        """Returns the harder example, detached; depends on its arguments alone.
 
         Whatever `norm` says, networks that run in here record nothing: only the hard pass does.
         """
         raise NotImplementedError
 
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
-        """The hard pass of the example."""
+        """Runs the hard pass of the example."""
         with passes.hard_norms("no_update"):
             example = self.apply(batch, drawn, passes.networks)
         inputs = rescale_slices(example.inputs) if self.rescale else example.inputs
@@ -100,7 +100,7 @@ class ImageRival(Rival):
 
 
 def make_rivals(settings: RivalSettings) -> tuple[Rival, ...]:
-    """The rivals that `settings.use` names. Raises CoopsegError for one that cannot be had."""
+    """Makes the rivals that `settings.use` names. Raises CoopsegError for one that cannot be made."""
     return tuple(_make(name, settings) for name in settings.use)
 
 

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines always, TensorBoard where it is installed. One small protocol."""
+"""Sends a run's numbers by one small protocol: to JSON lines always, to TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coopseg.text import flatten
 
 
 class Tracker(Protocol):
-    """Takes flat records of numbers as training produces them."""
+    """Takes records of numbers as training produces them."""
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Record `values` of a `kind` ("train", "validation") at a step."""
@@ -22,9 +22,9 @@ class Tracker(Protocol):
 
 
 class JsonLines:
-    """One JSON object a line, flushed at once, so that a killed run keeps what it had.
+    """Writes one JSON object per line, flushed at once, so that a killed run keeps what it had.
 
-    after: the step from which a training goes on; lines of later steps, and half a line, are taken away.
+    after: the step from which a training goes on; lines of later steps, and an incomplete line, are removed.
     """
 
     def __init__(self, path: Path, *, after: int = -1) -> None:
@@ -45,7 +45,7 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Scalars for TensorBoard (extra `track`)."""
+    """Writes scalars for TensorBoard (extra `track`)."""
 
     def __init__(self, folder: Path, *, after: int = -1) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -64,7 +64,7 @@ class TensorBoard:
 
 
 def make_trackers(folder: Path, *, after: int = -1) -> list[Tracker]:
-    """log.jsonl, and TensorBoard events if the package is there; what was logged up to step `after` stays."""
+    """Makes trackers: log.jsonl and, if installed, TensorBoard; what was logged up to step `after` stays."""
     trackers: list[Tracker] = [JsonLines(folder / "log.jsonl", after=after)]
     if importlib.util.find_spec("tensorboard"):
         trackers.append(TensorBoard(folder / "tensorboard", after=after))
