@@ -18,8 +18,8 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.demo import CASES, COLUMNS, CROSS, SMALL, TEST, TRAIN, VALIDATE, _write_split
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.run import evaluate_model
+from coopseg.phantom import write_phantom
 from coopseg.scans.layouts import open_dataset
-from coopseg.scans.phantom import write_phantom
 from coopseg.training.run import train
 
 SEEDS = (0, 1, 2)

@@ -19,13 +19,13 @@ from typer.models import OptionInfo
 
 import coopseg
 from coopseg.cases.splits import NAMED
+from coopseg.checks.report import Finding, Report
+from coopseg.checks.rules import RULES
 from coopseg.cli.main import app
 from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, RIVALS, UNDER_RIVALS
 from coopseg.config.settings import Settings
 from coopseg.evaluation.run import Evaluation
 from coopseg.inference.model import Model
-from coopseg.scans.checks.report import Finding, Report
-from coopseg.scans.checks.rules import RULES
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"

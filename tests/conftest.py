@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# A program that a script starts with & ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +44,6 @@ def coopseg() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders "acdc" and "mnms" with six made-up patients each, 96 columns or so; read-only."""
-    from coopseg.scans.phantom import write_phantom
+    from coopseg.phantom import write_phantom
 
     return write_phantom(tmp_path_factory.mktemp("phantom"), patients=6, seed=0, size=96)

@@ -105,7 +105,7 @@ def reference() -> ModuleType:
 @pytest.fixture(scope="module")
 def drawn() -> Callable[..., Any]:
     """What draws a patient of a phantom, each once for all pages."""
-    from coopseg.scans.phantom.scan import scan
+    from coopseg.phantom.scan import scan
 
     return cache(scan)
 
@@ -118,7 +118,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     """
     from coopseg import demo
     from coopseg.config.presets import PRESETS
-    from coopseg.scans.phantom import write_phantom
+    from coopseg.phantom import write_phantom
     from coopseg.training import loop
 
     for name in PRESETS:
@@ -126,7 +126,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     steps = loop.total_steps
     monkeypatch.setattr(loop, "total_steps", lambda *args: min(1, steps(*args)))
     monkeypatch.setitem(write_phantom.__kwdefaults__, "size", 48)
-    monkeypatch.setattr("coopseg.scans.phantom.write.scan", drawn)
+    monkeypatch.setattr("coopseg.phantom.write.scan", drawn)
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 8.0})
     monkeypatch.setattr(demo, "COLUMNS", 48)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)

@@ -14,6 +14,8 @@ from coopseg.errors import CoopsegError
 from coopseg.text import (
     LONGEST,
     MAX_YAML,
+    clock,
+    flatten,
     listing,
     parse_json,
     parse_yaml,
@@ -107,3 +109,14 @@ def test_files(tmp_path: Path) -> None:
             read_json(path)
     with pytest.raises(CoopsegError, match="directory"):
         read_text(tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.4, "1:15"), (3675, "1:01:15")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_flatten() -> None:
+    nested = {"a": 1, "b": {"c": [1, 2], "d": {"e": None}}}
+    assert flatten(nested) == {"a": 1, "b.c": [1, 2], "b.d.e": None}
+    assert flatten(nested, "/") == {"a": 1, "b/c": [1, 2], "b/d/e": None}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from coopseg.evaluation.workers import choose_workers
+from coopseg.workers import choose_workers
 
 EVERY = choose_workers(None, volumes=2**31)  # cores that there are to keep busy
 

@@ -10,8 +10,8 @@ import torchio
 from measures.cores import EVERY, clocked, spent
 
 from coopseg.evaluation.corrupt import corrupt_dataset
+from coopseg.phantom import write_phantom
 from coopseg.scans.layouts import open_dataset
-from coopseg.scans.phantom import write_phantom
 
 
 def measure(

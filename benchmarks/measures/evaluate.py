@@ -20,10 +20,10 @@ from coopseg.evaluation.predictions import Predict, Predictions
 from coopseg.inference.predict import load_predictor
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
+from coopseg.phantom import write_phantom
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label
-from coopseg.scans.phantom import write_phantom
 from coopseg.scans.types import Dataset, Scan
 
 

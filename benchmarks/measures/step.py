@@ -36,7 +36,7 @@ def make_step(settings: Settings, *, plain: bool = False) -> Callable[[], None]:
             if plain:
                 plain_step(networks, settings, images, labels, choice)
             else:
-                step(images, labels, choice)
+                step.backward(images, labels, choice)
         optimiser.step()
 
     return run

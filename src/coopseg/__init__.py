@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from coopseg.benchmark.run import resume_benchmark as resume_benchmark
     from coopseg.benchmark.run import run_benchmark as run_benchmark
+    from coopseg.checks.validate import validate_dataset as validate
     from coopseg.errors import CoopsegError as CoopsegError
     from coopseg.evaluation.corrupt import corrupt_dataset as corrupt
     from coopseg.evaluation.run import evaluate_model as evaluate
     from coopseg.inference.model import load_model as load_model
     from coopseg.inference.predict import predict as predict
     from coopseg.inference.predictor import Predictor as Predictor
+    from coopseg.phantom import write_phantom as write_phantom
     from coopseg.report.run import write_report as write_report
-    from coopseg.scans.checks.validate import validate_dataset as validate
     from coopseg.scans.layouts import open_dataset as open_dataset
     from coopseg.scans.nifti import read_image as read_image
-    from coopseg.scans.phantom import write_phantom as write_phantom
     from coopseg.training.run import resume as resume
     from coopseg.training.run import train as train
 
@@ -38,8 +38,8 @@ _HOMES = {
     "resume_benchmark": ("coopseg.benchmark.run", "resume_benchmark"),
     "run_benchmark": ("coopseg.benchmark.run", "run_benchmark"),
     "train": ("coopseg.training.run", "train"),
-    "validate": ("coopseg.scans.checks.validate", "validate_dataset"),
-    "write_phantom": ("coopseg.scans.phantom", "write_phantom"),
+    "validate": ("coopseg.checks.validate", "validate_dataset"),
+    "write_phantom": ("coopseg.phantom", "write_phantom"),
     "write_report": ("coopseg.report.run", "write_report"),
 }
 __all__ = [

@@ -1,4 +1,4 @@
-"""The demo: from made-up scans to a report, by the calls that one would make for real ones."""
+"""Runs the demo: from made-up scans to a report, with the calls that real scans would need."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from coopseg.cases.select import find_split, select_part
 from coopseg.config.resolve import resolve_settings
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.run import evaluate_model
+from coopseg.phantom import write_phantom
 from coopseg.report.run import write_report
 from coopseg.scans.files import write_atomically
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.new_folder import check_new
-from coopseg.scans.phantom import write_phantom
 from coopseg.training.loop import Progress
 from coopseg.training.run import train
 
 METHODS = ("standard", "cooperative")
-TRAIN, VALIDATE, TEST, CROSS = 8, 2, 5, 6  # patients; the last of other sites
+TRAIN, VALIDATE, TEST, CROSS = 8, 2, 5, 6  # patients; CROSS are of other sites
 COLUMNS = 128  # of an image of the training site
 # Small enough for five minutes on two cores; a real training leaves these settings alone.
 CASES: dict[str, Any] = {"cases.size": [64, 64], "cases.spacing": 2.75}
@@ -32,19 +32,19 @@ SMALL: dict[str, Any] = {
     "training.steps": 600,
     "training.validations": 5,
     "training.learning_rate": 0.004,
-    # Made-up hearts are never turned or mirrored, and there is no time to learn what they would look like.
+    # Made-up hearts are never turned or mirrored, and there is no time to learn such images.
     "augmentation.rotate45": 0,
     "augmentation.flip": 0,
-    # Hard examples of networks that can do nothing yet teach little, and cost half of the time.
+    # Hard examples of untrained networks teach little and cost half of the time.
     "training.cooperate_after": 0.5,
 }
-# Seconds on two cores, from which the time left is reckoned.
+# Seconds on two cores, from which the time left is estimated.
 COSTS = {"phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "evaluate": 11, "report": 1}
 
 
 @dataclass(frozen=True)
 class DemoProgress:
-    """What a display can show. share: of the whole, 0 to 1; left: seconds; event: of a training, if any."""
+    """Holds what a display shows. share: of the whole, 0 to 1; left: seconds; event: a training's, if any."""
 
     share: float
     left: float
@@ -53,7 +53,7 @@ class DemoProgress:
 
 
 class Course:
-    """Adds up what is done of stages of known cost."""
+    """Tracks progress through stages of known cost."""
 
     def __init__(self, costs: Sequence[float], report: Callable[[DemoProgress], None]) -> None:
         self.costs, self.report = list(costs), report
@@ -61,7 +61,7 @@ class Course:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """The next stage, from its beginning to its end."""
+        """Runs the block as the next stage."""
         self.text = text
         self.tell(0)
         yield
@@ -75,11 +75,11 @@ class Course:
         self.report(DemoProgress(whole, left, self.text, event))
 
     def count(self, done: int, total: int, name: str) -> None:
-        """As `tell`, for the callbacks that count volumes."""
+        """Calls `tell` with a count of volumes."""
         self.tell(done / total)
 
     def follow(self, progress: Progress) -> None:
-        """As `tell`, for those of a training."""
+        """Calls `tell` with the progress of a training."""
         self.tell(progress.step / progress.steps, progress)
 
 
@@ -88,9 +88,9 @@ def run_demo(
 ) -> Path:
     """Show the problem and the method on a phantom; returns the HTML report.
 
-    Standard and cooperative training of each seed on patients of one site; tests on other patients of it,
-    on their corrupted copies and on other sites. out: new or empty folder; it gets phantom/, runs/,
-    corrupted/ and report/. report: called with every progress.
+    Trains standard and cooperative networks with each seed on patients of one site; tests them on its other
+    patients, on corrupted copies of these and on other sites. out: new or empty folder; it gets split.json,
+    phantom/, runs/, corrupted/ and report/. report: called with every progress.
     """
     check_new(out)
     trainings = [(method, seed) for seed in range(seeds) for method in METHODS]
@@ -122,7 +122,7 @@ def run_demo(
 
 
 def _write_split(path: Path, data: Path) -> Path:
-    """The same patients for every training, so that seeds differ in weights, batches and masks only."""
+    """Writes one split for all trainings, so that seeds differ in weights, batches and masks only."""
     patients = open_dataset(data).patients
     bounds = {"train": (0, TRAIN), "validate": (TRAIN, TRAIN + VALIDATE), "test": (TRAIN + VALIDATE, None)}
     parts = {part: patients[slice(*bound)] for part, bound in bounds.items()}

@@ -1,4 +1,4 @@
-"""The one error class a user is meant to see."""
+"""Defines the errors that a user is meant to see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class CoopsegError(ValueError):
 
     The message is one line: what was found, where (the path), and what to do. The command line
     prints it without a traceback and exits with code 2; anything else that is raised is a bug.
-    rule: the rule of `coopseg validate` that the input breaks, where that is one of its own.
+    rule: the rule of `coopseg validate` that the input breaks, if there is one for it.
     """
 
     def __init__(self, message: str = "", *, rule: str = "") -> None:
@@ -19,7 +19,7 @@ class CoopsegError(ValueError):
 class Stopped(Exception):  # noqa: N818 (nothing is wrong)
     """A training was asked by a signal to stop, and has saved what it needs to go on.
 
-    signal: its number. The command line exits with 128 + that number: 143 after SIGTERM.
+    signal: the signal's number. The command line exits with 128 + that number: 143 after SIGTERM.
     """
 
     def __init__(self, message: str, signal: int) -> None:

@@ -1,9 +1,9 @@
-"""Text that others wrote, as JSON, YAML, numbers and names: whatever is wrong with it is said in one line."""
+"""Reads JSON, YAML, numbers and names that others wrote; whatever is wrong with them is said in one line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import yaml
 from coopseg.errors import CoopsegError
 
 MAX_YAML = 2**18  # characters; more would take many seconds
-LONGEST = 100  # characters of a foreign value in a message
-DIGITS = 9  # of a whole number; it then fits 32 bits
+LONGEST = 100  # most characters of a foreign value in a message
+DIGITS = 9  # most digits of a whole number, so that it fits 32 bits
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark. Raises CoopsegError for what is none."""
+    """Reads a UTF-8 file without its byte order mark. Raises CoopsegError if that fails."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -25,7 +25,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises CoopsegError for anything else."""
+    """Reads a JSON file. Raises CoopsegError for anything else."""
     try:
         return parse_json(read_text(path))
     except CoopsegError:
@@ -35,7 +35,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Raises ValueError for anything but JSON, for a key given twice and for thousands of nested brackets."""
+    """Parses JSON. Raises ValueError for anything else, a key given twice and too many nested brackets."""
     try:
         return json.loads(text, object_pairs_hook=_once)
     except RecursionError:
@@ -43,26 +43,26 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values.
+    """Parses YAML into plain values.
 
-    Raises ValueError for tags of Python, aliases, a key given twice, numbers beyond 64 bits, and no YAML.
+    Raises ValueError for anything else, Python tags, aliases, a key given twice, and numbers beyond 64 bits.
     """
     if len(text) > MAX_YAML:
         raise ValueError(f"{len(text)} characters are too many for YAML, use JSON")
     try:
         return yaml.load(text, _Loader)
-    except Exception as error:  # of a tagged value that does not fit its tag PyYAML lets any kind through
+    except Exception as error:  # PyYAML lets any kind of error through for a value that does not fit its tag
         raise ValueError(one_line(error) or type(error).__name__) from None
 
 
 def whole_number(text: str) -> int | None:
-    """The number that at most nine decimal digits write, None for any other text ("²" is no digit here)."""
+    """Reads a number of at most nine decimal digits; None for any other text ("²" is no digit here)."""
     text = text.strip()
     return int(text) if text.isdecimal() and len(text) <= DIGITS else None
 
 
 def shorten(value: object) -> str:
-    """A foreign value for a message: in quotes where it is text, one line, never long."""
+    """Shortens a foreign value for a message: to one line, in quotes if it is text."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # thousands of digits or of brackets
@@ -71,19 +71,37 @@ def shorten(value: object) -> str:
 
 
 def listing(names: Collection[str], most: int = 20) -> str:
-    """Foreign names for a message: separated by commas, at most `most`, each in one line and not long."""
+    """Lists foreign names for a message: separated by commas, at most `most`, each short and in one line."""
     shown = [name if name.isprintable() and len(name) <= LONGEST else shorten(name) for name in names][:most]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def clock(seconds: float) -> str:
+    """Formats seconds: 75 as 1:15, 3675 as 1:01:15."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def flatten(values: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Flattens nested values: {"training": {"steps": 5}} becomes {"training.steps": 5}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}{separator}{key}": leaf for key, leaf in flatten(value, separator).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 def one_line(error: Exception) -> str:
-    """What a library says of a foreign file, for a message: one line, not long."""
+    """Shortens a library's error about a foreign file to one line for a message."""
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return " ".join((reason or type(error).__name__).split())[: 2 * LONGEST]
 
 
 class _Loader(yaml.SafeLoader):
-    """No aliases: with them a few hundred bytes can stand for gigabytes."""
+    """Loads YAML without aliases, with which a few hundred bytes can stand for gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

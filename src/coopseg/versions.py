@@ -1,4 +1,4 @@
-"""What a result depends on beside settings and data."""
+"""Lists what a result depends on besides settings and data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ LIBRARIES = ("torch", "numpy", "nibabel", "scipy", "lightning-fabric", "torchio"
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that compute, and the kind of processor."""
+    """Returns versions of this package, Python and the libraries that compute, and the kind of processor."""
     found = {name: version(name) for name in ("coopseg", *LIBRARIES)}
     return {"python": platform.python_version(), "machine": platform.machine(), **found}

@@ -174,7 +174,7 @@ def test_a_row_that_fails_leaves_the_others(
     executor: InProcess, phantom: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        "from coopseg.rivals.base import ImageRival\n"
+        "from coopseg.training.rival import ImageRival\n"
         "class Broken(ImageRival):\n"
         "    name = 'broken'\n"
         "    def sample(self, *_):\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coopseg.cli import console
-from coopseg.cli.console import DemoDisplay, TrainingDisplay, clock, counting, dice_of_heads, fail, loss_terms
+from coopseg.cli.console import DemoDisplay, TrainingDisplay, counting, dice_of_heads, fail, loss_terms
 from coopseg.demo import DemoProgress
 from coopseg.errors import CoopsegError
 from coopseg.training.loop import Progress
@@ -19,11 +19,6 @@ SCORES = {"FTN": {"mean": 0.5, "LV": 0.6, "MYO": 0.4}, "FTN+STN": {"mean": 0.25,
 
 def progress(step: int, kind: str = "train", values: dict[str, Any] = LOSSES) -> Progress:
     return Progress(step, 100, 3675.2, kind, values)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.4, "1:15"), (3675, "1:01:15")])
-def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
 
 
 def test_numbers_in_words() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from coopseg.scans.checks.report import Finding
-from coopseg.scans.checks.rules import RULES
-from coopseg.scans.checks.validate import validate_dataset
+from coopseg.checks.report import Finding
+from coopseg.checks.rules import RULES
+from coopseg.checks.validate import validate_dataset
 
 
 @pytest.fixture

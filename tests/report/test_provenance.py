@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from coopseg.report.provenance import describe_run, flatten, settings_table, versions_table
+from coopseg.report.provenance import describe_run, settings_table, versions_table
 from coopseg.report.scores import find_methods
 from coopseg.report.sources import read_runs
 
 Maker = Callable[..., Path]
-
-
-def test_flatten() -> None:
-    assert flatten({"a": 1, "b": {"c": [1, 2], "d": {"e": None}}}) == {"a": 1, "b.c": [1, 2], "b.d.e": None}
 
 
 def test_settings_that_differ(make_run: Maker) -> None:

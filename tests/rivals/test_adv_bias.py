@@ -17,9 +17,9 @@ from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
 from coopseg.rivals.adv_bias import AdvBias, bias_field, running_statistics
-from coopseg.rivals.base import Batch
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch
 
 LIMITS = math.log(0.6), math.log(1.4)
 

@@ -15,9 +15,9 @@ from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
 from coopseg.rivals.adv_noise import AdvNoise, normalised
-from coopseg.rivals.base import Batch
 from coopseg.rivals.divergence import clean_prediction, divergence
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch
 
 
 def make_networks(seed: int) -> Networks:
@@ -136,7 +136,7 @@ def test_search_and_hard_pass_are_not_rounded(steps, monkeypatch) -> None:
         lambda _, inputs, code: seen.append((code.dtype, torch.backends.cudnn.allow_tf32))
     )
     with torch.autocast("cpu", torch.bfloat16):
-        step(image, label, choice)
+        step.backward(image, label, choice)
     assert seen == [(torch.bfloat16, True)] + 3 * [(torch.float32, False)]
     assert torch.backends.cudnn.allow_tf32
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from coopseg.config.rivals import AfaSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.rivals.afa_mixup import AfaMixup, Draws, waves
-from coopseg.rivals.base import Batch, Example
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example
 
 
 def draw(image: Tensor, seed: int = 0, **settings) -> Draws:

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
-from coopseg.rivals.base import Batch, Example
 from coopseg.rivals.bigaug import BigAug, Draws, alter
 from coopseg.training.augmentation import displacement
 from coopseg.training.passes import Codes, Truth
+from coopseg.training.rival import Batch, Example
 
 
 def draw(image: Tensor, seed: int = 0, **settings) -> Draws:

@@ -69,5 +69,5 @@ def test_all_copies_pass_together(steps) -> None:
     image, label = steps.make_batch()
     step, seen = steps.make_step("gin"), []
     step.networks.image_encoder.register_forward_hook(lambda _, inputs, code: seen.append(len(inputs[0])))
-    step(image, label, step.sample(image))
+    step.backward(image, label, step.sample(image))
     assert seen == [4, 8]

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from coopseg.config.rivals import HeavySettings
-from coopseg.rivals.base import Batch, Example
 from coopseg.rivals.heavy import Draws, Heavy, alter
 from coopseg.rivals.intensity_operations import low_resolution
 from coopseg.rivals.local_operations import spot_map
 from coopseg.training.augmentation import displacement
 from coopseg.training.passes import Codes, Truth
+from coopseg.training.rival import Batch, Example
 
 MANY = 8000
 OPERATIONS = [name for name in HeavySettings.model_fields if name.startswith("p_")]

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.base import Batch
 from coopseg.rivals.maxstyle import LAYERS, MaxStyle, decode_from, decode_to, decoded_image
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Codes, Truth
+from coopseg.training.rival import Batch
 
 SUBSETS = [layers for count in (1, 2, 3) for layers in combinations(LAYERS, count)]
 
@@ -124,7 +124,7 @@ def test_the_search_raises_the_loss_of_every_seed_and_precision(steps) -> None:
     optimiser = torch.optim.Adam(networks.parameters(), 1e-2)
     for _ in range(10):
         optimiser.zero_grad()
-        step(image, label, step.sample(image, torch.Generator().manual_seed(0)))
+        step.backward(image, label, step.sample(image, torch.Generator().manual_seed(0)))
         optimiser.step()
     batch = batch_of(networks, image, label)
     rises = []

@@ -150,7 +150,7 @@ def test_every_copy_has_a_pass_and_a_divergence_of_its_own(steps, row) -> None:
     seen = []
     step.networks.image_encoder.register_forward_hook(lambda _, inputs, code: seen.append(len(inputs[0])))
     choice = step.sample(image, torch.Generator().manual_seed(1))
-    losses = step(image, label, choice).losses
+    losses = step.backward(image, label, choice).losses
     assert seen == [4, 4, 4, 4]
     plain = steps.make_step(row, width=4).networks
     copies = one_by_one(image, choice.rivals[0])

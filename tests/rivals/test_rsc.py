@@ -105,7 +105,7 @@ def test_a_step_is_one_graph(steps, joint, network) -> None:
     image, label = steps.make_batch()
     step, plain = (make_step(joint=joint, **network) for _ in range(2))
     choice = step.sample(image, torch.Generator().manual_seed(1))
-    result = step(image, label, choice)
+    result = step.backward(image, label, choice)
 
     networks = plain.networks
     noisy = (image + 0.05 * choice.noise).clamp(0, 1)

@@ -14,11 +14,11 @@ from torch import Tensor
 from coopseg.config.rivals import SlaugSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.base import Batch
 from coopseg.rivals.location_scale import relocate
 from coopseg.rivals.slaug import CLASSES, Copies, Slaug, by_class, saliency
 from coopseg.training.ledger import Ledger
 from coopseg.training.passes import Codes, Truth
+from coopseg.training.rival import Batch
 
 
 def draw(image: Tensor, seed: int = 0) -> Copies:
@@ -123,7 +123,7 @@ def test_until_the_warm_up_is_over_only_the_global_copy_is_trained_on(steps, pro
     image, label = steps.make_batch()
     step = steps.make_step("slaug", warmup=0.3)
     choice = step.sample(image, torch.Generator().manual_seed(1), progress=progress)
-    losses = step(image, label, choice).losses
+    losses = step.backward(image, label, choice).losses
     assert "slaug_dice" in losses
     assert ("slaug_fused_segmentation" in losses) == fuses
 
@@ -135,7 +135,8 @@ def test_dice_of_every_pass_is_not_counted_twice(steps, everywhere, total) -> No
     step = steps.make_step("slaug")
     losses = step.settings.losses.model_copy(update={"dice": everywhere})
     step.passes.settings = step.settings.model_copy(update={"losses": losses})
-    found = step(image, label, step.sample(image, torch.Generator().manual_seed(1), progress=0.0)).losses
+    early = step.sample(image, torch.Generator().manual_seed(1), progress=0.0)
+    found = step.backward(image, label, early).losses
     weights = found["total"] - sum(
         value * {"reconstruction": 0.5}.get(name.removeprefix("slaug_"), 1.0)
         for name, value in found.items()

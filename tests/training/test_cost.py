@@ -31,8 +31,8 @@ def cost_of_step(**choices):
     step, _, image, label, choice = make(**choices)
 
     def run():
-        step.zero_grad(set_to_none=True)
-        step(image.contiguous(memory_format=torch.channels_last), label, choice)
+        step.networks.zero_grad(set_to_none=True)
+        step.backward(image.contiguous(memory_format=torch.channels_last), label, choice)
 
     run()
     return count(run)

@@ -16,7 +16,7 @@ from coopseg.inference.model import BEST, load_model
 from coopseg.inference.predictor import HEADS
 from coopseg.training import loop as module
 from coopseg.training.batches import SliceStore
-from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, restore_state
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from coopseg.training.loop import Loop, total_steps
 from coopseg.training.run import make_fabric
 from coopseg.training.validation import ValidationSet
@@ -121,7 +121,7 @@ def test_what_was_best_before_a_stop_is_so_after_it(make_loop, tmp_path):
     with pytest.raises(Stopped, match="after step 4 of 6"):
         loop.run()
     again, later = make_loop((0.5, 0.3))
-    restore_state(again, load_checkpoint(tmp_path / CHECKPOINT))
+    again.load_state_dict(load_checkpoint(tmp_path / CHECKPOINT))
     history = again.run()
     assert history.best == {"FTN": {"step": 4, "score": 0.8}, "FTN+STN": {"step": 2, "score": 0.9}}
     shown = [judge.shown[1], judge.shown[0], later.shown[0]]
@@ -169,7 +169,7 @@ def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
     with pytest.raises(Stopped, match=f"stopped after step {stop} of 9"):
         stopped.run()
     resumed, _ = make_loop(steps=9, rivals=rivals)
-    restore_state(resumed, load_checkpoint(tmp_path / CHECKPOINT))
+    resumed.load_state_dict(load_checkpoint(tmp_path / CHECKPOINT))
     resumed.run()
     assert equal(resumed.networks.state_dict(), whole.networks.state_dict())
     logged = [line for loop in (stopped, resumed) for line in loop.trackers[0].lines]

@@ -59,7 +59,7 @@ def test_a_saved_meter_reads_as_the_one_that_went_on():
     sums = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0], [2.0, 5.0, 1.0]])
     meter, resumed = Meter(), Meter()
     meter.add(result(1, {"image": sums}), ("a",))
-    resumed.load_state(meter.state(), torch.device("cpu"))
+    resumed.load_state_dict(meter.state_dict(), torch.device("cpu"))
     for one in (meter, resumed):
         one.add(result(4, {"image": sums}), ("b",))
     assert resumed.batches == meter.batches == [("a",), ("b",)]

@@ -30,10 +30,10 @@ def test_a_step(preset, method):
     settings = resolve_settings(preset=preset, method=method, overrides={"network.width": 4})
     step = CooperativeStep(Networks(classes=4, settings=settings.network).to("meta"), settings)
     meter = Meter()
-    result = step(IMAGE, LABEL, step.sample(IMAGE))
+    result = step.backward(IMAGE, LABEL, step.sample(IMAGE))
     meter.add(result, ())
     assert result.losses["total"].device.type == "meta"
-    assert all(p.grad is None or p.grad.device.type == "meta" for p in step.parameters())
+    assert all(p.grad is None or p.grad.device.type == "meta" for p in step.networks.parameters())
     assert make_optimiser(step.networks, settings.training).defaults["fused"]
 
 

@@ -29,13 +29,13 @@ def both(preset, *, dtype, width, side, batch=4, precision="32", steps=0, scheme
     optimiser = torch.optim.Adam(networks.parameters(), 2e-3)
     for _ in range(steps):
         optimiser.zero_grad()
-        fast(image, label, fast.sample(image, generator))
+        fast.backward(image, label, fast.sample(image, generator))
         optimiser.step()
     networks.zero_grad()
     reference = copy.deepcopy(networks).to(memory_format=torch.contiguous_format)
     choice = fast.sample(image, generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        result = fast(image.contiguous(memory_format=torch.channels_last), label, choice)
+        result = fast.backward(image.contiguous(memory_format=torch.channels_last), label, choice)
     plain = plain_step(reference, settings, image, label, choice)
     return networks, reference, result, plain
 

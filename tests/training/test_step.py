@@ -14,7 +14,7 @@ from coopseg.config.settings import LatentSettings, LossSettings, NetworkSetting
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice, sample_choice
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
-from coopseg.rivals.label_damage import damage_labels
+from coopseg.training.label_damage import damage_labels
 from coopseg.training.step import CooperativeStep, StepChoice
 
 
@@ -86,7 +86,7 @@ PUBLISHED = LatentSettings(norm="published", ties="strict", skip_dead=False, sof
 
 def test_golden_standard_pass(golden, tensors, expected):
     step, choice = golden_step(golden, tensors, PUBLISHED.model_copy(update={"image": False, "shape": False}))
-    result = step(tensors["image"], tensors["label"], StepChoice(choice.noise, None, None))
+    result = step.backward(tensors["image"], tensors["label"], StepChoice(choice.noise, None, None))
     found, golden_losses = result.losses, expected["losses"]
     assert float(found["segmentation"]) == pytest.approx(golden_losses["segmentation"], rel=1e-4)
     assert float(found["reconstruction"]) / 2 == pytest.approx(golden_losses["reconstruction"], rel=1e-4)
@@ -100,7 +100,7 @@ def test_golden_standard_pass(golden, tensors, expected):
 
 def test_golden_step(golden, tensors, expected):
     step, choice = golden_step(golden, tensors, PUBLISHED)
-    result = step(tensors["image"], tensors["label"], choice)
+    result = step.backward(tensors["image"], tensors["label"], choice)
     for found, name in ((result.x_hat, "hard.x_hat"), (result.p_hat, "hard.p_hat")):
         assert (found - tensors[name]).abs().max() <= 1e-4 * tensors[name].abs().max()
     hard = expected["hard"]["losses"]
@@ -173,27 +173,30 @@ CASES = {
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_gradients_equal_those_of_one_graph(case, dtype, tolerance):
     latent, losses, network = CASES[case]
-    step = build(LatentSettings(**latent), LossSettings(**losses), **network).to(dtype)
+    step = build(LatentSettings(**latent), LossSettings(**losses), **network)
+    step.networks.to(dtype)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(4, 1, 32, 32, dtype=dtype, generator=generator)
     label = torch.randint(4, (4, 32, 32), generator=generator)
     choice = step.sample(image, generator, cooperate=case != "before cooperation")
-    result = step(image, label, choice)
+    result = step.backward(image, label, choice)
     assert (result.x_hat is None) == (choice.image is None)
     if choice.image is not None and result.x_hat is not None:
         assert len(result.x_hat) == 4 * step.settings.latent.share
-    found = {name: p.grad for name, p in step.named_parameters() if p.grad is not None}
-    step.zero_grad(set_to_none=True)
+    found = {name: p.grad for name, p in step.networks.named_parameters() if p.grad is not None}
+    step.networks.zero_grad(set_to_none=True)
     loss = one_graph(step, image, label, choice, result.x_hat, result.p_hat)
     loss.backward()
     assert float(result.losses["total"]) == pytest.approx(float(loss.detach()), rel=1e-4)
     for network in NETWORKS:
-        prefix = f"networks.{network}."
-        names = [n for n, p in step.named_parameters() if n.startswith(prefix) and p.grad is not None]
+        prefix = f"{network}."
+        names = [
+            n for n, p in step.networks.named_parameters() if n.startswith(prefix) and p.grad is not None
+        ]
         if network == "image_decoder" and not step.settings.losses.reconstruction:
             assert not any(name.startswith(prefix) for name in (*names, *found))
             continue
-        reference = torch.cat([step.get_parameter(n).grad.flatten() for n in names])
+        reference = torch.cat([step.networks.get_parameter(n).grad.flatten() for n in names])
         ours = torch.cat([found[n].flatten() for n in names])
         assert (ours - reference).norm() <= tolerance * reference.norm(), network
 
@@ -206,7 +209,7 @@ def run(step, batch=2, side=32):
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 1, side, side, generator=generator)
     label = torch.randint(4, (batch, side, side), generator=generator)
-    return step(image, label, step.sample(image, generator))
+    return step.backward(image, label, step.sample(image, generator))
 
 
 @pytest.mark.parametrize("norm", ["no_update", "frozen"])
@@ -248,7 +251,7 @@ def test_the_same_choice_gives_the_same_gradients():
     first, second = build(), build()
     run(first)
     run(second)
-    assert torch.equal(gradient_of(first), gradient_of(second))
+    assert torch.equal(gradient_of(first.networks), gradient_of(second.networks))
 
 
 def test_rises_count_every_sample_once():
@@ -269,13 +272,13 @@ def test_bfloat16_gradients_point_the_same_way():
     # Only once something is learned: the gradient of random weights is the sum of terms that cancel.
     reference, ours = build(width=8), build(width=8)
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(reference.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(reference.networks.parameters(), 2e-3)
     for _ in range(20):
         image, label = rings(generator)
         optimiser.zero_grad()
-        reference(image, label, reference.sample(image, generator))
+        reference.backward(image, label, reference.sample(image, generator))
         optimiser.step()
-    ours.load_state_dict(reference.state_dict())
+    ours.networks.load_state_dict(reference.networks.state_dict())
     # Dropout masks: targeted ones may pick another channel after rounding, a different but equal step.
     image, label = rings(generator)
     masks = LatentSettings(scheme="dropout")
@@ -284,10 +287,10 @@ def test_bfloat16_gradients_point_the_same_way():
         sample_choice((8, 64, 4, 4), masks, generator),
         sample_choice((8, 64, 4, 4), masks, generator),
     )
-    reference.zero_grad()
-    reference(image, label, choice)
+    reference.networks.zero_grad()
+    reference.backward(image, label, choice)
     with torch.autocast("cpu", torch.bfloat16):
-        ours(image, label, choice)
+        ours.backward(image, label, choice)
     for name in NETWORKS:
         a, b = (gradient_of(getattr(step.networks, name)) for step in (reference, ours))
         assert F.cosine_similarity(a, b, dim=0) > 0.99, name
@@ -296,11 +299,13 @@ def test_bfloat16_gradients_point_the_same_way():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_the_gpu_computes_what_the_cpu_does():
-    here, there = build().double(), build().double().cuda()
+    here, there = build(), build()
+    here.networks.double()
+    there.networks.double().cuda()
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, 1, 32, 32, dtype=torch.float64, generator=generator)
     label = torch.randint(4, (2, 32, 32), generator=generator)
-    here(image, label, here.sample(image, torch.Generator().manual_seed(1)))
+    here.backward(image, label, here.sample(image, torch.Generator().manual_seed(1)))
     image, label = image.cuda(), label.cuda()
-    there(image, label, there.sample(image, torch.Generator().manual_seed(1)))
-    torch.testing.assert_close(gradient_of(there).cpu(), gradient_of(here))
+    there.backward(image, label, there.sample(image, torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(gradient_of(there.networks).cpu(), gradient_of(here.networks))

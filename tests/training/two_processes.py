@@ -44,18 +44,18 @@ def compare_gradients() -> dict[str, Any]:
     network = NetworkSettings(width=4, norm="running")
     settings = Settings(network=network, latent=LatentSettings(norm="frozen"))
     torch.manual_seed(0)
-    step = CooperativeStep(Networks(classes=4, settings=network), settings).double()
+    step = CooperativeStep(Networks(classes=4, settings=network).double(), settings)
     images, labels = torch.rand(4, 1, 32, 32, dtype=torch.float64), torch.randint(4, (4, 32, 32))
     halves = [slice(0, 2), slice(2, 4)]
     choices = [step.sample(images[half], torch.Generator().manual_seed(n)) for n, half in enumerate(halves)]
 
-    step(images[halves[RANK]], labels[halves[RANK]], choices[RANK])
-    mine = {name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}
+    step.backward(images[halves[RANK]], labels[halves[RANK]], choices[RANK])
+    mine = {name: p.grad.clone() for name, p in step.networks.named_parameters() if p.grad is not None}
     average_gradients(fabric, step.networks)
-    averaged = {name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}
-    step.zero_grad()
-    step(images, labels, joined(choices))
-    alone = {name: p.grad for name, p in step.named_parameters() if p.grad is not None}
+    averaged = {name: p.grad.clone() for name, p in step.networks.named_parameters() if p.grad is not None}
+    step.networks.zero_grad()
+    step.backward(images, labels, joined(choices))
+    alone = {name: p.grad for name, p in step.networks.named_parameters() if p.grad is not None}
     return {"mine": mine, "averaged": averaged, "alone": alone}
 
 

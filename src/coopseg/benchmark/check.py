@@ -5,8 +5,8 @@ from __future__ import annotations
 from coopseg.benchmark.request import Request, settings_of
 from coopseg.config.presets import MAIN_ROWS, POST_DAE, TITLES
 from coopseg.errors import CoopsegError
-from coopseg.rivals.registry import make_rivals
 from coopseg.text import listing, shorten
+from coopseg.training.rival import make_rivals
 
 
 def check_request(request: Request) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
-from coopseg.benchmark.tasks import Processes, Task, cores
+from coopseg.benchmark.tasks import Processes, Task
 from coopseg.errors import CoopsegError
 from coopseg.text import one_line, shorten, whole_number
+from coopseg.workers import cores
 
 INSTALL = 'pip install "coopseg[cluster]"'
 PATIENCE = "10s"  # in which a scheduler has to answer

@@ -5,7 +5,6 @@ It does what is missing of training, evaluation and severities; result.json come
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import sys
@@ -21,6 +20,7 @@ from coopseg.benchmark.request import read_request
 from coopseg.benchmark.tethered import SIGNALLED, tether
 from coopseg.benchmark.work import evaluate_job, train_job
 from coopseg.errors import Stopped
+from coopseg.scans.files import lock
 
 
 def main(bench: Path, name: str) -> int:
@@ -68,11 +68,9 @@ def run_job(bench: Path, name: str) -> None:
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process works on the job: one whose worker died may still be ending."""
     with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(file):
             print(f"{now()} {folder.name}: another process works on it; waiting", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, wait=True)
         yield
 
 

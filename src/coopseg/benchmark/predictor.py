@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from coopseg.config.registry import load_object
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.subject import Subject, load_subject
 from coopseg.inference.onnx_networks import FORMAT
 from coopseg.inference.predictor import HEADS
-from coopseg.rivals.registry import load_object
 from coopseg.scans.labels import canonical_name
 from coopseg.scans.types import BACKGROUND, Scan
 from coopseg.text import listing, shorten

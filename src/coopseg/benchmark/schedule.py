@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from coopseg.benchmark.request import Request
 from coopseg.benchmark.tasks import Task
 from coopseg.benchmark.tethered import SIGNALLED
 from coopseg.errors import CoopsegError
+from coopseg.scans.files import lock
 
 TABLE_EVERY = 300.0  # seconds, while jobs run
 
@@ -170,10 +170,6 @@ def reason(ended: Ended) -> str:
 def claimed(bench: Path) -> Iterator[None]:
     """Keep a benchmark folder for this process. Raises CoopsegError while another works in it."""
     with open(bench / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CoopsegError(
-                f"{bench}: another `coopseg benchmark` works in it; wait, or stop it"
-            ) from None
+        if not lock(file):
+            raise CoopsegError(f"{bench}: another `coopseg benchmark` works in it; wait, or stop it")
         yield

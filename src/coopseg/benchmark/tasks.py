@@ -80,9 +80,3 @@ class Processes:
             )
             self.running.add(process)
             return process
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return len(allowed)

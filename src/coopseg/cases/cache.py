@@ -1,4 +1,4 @@
-"""Prepared cases kept on disk, found again by what went into them."""
+"""Keeps prepared cases on disk, keyed by everything that went into them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 
 PIPELINE = 1  # raise it whenever prepare() gives other results for the same input
-DIGEST = 32  # bytes of SHA-256 of key and npz before it: the CRC-32 in it does not cover its members' names
+DIGEST = 32  # bytes of SHA-256 of key and npz, before the npz: its CRC-32 does not cover its members' names
 log = logging.getLogger(__name__)
 
 
 def case_key(files: Sequence[Path], context: object) -> str:
-    """SHA-256 of the content of all files and of `context`: whatever else decides the result, as JSON.
+    """Returns the SHA-256 of the content of all files and of `context`.
 
+    context: all else that decides the result, in types that JSON has.
     Raises CoopsegError for a file that cannot be read.
     """
     digest = hashlib.sha256(json.dumps([PIPELINE, context], sort_keys=True).encode())
@@ -36,10 +37,10 @@ def case_key(files: Sequence[Path], context: object) -> str:
 
 
 def cached(folder: Path | None, key: str, make: Callable[[], Case]) -> Case:
-    """The case stored under `key` in `folder`, or `make()`, stored for the next time.
+    """Returns the case stored under `key` in `folder`, or `make()`, which is stored for the next time.
 
-    An entry that is damaged or belongs to another key is reported to the log and made anew. folder None:
-    nothing is read or stored. Raises CoopsegError where the folder cannot be used.
+    An entry that is damaged or belongs to another key is logged and made anew. folder None: nothing is
+    read or stored. Raises CoopsegError if the folder cannot be used.
     """
     if folder is None:
         return make()

@@ -1,4 +1,4 @@
-"""All cases of a data set: loaded, labelled by name, prepared, cached."""
+"""Loads all cases of a data set, with labels mapped by name, prepared and cached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_cases(
     require_labels: bool = True,
     canvas: tuple[int, int] | None = None,
 ) -> list[Case]:
-    """Every case of a data set, or of some of its patients, in the data set's order, `ref` attached.
+    """Loads every case of a data set, or of some of its patients, in its order, with `ref` attached.
 
     names: class names in the order of the networks' outputs, background first; labels are mapped to
     them by name. canvas: see `prepare`. Raises CoopsegError for a patient that the data set lacks and, with
@@ -59,7 +59,7 @@ def load_case(
     require_label: bool = True,
     canvas: tuple[int, int] | None = None,
 ) -> Case:
-    """One case with `ref` attached; its label is None where the data set has none (and none is required)."""
+    """Loads one case with `ref` attached; its label is None if the data set has none and none is required."""
     if ref.label is None and require_label:
         raise CoopsegError(f"{ref.image}: no label found beside it; add one or leave {ref.patient} out")
     files: Sequence[Path] = [ref.image] if ref.label is None else [ref.image, ref.label]

@@ -1,4 +1,4 @@
-"""Pad or crop around the centre, its undo, and a warning where a structure meets the edge."""
+"""Pads or crops around the centre, undoes it, and warns where a structure meets the edge."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 
 def centre_start(length: int, size: int) -> int:
-    """First old pixel of the centred window of `size` pixels; negative where the window is padded."""
+    """Returns the first old pixel of the centred window of `size` pixels; negative if it is padded."""
     return (length - size) // 2
 
 
 def crop_centre(volume: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(..., rows, columns) cropped or padded with zeros to (..., *size) around the centre."""
+    """Crops (..., rows, columns), or pads it with zeros, to (..., *size) around the centre."""
     inside, window = overlap(volume.shape[-2:], size)
     cropped = np.zeros((*volume.shape[:-2], *size), volume.dtype)
     cropped[..., window[0], window[1]] = volume[..., inside[0], inside[1]]
@@ -21,7 +21,7 @@ def crop_centre(volume: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def undo_crop(volume: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(..., H, W) back in a plane of `shape`, zeros around it; what padding had added is cut off."""
+    """Puts (..., H, W) back into a plane of `shape` with zeros around it; padding is cut off."""
     inside, window = overlap(shape, volume.shape[-2:])
     whole = np.zeros((*volume.shape[:-2], *shape), volume.dtype)
     whole[..., inside[0], inside[1]] = volume[..., window[0], window[1]]
@@ -29,7 +29,7 @@ def undo_crop(volume: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def overlap(shape: Sequence[int], size: Sequence[int]) -> tuple[list[slice], list[slice]]:
-    """What an image of `shape` and its centred window of `size` have in common, as slices of each."""
+    """Returns the part that an image of `shape` and its centred window of `size` share, as slices of each."""
     starts = [centre_start(length, side) for length, side in zip(shape, size, strict=True)]
     inside = [slice(max(s, 0), min(s + n, m)) for s, n, m in zip(starts, size, shape, strict=True)]
     window = [slice(part.start - s, part.stop - s) for part, s in zip(inside, starts, strict=True)]
@@ -39,10 +39,10 @@ def overlap(shape: Sequence[int], size: Sequence[int]) -> tuple[list[slice], lis
 def edge_warning(
     labels: np.ndarray, names: Sequence[str], *, whole: np.ndarray | None = None
 ) -> tuple[str, ...]:
-    """One line for each foreground class that the crop cuts, or may cut.
+    """Returns one line for each foreground class that the crop cuts or may cut.
 
-    labels: (slices, H, W) class indices within the crop, true or predicted. names: of every index.
-    whole: the same labels before the crop, where they are known; pixels outside the crop are counted.
+    labels: (slices, H, W) class indices within the crop, true or predicted. names: one per index.
+    whole: the same labels before the crop, if known; its pixels outside the crop are counted.
     """
     warnings = []
     for index, name in enumerate(names[1:], start=1):

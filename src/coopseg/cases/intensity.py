@@ -1,4 +1,4 @@
-"""Intensities of a volume into [0, 1]: clipped at percentiles, then slice by slice."""
+"""Scales the intensities of a volume to [0, 1]: clipped at percentiles, then slice by slice."""
 
 from __future__ import annotations
 

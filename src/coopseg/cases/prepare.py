@@ -1,4 +1,4 @@
-"""From a scan to a case, and from class probabilities back to the scan's own grid."""
+"""Turns a scan into a case, and class probabilities back into the scan's own grid."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import Orientation, find_orientation, from_slices, to_slices
 from coopseg.scans.types import Scan, ScanRef
 
-MOST_PIXELS = 2**25  # of a case; more only for a scan of at least a quarter as many voxels
-GREATEST = 1e30  # between the least and the greatest intensity, so that float32 can hold what is made of them
-SAME_SPACING = 1e-4  # mm; closer spacings than this differ by the rounding of a header only
+MOST_PIXELS = 2**25  # of a case, or four times the scan's voxels if that is more
+GREATEST = 1e30  # range of the intensities, so that float32 can hold what is computed from them
+SAME_SPACING = 1e-4  # mm; spacings closer than this differ only by the rounding of a header
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the networks see of a scan, and what is known about it.
+    """Holds what the networks see of a scan, and what is known about it.
 
     image: (slices, H, W) float32 in [0, 1]. label: (slices, H, W) uint8 class indices, or None.
     warnings: one line each, such as a structure that the crop cuts. ref: where the scan came from.
@@ -45,14 +45,14 @@ def prepare(
     normalised: bool = False,
     canvas: tuple[int, int] | None = None,
 ) -> Case:
-    """Preprocess one 3-D scan as Chen et al. 2021, section 3, do, with every step recorded.
+    """Preprocess one 3-D scan as in Chen et al. 2021, section 3, and record every step.
 
-    In this order: slices first; clip to percentiles of the volume and scale to [0, 1] (not where the
-    scan is `normalised` already); in-plane resampling, linear for the image and nearest for labels;
-    pad with zeros or crop around the centre; every slice to [0, 1].
+    In this order: put slices first; clip to percentiles of the volume and scale to [0, 1] (unless the
+    scan is `normalised` already); resample in-plane, linearly for the image, nearest for labels; pad with
+    zeros or crop around the centre; scale every slice to [0, 1].
     label: (X, Y, Z) class indices in the scan's grid. names: of the classes, for warnings.
-    canvas: (rows, columns) to keep in place of the crop, for augmentation; slices are then not scaled one by
-    one, since that belongs to the crop, and warnings are those of the crop.
+    canvas: (rows, columns) to keep in place of the crop, for augmentation. Slices are then not scaled one by
+    one, since that must follow the crop, and warnings are those of the crop.
     Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, for a
     `normalised` scan with values outside [0, 1], and for voxels so large that the case would fill the memory.
     """
@@ -81,7 +81,7 @@ def prepare(
 
 
 def restore(probabilities: np.ndarray, record: Record) -> np.ndarray:
-    """Class probabilities of a case to class indices in the scan's own grid.
+    """Turns class probabilities of a case into class indices in the scan's own grid.
 
     probabilities: (C, slices, H, W) float32. Outside the crop the background (class 0) has probability 1.
     Probabilities are interpolated linearly to the stored in-plane grid, then the greatest wins.
@@ -100,9 +100,9 @@ def restore(probabilities: np.ndarray, record: Record) -> np.ndarray:
 
 
 def most_probable(probabilities: np.ndarray) -> np.ndarray:
-    """(classes, ...) to the uint8 index of the greatest, the first of equal ones, as argmax would.
+    """Returns the uint8 index of the greatest of (classes, ...), the first of equal ones, as argmax would.
 
-    Class by class, which for a few classes is several times as fast as numpy's search along the first axis.
+    It goes class by class, for a few classes several times as fast as numpy's search along the first axis.
     """
     indices = np.zeros(probabilities.shape[1:], np.uint8)
     greatest = probabilities[0].copy()
@@ -113,9 +113,9 @@ def most_probable(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _interpolate_back(probabilities: np.ndarray, record: Record) -> np.ndarray:
-    """(slices, rows, columns) class indices in the stored plane.
+    """Interpolates to the stored plane and returns class indices, (slices, rows, columns).
 
-    A rim of background, one pixel wide, stands for all that lies outside the crop. Slice by slice,
+    A rim of background, one pixel wide, stands for all that lies outside the crop. It goes slice by slice,
     since a slice of every class fits the processor's cache and a volume does not.
     """
     rows, columns = (
@@ -170,7 +170,7 @@ def _check(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
 def _check_extent(
     scan: Scan, orientation: Orientation, steps: tuple[float, float], settings: CaseSettings
 ) -> None:
-    """A header may claim voxels of a kilometre, which would become a million pixels each."""
+    """Refuses voxels that are too large: one of a kilometre would become a million pixels."""
     slices, *plane = (scan.data.shape[axis] for axis in orientation.axes)
     rows, columns = (length / max(step, 1e-9) for length, step in zip(plane, steps, strict=True))
     pixels = slices * max(rows * columns, settings.size[0] * settings.size[1])

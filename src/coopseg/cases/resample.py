@@ -1,13 +1,13 @@
-"""In-plane resampling, with one convention for the way there and the way back.
+"""Resamples in-plane, with one convention for the way there and the way back.
 
-Pixel centres count, and the centres of both images coincide: along an axis of n pixels that becomes one
-of m pixels with `step` (old pixels a new pixel), the new pixel j lies at the old coordinate
-(j - (m - 1) / 2) * step + (n - 1) / 2. The spacing is then met exactly, whatever m is rounded to, and the
+Coordinates are those of pixel centres, and the centres of both images coincide. If an axis of n pixels
+becomes one of m pixels with `step` old pixels per new pixel, the new pixel j lies at the old coordinate
+(j - (m - 1) / 2) * step + (n - 1) / 2. The spacing is then met exactly, however m is rounded, and the
 way back is the same formula with 1 / step. Coordinates beyond the outermost centres take the outermost
 pixel. There is no low-pass filter before a coarser grid: the spacings of short-axis MR lie close together.
 
-Linear interpolation is one weighted pair of neighbours an axis: a few passes over memory, without BLAS,
-whose threads stall for half a second where a training run holds the cores.
+Linear interpolation weights one pair of neighbours per axis, in a few passes over memory. It avoids BLAS,
+whose threads stall for half a second when a training run holds the cores.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 
 
 def resampled_length(length: int, step: float) -> int:
-    """Pixels that cover the extent of `length` pixels when one new pixel is `step` old ones; at least 1."""
+    """Returns how many new pixels of `step` old ones cover `length` old pixels; at least 1."""
     return max(1, round(length / step))
 
 
 def source_coordinates(length: int, new_length: int, step: float) -> np.ndarray:
-    """(new_length,) float64: the new pixels' centres in old pixels, held within [0, length - 1]."""
+    """Returns (new_length,) float64: the new pixels' centres in old pixels, clipped to [0, length - 1]."""
     coordinates = (np.arange(new_length) - (new_length - 1) / 2) * step + (length - 1) / 2
     return coordinates.clip(0, length - 1)
 
 
 def interpolate_linear(volume: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Linear interpolation of (..., H, W) at every pair of a row and a column coordinate, in pixels.
+    """Interpolates (..., H, W) linearly at every pair of a row and a column coordinate, in pixels.
 
     Returns (..., len(rows), len(columns)) float32 in the range of the input; coordinates beyond the
     outermost centres take the outermost pixel. An axis already on its coordinates is not touched.
@@ -49,7 +49,7 @@ def interpolate_linear(volume: np.ndarray, rows: np.ndarray, columns: np.ndarray
 
 
 def take_nearest(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The label at the nearest centre, for (..., H, W) and coordinates as above; ties go up."""
+    """Takes labels (..., H, W) at the nearest centres, coordinates as in `interpolate_linear`; ties go up."""
     for axis, coordinates in ((-1, columns), (-2, rows)):
         nearest = np.floor(coordinates + 0.5).astype(int).clip(0, labels.shape[axis] - 1)
         labels = labels.take(nearest, axis)

@@ -1,4 +1,4 @@
-"""Volumes of some patients: by name, or by the part of a split that a model was made with."""
+"""Selects volumes of some patients: by name, or by a part of the split that a model was made with."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.types import Dataset
 from coopseg.text import listing, read_json
 
-REQUEST, RUN = "request.json", "run.json"  # beside weights: before a training's first step, after its last
+REQUEST, RUN = "request.json", "run.json"  # beside weights: written before the first step, after the last
 
 
 def has_ended(folder: Path) -> bool | None:
-    """Whether the training in a run folder has ended; None where the folder is none of a training."""
+    """Tells whether the training in a run folder has ended; None if the folder holds no training."""
     if (folder / RUN).is_file():
         return True
     return False if (folder / REQUEST).is_file() else None
 
 
 def find_split(name: str | Path) -> Split:
-    """A split without the data set it divides: a name of `NAMED`, a JSON or YAML file, or a run folder.
+    """Finds a split without its data set: by a name of `NAMED`, a JSON or YAML file, or a run folder.
 
-    A run folder means the split of that training, random ones included. Raises CoopsegError for "random",
-    which is drawn from a data set, and where nothing is found.
+    A run folder means the split of that training, even a random one. Raises CoopsegError for "random",
+    which is drawn from a data set, and if nothing is found.
     """
     if str(name) in NAMED:
         return Split(str(name), *NAMED[str(name)])
@@ -39,7 +39,7 @@ def find_split(name: str | Path) -> Split:
 
 
 def split_of_run(folder: Path) -> Split:
-    """The split that a training used, from its run.json. Raises CoopsegError where that cannot be read."""
+    """Reads the split of a training from its run.json. Raises CoopsegError if that cannot be read."""
     path = folder / RUN
     if not path.exists():
         raise CoopsegError(f"{path}: no such file; give the folder of a finished training")
@@ -52,9 +52,9 @@ def split_of_run(folder: Path) -> Split:
 
 
 def select_part(dataset: Dataset, split: Split, part: Part) -> Dataset:
-    """Only the volumes of one part; a data set none of whose patients the split names stays as it is.
+    """Keeps only the volumes of one part; if the split names no patient of the data set, keeps all.
 
-    Raises CoopsegError where the part is empty or the data set lacks some of its patients.
+    Raises CoopsegError if the part is empty or the data set lacks some of its patients.
     """
     if not {*split.train, *split.validate, *split.test} & set(dataset.patients):
         return dataset
@@ -63,7 +63,7 @@ def select_part(dataset: Dataset, split: Split, part: Part) -> Dataset:
 
 
 def select_patients(dataset: Dataset, patients: Collection[str]) -> Dataset:
-    """Only the volumes of `patients`. Raises CoopsegError for a name that the data set lacks."""
+    """Keeps only the volumes of `patients`. Raises CoopsegError for a name that the data set lacks."""
     missing = sorted(set(patients) - set(dataset.patients))
     if missing:
         raise CoopsegError(f"{dataset.root}: no such patients: {listing(missing)}; check the names")

@@ -1,4 +1,4 @@
-"""Which patients train, validate and test: the published divisions of ACDC, a seeded draw, or a file."""
+"""Divides patients into train, validate and test: as published for ACDC, by a seeded draw, or by a file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _acdc(numbers: str | Iterable[int]) -> tuple[str, ...]:
 
 # Chen et al. 2021 test on four patients of each of the five diagnosis groups.
 PAPER_TEST = _acdc(first + offset for first in (7, 27, 47, 67, 87) for offset in range(4))
-# Four patients of each group once more, for development without a look at the paper's.
+# Four other patients of each group, for development without a look at the paper's.
 DEVELOPMENT_TEST = _acdc("14 15 16 18 34 35 36 38 54 55 56 58 74 75 76 77 94 96 98 99")
 # The authors' three draws of ten, validated on five others. Their validation set of B shares two
-# patients with its training set; the five of A, which are free of it, stand in.
+# patients with its training set, so the five of A, which do not, replace it.
 FEW_SHOT = {
     "A": (_acdc("1 4 12 22 44 46 53 61 73 92"), _acdc("11 71 62 95 82")),
     "B": (_acdc("1 2 6 21 22 24 25 33 41 86"), _acdc("11 71 95 62 82")),
@@ -40,7 +40,7 @@ STANDARD_VALIDATION = _acdc("5 20 23 37 42 46 66 78 82 97")
 
 @dataclass(frozen=True)
 class Split:
-    """Patients of each part, checked: no patient is in two parts.
+    """Holds the patients of each part and checks that no patient is in two parts.
 
     absent: test patients of a published split that the data set at hand lacks; training can go on
     without them, testing cannot (see `require`).
@@ -59,7 +59,7 @@ class Split:
             )
 
     def require(self, part: Part) -> tuple[str, ...]:
-        """The patients of a part, or a CoopsegError where there are none or the data set lacks some."""
+        """Returns the patients of a part. Raises CoopsegError if there are none or some are absent."""
         patients: tuple[str, ...] = getattr(self, part)
         missing = [patient for patient in patients if patient in self.absent]
         if missing:
@@ -73,7 +73,7 @@ class Split:
 
 
 def overlaps(parts: Mapping[Part, Collection[str]]) -> Iterator[tuple[Part, Part, list[str]]]:
-    """(part, other part, patients in both) for every two parts that share any."""
+    """Yields (part, other part, patients in both) for every two parts that share any."""
     for part, other in combinations(PARTS, 2):
         if shared := sorted(set(parts[part]) & set(parts[other])):
             yield part, other, shared
@@ -86,7 +86,7 @@ def _standard(test: tuple[str, ...], left_out: tuple[str, ...] = ()) -> tuple[tu
 
 
 def _choice() -> tuple[str, ...]:
-    """The patients to choose settings by: neither in a test set nor in any draw of the few-shot trainings."""
+    """Returns the patients to choose settings by: those in no test set and in no few-shot draw."""
     drawn = (patient for parts in FEW_SHOT.values() for part in parts for patient in part)
     taken = {*PAPER_TEST, *DEVELOPMENT_TEST, *drawn}
     return tuple(patient for patient in _acdc(range(1, 101)) if patient not in taken)
@@ -102,7 +102,7 @@ NAMED: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def get_split(name: str | Path, dataset: Dataset, *, seed: int = 0) -> Split:
-    """The split of a data set by name, by file, or at random.
+    """Returns the split of a data set by name, by file, or at random.
 
     name: one of `NAMED`; "random" (seeded: 70 / 10 / 20 % of the patients, at least one each); or the
     path of a JSON or YAML file {train: [...], validate: [...], test: [...]}, test optional.
@@ -145,12 +145,12 @@ def _random_split(dataset: Dataset, seed: int) -> Split:
 
 
 def read_split(path: Path) -> Split:
-    """The split in a JSON or YAML file; see `get_split`, whose errors it shares."""
+    """Reads the split in a JSON or YAML file; for its format and errors see `get_split`."""
     return Split(str(path), **read_parts(path))
 
 
 def read_parts(path: Path) -> dict[Part, tuple[str, ...]]:
-    """The lists in a JSON or YAML file as they stand; a patient may be in two of them."""
+    """Reads the lists in a JSON or YAML file as they stand; a patient may be in two of them."""
     if not path.is_file():
         raise CoopsegError(
             f"{path}: no such split; use {', '.join(sorted(NAMED))}, random or a JSON or YAML file"
@@ -166,7 +166,7 @@ def read_parts(path: Path) -> dict[Part, tuple[str, ...]]:
 
 
 def patients_of(patients: Any, part: Part, path: Path) -> tuple[str, ...]:
-    """The patients of a part, as a file holds them. Raises CoopsegError for anything but a list of names."""
+    """Reads a part's patients from a file. Raises CoopsegError for anything but a list of different names."""
     if not isinstance(patients, list) or not all(isinstance(patient, str) for patient in patients):
         raise CoopsegError(f"{path}: {part} must be a list of patient names in quotes")
     repeated = sorted(patient for patient, times in Counter(patients).items() if times > 1)

@@ -1,4 +1,4 @@
-"""`coopseg benchmark`."""
+"""Defines the verb `coopseg benchmark`."""
 
 from __future__ import annotations
 
@@ -16,29 +16,43 @@ from coopseg.errors import CoopsegError
 def benchmark(
     context: typer.Context,
     data: Annotated[
-        str | None, typer.Option(metavar="[NAME=]FOLDER", help="labelled data set", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="[NAME=]FOLDER", help="labelled data set to train and test on", show_default=False
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder to make", show_default=False)] = None,
     cross: Annotated[
         str | None,
-        typer.Option(metavar="[NAME=]FOLDER", help="of other sites, tested on only", show_default=False),
+        typer.Option(
+            metavar="[NAME=]FOLDER",
+            help="labelled data set of other sites, for testing only",
+            show_default=False,
+        ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="random, a name such as acdc-dev, a file, or a folder of files DRAW.json")
+        str,
+        typer.Option(
+            help="how to divide the patients: random, a name such as acdc-dev, a file, or a folder of files "
+            "DRAW.json"
+        ),
     ] = "random",
-    preset: Annotated[str, typer.Option(help=f"how much is trained: {', '.join(PRESETS)}")] = "default",
+    preset: Annotated[str, typer.Option(help=f"how much to train: {', '.join(PRESETS)}")] = "default",
     methods: Annotated[
         str,
         typer.Option(
-            help="rows: names separated by commas, or all, main or ablations (`coopseg info`)",
+            help="comma-separated rows of the table: names (`coopseg info`), or all, main or ablations",
             show_default=False,
         ),
     ] = "",
     draws: Annotated[
         str,
-        typer.Option(help="of the split, as A,B,C; of a random one numbers", show_default="the split itself"),
+        typer.Option(
+            help="comma-separated draws of --split, e.g. A,B,C; with --split random, seeds, e.g. 0,1,2",
+            show_default="the split itself",
+        ),
     ] = "",
-    seeds: Annotated[str, typer.Option(help="of each training, as 0,1,2")] = "0",
+    seeds: Annotated[str, typer.Option(help="comma-separated seeds of the trainings, e.g. 0,1,2")] = "0",
     predictor: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,66 +62,73 @@ def benchmark(
         ),
     ] = None,
     equal_time: Annotated[
-        bool, typer.Option("--equal-time", help="main rows again, for as long as cooperative training takes")
+        bool,
+        typer.Option(
+            "--equal-time", help="train the main rows again, for as long as cooperative training takes"
+        ),
     ] = False,
     severities: Annotated[
         str,
         typer.Option(
-            help="factors on the corruptions, as 0.5,1.5, for --severity-methods", show_default=False
+            help="comma-separated factors on the artefacts, e.g. 0.5,1.5, to test --severity-methods with",
+            show_default=False,
         ),
     ] = "",
     severity_methods: Annotated[
-        str, typer.Option(help="rows that --severities are for, as --methods", show_default=False)
+        str, typer.Option(help="rows to test with --severities, written as in --methods", show_default=False)
     ] = "",
-    copies: Annotated[int, typer.Option(min=1, help="of each test volume and corruption")] = 3,
+    copies: Annotated[
+        int, typer.Option(min=1, help="corrupted copies of each test volume for each artefact")
+    ] = 3,
     layout: Layout = "auto",
     labels: LabelNames = None,
     spacing: Annotated[
-        Literal["true", "nominal"], typer.Option(help="of the scans; nominal: distances in mm are left out")
+        Literal["true", "nominal"],
+        typer.Option(help="whether headers hold the true voxel spacing; nominal leaves out distances in mm"),
     ] = "true",
     settings: Set = None,
     device: Device = "auto",
     precision: Precision = "32",
     workers: Annotated[
-        int, typer.Option(min=1, help="jobs side by side on this machine, which share its cores")
+        int, typer.Option(min=1, help="jobs to run side by side on this machine; they share its cores")
     ] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(
             metavar="tcp://HOST:PORT",
-            help="run jobs on the workers of a dask cluster, which see the same disk",
+            help="run jobs on the workers of a dask cluster; they must see the same disk",
             show_default=False,
         ),
     ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="--out of an earlier benchmark, to go on with or to add methods, draws or seeds to",
+            help="--out of an earlier benchmark to go on with, or to add methods, draws or seeds to",
             show_default=False,
         ),
     ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
-            help="--out of an earlier benchmark, whose finished jobs are kept in this --out, small enough to "
-            "commit: numbers only; nothing is run",
+            help="--out of an earlier benchmark; writes the numbers of its finished jobs into this --out, "
+            "small enough to commit; runs nothing",
             show_default=False,
         ),
     ] = None,
     restore: Annotated[
         Path | None,
         typer.Option(
-            help="what --keep has written, to go on with in --out; without --data no job is run",
+            help="folder that --keep has written, to go on with in --out; without --data no job is run",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Train and test a grid of methods, draws of training patients and seeds, and write its table.
 
-    OUT gets jobs/ (one folder a training, with its evaluation), corrupted/, probes/ (seconds a step) and
-    table/. What has finished is never repeated: --resume OUT does what is left and retries what failed. A job
-    that fails is listed and the rest goes on; the exit code is then 1. --keep OUT --out KEPT writes down the
-    numbers of what has finished, as often as wanted, from which --restore KEPT makes a benchmark anew.
+    OUT gets jobs/ (one folder per training, with its evaluation), corrupted/, probes/ (seconds per step) and
+    table/. Finished jobs are never repeated: --resume OUT runs the others and retries failed ones. A job that
+    fails is listed and the others go on; the exit code is then 1. --keep OUT --out KEPT saves the numbers of
+    finished jobs, as often as you like; --restore KEPT makes a new benchmark from them.
     """
     given: dict[str, Any] = dict(
         data=data, cross=cross, split=split, preset=preset, methods=methods, draws=_words(draws),

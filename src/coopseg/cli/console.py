@@ -1,4 +1,4 @@
-"""What the user sees: results on standard output; progress, warnings and errors on standard error."""
+"""Prints results on standard output; progress, warnings and errors on standard error."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from coopseg.training.loop import Progress
 
 QUIET = 10.0  # seconds between two lines of progress where there is no terminal
-UNNAMED = ("rise", "learning_rate")  # entries of a training record that are no loss
+UNNAMED = ("rise", "learning_rate")  # entries of a training record that are not losses
 
 
 def say(text: str) -> None:
-    """A line of result."""
+    """Prints a line of the result."""
     print(text, flush=True)
 
 
 def say_report(page: Path) -> None:
-    """The heart of a report, and where to read all of it."""
+    """Prints the summary of a report, and where to read all of it."""
     from coopseg.report.run import CONTENT
     from coopseg.report.text import summary
 
@@ -33,7 +33,7 @@ def say_report(page: Path) -> None:
 
 
 def note_predictor(record: Path) -> None:
-    """Say of a record of predictions: scan statistics that were used, a training that had not ended."""
+    """Warn if the training behind a predict.json or evaluation.json had not ended; note scan statistics."""
     facts = json.loads(record.read_text(encoding="utf-8"))
     k = facts["scan_statistics"]
     if facts["training_ended"] is False:
@@ -43,34 +43,27 @@ def note_predictor(record: Path) -> None:
 
 
 def note(text: str) -> None:
-    """A line about what goes on."""
+    """Prints a line about what goes on."""
     print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
-    """A line about something that is to be looked at."""
+    """Prints a warning."""
     note(f"warning: {text}")
 
 
 def fail(error: Exception) -> None:
-    """The one line of an error."""
+    """Prints an error as one line."""
     note(f"error: {' '.join(str(error).splitlines())}")
 
 
-def clock(seconds: float) -> str:
-    """75 as 1:15, 3675 as 1:01:15."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def loss_terms(values: dict[str, Any]) -> str:
-    """Every loss term with its mean since the last look."""
+    """Lists every loss term with its mean since the last record."""
     return "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in UNNAMED)
 
 
 def dice_of_heads(values: dict[str, dict[str, float]]) -> str:
-    """Dice of every head: the foreground mean, then each class."""
+    """Lists the Dice of every head: the foreground mean, then each class."""
     return "; ".join(
         f"{head} {scores['mean']:.3f} ("
         + ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if name != "mean")
@@ -80,7 +73,7 @@ def dice_of_heads(values: dict[str, dict[str, float]]) -> str:
 
 
 class Bar:
-    """How far something is and how long it will take: live on a terminal, else a line now and then."""
+    """Shows progress and the time left: live on a terminal, else as a line now and then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console
@@ -100,20 +93,23 @@ class Bar:
             self.live.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def show(self, share: float, left: float, where: str, detail: str) -> None:
-        """share: of the whole, in [0, 1]; left: seconds; detail may be empty."""
+        """Shows the share that is done, in [0, 1], and the seconds left; detail may be empty."""
+        from coopseg.text import clock
+
+        rest = f"{clock(left)} left"
         if self.live:
-            self.live.update(_draw(share, left, where, detail))
+            self.live.update(_draw(share, rest, where, detail))
         elif time.monotonic() - self.printed >= QUIET or share == 1:
             self.printed = time.monotonic()
-            self.say(f"{where}, {clock(left)} left" + (f": {detail}" if detail else ""))
+            self.say(f"{where}, {rest}" + (f": {detail}" if detail else ""))
 
 
 class TrainingDisplay(Bar):
-    """Call it with every progress of a training: a live bar on a terminal, else a line now and then."""
+    """Shows a training, called with every Progress: a live bar on a terminal, else a line now and then."""
 
     def __call__(self, progress: Progress) -> None:
         where = f"step {progress.step} of {progress.steps}"
@@ -123,7 +119,7 @@ class TrainingDisplay(Bar):
             method = sizes.pop("method")
             listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
             self.say(f"method {method}: {progress.steps} steps on {listed}")
-            if filled is not None and filled >= 0.0005:  # what would be printed as more than nothing
+            if filled is not None and filled >= 0.0005:  # would be printed as 0.1% or more
                 self.say(f"augmented slices: {filled:.1%} of pixels lie beyond the scan and repeat its edge")
         elif progress.kind == "validation":
             self.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")
@@ -133,9 +129,9 @@ class TrainingDisplay(Bar):
 
 
 class DemoDisplay(Bar):
-    """Call it with every progress of the demo: one bar for the whole of it, from beginning to end."""
+    """Shows the demo, called with every DemoProgress: one bar from beginning to end."""
 
-    text = ""  # of the stage
+    text = ""  # text of the current stage
 
     def __call__(self, progress: DemoProgress) -> None:
         if progress.text != self.text:
@@ -149,20 +145,20 @@ class DemoDisplay(Bar):
         self.show(progress.share, progress.left, self.text, detail)
 
 
-def _draw(share: float, left: float, where: str, detail: str) -> Any:
+def _draw(share: float, rest: str, where: str, detail: str) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=1, completed=share, width=40), f"{clock(left)} left", where)
+    row.add_row(ProgressBar(total=1, completed=share, width=40), rest, where)
     return Group(row, Text(detail))
 
 
 @contextmanager
 def counting(verb: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A callback (done, total, name) that shows how far something is."""
+    """Yields a callback (done, total, name) that shows progress."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.markup import escape

@@ -1,4 +1,4 @@
-"""`coopseg corrupt`."""
+"""Defines the verb `coopseg corrupt`."""
 
 from __future__ import annotations
 
@@ -15,34 +15,39 @@ from coopseg.errors import CoopsegError
 def corrupt(
     data: Annotated[Path, typer.Option(help="folder of a labelled data set", show_default=False)],
     out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
-    copies: Annotated[int, typer.Option(min=1, help="of each volume and kind")] = 3,
+    copies: Annotated[int, typer.Option(min=1, help="copies of each volume for each kind of artefact")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     severity: Annotated[
-        float, typer.Option(min=0, help="factor on the severities; 1: as published for test")
+        float, typer.Option(min=0, help="factor on the artefacts' strength; 1: as published for test")
     ] = 1.0,
     kinds: Annotated[
         str,
         typer.Option(
             metavar="test|choice|NAME,NAME",
-            help="of artefacts; test: the published four, choice: five others, to choose settings by",
+            help="kinds of artefacts; test: the published four; choice: five others, to choose settings by",
         ),
     ] = "test",
     patients: Annotated[
-        str | None, typer.Option(help="only these, separated by commas", show_default=False)
+        str | None, typer.Option(help="comma-separated patients to use", show_default=False)
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help=f"only patients of a part of {SPLITS_HELP}", show_default=False)
+        str | None, typer.Option(help=f"use only the patients in --part of {SPLITS_HELP}", show_default=False)
     ] = None,
-    part: Annotated[Literal["train", "validate", "test"], typer.Option(help="of --split")] = "test",
+    part: Annotated[
+        Literal["train", "validate", "test"], typer.Option(help="part of --split to use")
+    ] = "test",
     layout: Layout = "auto",
     labels: LabelNames = None,
     settings: Set = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="processes; changes no file", show_default="one a core")
+        int | None,
+        typer.Option(
+            min=1, help="number of processes; does not change the files", show_default="one per core"
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier output")] = False,
 ) -> None:
-    """Write copies of a data set with MR artefacts, to test how well a model holds.
+    """Write copies of a data set with MR artefacts, to test how robust a model is.
 
     OUT gets one data set for each kind of artefact, on the published grid (192 x 192 pixels of 1.36719 mm;
     change it with --set cases.KEY=VALUE), and manifest.json. `coopseg evaluate --data OUT` takes all of them.

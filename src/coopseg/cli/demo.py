@@ -1,4 +1,4 @@
-"""`coopseg demo`."""
+"""Defines the verb `coopseg demo`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def demo(
 ) -> None:
     """Show the problem and the method on made-up scans, in minutes: train, corrupt, test, report.
 
-    Standard and cooperative training on one made-up site, tested on other patients of it, on their corrupted
-    copies and on three other sites. OUT gets phantom/, corrupted/, runs/ and report/report.html.
+    It trains the standard and the cooperative method on one made-up site, and tests both on other patients of
+    that site, on their corrupted copies and on three other sites. OUT gets phantom/, corrupted/, runs/ and
+    report/report.html.
     """
     from coopseg.demo import run_demo
 

@@ -1,4 +1,4 @@
-"""`coopseg evaluate`."""
+"""Defines the verb `coopseg evaluate`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def evaluate(
         list[str],
         typer.Option(
             metavar="[NAME=]FOLDER",
-            help="labelled data set, or the output of `coopseg corrupt` for all in it; may be repeated",
+            help="labelled data set, or the output of `coopseg corrupt`, which means all data sets in it; "
+            "may be repeated",
             show_default=False,
         ),
     ],
@@ -28,32 +29,43 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help=f"only patients of a part of {SPLITS_HELP}; data sets with none of its patients stay whole",
+            help=f"use only the patients in --part of {SPLITS_HELP}; data sets with no patient of the split "
+            "stay whole",
             show_default="all patients",
         ),
     ] = None,
-    part: Annotated[Literal["train", "validate", "test"], typer.Option(help="of --split")] = "test",
+    part: Annotated[
+        Literal["train", "validate", "test"], typer.Option(help="part of --split to use")
+    ] = "test",
     layout: Layout = "auto",
     labels: LabelNames = None,
     spacing: Annotated[
-        Literal["true", "nominal"], typer.Option(help="of the scans; nominal: distances in mm are left out")
+        Literal["true", "nominal"],
+        typer.Option(help="whether headers hold the true voxel spacing; nominal leaves out distances in mm"),
     ] = "true",
     refine: Refine = 1,
     device: Device = "auto",
     precision: Precision = "32",
     scan_statistics: ScanStatistics = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="volumes at once; changes no score", show_default="one a core")
+        int | None,
+        typer.Option(
+            min=1, help="volumes to score at once; does not change the scores", show_default="one per core"
+        ),
     ] = None,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="of three cases, and the slices for a report")
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures", help="write pictures of three cases, and the slices for a report"
+        ),
     ] = True,
 ) -> None:
     """Score a model on labelled data sets: Dice, HD95 and ASSD of both heads.
 
-    OUT gets cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by phase,
-    vendor and site), pictures/ of the worst, median and best case, slices.npz (for `coopseg report`) and
-    evaluation.json (model, settings, versions, warnings).
+    The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
+    cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by vendor, site and
+    phase: ED is end-diastole, ES end-systole), pictures/ of the worst, median and best case, slices.npz (for
+    `coopseg report`) and evaluation.json (model, settings, versions, warnings).
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
 
@@ -83,7 +95,7 @@ def evaluate(
 
 
 def _table(summaries: Sequence[dict[str, Any]]) -> str:
-    """One line a data set and head: Dice over patients, each class, distances."""
+    """Formats one line per data set and head: Dice over patients, each class, distances."""
     whole = [summary for summary in summaries if summary["group"] == "all"]
     classes = list(dict.fromkeys(entry["class"] for entry in whole if entry["class"] != "mean"))
     rows = [[*COLUMNS[:5], *classes, *COLUMNS[5:]]]

@@ -1,4 +1,4 @@
-"""`coopseg info`."""
+"""Defines the verb `coopseg info`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from coopseg.cli.console import say
 
 
 def info(
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     settings: Annotated[
-        bool, typer.Option("--settings", help="every setting with its default and meaning")
+        bool, typer.Option("--settings", help="list every setting with its default and meaning")
     ] = False,
 ) -> None:
     """List presets, methods, layouts, splits, devices and versions, or all settings."""
@@ -51,7 +51,7 @@ def _facts() -> dict[str, dict[str, str]]:
 
 
 def _settings() -> dict[str, dict[str, str]]:
-    """{section: {"section.key": "default  [choices]  meaning"}}."""
+    """Returns {section: {"section.key": "default (choices): meaning"}}."""
     from pydantic import BaseModel
 
     from coopseg.config.settings import Settings

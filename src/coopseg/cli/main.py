@@ -1,4 +1,4 @@
-"""The program `coopseg`: its verbs, and how an error ends it."""
+"""Defines the program `coopseg`: its verbs, and how an error ends it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from coopseg.cli.train import train
 from coopseg.cli.validate import validate
 from coopseg.errors import CoopsegError, Stopped
 
+WIDEST = 120  # columns of --help, if the terminal has as many
 WRONG_INPUT, INTERRUPTED, SIGNALLED = 2, 130, 128
 
 
 class Program(TyperGroup):
-    """Ends with one line where the user can put things right; every other exception is a bug and stays."""
+    """Turns errors that the user can fix into one line; any other exception is a bug and is raised."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -54,7 +55,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
 for verb in (validate, train, predict, export, corrupt, evaluate, benchmark, report, info, demo):
     app.command()(verb)
@@ -72,11 +73,11 @@ def program(
         bool, typer.Option("--version", help="show the version", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Segmentation networks that stay right on scans they were not trained for."""
+    """Train and test segmentation networks that stay right on scans they were not trained for."""
 
 
 def run() -> None:
-    """The entry point."""
+    """Runs the program."""
     signal.signal(signal.SIGTERM, _terminate)
     app()
 

@@ -1,4 +1,4 @@
-"""`coopseg predict`."""
+"""Defines the verb `coopseg predict`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Head = Annotated[
     Literal["FTN", "FTN+STN", "both"] | None,
     typer.Option(
-        help="whose label maps; both: NAME_ftn.nii.gz and NAME_stn.nii.gz",
+        help="head whose label maps to write; both: NAME_ftn.nii.gz and NAME_stn.nii.gz",
         show_default="FTN+STN where the model has an STN",
     ),
 ]
@@ -39,7 +39,8 @@ def predict(
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
 
-    OUT gets NAME.nii.gz for each scan (uint8; sub-folders as the scans have below the folder they share),
+    The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
+    NAME.nii.gz for each scan (uint8; in the scan's sub-folder below the folder that all scans share),
     labels.json with the names and colours of the values, and predict.json. Nothing is written if a scan
     cannot be read.
     """

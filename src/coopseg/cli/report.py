@@ -1,4 +1,4 @@
-"""`coopseg report`."""
+"""Defines the verb `coopseg report`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def report(
         list[str],
         typer.Argument(
             metavar="[NAME=]RUN... | BENCH",
-            help="run folders; those of one NAME (the method, unless given) are pooled; or one folder of "
+            help="run folders, pooled if they share a NAME (by default the method); or one folder of "
             "`coopseg benchmark`",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="folder to make; of a benchmark BENCH/report, unless given", show_default=False),
+        typer.Option(help="folder to make; for a benchmark by default BENCH/report", show_default=False),
     ] = None,
     evaluation: Annotated[
         list[Path] | None,
         typer.Option(
-            help="folder of `coopseg evaluate`, may be repeated; those directly in a RUN are found",
+            help="folder of `coopseg evaluate`; may be repeated; those directly in a RUN are found anyway",
             show_default=False,
         ),
     ] = None,

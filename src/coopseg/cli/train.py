@@ -1,4 +1,4 @@
-"""`coopseg train`."""
+"""Defines the verb `coopseg train`."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ def train(
     context: typer.Context,
     data: Annotated[Path | None, typer.Option(help="folder of the data set", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="run folder to make", show_default=False)] = None,
-    preset: Annotated[str, typer.Option(help=f"how much is trained: {', '.join(PRESETS)}")] = "default",
+    preset: Annotated[str, typer.Option(help=f"how much to train: {', '.join(PRESETS)}")] = "default",
     method: Annotated[str | None, typer.Option(help=METHOD_HELP, show_default=METHOD_DEFAULT)] = None,
     split: Annotated[
-        str, typer.Option(help="which patients train: random, a name (`coopseg info`), a JSON or YAML file")
+        str,
+        typer.Option(help="how to divide the patients: random, a name (`coopseg info`), a JSON or YAML file"),
     ] = "random",
     layout: Layout = "auto",
     labels: LabelNames = None,
     settings: Set = None,
     device: Device = "auto",
     precision: Precision = "32",
-    seed: Annotated[int, typer.Option(help="of split, weights, batches, augmentation and masks")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of split, weights, batches, augmentation and masks")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="folder to keep prepared cases in", show_default=False)
     ] = None,
     save_every: Annotated[float, typer.Option(min=0, help="seconds between two checkpoints")] = 60.0,
     resume: Annotated[
         Path | None,
-        typer.Option(help="run folder of a training that was stopped, to go on with", show_default=False),
+        typer.Option(help="run folder of a stopped training to go on with", show_default=False),
     ] = None,
 ) -> None:
-    """Train a model on a labelled data set: --data and --out; or go on with one that was stopped: --resume.
+    """Train a model on a labelled data set (--data and --out), or go on with a stopped training (--resume).
 
-    OUT gets last.safetensors, the weights that `--model OUT` means, log.jsonl and run.json; and beside them
-    best_ftn.safetensors and best_stn.safetensors, the best of each head by validation Dice. SIGTERM and
-    Ctrl-C save a checkpoint first; the exit code is then 143 or 130.
+    OUT gets last.safetensors (the weights that `--model OUT` means), log.jsonl and run.json. It also gets
+    best_ftn.safetensors and best_stn.safetensors, the weights with the highest validation Dice of the FTN
+    (fast-thinking network) and of the STN (slow-thinking network). SIGTERM and Ctrl-C save a checkpoint
+    first; the exit code is then 143 or 130.
     """
     given = dict(
         preset=preset,
@@ -74,7 +76,7 @@ def train(
 
 
 def _resume(run: Path, out: Path | None, given: dict[str, Any], context: typer.Context) -> None:
-    """Only what was typed is held against what the training began with."""
+    """Resumes a training; only options that were typed are compared with those it began with."""
     if out is not None:
         raise CoopsegError(f"--resume goes on in {run}; leave --out away")
     from coopseg.training.run import resume
@@ -91,7 +93,7 @@ def _resume(run: Path, out: Path | None, given: dict[str, Any], context: typer.C
 
 
 def _report(out: Path) -> None:
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks
+    if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
         return
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     for warning in record["warnings"]:

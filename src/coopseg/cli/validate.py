@@ -1,4 +1,4 @@
-"""`coopseg validate`."""
+"""Defines the verb `coopseg validate`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from coopseg.cli.console import counting, say
 from coopseg.cli.options import SPLITS_HELP, LabelNames, Layout
 
 if TYPE_CHECKING:
-    from coopseg.scans.checks.report import Finding, Report
+    from coopseg.checks.report import Finding, Report
 
-FAULTY = 1  # exit code where an error was found
-NARROW, WIDE = 80, 120  # columns of the table, at least and at most
+FAULTY = 1  # exit code if an error was found
+NARROW, WIDE = 80, 120  # least and greatest width of the table, in columns
 
 
 def _show_rules(wanted: bool) -> None:
     if wanted:
-        from coopseg.scans.checks.rules import RULES
+        from coopseg.checks.rules import RULES
 
         rows = [(rule.severity, rule.name, [f"{rule.means}: {rule.why}", rule.do]) for rule in RULES.values()]
         say(_table(("severity", "rule", "what is found, why it matters, what to do"), rows))
@@ -35,24 +35,26 @@ def validate(
     split: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"compare with {SPLITS_HELP}; only its patients need labels then; may be repeated",
+            help=f"check against {SPLITS_HELP}; then only its patients need labels; may be repeated",
             show_default=False,
         ),
     ] = None,
     layout: Layout = "auto",
     labels: LabelNames = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes; changes no finding")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="number of processes; does not change the findings")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     rules: Annotated[
         bool, typer.Option("--rules", help="list all rules", callback=_show_rules, is_eager=True)
     ] = False,
 ) -> None:
     """Look for every problem of every case before a training: files, grids, labels, copies, splits.
 
-    A broken file hides no other. Errors are what training or evaluation would fail on or get wrong,
-    warnings what is worth a look. Exit code 1 if there is any error.
+    A broken file does not hide other problems. Training or evaluation would fail on errors, or give wrong
+    results; warnings are worth a look. The exit code is 1 if there is any error.
     """
-    from coopseg.scans.checks.validate import validate_dataset
+    from coopseg.checks.validate import validate_dataset
 
     with counting("validated") as progress:
         report = validate_dataset(
@@ -80,7 +82,7 @@ def _place(finding: Finding) -> str:
 
 
 def _table(head: tuple[str, str, str], rows: Sequence[tuple[str, str, list[str]]]) -> str:
-    """The last cell has lines of its own; long ones are wrapped below themselves."""
+    """Formats a table; the last cell of a row is a list of lines, wrapped within their column."""
     columns = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 0)).columns))
     first, second = (max(len(row[column]) for row in (head, *rows)) + 2 for column in (0, 1))
     lines = [f"{head[0]:{first}}{head[1]:{second}}{head[2]}"]

@@ -1,7 +1,7 @@
-"""Presets and methods by name: a preset says how much is trained on what, a method with which losses.
+"""Names presets, which say how much is trained and on what, and methods, which say with which losses.
 
-Both are plain overrides of the defaults in settings.py, laid over each other: preset, method, then what the
-user sets.
+Both override the defaults in settings.py. The preset is applied first, then the method, then the user's own
+settings.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ PRESETS: dict[str, Overrides] = {
         "augmentation": {"shift": 0.0, "random_crop": True},
         "training": {"optimizer": "adamw", "weight_decay": 0.01, "epochs": 1500},
     },
-    # What was chosen on validation, for every method alike: see docs/research.md.
+    # Chosen on validation, the same for every method: see docs/research.md.
     "cpu": {
         "cases": ON_CPU_CASES,
         "losses": {"dice": 1.0},
         "training": {**ON_CPU, "plain_half": False, "ema": 0.995, "steps": 3000, "validations": 10},
     },
-    # For demos and tests: networks that have begun to learn.
+    # For demos and tests: long enough for networks to begin to learn.
     "quick": {"cases": ON_CPU_CASES, "training": {**ON_CPU, "steps": 600, "validations": 3}},
 }
 
 WITHOUT_MASKS: dict[str, Any] = {"image": False, "shape": False}
 
 METHODS: dict[str, Overrides] = {
-    # What was chosen on validation: see docs/research.md.
+    # Chosen on validation: see docs/research.md.
     "coopseg": {
         "latent": WITHOUT_MASKS,
         "losses": {"separate": True, "stn_every": 2, "damage": True, "reconstruction": 0.0},
@@ -56,14 +56,14 @@ METHODS: dict[str, Overrides] = {
     "standard": {"latent": WITHOUT_MASKS, "losses": {"separate": True}},
     "cooperative-no-latent": {"latent": WITHOUT_MASKS},
     "cooperative": {},
-    # The two published forms of the method's own choices, at the length of whichever preset.
+    # The method with the choices of its two papers; the preset sets the length of the training.
     "cooperative-miccai2021": {"latent": PUBLISHED_LATENT},
     "cooperative-lsm2022": {
         "latent": {**PUBLISHED_LATENT, "p": 0.33, "rescale": True, "norm": "frozen", "shape": False},
         "losses": {"stn": False, "separate": True},
         "training": {"optimizer": "adamw", "weight_decay": 0.01},
     },
-    # Ablations of cooperative training, one choice each.
+    # Ablations of cooperative training; each changes one choice.
     "dropout-masks": {"latent": {"scheme": "dropout"}},
     "channel-masks": {"latent": {"scheme": "channel"}},
     "spatial-masks": {"latent": {"scheme": "spatial"}},
@@ -85,11 +85,11 @@ METHODS: dict[str, Overrides] = {
 }
 ABLATIONS = tuple(METHODS)[6:]
 
-# What is trained where no method is named. A published preset is its paper's method.
+# The method that is trained if none is named. A published preset implies its paper's method.
 DEFAULT_METHOD = "coopseg"
 OF_PRESETS = {"miccai2021": "cooperative", "lsm2022": "cooperative"}
 
-# The rivals of this package and where they are: the command line names them all, and needs no torch for that.
+# Import paths of the rivals of this package, so that the command line can list them without loading torch.
 RIVALS = {
     "rand-mwm": "coopseg.rivals.rand_mwm:RandMwm",
     "randconv": "coopseg.rivals.randconv:RandConv",
@@ -107,12 +107,12 @@ RIVALS = {
     "slaug": "coopseg.rivals.slaug:Slaug",
     "heavy": "coopseg.rivals.heavy:Heavy",
 }
-# What a rival adds its terms to, where --method names the rival alone: as published, none has an STN.
+# The method that a rival adds its terms to if --method names only the rival: none was published with an STN.
 UNDER_RIVALS = "standard"
 
-POST_DAE = "post-dae"  # stands on a finished standard training; see coopseg.rivals.post_dae
+POST_DAE = "post-dae"  # is trained after a finished standard training; see coopseg.rivals.post_dae
 
-# The results table, in its order.
+# The rows of the results table, in order.
 ROWS = (
     "standard",
     "cooperative-no-latent",
@@ -149,7 +149,7 @@ MAIN_ROWS = (
     "coopseg",
 )
 
-# What people read where the name that --methods takes does not say enough: there are two standard trainings.
+# Titles for rows whose --methods name is not clear enough: there are two standard trainings.
 TITLES = {
     "standard": "standard (separate STN)",
     "cooperative-no-latent": "standard (published: joint STN)",
@@ -205,19 +205,22 @@ DESCRIPTIONS: dict[str, str] = {
 
 
 def title_of(row: str) -> str:
-    """What a row is called wherever people read it: see TITLES; any other row by its name."""
+    """Returns the title of a row for people to read: from TITLES, else the row's name."""
     base, k = split_row(row)
     return TITLES.get(base, base) + (f", scan statistics {k}" if k else "")
 
 
 def expand_methods(text: str) -> tuple[str, ...]:
-    """ "a,b", or the name of a group of rows: all (the results table), main, ablations."""
+    """Splits "a,b" into rows; group names are expanded: all (the results table), main, ablations."""
     groups = {"all": ROWS, "main": MAIN_ROWS, "ablations": ABLATIONS}
     names = [name.strip() for name in text.split(",") if name.strip()]
     return tuple(dict.fromkeys(row for name in names for row in groups.get(name, (name,))))
 
 
 def split_row(row: str) -> tuple[str, str]:
-    """ROW@K -> (ROW, K): a row's networks predicted with scan statistics K, or off; others -> (row, "")."""
+    """Splits ROW@K into (ROW, K); others give (row, "").
+
+    ROW@K means the networks of ROW, predicting with scan statistics K, or off.
+    """
     base, _, k = row.partition("@")
     return base, k

@@ -1,4 +1,4 @@
-"""From the names a user types to Settings: preset, then method, then single values."""
+"""Turns the names that a user types into Settings: preset, then method, then single values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from coopseg.config.presets import (
     UNDER_RIVALS,
     Overrides,
 )
+from coopseg.config.registry import is_rival, rival_names
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.rivals.registry import is_rival, rival_names
 from coopseg.text import parse_yaml, shorten
 
-OFF = "off"  # of --scan-statistics
+OFF = "off"  # a value of --scan-statistics
 
 
 def resolve_settings(
@@ -33,10 +33,10 @@ def resolve_settings(
     seed: int = 0,
     precision: str = "32",
 ) -> Settings:
-    """Settings of a run.
+    """Returns the settings of a run.
 
-    method: None takes that of a published preset, else DEFAULT_METHOD. overrides: {"training.steps": 500}
-    or ["training.steps=500"] with values as in YAML.
+    method: None means a published preset's own method, else DEFAULT_METHOD. overrides:
+    {"training.steps": 500} or ["training.steps=500"] with values as in YAML.
     Raises CoopsegError for an unknown preset, method or setting, naming the nearest known one, and for a
     value out of range.
     """
@@ -52,7 +52,7 @@ def resolve_settings(
 
 
 def choose_method(name: str) -> Overrides:
-    """The overrides of a method: BASE, RIVAL, or BASE+RIVAL with any number of rivals.
+    """Returns the overrides of a method: BASE, RIVAL, or BASE+RIVAL with any number of rivals.
 
     A rival alone adds its terms to UNDER_RIVALS. Raises CoopsegError for an unknown part.
     """
@@ -72,14 +72,14 @@ def choose_method(name: str) -> Overrides:
 
 
 def read_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
-    """{"training.steps": 500} from itself or from ["training.steps=500"]; of two for one key the last."""
+    """Returns {"training.steps": 500}, given that or ["training.steps=500"]; a key's last value counts."""
     if isinstance(overrides, Mapping):
         return dict(overrides)
     return dict(parse_override(text) for text in overrides)
 
 
 def build_settings(values: Mapping[str, Any]) -> Settings:
-    """Settings from nested values; a pydantic complaint becomes one line that names the setting."""
+    """Builds Settings from nested values. Raises CoopsegError in one line that names the setting."""
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -90,7 +90,7 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def override_scan_statistics(settings: Settings, wanted: float | str | None) -> Settings:
-    """`settings` with another prediction.scan_statistics.
+    """Returns `settings` with another prediction.scan_statistics.
 
     wanted: K, at least 0, as a number or as text; "off" for none; None leaves `settings` as they are.
     Raises CoopsegError for anything else.
@@ -101,7 +101,7 @@ def override_scan_statistics(settings: Settings, wanted: float | str | None) -> 
     try:
         values["prediction"]["scan_statistics"] = None if wanted == OFF else float(wanted)
         return Settings.model_validate(values)
-    except ValueError:  # pydantic's are of this kind
+    except ValueError:  # pydantic's ValidationError is one
         raise CoopsegError(
             f"scan statistics {shorten(wanted)} cannot be used; give K, a number of slices from 0 up, "
             f"or {OFF}"
@@ -109,7 +109,7 @@ def override_scan_statistics(settings: Settings, wanted: float | str | None) -> 
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
-    """The entry called `name`, or a CoopsegError that lists what there is."""
+    """Returns the entry called `name`, or raises CoopsegError with a list of the known names."""
     if name not in known:
         near = _nearest(name, known)
         raise CoopsegError(f"unknown {kind} {shorten(name)}{near}; known: {', '.join(known)}")
@@ -117,7 +117,7 @@ def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """("training.steps", 500) from "training.steps=500"; the value is read as YAML, tags refused."""
+    """Splits "training.steps=500" into ("training.steps", 500); the value is YAML, tags are refused."""
     key, equals, value = text.partition("=")
     if not equals:
         raise CoopsegError(f"cannot read setting {shorten(text)}: write it as section.key=value")
@@ -130,7 +130,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
-    """Every setting as "section.key" with its default."""
+    """Returns every setting as "section.key" with its default."""
     names: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.default, BaseModel):

@@ -1,4 +1,4 @@
-"""Every setting of a run, typed, frozen and closed: an unknown key is refused, never ignored."""
+"""Defines every setting of a run, typed and frozen; an unknown key is refused, never ignored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from coopseg.config.section import Section
 
 
 class CaseSettings(Section):
-    """From a scan to a case (Chen et al. 2021, section 3): applied in the order of the fields."""
+    """Configures how a scan becomes a case (Chen et al. 2021, section 3), in the order of the fields."""
 
     slice_axis: Literal["auto", 0, 1, 2] = Field(
-        "auto", description="stored axis along which slices are stacked; auto: the coarsest, ties the last"
+        "auto", description="stored axis along which slices are stacked; auto: the coarsest, the last if tied"
     )
     percentiles: tuple[float, float] = Field(
-        (2.0, 98.0), description="of the volume; intensities are clipped to them and scaled to [0, 1]"
+        (2.0, 98.0), description="percentiles of the volume to clip intensities at before scaling to [0, 1]"
     )
-    spacing: float | None = Field(1.36719, gt=0, description="in-plane millimetres a pixel; null: as stored")
+    spacing: float | None = Field(
+        1.36719, gt=0, description="in-plane millimetres per pixel; null: as stored"
+    )
     size: tuple[int, int] = Field((192, 192), description="pad or crop to this around the centre, pixels")
     slice_minmax: bool = Field(True, description="scale each slice to [0, 1] afterwards")
 
@@ -36,7 +38,7 @@ class CaseSettings(Section):
 
 
 class NetworkSettings(Section):
-    """The five networks (Chen et al. 2021, section 2.1)."""
+    """Configures the five networks (Chen et al. 2021, section 2.1)."""
 
     width: int = Field(16, ge=1, description="channels at full resolution; 8 × this at the codes")
     channels: int = Field(1, ge=1, description="image channels")
@@ -48,52 +50,59 @@ class NetworkSettings(Section):
 
 
 class LatentSettings(Section):
-    """Latent space data augmentation (Chen et al. 2021, section 2.3)."""
+    """Configures latent space data augmentation (Chen et al. 2021, section 2.3)."""
 
     image: bool = Field(True, description="mask the image code: corrupted images")
     shape: bool = Field(True, description="mask the shape code: corrupted segmentations")
     scheme: Literal["dropout", "channel", "spatial", "mixed"] = Field(
         "mixed",
-        description="what is masked: random channels, channels or positions by score, one of the three",
+        description="what is masked: random channels (dropout), channels or positions by score, or one of "
+        "these at random (mixed)",
     )
     p: float = Field(0.5, ge=0, le=1, description="the masked fraction u is drawn from U(0, p)")
-    annealing: float = Field(0.5, ge=0, le=1, description="the factor a is drawn from U(0, annealing)")
+    annealing: float = Field(
+        0.5, ge=0, le=1, description="masked features are multiplied by a factor from U(0, annealing)"
+    )
     soft: bool = Field(True, description="false: masked features become 0")
     score: Literal["gradient", "saliency", "magnitude", "score"] = Field(
-        "gradient", description="what channels and positions are ranked by; see docs/explanation.md"
+        "gradient", description="score that ranks channels and positions; see docs/explanation.md"
     )
     ties: Literal["exact", "strict"] = Field("exact", description="strict: the published comparison")
     skip_dead: bool = Field(True, description="pass over channels that are 0 everywhere")
     scope: Literal["sample", "batch"] = Field(
         "sample", description="one scheme and u per sample or per batch"
     )
-    published_dropout: bool = Field(False, description="channels with probability p, hard, the rest rescaled")
+    published_dropout: bool = Field(
+        False, description="dropout sets channels to 0 with probability p, rescales the rest"
+    )
     norm: Literal["published", "shared", "no_update", "frozen"] = Field(
         "no_update", description="treatment of BatchNorm in the hard pass; see docs/explanation.md"
     )
     rescale: bool = Field(False, description="scale the corrupted image to [0, 1] per slice")
     share: float = Field(
-        1.0, gt=0, le=1, description="of the batch that is masked: its first images, the augmented ones"
+        1.0, gt=0, le=1, description="share of the batch that is masked: its first, augmented images"
     )
 
 
 class LossSettings(Section):
-    """Weights of the loss terms (Chen et al. 2021, equations 1 to 3)."""
+    """Configures the loss terms and their weights (Chen et al. 2021, equations 1 to 3)."""
 
-    segmentation: float = Field(1.0, gt=0, description="CE(p, y)")
-    dice: float = Field(0.0, ge=0, description="soft Dice loss of p beside CE(p, y), all classes alike")
+    segmentation: float = Field(1.0, gt=0, description="weight of CE(p, y)")
+    dice: float = Field(0.0, ge=0, description="weight of the soft Dice loss of p, all classes alike")
     reconstruction: float = Field(
-        0.5, ge=0, description="MSE(x', x); 0: the image decoder neither runs nor learns"
+        0.5, ge=0, description="weight of MSE(x', x); 0: the image decoder neither runs nor learns"
     )
-    refined: float = Field(1.0, ge=0, description="CE(C(p), y)")
-    shape: float = Field(1.0, ge=0, description="CE(C(y), y), in the hard pass CE(C(p_hat), y)")
-    hard: float = Field(1.0, ge=0, description="the whole hard pass")
-    temperature: float = Field(2.0, gt=0, description="T of softmax(p / T) before the STN")
+    refined: float = Field(1.0, ge=0, description="weight of CE(C(p), y)")
+    shape: float = Field(
+        1.0, ge=0, description="weight of CE(C(y), y), and of CE(C(p_hat), y) in the hard pass"
+    )
+    hard: float = Field(1.0, ge=0, description="weight of the whole hard pass")
+    temperature: float = Field(2.0, gt=0, description="T in softmax(p / T), which the STN reads")
     input_noise: float = Field(0.05, ge=0, description="standard deviation of the noise on the clean image")
     separate: bool = Field(False, description="block the gradient from the STN into the FTN")
     stn: bool = Field(True, description="false: no slow-thinking network at all")
     stn_every: int = Field(
-        1, ge=1, description="the STN trains on every n-th image of a batch; above 1 with separate only"
+        1, ge=1, description="the STN trains on every n-th image of a batch; above 1 only with separate"
     )
     damage: bool = Field(
         False, description="the STN learns from label maps damaged as for post-dae, not from exact ones"
@@ -101,26 +110,30 @@ class LossSettings(Section):
 
 
 class AugmentationSettings(Section):
-    """Image augmentation of half of each batch, on the device. Probabilities, degrees and fractions."""
+    """Configures image augmentation on the device, of half of each batch (with plain_half) or all of it."""
 
     enabled: bool = Field(True, description="false: slices as they are")
-    pad: float = Field(7 / 6, ge=1, description="canvas that shifts and elastic fields refer to, of the crop")
-    flip: float = Field(0.2, ge=0, le=1, description="probability, for each in-plane axis")
-    intensity: float = Field(0.5, ge=0, le=1, description="probability of contrast and brightness")
+    pad: float = Field(
+        7 / 6, ge=1, description="size of the canvas for shifts and elastic fields, relative to the crop"
+    )
+    flip: float = Field(0.2, ge=0, le=1, description="probability of flipping, for each in-plane axis")
+    intensity: float = Field(0.5, ge=0, le=1, description="probability of changed contrast and brightness")
     contrast: tuple[float, float] = Field((0.8, 1.2), description="factor on intensities")
-    brightness: float = Field(0.1, description="at most added or taken away")
-    shift: float = Field(0.1, ge=0, description="of the side")
-    rotation: float = Field(15.0, ge=0, description="degrees")
+    brightness: float = Field(0.1, description="greatest amount added or subtracted")
+    shift: float = Field(0.1, ge=0, description="greatest shift, as a fraction of the canvas")
+    rotation: float = Field(15.0, ge=0, description="greatest rotation either way, degrees")
     zoom: tuple[float, float] = Field(
         (0.8, 1.1), description="factor from output to input, for each axis; below 1 the heart grows"
     )
-    rotate45: float = Field(1.0, ge=0, le=1, description="probability of a further multiple of 45 degrees")
-    elastic: float = Field(0.5, ge=0, le=1, description="probability")
+    rotate45: float = Field(
+        1.0, ge=0, le=1, description="probability of a further turn by a multiple of 45 degrees"
+    )
+    elastic: float = Field(0.5, ge=0, le=1, description="probability of an elastic deformation")
     elastic_sigma: tuple[float, float] = Field(
-        (0.1 * 0.75, 0.2 * 0.75), description="smoothness of the elastic field, of the side"
+        (0.1 * 0.75, 0.2 * 0.75), description="smoothness of the elastic field, as a fraction of the canvas"
     )
     elastic_alpha: tuple[float, float] = Field(
-        (1.5, 2.0), description="strength of the elastic field, of the side"
+        (1.5, 2.0), description="strength of the elastic field, as a fraction of the canvas"
     )
     random_crop: bool = Field(False, description="take the crop anywhere in the canvas, not from its middle")
     random_networks: float = Field(
@@ -134,31 +147,33 @@ class AugmentationSettings(Section):
 
 
 class TrainingSettings(Section):
-    """The loop: optimiser, schedule, validations."""
+    """Configures the training loop: optimiser, schedule, validations."""
 
-    batch_size: int = Field(20, ge=2, description="images a step; with plain_half the second half is plain")
+    batch_size: int = Field(20, ge=2, description="images per step; with plain_half the second half is plain")
     plain_half: bool = Field(True, description="half augmented, half the same slices without augmentation")
     epochs: int | None = Field(600, ge=1, description="passes over the training slices; or give steps")
     steps: int | None = Field(None, ge=1, description="optimiser steps; takes precedence over epochs")
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="one for all five networks")
-    learning_rate: float = Field(1e-4, gt=0, description="with one_cycle the highest")
-    weight_decay: float = Field(0.0, ge=0, description="of the optimiser")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="one optimiser for all five networks")
+    learning_rate: float = Field(
+        1e-4, gt=0, description="learning rate; its maximum with one_cycle and cool_down"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of the optimiser")
     schedule: Literal["constant", "one_cycle", "cool_down"] = Field(
         "constant",
         description="one_cycle: the learning rate rises, then falls to nothing as a cosine; cool_down: it "
         "rises, stays, then falls to nothing in a straight line",
     )
-    warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which it rises")
-    cool_down: float = Field(0.3, ge=0, le=1, description="share of the steps in which cool_down falls")
+    warmup: float = Field(0.15, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    cool_down: float = Field(
+        0.3, ge=0, le=1, description="share of the steps in which the learning rate falls with cool_down"
+    )
     cooperate_after: float = Field(
         0.0, ge=0, le=1, description="share of the steps of standard training before the networks cooperate"
     )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged weights that are validated and saved"
     )
-    validations: int = Field(
-        20, ge=1, description="times during training that validation patients are tested"
-    )
+    validations: int = Field(20, ge=1, description="how often validation patients are tested during training")
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
@@ -174,19 +189,19 @@ class TrainingSettings(Section):
 
 
 class PredictionSettings(Section):
-    """How trained networks predict: in validation, predict and evaluate."""
+    """Configures how trained networks predict, in validation, predict and evaluate."""
 
     scan_statistics: float | None = Field(
         None,
         ge=0,
         strict=True,  # YAML reads "off" as false, which would count as 0
-        description="k: n / (n + k) of the first layers' statistics come from the scan of n slices itself; "
-        "null: none",
+        description="k: for a scan of n slices, n / (n + k) of the first layers' statistics come from the "
+        "scan itself; null: none",
     )
 
 
 class Settings(Section):
-    """All of it. `method` and `preset` are names for the record; the sections say what happens."""
+    """Holds all settings. `method` and `preset` are names for the record; the sections say what happens."""
 
     preset: str = "default"
     method: str = "cooperative"
@@ -205,6 +220,11 @@ class Settings(Section):
     def _check(self) -> Settings:
         if self.latent.image and not self.losses.reconstruction:
             raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
+        if self.network.channels != 1:
+            raise ValueError(
+                f"network.channels is {self.network.channels}, but scans are read as images of one channel: "
+                "leave it at 1"
+            )
         if "maxstyle" in self.rivals.use and not self.losses.reconstruction:
             raise ValueError("maxstyle needs losses.reconstruction above 0: it styles what D_i decodes")
         if self.losses.stn_every > 1 and not self.losses.separate:

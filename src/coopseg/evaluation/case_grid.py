@@ -1,4 +1,4 @@
-"""A case written as a scan of its own: the affine of the resampled and cropped grid."""
+"""Turns a case into a scan of its own, with the affine of the resampled and cropped grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coopseg.scans.types import Scan
 
 
 def case_as_scan(volume: np.ndarray, *, scan: Scan, record: Record) -> Scan:
-    """A volume in a case's grid as a scan that lies where the anatomy lies, axes stored as in `scan`.
+    """Turns a volume in a case's grid into a scan that lies where the anatomy lies, axes stored as in `scan`.
 
     volume: (slices, H, W), in the grid of the case that `prepare` made of `scan` with this `record`.
     """
@@ -22,7 +22,7 @@ def case_as_scan(volume: np.ndarray, *, scan: Scan, record: Record) -> Scan:
 
 
 def _plane_to_stored(record: Record) -> np.ndarray:
-    """(4, 4): (slice, row, column) indices of the case to those of the scan before resampling."""
+    """Returns (4, 4): maps (slice, row, column) of the case to indices of the scan before resampling."""
     index = np.eye(4)
     pairs = zip(record.plane, record.resampled, record.steps, record.size, strict=True)
     for axis, (length, resampled, step, size) in enumerate(pairs, start=1):

@@ -1,4 +1,4 @@
-"""Five artefacts to choose settings by: other families than those of the published test.
+"""Defines five artefacts to choose settings by: other families than those of the published test.
 
 Noise, blur and gamma are TorchIO's (Pérez-García et al. 2021, version 1.x). The other two are this project's:
 TorchIO has no dark bands, and its Resample rounds the coarse grid down, which leaves a black edge. The ranges
@@ -15,14 +15,14 @@ import torch
 import torchio
 from torch.nn.functional import interpolate
 
-NOISE_STD = (0.05, 0.15)  # of the volume's range; Gaussian, not Rician
+NOISE_STD = (0.05, 0.15)  # as a fraction of the volume's range; Gaussian, not Rician
 BLUR_STD = (1.5, 3.0)  # millimetres, along rows and along columns
-LOG_GAMMA = (0.4, 0.8)  # with either sign; the exponent is e to its power
-DOWNSAMPLING = (2.0, 4.0)  # pixels of the volume to one of the coarse grid, along rows and along columns
+LOG_GAMMA = (0.4, 0.8)  # natural logarithm of the exponent, with either sign
+DOWNSAMPLING = (2.0, 4.0)  # pixels of the volume per pixel of the coarse grid, along rows and along columns
 BANDS = (1, 2)  # whole numbers, both ends included
 BAND_DEPTH = (0.7, 1.8)  # at the middle of a band the signal is exp(−depth) of what it was
-BAND_WIDTH = (0.04, 0.1)  # standard deviation of the profile, of the shorter side of a slice
-BAND_POSITION = (-0.2, 0.2)  # from the middle of the slice, where the heart is, of its shorter side
+BAND_WIDTH = (0.04, 0.1)  # standard deviation of the profile, as a fraction of the slice's shorter side
+BAND_POSITION = (-0.2, 0.2)  # distance from the slice's middle, where the heart is, in the same unit
 BAND_KEYS = ("angles", "positions", "widths", "depths")
 
 
@@ -57,7 +57,7 @@ def _sample_downsample(generator: np.random.Generator, severity: float) -> dict[
 
 
 def _downsample(parameters: dict[str, Any]) -> torchio.Transform:
-    """Onto a coarse grid with the same outer edges and back, linearly, so that nothing is shifted."""
+    """Resamples linearly onto a coarse grid with the same outer edges and back; nothing is shifted."""
 
     def apply(tensor: torch.Tensor) -> torch.Tensor:
         fine = tuple(tensor.shape[2:])
@@ -80,7 +80,7 @@ def _sample_bands(generator: np.random.Generator, severity: float) -> dict[str, 
 
 
 def _bands(parameters: dict[str, Any]) -> torchio.Transform:
-    """Dark stripes, as of saturation bands: times exp(−depth · a Gaussian profile across), for every band."""
+    """Darkens stripes like saturation bands: multiplies by exp(−depth · Gaussian profile) for each."""
 
     def apply(tensor: torch.Tensor) -> torch.Tensor:
         height, width = tensor.shape[2:]

@@ -1,4 +1,4 @@
-"""Corrupted copies of a labelled data set, written as plain-folder data sets with a manifest."""
+"""Writes corrupted copies of a labelled data set, as plain-folder data sets with a manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
-from coopseg.evaluation.workers import choose_workers, processes
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation
 from coopseg.scans.labels import labels_to_indices
@@ -35,6 +34,7 @@ from coopseg.scans.new_folder import UNFINISHED, new_folder
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import read_json
+from coopseg.workers import choose_workers, processes
 
 MANIFEST = "manifest.json"
 
@@ -58,14 +58,14 @@ def corrupt_dataset(
     labels/ID_copyK.nii.gz (uint8, values by the order of the data set's label names) and dataset.json.
     OUT/manifest.json holds every severity, the settings, library versions and a SHA-256 of each image file.
 
-    settings: of the case before it is corrupted; the default is the published one.
+    settings: how to prepare a case before it is corrupted; the default is the published way.
     kinds: "test" (the published four), "choice" (five others, to choose settings by), or names of kinds.
-    severity: see `sample_corruption`. workers: processes, default one a core; the files do not depend on it.
-    overwrite: replace an earlier output (a folder that holds a manifest.json of ours), nothing else.
+    severity: see `sample_corruption`. workers: processes, default one per core; files do not depend on it.
+    overwrite: replace an earlier output (a folder with a manifest.json of ours), but nothing else.
     progress: called as (volumes done, volumes in all, volume).
-    OUT is filled at the end, or not at all; what is replaced goes only then. Returns the kinds' folders.
-    Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that is in the
-    way, for kinds that are unknown or named twice, and for fewer than one copy.
+    OUT is filled at the end, or not at all; an earlier output goes only then. Returns the kinds' folders.
+    Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that must not be
+    replaced, for kinds that are unknown or named twice, and for fewer than one copy.
     """
     out = Path(out)
     kinds = find_kinds(kinds)
@@ -93,7 +93,7 @@ def corrupt_dataset(
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs to know beside the volume."""
+    """Holds what a worker needs to know besides the volume."""
 
     labels: Labels
     out: Path
@@ -135,12 +135,12 @@ def _is_manifest(content: Any) -> bool:
 
 
 def _compute_alone() -> None:
-    """SimpleITK, to which TorchIO leaves the resampling, starts as many threads as there are cores."""
+    """Limits SimpleITK, with which TorchIO resamples, to one thread; by default it starts one per core."""
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
-    """Write every kind and copy of one volume; one manifest entry each."""
+    """Write every kind and copy of one volume; returns a manifest entry for each."""
     scan, case = _prepare(job, ref)
     assert case.label is not None  # checked before any volume was touched
     label = case_as_scan(case.label, scan=scan, record=case.record)
@@ -159,7 +159,7 @@ def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
 
 
 def _check_axis(stored: Scan, record: Record, settings: CaseSettings) -> None:
-    """Whoever reads the file must find the slices along the axis where they are."""
+    """Raises CoopsegError if a reader of the file would mistake another axis for the slice axis."""
     if find_orientation(stored.affine, slice_axis=settings.slice_axis) != record.orientation:
         raise CoopsegError(
             f"{stored.path}: resampled pixels are larger than the distance between slices, so that the slice "
@@ -181,7 +181,7 @@ def _item(ref: ScanRef, copy: int) -> dict[str, Any]:
 
 
 def _write_label(job: _Job, ref: ScanRef, label: Scan) -> None:
-    """The label map is the same for every kind and copy: packed once, then written for each."""
+    """Writes the label map, the same for every kind and copy: it is packed once, then written for each."""
     items = [_item(ref, copy) for copy in range(1, job.copies + 1)]
     first, *others = [job.out / kind / item["label"] for kind in job.kinds for item in items]
     write_labels(first, label.data, like=label)
@@ -191,13 +191,13 @@ def _write_label(job: _Job, ref: ScanRef, label: Scan) -> None:
 
 
 def _write_image(path: Path, image: Scan) -> str:
-    # a float image after an artefact packs to nine tenths, for more time than the artefact takes
+    # not compressed: that would save a tenth of the bytes and take longer than the artefact
     write_image(path, image.data, affine=image.affine, level=0)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _description(dataset: Dataset, kind: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Content of dataset.json: names of the label values and facts that file names cannot hold."""
+    """Returns the content of dataset.json: names of label values, and facts that file names cannot hold."""
     keys = ("image", "label", "patient", "phase", "site", "copy")
     return {
         "name": kind,

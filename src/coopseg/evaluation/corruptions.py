@@ -1,7 +1,7 @@
-"""MR artefacts that test robustness, or that settings are chosen by: sampled first, then applied.
+"""Samples and then applies MR artefacts, which test robustness or help to choose settings.
 
 TorchIO's random transforms are not used: every severity is drawn from a given generator into a `Corruption`,
-which can be written down and replayed.
+which can be stored and replayed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from coopseg.evaluation.choice_artefacts import CHOICE
 from coopseg.evaluation.published_artefacts import PUBLISHED
 
 KINDS = tuple(PUBLISHED)  # the published test: nothing is chosen by looking at these
-CHOICE_KINDS = tuple(CHOICE)  # what settings are chosen by: no test column has them
+CHOICE_KINDS = tuple(CHOICE)  # settings are chosen by these; no test column has them
 ALL_KINDS = (*KINDS, *CHOICE_KINDS)
 SETS = {"test": KINDS, "choice": CHOICE_KINDS}
 _ARTEFACTS = {**PUBLISHED, **CHOICE}
@@ -28,14 +28,14 @@ _ARTEFACTS = {**PUBLISHED, **CHOICE}
 
 @dataclass(frozen=True)
 class Corruption:
-    """One artefact with every severity fixed. `parameters` holds JSON types only."""
+    """Holds one artefact with every severity fixed. `parameters` has JSON types only."""
 
     kind: str
     parameters: dict[str, Any]
 
 
 def find_kinds(kinds: str | Sequence[str]) -> tuple[str, ...]:
-    """The kinds meant by "test" (KINDS), by "choice" (CHOICE_KINDS), or by names.
+    """Returns the kinds meant by "test" (KINDS), by "choice" (CHOICE_KINDS), or by names.
 
     kinds: a name of `SETS`, or kinds in a list or separated by commas.
     Raises CoopsegError for an unknown kind, one named twice, or none.
@@ -57,7 +57,7 @@ def _unknown(kind: str, *others: str) -> str:
 
 
 def corruption_generator(seed: int, *, case: str, kind: str, copy: int) -> np.random.Generator:
-    """The generator of one corrupted volume, from names alone: order and number of workers do not matter."""
+    """Returns a volume's generator, seeded by its arguments: order and number of workers do not matter."""
     key = "\0".join((str(seed), case, kind, str(copy)))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
 
@@ -81,13 +81,13 @@ def sample_corruption(kind: str, generator: np.random.Generator, *, severity: fl
 def apply_corruption(
     volume: np.ndarray, corruption: Corruption, *, spacing: Sequence[float] | np.ndarray
 ) -> np.ndarray:
-    """The volume with the artefact, rescaled to [0, 1].
+    """Returns the volume with the artefact, rescaled to [0, 1].
 
     volume: (slices, H, W) float in [0, 1]. spacing: (3,) millimetres between slices, rows and columns.
     Returns (slices, H, W) float32; a volume that is constant after the artefact comes out as zeros.
-    Anatomy stays where it was, so the label of the volume stays right: in RandMotion the centre of k-space
-    is taken at the first position. Raises CoopsegError for a volume that is not 3-D or not
-    finite, and for an unknown kind.
+    Anatomy stays where it was, so the label of the volume stays right: RandMotion takes the centre of k-space
+    from the first position. Raises CoopsegError for a volume that is not 3-D or not finite, and for an
+    unknown kind.
     """
     if volume.ndim != 3 or not np.isfinite(volume).all():
         raise CoopsegError(
@@ -106,10 +106,10 @@ def apply_corruption(
 
 
 def _centred_affine(shape: tuple[int, ...], spacing: Sequence[float] | np.ndarray) -> np.ndarray:
-    """(4, 4): true spacing, stored axes along the world's, the volume's centre at the world's origin.
+    """Returns (4, 4): true spacing, stored axes along the world's, the volume's centre at the world's origin.
 
-    An oblique affine would turn an in-plane angle into one out of plane, since TorchIO's angles are about
-    the world's axes; and its Motion loses the centre of rotation and rotates about the world's origin.
+    TorchIO rotates about the world's axes, so an oblique affine would turn an in-plane angle out of the
+    plane. Its Motion loses the centre of rotation and rotates about the world's origin.
     """
     affine = np.diag([*np.asarray(spacing, dtype=np.float64), 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
@@ -118,6 +118,6 @@ def _centred_affine(shape: tuple[int, ...], spacing: Sequence[float] | np.ndarra
 
 def _rescale(volume: np.ndarray) -> np.ndarray:
     low, high = float(volume.min()), float(volume.max())
-    if high - low <= 1e-5:  # of an input in [0, 1]: what is left is rounding of the Fourier transform
+    if high - low <= 1e-5:  # for an input in [0, 1] this is rounding of the Fourier transform
         return np.zeros_like(volume, dtype=np.float32)
     return np.clip((volume - low) / (high - low), 0, 1).astype(np.float32)

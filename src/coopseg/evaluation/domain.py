@@ -1,4 +1,4 @@
-"""What a data set is to a model: its own domain, corrupted or another site; and whether it was trained on."""
+"""Tells if a data set is a model's own domain, corrupted or another site, and if it was trained on it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ Domain = Literal["intra", "corrupted", "other"]
 
 
 def split_of_model(model: Model) -> Split | None:
-    """The split that a model was trained with, None where no run.json lies beside its weights."""
+    """Returns the split that a model was trained with, or None if no run.json lies beside its weights."""
     folder = model.path.parent
     return split_of_run(folder) if (folder / RUN).is_file() else None
 
 
 def find_domain(dataset: Dataset, trained: Split | None) -> Domain:
-    """What a data set is to a model that was trained with the split `trained`.
+    """Returns what a data set is to a model that was trained with the split `trained`.
 
-    "corrupted": copies by `corrupt`. "intra": it has patients whose names the split holds. "other": neither.
+    "corrupted": all its volumes are copies by `corrupt`. "intra": the split names some of its patients.
+    "other": neither.
     """
     if all(ref.copy for ref in dataset.items):
         return "corrupted"
@@ -32,7 +33,7 @@ def find_domain(dataset: Dataset, trained: Split | None) -> Domain:
 
 
 def seen_in_training(trained: Split | None, datasets: Sequence[Dataset], *, folder: Path) -> tuple[str, ...]:
-    """A line for each data set with patients that, by name, the model was trained or selected on."""
+    """Returns a line for each data set with patients that, by name, the model was trained or selected on."""
     if trained is None:
         return (f"{folder / RUN}: not found, so whether the model was trained on these patients is unknown",)
     warnings = []

@@ -1,4 +1,4 @@
-"""From predictions of data sets to one row per volume, head and class."""
+"""Scores predictions of data sets in one row per volume, head and class."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice
 from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.surface import hd95_assd
-from coopseg.evaluation.workers import threads
 from coopseg.scans.types import Dataset, ScanRef
+from coopseg.workers import threads
 
 Row = dict[str, Any]
 
@@ -32,7 +32,7 @@ COLUMNS = (
     "hd95",
     "assd",
     "distance",  # "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN
-    "seconds",  # that the prediction of the volume's heads took, beside those of other workers
+    "seconds",  # time to predict all heads of the volume, while other workers may be at work too
 )
 
 
@@ -46,13 +46,13 @@ def evaluate(
 ) -> list[Row]:
     """Score every volume of the data sets, each in the grid in which it was stored.
 
-    spacing_is_true: false where the headers hold a nominal spacing; distances are then NaN.
-    workers: threads, each of which takes whole volumes, from reading to distances; the scores do not depend
-    on it. progress: called as (volumes done, volumes in all, case) after each volume, in order.
+    spacing_is_true: false if the headers hold a nominal spacing; distances are then NaN.
+    workers: threads; each takes whole volumes, from reading to distances, and the scores do not depend on
+    their number. progress: called as (volumes done, volumes in all, case) after each volume, in order.
     Returns rows with the keys of COLUMNS, in the order of the data sets, volumes, heads and classes: dice in
     [0, 1], hd95 and assd in millimetres, seconds for the volume as a whole.
-    Raises CoopsegError before anything is predicted where a volume has no label or two data sets or two
-    volumes of one share a name; and as `Predictions` does, for the first volume in order.
+    Raises CoopsegError, before anything is predicted, if a volume has no label or if two data sets, or two
+    volumes of one data set, share a name; and as `Predictions` does, for the first volume in order.
     """
     _check(datasets)
     volumes = [(dataset, ref) for dataset in datasets for ref in dataset.items]
@@ -125,7 +125,7 @@ def _scores(
 
 
 def _crop_to_foreground(prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest box with all that is not background in either: its scores are those of the whole."""
+    """Crops both maps to the smallest box with all their foreground, which does not change the scores."""
     foreground = (prediction | target).astype(bool)
     box = find_objects(foreground.view(np.uint8), max_label=1)[0] or (slice(0),) * foreground.ndim
     return prediction[box], target[box]

@@ -1,4 +1,4 @@
-"""Overlap of label maps: the Dice coefficient with a stated rule for empty masks."""
+"""Measures the overlap of label maps: the Dice coefficient with a stated rule for empty masks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from coopseg.errors import CoopsegError
 
 
 def dice(prediction: np.ndarray, target: np.ndarray, *, classes: Sequence[int]) -> np.ndarray:
-    """Dice coefficient 2·|P ∩ T| / (|P| + |T|) of each class over all voxels of a volume (Dice 1945).
+    """Computes each class's Dice coefficient 2·|P ∩ T| / (|P| + |T|) over all voxels of a volume (Dice 1945).
 
     prediction, target: integer arrays of one shape, any number of axes; a value is a class index.
-    classes: the class indices to score, in the order of the answer.
-    Returns (len(classes),) float64 in [0, 1]. Where a class is in neither map the score is 1, where it is in
-    one map only the score is 0.
-    Raises CoopsegError where shapes differ or an array is not of integers.
+    classes: the class indices to score, in the order of the result.
+    Returns (len(classes),) float64 in [0, 1]. The score is 1 if a class is in neither map, and 0 if it is in
+    one map only.
+    Raises CoopsegError if shapes differ or an array is not of integers.
 
     >>> dice(np.array([0, 1, 1]), np.array([0, 1, 2]), classes=(1, 2, 3)).round(3).tolist()
     [0.667, 0.0, 1.0]
@@ -37,5 +37,5 @@ def dice(prediction: np.ndarray, target: np.ndarray, *, classes: Sequence[int]) 
 
 
 def foreground_dice(prediction: np.ndarray, target: np.ndarray, *, classes: int) -> float:
-    """Mean Dice over class indices 1 to classes − 1 of one volume; rules and errors as in `dice`."""
+    """Returns the mean Dice over classes 1 to classes − 1 of one volume; rules and errors as in `dice`."""
     return float(dice(prediction, target, classes=range(1, classes)).mean())

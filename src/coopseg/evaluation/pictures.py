@@ -1,4 +1,4 @@
-"""The worst, the median and the best case of each data set, drawn with true and predicted contours."""
+"""Draws the worst, the median and the best case of each data set, with true and predicted contours."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.labels import default_colours
 from coopseg.scans.types import Dataset
 
-POSITIONS = (1 / 6, 1 / 2, 5 / 6)  # of the slices that hold foreground: one near each end, one in the middle
+POSITIONS = (1 / 6, 1 / 2, 5 / 6)  # among the slices with foreground: one near each end, one in the middle
 GREY = (1, 99.5)  # percentiles of the volume shown as black and white
-MARGIN = 0.4  # of the foreground's extent, shown around it
+MARGIN = 0.4  # shown around the foreground, as a fraction of its extent
 
 
 def pick_cases(rows: Sequence[Row], *, head: str) -> dict[str, dict[str, tuple[str, float]]]:
-    """{data set: {"worst" | "median" | "best": (case, mean foreground Dice)}} by the rows of one head.
+    """Returns {data set: {"worst" | "median" | "best": (case, mean foreground Dice)}} for one head.
 
-    Of an even number of cases the median is the lower of the two in the middle; equal scores go by name; with
-    fewer than three cases only worst and best, or best, are named, so that no case is picked twice.
-    Raises CoopsegError where no row is of that head.
+    Of an even number of cases the median is the lower of the two in the middle; equal scores are ordered by
+    name. Two cases give only worst and best, one gives only best, so that no case is picked twice.
+    Raises CoopsegError if no row is of that head.
     """
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -60,8 +60,8 @@ def write_pictures(
 ) -> list[Path]:
     """Write OUT/<data set>_<rank>.png for the cases of `pick_cases`.
 
-    predictions, datasets: as for `evaluate`, from which `rows` come; slices are stacked along the coarsest
-    axis. Returns the paths.
+    predictions, datasets: those given to `evaluate`, which returned `rows`. Slices are stacked along the
+    coarsest axis. Returns the paths.
     """
     out.mkdir(parents=True, exist_ok=True)
     by_name = {dataset.name: dataset for dataset in datasets}
@@ -83,7 +83,7 @@ def write_pictures(
 
 
 def file_stems(names: Iterable[str]) -> dict[str, str]:
-    """A part of a file name for each name, every one another: a data set may be called M&Ms, or a/b."""
+    """Returns a unique, file-system-safe stem for each name: a data set may be called M&Ms, or a/b."""
     stems: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^\w.-]+", "-", name)[:50]
@@ -102,11 +102,11 @@ def draw_case(
     title: str,
     aspect: float = 1.0,
 ) -> Figure:
-    """A figure of three slices: true contours solid, predicted ones dashed, one colour for each class.
+    """Draws three slices: true contours solid, predicted ones dashed, one colour for each class.
 
     image, target, prediction: (slices, H, W); the last two hold class indices into `names`. aspect: height of
     a pixel over its width. The slices lie at one sixth, one half and five sixths of those with foreground in
-    truth or prediction; the view is cut to the foreground and a margin.
+    truth or prediction; the view is cropped to the foreground and a margin.
     """
     chosen, window = _view(target, prediction)
     low, high = np.percentile(image, GREY)

@@ -1,4 +1,4 @@
-"""The predictions of an evaluation: made once a volume, kept for the pictures that are drawn at the end."""
+"""Predicts each volume of an evaluation once, and keeps predictions for the pictures drawn at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class PredictedCase:
-    """One volume, its true class indices and the prediction of every head, all in the scan's own grid.
+    """Holds a volume, its true class indices and the prediction of every head, all in the scan's own grid.
 
     seconds: wall-clock time of the prediction, without reading the files.
     """
@@ -33,12 +33,12 @@ class PredictedCase:
 
 
 class Predictions:
-    """Reads and predicts volumes of data sets; may be asked by several threads at once.
+    """Reads and predicts volumes of data sets; several threads may call it at once.
 
     predict: (scan, normalised) -> {head: uint8 class indices of the scan's shape}; normalised says that
     intensities already lie in [0, 1]. names: the classes, background first; labels are mapped by name.
-    keep: hold every prediction, packed to some hundredth of its size, so that it can be had again.
-    in_turn: never call `predict` from two threads at once, as a device shared by all of them wants it.
+    keep: store every prediction, packed to some hundredth of its size, and return it when asked again.
+    in_turn: never call `predict` from two threads at once, for a device that all of them share.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Predictions:
         self._kept: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
 
     def __call__(self, dataset: Dataset, ref: ScanRef) -> PredictedCase:
-        """Read one volume and its label; its prediction, as kept or else made.
+        """Read one volume and its label; return them with its prediction, kept or newly made.
 
         Raises CoopsegError for a volume without a label or one that cannot be read, and for a prediction
         that is not in its scan's grid.

@@ -1,4 +1,4 @@
-"""The four MR artefacts of the published test (Chen et al. 2021, section 3): how they are drawn and applied.
+"""Draws and applies the four MR artefacts of the published test (Chen et al. 2021, section 3).
 
 The models of the artefacts are TorchIO's (Pérez-García et al. 2021, version 1.x). The ranges are the paper's
 settings: for RandMotion 30 degrees and 10 mm, otherwise TorchIO 1.2's defaults, spelled out because defaults
@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torchio
 
-BIAS_ORDER = 3  # of the polynomial in three coordinates: 20 coefficients
+BIAS_ORDER = 3  # order of the polynomial in three coordinates, which has 20 coefficients
 BIAS_COEFFICIENT = 0.5  # each from U(−0.5, 0.5); the field is the exponential of the polynomial
 GHOSTS = (4, 10)  # whole numbers, both ends included
 GHOST_INTENSITY = (0.5, 1.0)  # 1 removes every n-th plane of k-space
 GHOST_AXES = (1, 2)  # rows and columns; along the slice axis there is no k-space in a multi-slice scan
 MOTION_DEGREES = 30.0  # from U(−30, 30)
 MOTION_TRANSLATION = 10.0  # millimetres, from U(−10, 10)
-MOVEMENTS = 2  # positions beside the first one
-MOTION_JITTER = 0.3  # of the interval between movements
+MOVEMENTS = 2  # positions besides the first one
+MOTION_JITTER = 0.3  # as a fraction of the interval between movements
 SPIKES = 1
-SPIKE_INTENSITY = (1.0, 3.0)  # of the maximum of k-space
+SPIKE_INTENSITY = (1.0, 3.0)  # as a multiple of the maximum of k-space
 
 
 def _sample_bias(generator: np.random.Generator, severity: float) -> dict[str, Any]:

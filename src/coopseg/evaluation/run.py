@@ -1,4 +1,4 @@
-"""`evaluate`: a model on data sets, to tables, pictures and a record."""
+"""Evaluates a model on data sets and writes tables, pictures and a record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from coopseg.evaluation.predictions import Predictions
 from coopseg.evaluation.slices import write_slices
 from coopseg.evaluation.subject import Subject, load_subject
 from coopseg.evaluation.tables import write_tables
-from coopseg.evaluation.workers import choose_workers
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.new_folder import check_new, new_folder
 from coopseg.scans.types import Dataset
+from coopseg.workers import choose_workers
 
 RECORD, PICTURES = "evaluation.json", "pictures"
 NAMED_FOLDER = re.compile(r"(?P<name>[^/\\=]+)=(?P<folder>.+)")
@@ -33,7 +33,7 @@ NAMED_FOLDER = re.compile(r"(?P<name>[^/\\=]+)=(?P<folder>.+)")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found. rows: see `evaluate`; summaries: see `summarise`; warnings: one line each."""
+    """Holds the results. rows: see `evaluate`; summaries: see `summarise`; warnings: one line each."""
 
     out: Path
     rows: list[Row]
@@ -63,10 +63,10 @@ def evaluate_model(
 
     model: run folder or weight file. data: folders, see `open_datasets`. out: new or empty folder.
     split: restrict data sets to the patients of its `part`, see `find_split` and `select_part`; default all.
-    labels: "LV=1,MYO=2" where the layout names none. spacing: "nominal" where headers hold no true one;
+    labels: "LV=1,MYO=2" if the layout names none. spacing: "nominal" if headers hold no true spacing;
     HD95 and ASSD are then left out. scan_statistics: K or "off" in place of the model's
-    prediction.scan_statistics. workers: volumes at once, default one a core; the scores do not depend
-    on it. progress: called as (volumes done, volumes in all, volume).
+    prediction.scan_statistics. workers: volumes to score at once, default one per core; the scores do not
+    depend on it. progress: called as (volumes done, volumes in all, volume).
     Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
     case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
     patients, each data set's domain (see `find_domain`), the index of slices.npz and warnings, such as
@@ -110,9 +110,9 @@ def evaluate_subject(
     pictures: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
-    """As `evaluate_model`, for whatever predicts, on all volumes of data sets that are open.
+    """Does what `evaluate_model` does, for anything that predicts, on all volumes of opened data sets.
 
-    split: which of its parts they are, for the record.
+    split: name and part of the split that the data sets were restricted to, for the record.
     """
     out = Path(out)
     check_new(out)
@@ -143,10 +143,10 @@ def evaluate_subject(
 def open_datasets(
     data: str | Path | Sequence[str | Path], *, layout: str = "auto", labels: str | None = None
 ) -> list[Dataset]:
-    """Data sets of folders, each FOLDER or NAME=FOLDER.
+    """Opens the data sets of folders, each given as FOLDER or NAME=FOLDER.
 
-    The output of `corrupt`, known by its manifest.json, counts as the data sets in it, named NAME/KIND where
-    a name is given. Raises CoopsegError as `open_dataset` does, and where two data sets share a name.
+    The output of `corrupt`, known by its manifest.json, counts as the data sets in it, named NAME/KIND if a
+    name is given. Raises CoopsegError as `open_dataset` does, and if two data sets share a name.
     """
     given = parse_label_names(labels) if labels else None
     found: list[Dataset] = []
@@ -166,7 +166,7 @@ def open_datasets(
 
 
 def name_and_folder(entry: str | Path) -> tuple[str, Path]:
-    """Name and folder of FOLDER (the name is then empty) or NAME=FOLDER; what exists is a folder."""
+    """Splits NAME=FOLDER into both; a plain FOLDER, or any path that exists, gets an empty name."""
     match = NAMED_FOLDER.fullmatch(str(entry))
     if match is None or Path(entry).exists():
         return "", Path(entry)

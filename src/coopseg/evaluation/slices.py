@@ -1,6 +1,6 @@
-"""One slice of each data set with its true and predicted classes, stored so that a report can show it.
+"""Stores one slice of each data set, with its true and predicted classes, for a report to show.
 
-The slices are chosen by the data alone: models that were evaluated on the same data can be laid side by side.
+The slices are chosen by the data alone, so that models evaluated on the same data can be laid side by side.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ VIEW = 1.7  # side of the stored square over the longer side of the true foregro
 
 
 def write_slices(predictions: Predictions, datasets: Sequence[Dataset], *, out: Path) -> list[dict[str, Any]]:
-    """Write OUT/slices.npz and return its index, one entry a data set in their order.
+    """Write OUT/slices.npz and return its index, one entry per data set in their order.
 
     The npz holds, for data set number i from 0, "i/image" (H, W) uint8 grey values, "i/truth" and "i/HEAD"
     (H, W) uint8 class indices: rows and columns in the common in-plane orientation (see `find_orientation`),
     cropped around the true foreground, pixels as stored. An entry names dataset, case, patient, phase and
-    copy, the slice (from 1) of how many slices, and the spacing of rows and columns in mm.
-    The volume is that of `shared_patient` where a data set has this patient, else of its first one by name;
-    ED or else the first, lowest copy. The slice is the one with the most true foreground; corrupted copies
-    of the volume first shown give the same slice as that volume. predictions: as for `evaluate`.
+    copy, the slice (from 1), the number of slices, and the spacing of rows and columns in mm.
+    The volume is of `shared_patient` if the data set has this patient, else of its first patient by name; it
+    is the ED one if there is one, and the lowest copy. The slice is the one with the most true foreground;
+    corrupted copies of the first volume shown give the same slice as it does. predictions: as for `evaluate`.
     """
     patient = shared_patient(datasets)
     arrays: dict[str, np.ndarray] = {}
@@ -50,26 +50,26 @@ def write_slices(predictions: Predictions, datasets: Sequence[Dataset], *, out: 
 
 
 def shared_patient(datasets: Sequence[Dataset]) -> str:
-    """The patient of the first data set whom most data sets have, such as one with corrupted copies."""
+    """Returns that patient of the first data set whom most data sets have, e.g. one with corrupted copies."""
     held = [set(dataset.patients) for dataset in datasets]
     return min(held[0], key=lambda name: (-sum(name in patients for patients in held), name))
 
 
 def choose_volume(dataset: Dataset, patient: str) -> ScanRef:
-    """The volume to show; see `write_slices`."""
+    """Returns the volume to show; see `write_slices`."""
     wanted = patient if patient in dataset.patients else min(dataset.patients)
     own = [ref for ref in dataset.items if ref.patient == wanted]
     return min(own, key=lambda ref: (ref.phase != "ED", ref.copy))
 
 
 def largest_slice(target: np.ndarray) -> int:
-    """Index of the slice of (slices, H, W) with the most foreground; the middle one where there is none."""
+    """Returns the index of the slice of (slices, H, W) with most foreground; the middle if there is none."""
     areas = np.count_nonzero(target, axis=(1, 2))
     return int(areas.argmax()) if areas.any() else len(target) // 2
 
 
 def square_around(mask: np.ndarray, spacing: tuple[float, float]) -> tuple[slice, slice]:
-    """Rows and columns of a square, in mm, around the True pixels of (H, W); all where there is none."""
+    """Returns rows and columns of a square, in mm, around the True pixels of (H, W); all if none is True."""
     if not mask.any():
         return slice(None), slice(None)
     found = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]

@@ -1,4 +1,4 @@
-"""What is evaluated: a model of this package, or anything else that gives a label map for a scan."""
+"""Describes what is evaluated: a model of this package, or anything else that turns scans into label maps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from coopseg.cases.splits import Split
 from coopseg.evaluation.domain import seen_in_training, split_of_model
 from coopseg.evaluation.predictions import Predict
-from coopseg.evaluation.workers import one_thread
 from coopseg.inference.predict import describe_predictor, load_predictor
 from coopseg.scans.types import Dataset
+from coopseg.workers import one_thread
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that predicts, and what is known about it.
+    """Holds something that predicts, and what is known about it.
 
-    predict: see `Predictions`. names: of its classes, background first. head: whose predictions are drawn.
-    in_turn: it must not be asked by two threads at once. facts: for the record. source: the folder of its
-    training, or a name where there is none. trained: the split of its training, None where unknown.
+    predict: see `Predictions`. names: its classes, background first. head: the one whose predictions are
+    drawn. in_turn: two threads must not call it at once. facts: entries for the record. source: the folder of
+    its training, or a name if there is none. trained: the split of its training, None if unknown.
     """
 
     predict: Predict
@@ -33,7 +33,7 @@ class Subject:
     trained: Split | None = None
 
     def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
-        """A line for everything that makes its scores on these data sets doubtful."""
+        """Returns a line for everything that makes its scores on these data sets doubtful."""
         return seen_in_training(self.trained, datasets, folder=self.source)
 
 
@@ -45,8 +45,8 @@ def load_subject(
     precision: str = "32",
     scan_statistics: float | str | None = None,
 ) -> Subject:
-    """A model from disk. Raises CoopsegError as `predict` does."""
-    with one_thread():  # an ONNX session keeps the number that it finds when it is opened
+    """Loads a model from disk. Raises CoopsegError as `predict` does."""
+    with one_thread():  # an ONNX session keeps the number of threads that it finds when it is opened
         loaded, predictor = load_predictor(
             model,
             refinements=refinements,

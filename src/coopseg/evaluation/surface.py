@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, in millimetres."""
+"""Measures distances between the surfaces of two masks, in millimetres."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from coopseg.errors import CoopsegError
 def hd95_assd(
     prediction: np.ndarray, target: np.ndarray, *, spacing: Sequence[float] | np.ndarray
 ) -> tuple[float, float]:
-    """HD95 and ASSD of two masks, in millimetres (package surface-distance, Nikolov et al. 2018).
+    """Returns HD95 and ASSD of two masks, in millimetres (package surface-distance, Nikolov et al. 2018).
 
     prediction, target: (X, Y, Z) bool. spacing: (3,) millimetres a voxel along X, Y, Z.
 
-    Surface elements lie at the corners of voxels whose 2×2×2 neighbourhood is neither all inside nor all
-    outside, weighted by their area; what lies beyond the volume counts as outside. With d the distance of
-    an element to the nearest one of the other surface and a its area:
+    A surface element lies at each voxel corner whose 2×2×2 neighbourhood is neither all inside nor all
+    outside, and is weighted by its area; what lies beyond the volume counts as outside. Let d be the distance
+    of an element to the nearest one of the other surface, and a its area:
 
         HD95 = max over both directions of the smallest d below which 95 % of the area lies
         ASSD = (Σ a·d over P→T + Σ a·d over T→P) / (Σ a over P + Σ a over T)
 
-    Both are NaN where a mask is empty: a distance to nothing is missing, not 0 and not large. Whoever
-    averages must count what is missing.
-    Raises CoopsegError where shapes differ or are not 3-D.
+    Both are NaN if a mask is empty: a distance to nothing is missing, not 0 and not large. Averages must
+    count missing values.
+    Raises CoopsegError if shapes differ or are not 3-D.
     """
     if prediction.shape != target.shape or prediction.ndim != 3:
         raise CoopsegError(

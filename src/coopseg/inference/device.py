@@ -1,4 +1,4 @@
-"""Where to compute, and how precisely."""
+"""Chooses where to compute, and how precisely."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
 def usable_devices() -> tuple[str, ...]:
-    """Kinds of device that torch can use here, the fastest first."""
+    """Returns the kinds of device that torch can use here, the fastest first."""
     accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return (*(name for name, there in accelerators.items() if there), "cpu")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes the fastest. Raises CoopsegError for one that is not there."""
+    """Returns the device called `name`, the fastest for "auto". Raises CoopsegError if it is not there."""
     usable = usable_devices()
     if name != "auto" and name not in usable:
         raise CoopsegError(f"device {name!r} is not available here; usable: auto, {', '.join(usable)}")
@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(precision: str) -> torch.dtype:
-    """What layers compute in, for "32" or "bf16". Raises CoopsegError for any other."""
+    """Returns the type that layers compute in for "32" or "bf16". Raises CoopsegError for any other."""
     if precision not in PRECISIONS:
         raise CoopsegError(f"precision {precision!r} is not known; use {' or '.join(PRECISIONS)}")
     return PRECISIONS[precision]

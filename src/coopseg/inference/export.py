@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file, for programs that have no PyTorch."""
+"""Exports a trained model as one ONNX file, for programs that have no PyTorch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from coopseg.networks.fold import fold
 from coopseg.networks.scan_statistics import ExportedStem, scan_stem
 from coopseg.scans.files import write_atomically
 
-TOLERANCE = 1e-3  # of a probability; rounding alone makes some 1e-5
-TRIED = ((1, 1), (3, 2))  # (images, factor on the side) of the batches that are compared
+TOLERANCE = 1e-3  # greatest difference of a probability; rounding alone makes some 1e-5
+TRIED = ((1, 1), (3, 2))  # (images, factor on the height) of the batches that are compared
 
 
 def export(
@@ -42,14 +42,15 @@ def export(
 ) -> Path:
     """Write a model as an ONNX file, whole or not at all; returns its path.
 
-    model: run folder or weight file. out: FILE.onnx, must not exist. refinements: times that the STN is
+    model: run folder or weight file. out: FILE.onnx, must not exist. refinements: how often the STN is
     applied; 0 for the FTN alone, as for a model without STN. scan_statistics: K or "off" in place of the
-    model's prediction.scan_statistics; where it is on, a batch has to be all slices of one volume.
-    Input "image": float32 (B, 1, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, H and W
-    multiples of 16. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). Its metadata hold
-    what `load_model` needs: settings, class names, refinements, SHA-256 of the weights.
-    Raises CoopsegError for anything wrong with model or file, where the extra `onnx` is missing, and where
-    ONNX Runtime does not give what PyTorch gives; nothing is written then.
+    model's prediction.scan_statistics; if it is on, a batch must be all slices of one volume.
+    Input "image": float32 (B, 1, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, and any
+    multiples of 16 for H and W. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). The
+    metadata of the file hold what `load_model` needs: settings, class names, refinements, SHA-256 of the
+    weights.
+    Raises CoopsegError for anything wrong with model or file, if the extra `onnx` is missing, and if the
+    results of ONNX Runtime and PyTorch differ; nothing is written then.
     """
     out = _check_out(Path(out))
     if refinements < 0:
@@ -76,9 +77,10 @@ def export(
 
 
 class Heads(nn.Module):
-    """Images to the class probabilities of each head, in the order of the outputs; k: of scan statistics.
+    """Maps images to the class probabilities of each head, in the order of the outputs.
 
-    The softmax is written out: ONNX Runtime's own takes a third of the network's time over a few channels.
+    k: the value of prediction.scan_statistics. The softmax is written out: ONNX Runtime's own takes a third
+    of the network's time over a few channels.
     """
 
     def __init__(self, networks: Networks, k: float | None, refinements: int, temperature: float) -> None:
@@ -92,7 +94,7 @@ class Heads(nn.Module):
         self.temperature = temperature
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(B, 1, H, W) -> one or two of (B, classes, H, W)."""
+        """Maps (B, 1, H, W) to one or two tensors (B, classes, H, W)."""
         logits = [self.networks.fast(self.stem(image))]
         for _ in range(self.refinements):
             logits.append(self.networks.refine(softmax(logits[-1] / self.temperature)))
@@ -100,7 +102,7 @@ class Heads(nn.Module):
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Over the classes of (B, classes, H, W)."""
+    """Computes the softmax over the classes of (B, classes, H, W)."""
     odds = (logits - logits.amax(1, keepdim=True)).exp()
     return odds / odds.sum(1, keepdim=True)
 
@@ -114,7 +116,7 @@ def _check_out(out: Path) -> Path:
 
 
 def _convert(heads: Heads, size: tuple[int, int], metadata: dict[str, str]) -> bytes:
-    """The serialised graph; every side but the channel is free."""
+    """Returns the serialised graph; the size of every dimension but the channels is free."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -124,23 +126,23 @@ def _convert(heads: Heads, size: tuple[int, int], metadata: dict[str, str]) -> b
     with _quiet():
         program = torch.onnx.export(
             heads.eval(),
-            (torch.zeros(2, 1, *size),),  # of one image torch takes the batch to be fixed
+            (torch.zeros(2, 1, *size),),  # with one image torch would fix the batch size
             dynamo=True,
             input_names=[INPUT],
             output_names=list(OUTPUTS.values())[: 2 if heads.refinements else 1],
             dynamic_shapes=({0: free, 2: free, 3: free},),
             verbose=False,
         )
-    assert program is not None  # the exporter of this kind returns one
+    assert program is not None  # the dynamo exporter returns one
     for node in program.model.graph:
-        node.metadata_props.clear()  # the lines of source that it came from, by their paths on this machine
+        node.metadata_props.clear()  # its source lines, with their paths on this machine
     program.model.metadata_props.update(metadata)
     return program.model_proto.SerializeToString()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the exporter says of torchvision and of its own deprecations is nothing that a user can change."""
+    """Silences what the exporter says of torchvision and its own deprecations: users cannot change that."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -154,7 +156,7 @@ def _quiet() -> Iterator[None]:
 
 @torch.inference_mode()
 def _compare(content: bytes, stem: Stem, networks: Networks, heads: Heads, out: Path) -> None:
-    """Hold the file against the stem and the networks as they were trained, on noise of two sizes."""
+    """Compares the file with the stem and the networks before folding, on noise of two sizes."""
     written = OnnxNetworks(start_session(content), refinements=heads.refinements, path=out)
     generator = torch.Generator().manual_seed(0)
     for images, factor in TRIED:

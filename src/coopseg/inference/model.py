@@ -1,4 +1,4 @@
-"""A trained model on disk: weights, settings and class names in one file that can be checked."""
+"""Saves and loads a trained model: weights, settings and class names in one file that can be checked."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from coopseg.scans.types import BACKGROUND
 from coopseg.text import one_line, parse_json, shorten
 
 FORMAT = "coopseg-1"
-WEIGHTS = 5000  # for the square of their width; networks of any kind have 8700 or more
-LAST = "last.safetensors"  # what a run folder means
+WEIGHTS = 5000  # fewest weights for the square of the width; networks of any kind have 8700 or more
+LAST = "last.safetensors"  # the weights that a run folder stands for
 BEST = {"FTN": "best_ftn.safetensors", "FTN+STN": "best_stn.safetensors"}  # of each head, by validation
 
 
 @dataclass(frozen=True)
 class Model:
-    """Networks in evaluation mode with what is needed to use them.
+    """Holds networks in evaluation mode with what is needed to use them.
 
-    networks: of a weight file, or those of an ONNX file. names: of the classes, background first, in the
-    order of the networks' outputs. sha256: of weights, settings and names; an ONNX file has that of the
-    weight file it was exported from.
+    networks: from a weight file or from an ONNX file. names: class names, background first, in the order of
+    the networks' outputs. sha256: hash of weights, settings and names; an ONNX file has that of the weight
+    file it was exported from.
     """
 
     networks: Networks | OnnxNetworks
@@ -46,7 +46,7 @@ class Model:
 
 
 def fingerprint(state: dict[str, Tensor], facts: str) -> str:
-    """SHA-256 over the facts and every tensor's name, type, shape and bytes, in the order of the names."""
+    """Returns the SHA-256 of the facts and of each tensor's name, type, shape and bytes, sorted by name."""
     digest = hashlib.sha256(facts.encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu()
@@ -56,9 +56,9 @@ def fingerprint(state: dict[str, Tensor], facts: str) -> str:
 
 
 def save_model(path: Path, state: dict[str, Tensor], *, settings: Settings, names: tuple[str, ...]) -> str:
-    """Write weights, settings and names as one safetensors file, whole or not at all; returns its SHA-256.
+    """Write weights, settings and names as one safetensors file, whole or not at all; returns their SHA-256.
 
-    Neither safetensors nor torch sees a flipped bit, so the hash of the content is stored with it.
+    Neither safetensors nor torch notices a flipped bit, so the hash of the content is stored with it.
     """
     facts = write_facts(settings, names)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
@@ -68,16 +68,16 @@ def save_model(path: Path, state: dict[str, Tensor], *, settings: Settings, name
 
 
 def write_facts(settings: Settings, names: tuple[str, ...]) -> str:
-    """What is stored beside weights, as text; `read_facts` undoes it."""
+    """Returns settings and names as text, to be stored beside weights; `read_facts` undoes it."""
     return json.dumps({"settings": settings.model_dump(mode="json"), "names": names}, sort_keys=True)
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
-    """The model of a run folder (its last weights), of one weight file, or of an ONNX file by `export`.
+    """Loads the model of a run folder (its last weights), of one weight file, or of an ONNX file by `export`.
 
-    Raises CoopsegError for a folder without weights, a file that is none of ours, damage, and settings or
-    names that do not fit the weights. Nothing in the file is executed, and no memory is taken on its word.
-    An ONNX file needs the extra `onnx` and the processor for a device.
+    Raises CoopsegError for a folder without weights, a file that coopseg did not write, damage, and settings
+    or names that do not fit the weights. Nothing in the file is executed, and no memory is allocated just
+    because the file asks for it. An ONNX file needs the extra `onnx` and the processor as the device.
     """
     file = find_weights(Path(path))
     if file.suffix == ".onnx":
@@ -112,7 +112,7 @@ def _load_onnx(file: Path, device: torch.device) -> Model:
 
 
 def read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:
-    """Settings and names as `write_facts` wrote them. Raises CoopsegError for any other text."""
+    """Reads settings and names as `write_facts` wrote them. Raises CoopsegError for any other text."""
     try:
         facts = parse_json(text)
         settings, names = build_settings(facts["settings"]), _check_names(facts["names"])
@@ -135,7 +135,7 @@ def _check_names(names: Any) -> tuple[str, ...]:
 
 
 def _build(state: dict[str, Tensor], settings: Settings, classes: int, file: Path) -> Networks:
-    """Networks that hold the tensors of `state`; made only if it has about as many weights as they need."""
+    """Builds networks with the tensors of `state`, but only if it has about as many weights as they need."""
     width = settings.network.width
     if sum(tensor.numel() for tensor in state.values()) > WEIGHTS * width**2:
         networks = Networks(classes=classes, settings=settings.network)
@@ -153,7 +153,7 @@ def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype
 
 
 def find_weights(path: Path) -> Path:
-    """The weight file that `path` means. Raises CoopsegError if there is none."""
+    """Returns the weight file that `path` stands for. Raises CoopsegError if there is none."""
     if path.is_file():
         return path
     if (path / LAST).is_file():

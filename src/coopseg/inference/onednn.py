@@ -1,8 +1,8 @@
-"""Folded networks on a processor: weights laid out once for oneDNN, activations within the convolutions.
+"""Speeds up folded networks on a processor: lays weights out once for oneDNN, fuses activations.
 
-torch.nn.functional lays the weights out anew at every call and writes an activation in a pass of its own.
-The operators that torch.compile uses on processors do neither, without a compiler; they are not a public
-interface of torch, so they are tried first; where they do not work, the networks stay as they were folded.
+torch.nn.functional lays the weights out anew at every call and writes an activation in a pass of its own. The
+operators that torch.compile uses on processors do neither, and need no compiler. They are not a public
+interface of torch, so they are tried first; if they do not work, the networks stay as they were folded.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from coopseg.networks.fold import Convolution, FoldedNetworks, Upsampling
 
 
 def pack(networks: FoldedNetworks) -> FoldedNetworks:
-    """Lay out the weights of `networks`, in place, where oneDNN can compute in their precision.
+    """Lays out the weights of `networks`, in place, if oneDNN can compute in their precision.
 
-    Returns `networks`, which give the same to rounding and can no longer be moved to another device or type.
+    Returns `networks`. Their results stay the same up to rounding, but they can no longer be moved to another
+    device or type.
     """
     if usable(next(networks.buffers()).dtype):
         _pack(networks)
@@ -26,20 +27,20 @@ def pack(networks: FoldedNetworks) -> FoldedNetworks:
 
 
 def usable(dtype: torch.dtype) -> bool:
-    """Whether oneDNN's fused convolutions work here, for float32 or, in hardware, for bfloat16."""
+    """Tells whether oneDNN's fused convolutions work here, for float32 or, in hardware, for bfloat16."""
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     try:
         if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
         _try(dtype)
-    except (AttributeError, RuntimeError, TypeError):  # not there, refused, or called otherwise
+    except (AttributeError, RuntimeError, TypeError):  # missing, refused, or with another signature
         return False
     return True
 
 
 def _try(dtype: torch.dtype) -> None:
-    """Each operator once, on next to nothing."""
+    """Runs each operator once, on next to nothing."""
     x = torch.zeros(1, 1, 2, 2, dtype=dtype)
     layer = Packed(Convolution(torch.zeros(1, 1, 3, 3, dtype=dtype), torch.zeros(1, dtype=dtype), slope=0.0))
     layer.join(layer(x), x)
@@ -57,7 +58,7 @@ def _pack(module: nn.Module) -> None:
 
 
 class Packed(nn.Module):
-    """A `Convolution` whose weight lies as oneDNN wants it."""
+    """Applies a `Convolution` with its weight in the layout of oneDNN."""
 
     def __init__(self, layer: Convolution) -> None:
         super().__init__()
@@ -70,19 +71,19 @@ class Packed(nn.Module):
         self.register_buffer("bias", layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Convolution.forward`."""
+        """Does the same as `Convolution.forward`."""
         operator = torch.ops.mkldnn._convolution_pointwise
         return operator(x, self.weight, self.bias, *self.geometry, *self.activation, "")
 
     def join(self, x: Tensor, skip: Tensor) -> Tensor:
-        """As `Convolution.join`; the sum overwrites `skip`."""
+        """Does the same as `Convolution.join`; the sum overwrites `skip`."""
         operator = torch.ops.mkldnn._convolution_pointwise_.binary
         joined = operator(skip, x, self.weight, self.bias, *self.geometry, "add", 1.0, None, [], "")
         return F.leaky_relu(joined, SLOPE, inplace=True)
 
 
 class PackedUpsampling(nn.Module):
-    """An `Upsampling` whose weight lies as oneDNN wants it."""
+    """Applies an `Upsampling` with its weight in the layout of oneDNN."""
 
     def __init__(self, layer: Upsampling) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class PackedUpsampling(nn.Module):
         self.register_buffer("bias", layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Upsampling.forward`."""
+        """Does the same as `Upsampling.forward`."""
         operator = torch.ops.mkldnn._convolution_transpose_pointwise
         return operator(x, self.weight, self.bias, *self.geometry, *self.activation, "")
 

@@ -1,7 +1,7 @@
-"""The networks of an ONNX file, run by ONNX Runtime.
+"""Runs the networks of an ONNX file with ONNX Runtime.
 
-A file by `coopseg export` ends in an entry of its metadata that holds the SHA-256 of all before it. Protocol
-buffers allow that: fields may follow in any order, so the file with and without its end is the same graph.
+A file by `coopseg export` ends in a metadata entry that holds the SHA-256 of everything before it. Protocol
+buffers allow that: fields may follow in any order, so the file is the same graph with and without its end.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 FORMAT = "coopseg-onnx-1"
 INSTALL = 'pip install "coopseg[onnx]"'
 INPUT = "image"
-OUTPUTS = {"FTN": "FTN", "FTN+STN": "FTN_STN"}  # names in ONNX are those of C: no plus sign
-# Field 14 (metadata_props) of 74 bytes: the key "sha256", then a value of 64 bytes, which follows.
+OUTPUTS = {"FTN": "FTN", "FTN+STN": "FTN_STN"}  # names in ONNX follow the rules of C: no plus sign
+# Starts field 14 (metadata_props) of 74 bytes: the key "sha256", then a value, whose 64 bytes follow.
 SEAL = b"\x72\x4a\x0a\x06sha256\x12\x40"
 DIGITS = 64
 
 
 class OnnxNetworks:
-    """FTN and, in most files, STN, on the processor; may be called by several threads at once.
+    """Runs FTN and, in most files, STN on the processor; several threads may call it at once.
 
-    refinements: times that the file applies the STN; 0 for a file of the FTN alone.
+    refinements: how often the file applies the STN; 0 for a file of the FTN alone.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, *, refinements: int, path: Path) -> None:
@@ -40,7 +40,7 @@ class OnnxNetworks:
         self.path = path
 
     def check(self, *, refinements: int, precision: str = "32") -> None:
-        """Raise CoopsegError where the file cannot do what is asked."""
+        """Raise CoopsegError if the file cannot do what is asked."""
         if precision != "32":
             raise CoopsegError(f"{self.path}: an ONNX file computes in float32; leave --precision out")
         if refinements not in (0, self.refinements):
@@ -51,33 +51,33 @@ class OnnxNetworks:
             )
 
     def __call__(self, image: Tensor, *, refinements: int) -> dict[str, Tensor]:
-        """Class probabilities of each head, (B, classes, H, W), of images (B, 1, H, W) in [0, 1]."""
+        """Returns each head's class probabilities, (B, classes, H, W), for images (B, 1, H, W) in [0, 1]."""
         import onnxruntime
 
         heads = ("FTN", "FTN+STN") if refinements else ("FTN",)
         options = onnxruntime.RunOptions()
-        options.add_run_config_entry("only_execute_path_to_fetches", "1")  # the FTN's at half the cost
+        options.add_run_config_entry("only_execute_path_to_fetches", "1")  # the FTN alone costs half
         found = self.session.run([OUTPUTS[head] for head in heads], {INPUT: image.numpy()}, options)
         return {head: torch.from_numpy(values) for head, values in zip(heads, found, strict=True)}
 
 
 def seal(content: bytes) -> bytes:
-    """A serialised ModelProto with its SHA-256 at the end."""
+    """Appends its SHA-256 to a serialised ModelProto."""
     return content + SEAL + hashlib.sha256(content).hexdigest().encode()
 
 
 def open_onnx(file: Path) -> tuple[OnnxNetworks, dict[str, str]]:
-    """The networks of a file that `coopseg export` wrote, and its metadata.
+    """Opens a file that `coopseg export` wrote; returns its networks and its metadata.
 
-    Raises CoopsegError for a file of other origin, for damage, and where ONNX Runtime is missing. Nothing of
-    a file is given to ONNX Runtime before its SHA-256 has been checked.
+    Raises CoopsegError for a file of other origin, for damage, and if ONNX Runtime is missing. Nothing of a
+    file is given to ONNX Runtime before its SHA-256 has been checked.
     """
     content = _read(file)
     try:
         session = start_session(content)
     except ImportError:
         raise CoopsegError(f"{file}: ONNX Runtime is not installed; {INSTALL}") from None
-    except Exception as error:  # of its own classes, which derive from nothing narrower
+    except Exception as error:  # ONNX Runtime's own errors have no narrower base class
         raise CoopsegError(f"{file}: ONNX Runtime refuses it ({one_line(error)}); export it again") from None
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     refinements = whole_number(metadata.get("refinements", ""))
@@ -88,7 +88,7 @@ def open_onnx(file: Path) -> tuple[OnnxNetworks, dict[str, str]]:
 
 
 def start_session(content: bytes) -> onnxruntime.InferenceSession:
-    """A session on the processor, with as many threads as torch has."""
+    """Starts a session on the processor, with as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

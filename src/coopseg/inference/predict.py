@@ -1,4 +1,4 @@
-"""`predict`: label maps of scans in their own grids, whole or not at all."""
+"""Implements `predict`: writes label maps of scans in their own grids, whole or not at all."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ from coopseg.scans.nifti import read_image, write_image, write_labels
 from coopseg.scans.types import Scan
 from coopseg.versions import versions
 
-SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # of file names where both heads are written
+SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
 BOTH = "both"
 RECORD, NAMES = "predict.json", "labels.json"
-MOST_KEPT = 2**28  # bytes of scans in memory between being checked and predicted; the rest is read again
+MOST_KEPT = 2**28  # bytes of scans kept in memory between check and prediction; the rest is read again
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """One scan done. number: from 1. outputs: label map of each head. warnings: one line each."""
+    """Describes one scan that is done.
+
+    number: counts from 1. outputs: label map of each head. warnings: one line each.
+    """
 
     number: int
     total: int
@@ -61,15 +64,15 @@ def predict(
     """Write a label map for every scan; returns their paths.
 
     model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D.
-    out: new or empty folder. A label map lies at the scan's path below the folder that all scans share,
-    NAME.nii.gz: uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
+    out: new or empty folder. A label map, NAME.nii.gz, has the scan's path below the folder that all scans
+    share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
     indices; predict.json records model, versions and each scan's seconds and warnings.
-    head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); default FTN+STN where the model
-    has one. refinements: times that the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda" or
-    "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
+    head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
+    has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
+    or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
     prediction.scan_statistics. report: called after each scan.
-    Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before
-    the first is predicted, and after an error `out` is as it was.
+    Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before the
+    first is predicted, and after an error `out` is as it was.
     """
     out = Path(out)
     check_new(out)
@@ -101,7 +104,7 @@ def predict(
 
 
 def read_all(paths: Sequence[Path]) -> dict[Path, Scan]:
-    """Read every scan in full, so that a bad one is found; returns the first of them, up to MOST_KEPT.
+    """Read every scan in full, so that a bad one is found; returns the first ones, up to MOST_KEPT bytes.
 
     Raises CoopsegError as `read_image` does.
     """
@@ -123,7 +126,7 @@ def load_predictor(
     precision: str = "32",
     scan_statistics: float | str | None = None,
 ) -> tuple[Model, Predictor]:
-    """A model from disk, ready to predict. Raises CoopsegError as `predict` does."""
+    """Loads a model from disk, ready to predict. Raises CoopsegError as `predict` does."""
     if refinements < 0:
         raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
     choose_dtype(precision)
@@ -137,7 +140,7 @@ def load_predictor(
 
 
 def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
-    """The heads to write; see `predict`. Raises CoopsegError for one that the model does not give."""
+    """Returns the heads to write; see `predict`. Raises CoopsegError for one that the model lacks."""
     if head is None:
         return predictor.heads[-1:]
     if head not in (*HEADS, BOTH):
@@ -150,9 +153,9 @@ def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
 
 
 def output_paths(scans: Sequence[Path], heads: Sequence[str]) -> list[dict[str, Path]]:
-    """Where each scan's label maps go below the output folder, by head; see `predict`.
+    """Returns where each scan's label maps go below the output folder, by head; see `predict`.
 
-    Raises CoopsegError where two scans would be written to one file.
+    Raises CoopsegError if two scans would be written to one file.
     """
     full = [Path(os.path.abspath(scan)) for scan in scans]
     shared = os.path.commonpath([scan.parent for scan in full])
@@ -172,7 +175,7 @@ def output_paths(scans: Sequence[Path], heads: Sequence[str]) -> list[dict[str, 
 
 
 def describe_predictor(model: Model, predictor: Predictor, *, precision: str) -> dict[str, Any]:
-    """What a prediction depends on, for records."""
+    """Returns what a prediction depends on, for records."""
     return {
         "model": {"path": str(model.path), "sha256": model.sha256, "names": model.names},
         "model_settings": model.settings.model_dump(mode="json"),
@@ -189,7 +192,7 @@ def describe_predictor(model: Model, predictor: Predictor, *, precision: str) ->
 def _predict_scan(
     predictor: Predictor, scan: Scan, outputs: dict[str, Path], *, folder: Path, names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Write the label maps of one scan below `folder`; the warnings."""
+    """Writes the label maps of one scan below `folder`; returns the warnings."""
     moving = scan.data.ndim == 4
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]

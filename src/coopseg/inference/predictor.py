@@ -1,4 +1,4 @@
-"""From a scan to label maps in the scan's own grid, by the FTN and by FTN and STN."""
+"""Turns a scan into label maps in the scan's own grid, by the FTN and by FTN and STN."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from coopseg.networks.scan_statistics import scan_stem
 from coopseg.scans.types import Scan
 
 HEADS = ("FTN", "FTN+STN")
-SLICES_AT_ONCE = 4  # on a processor; more fill no core better and leave the processor's cache
+SLICES_AT_ONCE = 4  # on a processor; more use the cores no better and overflow the cache
 SLICES_ON_GPU = 32
-KEPT_BLOCK = 31 * 2**20  # bytes; just below the largest that glibc can learn to keep
+KEPT_BLOCK = 31 * 2**20  # bytes; just below the largest block that glibc can learn to keep
 
 
 class Predictor:
     """Applies networks to cases and scans. It leaves the networks in the mode in which it finds them.
 
-    networks: those of a model, also while they train, folded ones or those of an ONNX file. stem: what stands
-    in for the image encoder's and is given whole volumes; where settings.prediction.scan_statistics is on and
-    there is none, it is made of `networks`. refinements: times that the STN is applied, each to the softmax
-    of the result before; 0 for the FTN alone. autocast: makes the context for the wanted precision.
+    networks: those of a model, even while they train, folded ones or those of an ONNX file. stem: replaces
+    the image encoder's stem and is given whole volumes; if settings.prediction.scan_statistics is on and
+    there is none, it is made from `networks`. refinements: how often the STN is applied, each time to the
+    softmax of the previous result; 0 for the FTN alone. autocast: makes the context for the wanted precision.
     Raises CoopsegError for scan statistics by folded networks without a stem.
     """
 
@@ -63,11 +63,11 @@ class Predictor:
         precision: str = "32",
         scan_statistics: float | str | None = None,
     ) -> Predictor:
-        """A predictor for a loaded model, on the model's device; a copy of its weights, laid out for speed.
+        """Makes a predictor from a copy of a model's weights, laid out for speed, on the model's device.
 
-        precision: "32" or "bf16", which an ONNX file does not have. scan_statistics: K or "off" in place of
-        the model's prediction.scan_statistics; the stem then computes in float32 whatever the precision.
-        Raises CoopsegError where the model cannot do what is asked.
+        precision: "32" or "bf16"; an ONNX file has "32" only. scan_statistics: K or "off" in place of the
+        model's prediction.scan_statistics; the stem then computes in float32 whatever the precision.
+        Raises CoopsegError if the model cannot do what is asked.
         """
         dtype = choose_dtype(precision)
         settings = override_scan_statistics(model.settings, scan_statistics)
@@ -76,8 +76,8 @@ class Predictor:
             predictor = cls(model.networks, settings, refinements=refinements)
             model.networks.check(refinements=predictor.refinements, precision=precision)
             return predictor
-        # glibc gives freed memory back to the system at once, until it has seen a block of this size freed;
-        # every layer's result would be cleared by the kernel anew, for a quarter of the time.
+        # Until glibc has seen a block of this size freed, it returns freed memory to the system at once. The
+        # kernel would then clear the memory of every layer's result anew, which takes a quarter of the time.
         torch.empty(KEPT_BLOCK, dtype=torch.uint8)
         device = next(model.networks.buffers()).device.type
         stem = _scan_stem(model.networks, settings.prediction.scan_statistics)
@@ -87,31 +87,31 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks compute."""
+        """Returns the device on which the networks compute."""
         if isinstance(self.networks, nn.Module):
             return next(self.networks.buffers()).device
         return torch.device("cpu")
 
     @property
     def scan_statistics(self) -> float | None:
-        """K of `PredictionSettings.scan_statistics`; None where running statistics are all there is."""
+        """Returns K of `PredictionSettings.scan_statistics`; None if only running statistics are used."""
         return self.settings.prediction.scan_statistics
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The heads that it gives."""
+        """Returns the heads that it predicts."""
         return HEADS if self.refinements else HEADS[:1]
 
     @torch.inference_mode()
     def probabilities(self, case: Case, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Class probabilities of each head, or of `heads`: (classes, slices, H, W) float32, sums 1."""
+        """Returns class probabilities of all heads, or `heads`: (classes, slices, H, W) float32, sums 1."""
         images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
         at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
         if isinstance(self.networks, OnnxNetworks) and self.scan_statistics is not None:
-            at_once = len(images)  # its stem is within the file
+            at_once = len(images)  # the stem is within the file
         if self.stem is not None:
             with self.autocast():
-                images = self.stem(images)  # every slice counts in its statistics
+                images = self.stem(images)  # its statistics need every slice
         parts = [self._heads(part) for part in images.split(at_once)]
         return {
             head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
@@ -119,7 +119,7 @@ class Predictor:
         }
 
     def _heads(self, images: Tensor) -> dict[str, Tensor]:
-        """Probabilities of each head from images, or from what the stem made of them."""
+        """Returns each head's probabilities for images, or for the features that the stem made of them."""
         if isinstance(self.networks, OnnxNetworks):
             return self.networks(images, refinements=self.refinements)
         with self.autocast():
@@ -129,7 +129,7 @@ class Predictor:
         return {head: torch.softmax(value.float(), 1) for head, value in logits.items()}
 
     def labels(self, case: Case) -> dict[str, np.ndarray]:
-        """Class indices of each head in the scan's own grid, (X, Y, Z) uint8."""
+        """Returns each head's class indices in the scan's own grid, (X, Y, Z) uint8."""
         return {head: restore(values, case.record) for head, values in self.probabilities(case).items()}
 
     def __call__(self, scan: Scan, normalised: bool = False) -> dict[str, np.ndarray]:
@@ -137,7 +137,7 @@ class Predictor:
         return self.labels(prepare(scan, self.settings.cases, normalised=normalised))
 
     def frames(self, scan: Scan) -> dict[str, np.ndarray]:
-        """As calling it, for a 3-D scan or every frame of a 4-D one: (X, Y, Z) or (X, Y, Z, T) uint8."""
+        """Predicts a 3-D scan or every frame of a 4-D one, by head: (X, Y, Z) or (X, Y, Z, T) uint8."""
         if scan.data.ndim == 3:
             return self(scan)
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
@@ -154,7 +154,7 @@ def _scan_stem(networks: Networks | FoldedNetworks | OnnxNetworks, k: float | No
 
 
 def _check_exported(model: Model, k: float | None) -> None:
-    """Raise CoopsegError where an ONNX file was not exported with this K."""
+    """Raise CoopsegError if an ONNX file was not exported with this K."""
     exported = model.settings.prediction.scan_statistics
     if k != exported:
         words = [f"K = {value:g}" if value is not None else OFF for value in (exported, k)]
@@ -165,6 +165,6 @@ def _check_exported(model: Model, k: float | None) -> None:
 
 
 def stack_frames(frames: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Label maps of single frames joined along time, for each head."""
+    """Joins label maps of single frames along time, for each head."""
     listed = list(frames)
     return {head: np.stack([frame[head] for frame in listed], axis=-1) for head in listed[0]}

@@ -1,4 +1,4 @@
-"""Every random decision behind a latent mask, drawn once so that the mask can be made again."""
+"""Draws every random decision behind a latent mask once, so that the mask can be made again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DROPOUT, CHANNEL, SPATIAL = range(3)
 
 @dataclass(frozen=True, eq=False)
 class MaskChoice:
-    """The draws for one code of shape (B, C, *spatial) with N positions.
+    """Holds the draws for one code of shape (B, C, *spatial) with N positions.
 
     scheme: (B,) int64, index into SCHEMES.
     fraction: (B,) float32 in [0, p), u: the share of channels or positions that is masked.
     priority: (B, C) float32 in [0, 1). Dropout masks the channels of highest priority; the published
-        dropout drops the channels whose priority is not below 1 - p, each with probability p.
-    channel_factor: (B, C) float32 in [0, annealing), a: what a masked channel is multiplied by.
+        dropout drops every channel with a priority of at least 1 - p, so each with probability p.
+    channel_factor: (B, C) float32 in [0, annealing), a: the factor on a masked channel.
     position_factor: (B, N) float32 in [0, annealing), the same for positions, in row-major order.
     present: the schemes that occur, known on the host so that nothing waits for the device.
     """
@@ -36,31 +36,31 @@ class MaskChoice:
     present: frozenset[int]
 
     def __len__(self) -> int:
-        """The number of samples B."""
+        """Returns the number of samples B."""
         return len(self.scheme)
 
     @property
     def needs_gradient(self) -> bool:
-        """False if every sample's scheme is dropout, which scores nothing."""
+        """Tells whether scores are needed; if every sample's scheme is dropout, they are not."""
         return self.present != {DROPOUT}
 
     def to(self, device: torch.device | str) -> MaskChoice:
-        """The same draws on another device."""
+        """Returns the same draws on another device."""
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.state().items()}
         return MaskChoice(**moved, present=self.present)
 
     def state(self) -> dict[str, Tensor]:
-        """The draws as plain tensors, to save."""
+        """Returns the draws as plain tensors, for saving."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "present"}
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> MaskChoice:
-        """Undo `state`. Reads the schemes, so it waits for the device if they lie on one."""
+        """Reverses `state`. This reads the schemes, and so waits for the device if they are on one."""
         return cls(**state, present=frozenset(state["scheme"].tolist()))
 
     @classmethod
     def concat(cls, choices: Sequence[MaskChoice]) -> MaskChoice:
-        """The draws of several parts of a batch as those of the whole batch, in that order."""
+        """Joins the draws of several parts of a batch into those of the whole batch, in that order."""
         states = [choice.state() for choice in choices]
         joined = {name: torch.cat([state[name] for state in states]) for name in states[0]}
         return cls(**joined, present=frozenset().union(*(choice.present for choice in choices)))

@@ -1,4 +1,4 @@
-"""Hard examples: from a code and its gradient to a corrupted image or segmentation (Chen et al. 2021)."""
+"""Makes hard examples, corrupted images or segmentations, from a code and its gradient (Chen et al. 2021)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from coopseg.networks.norm import norm_mode, norms
 def decode_masked(
     decoder: nn.Module, code: Tensor, *, choice: MaskChoice, gradient: Tensor | None, settings: LatentSettings
 ) -> Tensor:
-    """x̂ = D_i(mask(z_i)) or p̂ = D_s(mask(z_s)): detached, and without touching running statistics.
+    """Returns x̂ = D_i(mask(z_i)) or p̂ = D_s(mask(z_s)), detached; running statistics are not updated.
 
-    code, gradient: (B, C, h, w); gradient of the task loss, None where the choice needs none.
+    code, gradient: (B, C, h, w); the gradient is as for `build_mask`, None if the choice needs none.
     """
     mask = build_mask(choice, code=code, gradient=gradient, settings=settings)
     with norm_mode(norms(decoder), record=False, learn=True):
@@ -26,10 +26,10 @@ def decode_masked(
 
 @torch.no_grad()
 def rise_by_scheme(choice: MaskChoice, *, clean: Tensor, hard: Tensor) -> Tensor:
-    """How much each scheme raised the loss: (3, 3), a row for each of SCHEMES.
+    """Measures how much each scheme raised the loss: (3, 3), a row for each of SCHEMES.
 
-    A row holds the sum of the clean losses, of the hard ones, and a count.
-    clean, hard: (B,) losses of each sample without and with the mask. Sums, so that steps add up and the
+    A row holds the sum of the clean losses, the sum of the hard ones, and the number of samples.
+    clean, hard: (B,) losses of each sample without and with the mask. Sums can be added up over steps; the
     ratio is taken when the log is read.
     """
     rows = torch.stack([clean, hard, torch.ones_like(clean)], 1).float()

@@ -1,4 +1,4 @@
-"""Latent masks: the multiplicative mask that makes a hard example out of a code (Chen et al. 2021, 2.3)."""
+"""Builds the multiplicative mask that makes a hard example out of a code (Chen et al. 2021, section 2.3)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from coopseg.latent.scores import scores
 def build_mask(
     choice: MaskChoice, *, code: Tensor, gradient: Tensor | None, settings: LatentSettings
 ) -> Tensor:
-    """The mask that `choice` means for this code: 1 where kept, the factor a (hard: 0) where masked.
+    """Builds the mask of `choice` for this code: 1 where kept, the factor a (0 without `soft`) where masked.
 
     code: (B, C, *spatial), any number of spatial dimensions. gradient: of the code's shape, see
-    `coopseg.latent.scores.scores`; None is enough where `choice.needs_gradient` is False.
+    `coopseg.latent.scores.scores`; may be None if `choice.needs_gradient` is False.
     Returns a mask of the code's dtype that broadcasts to it: (B, C, 1, ...) if no sample is masked by
     position, (B, 1, *spatial) if all are, else (B, C, *spatial). It carries no gradient.
 
-    Of n elements int(u·n) are masked, with u·n taken in float32, and none where that is 0:
-    - n counts a sample's channels (dropout, channel), without those that are 0 everywhere when
-      `skip_dead`, which are then never chosen; or all its positions (spatial), dead or not.
-    - ties "exact": exactly that many, of equal scores the first. "strict": the elements strictly above
-      entry int(u·n), counted from 0, of the scores in descending order, so fewer where scores tie.
-    - `published_dropout` replaces dropout: every channel, dead or not, is dropped with probability p
-      and becomes 0, the kept ones are multiplied by 1 / (1 - p); u and a play no part.
+    Of n elements, int(u·n) are masked, with u·n computed in float32:
+    - dropout, channel: n is the number of a sample's channels. With `skip_dead`, channels that are 0
+      everywhere do not count and are never masked. spatial: n is the number of all positions, dead or not.
+    - ties "exact": exactly that many, and of equal scores the first. "strict": the elements strictly above
+      entry int(u·n), counted from 0, of the scores in descending order, so fewer if scores tie.
+    - `published_dropout` replaces dropout: every channel, dead or not, becomes 0 with probability p, and the
+      others are multiplied by 1 / (1 - p); u and a are not used.
 
     Raises ValueError if the choice was drawn for another shape, or a gradient is needed and missing.
     """
@@ -55,14 +55,14 @@ def build_mask(
 
 
 def apply_mask(code: Tensor, mask: Tensor) -> Tensor:
-    """The masked code, code × mask: (B, C, *spatial), in the code's dtype."""
+    """Returns the masked code, code × mask: (B, C, *spatial), in the code's dtype."""
     return code * mask.to(code.dtype)
 
 
 def highest(score: Tensor, count: Tensor, *, ties: str) -> Tensor:
-    """Mark the `count` (B,) highest of each row of `score` (B, n); ties as in `build_mask`. Bool (B, n).
+    """Marks the `count` (B,) highest of each row of `score` (B, n); ties as in `build_mask`. Bool (B, n).
 
-    By rank rather than top-k: top-k wants one count, known on the host, for all rows.
+    Ranks are used because top-k needs one count for all rows, known on the host.
     """
     ordered, order = score.sort(dim=1, descending=True, stable=True)
     if ties == "strict":
@@ -71,13 +71,13 @@ def highest(score: Tensor, count: Tensor, *, ties: str) -> Tensor:
 
 
 def _position_mask(choice: MaskChoice, score: Tensor, settings: LatentSettings) -> Tensor:
-    """(B, N) mask of the spatial scheme; rows of other samples hold no meaning."""
+    """Returns the (B, N) mask of the spatial scheme; rows of other samples hold no meaning."""
     masked = highest(score, (choice.fraction * score.shape[1]).long(), ties=settings.ties)
     return torch.where(masked, choice.position_factor, 1.0)
 
 
 def _channel_mask(choice: MaskChoice, *, code: Tensor, score: Tensor, settings: LatentSettings) -> Tensor:
-    """(B, C) mask of the dropout and channel schemes; rows of spatial samples hold no meaning."""
+    """Returns the (B, C) mask of dropout and channel schemes; rows of spatial samples hold no meaning."""
     dropout = (choice.scheme == DROPOUT)[:, None]
     score = torch.where(dropout, choice.priority.to(score.dtype), score)
     alive = (code != 0).flatten(2).any(2) if settings.skip_dead else torch.ones_like(score, dtype=torch.bool)

@@ -1,11 +1,13 @@
-"""The residual blocks of which all five networks are made (Chen et al. 2021, supplementary material).
+"""Defines the residual blocks that make up all five networks (Chen et al. 2021, supplementary material).
 
-Four rearrangements change the cost and not the result. A 1×1 convolution commutes with nearest-neighbour
-upsampling, so it runs at the low resolution. A 3×3 convolution after nearest-neighbour ×2 reads every
-low-resolution pixel up to four times; summing the weights that meet the same pixel first gives a
-transposed 4×4 convolution of stride 2, with 16 instead of 36 products a pixel. What a convolution adds to
-every pixel is taken away again by a norm with the batch's statistics, so its bias, whose gradient is 0,
-only joins the running mean. The bias of a skip connection has the gradient of the norm's and joins that.
+Four rearrangements lower the cost without changing the result:
+- A 1×1 convolution commutes with nearest-neighbour upsampling, so it runs at the low resolution.
+- A 3×3 convolution after nearest-neighbour ×2 reads every low-resolution pixel up to four times. Summing the
+  weights that meet the same pixel gives a transposed 4×4 convolution of stride 2, with 16 instead of 36
+  products per low-resolution pixel.
+- A norm with batch statistics subtracts what the convolution before it adds to every pixel. So the bias of
+  that convolution has gradient 0 and only enters the running mean.
+- The bias of a skip connection has the same gradient as the norm's bias, so it is added to that.
 """
 
 from __future__ import annotations
@@ -21,23 +23,23 @@ SLOPE = 0.2
 
 
 def bias_before(norm: Norm, convolution: nn.Conv2d) -> Tensor | None:
-    """The bias with which to run a convolution whose result `norm` reads; None where the norm undoes it."""
+    """Returns the bias to give `convolution`: None if `norm` uses batch statistics and would cancel it."""
     return None if norm.centres else convolution.bias
 
 
 def convolve_and_normalise(
     convolution: nn.Conv2d, norm: Norm, x: Tensor, *, slope: float = SLOPE, **skip: Tensor | None
 ) -> Tensor:
-    """LeakyReLU(norm(convolution(x)) + skip); `skip` and `slope` as for Norm."""
+    """Returns LeakyReLU(norm(convolution(x)) + skip); `slope` and `skip` are those of `Norm.forward`."""
     bias = bias_before(norm, convolution)
     y = F.conv2d(x, convolution.weight, bias, padding=convolution.padding)  # type: ignore[arg-type]
     return norm(y, slope=slope, offset=None if bias is not None else convolution.bias, **skip)
 
 
 def merge_upsampling(weight: Tensor) -> Tensor:
-    """Weights of a 3×3 convolution -> those of the equal transposed convolution on the image before ×2.
+    """Merges nearest-neighbour ×2 and the 3×3 convolution after it into one transposed convolution.
 
-    weight: (out, in, 3, 3). Returns (in, out, 4, 4) for conv_transpose2d with stride 2, padding 1.
+    weight: (out, in, 3, 3). Returns weights (in, out, 4, 4) for conv_transpose2d with stride 2, padding 1.
     """
     out, channels = weight.shape[:2]
     flipped = weight.flip(2, 3).reshape(out * channels, 1, 3, 3)
@@ -46,7 +48,7 @@ def merge_upsampling(weight: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
-    """LReLU(skip(v) + norm2(conv2(LReLU(norm1(conv1(v)))))) with 3×3 conv1, conv2 and 1×1 skip."""
+    """Computes LReLU(skip(v) + norm2(conv2(LReLU(norm1(conv1(v)))))) with 3×3 conv1, conv2 and 1×1 skip."""
 
     def __init__(self, inputs: int, outputs: int, *, running: bool = False) -> None:
         super().__init__()
@@ -57,36 +59,37 @@ class Residual(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def body(self, first: Tensor, skip: Tensor, bias: Tensor | None, skip_bias: Tensor | None) -> Tensor:
-        """The block from conv1(v) and skip(v) on, the former without `bias` where the norm undoes it.
+        """Completes the block from `first`, which is conv1(v), and `skip`, which is skip(v).
 
-        bias, skip_bias: (outputs,), of the two; the latter is not in `skip`.
+        bias, skip_bias: (outputs,), the biases of the two. `first` lacks `bias` if norm1 would cancel it;
+        `skip` always lacks `skip_bias`.
         """
         x = self.norm1(first, slope=SLOPE, offset=bias if self.norm1.centres else None)
         return convolve_and_normalise(self.conv2, self.norm2, x, skip=skip, skip_bias=skip_bias)
 
     def residual(self, v: Tensor) -> Tensor:
-        """The block on v, (B, inputs, H, W) -> (B, outputs, H, W)."""
+        """Applies the block to v: (B, inputs, H, W) -> (B, outputs, H, W)."""
         first = F.conv2d(v, self.conv1.weight, bias_before(self.norm1, self.conv1), padding=1)
         return self.body(first, F.conv2d(v, self.skip.weight), self.conv1.bias, self.skip.bias)
 
 
 class DownBlock(Residual):
-    """Strided 3×3 convolution, then the residual body: (B, inputs, H, W) -> (B, outputs, H/2, W/2)."""
+    """Applies a strided 3×3 convolution, then a `Residual`: (B, inputs, H, W) -> (B, outputs, H/2, W/2)."""
 
     def __init__(self, inputs: int, outputs: int, *, running: bool = False) -> None:
         super().__init__(inputs, outputs, running=running)
         self.down = nn.Conv2d(inputs, inputs, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Half the resolution."""
+        """Halves the resolution."""
         return self.residual(self.down(x))
 
 
 class UpBlock(Residual):
-    """Nearest-neighbour ×2, then the residual body: (B, inputs, H, W) -> (B, outputs, 2H, 2W)."""
+    """Applies nearest-neighbour ×2, then a `Residual`: (B, inputs, H, W) -> (B, outputs, 2H, 2W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Twice the resolution; see the head of this file."""
+        """Doubles the resolution; the head of this file explains how."""
         merged = merge_upsampling(self.conv1.weight)
         bias = bias_before(self.norm1, self.conv1)
         first = F.conv_transpose2d(x, merged, bias, stride=2, padding=1)
@@ -95,14 +98,14 @@ class UpBlock(Residual):
 
 
 class TransposedUpBlock(Residual):
-    """Learned ×2 (transposed 2×2 convolution of stride 2), then the residual body; for images."""
+    """Applies a learned ×2 (transposed 2×2 convolution of stride 2), then a `Residual`; for images."""
 
     def __init__(self, inputs: int, outputs: int, *, running: bool = False) -> None:
         super().__init__(inputs, outputs, running=running)
         self.up = nn.ConvTranspose2d(inputs, inputs, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Twice the resolution, never made by itself; see `coopseg.networks.learned_upsampling`."""
+        """Doubles the resolution in one step, as `coopseg.networks.learned_upsampling` explains."""
         up, added = self.up.weight, self.up.bias
         assert added is not None
         assert self.conv1.bias is not None

@@ -1,4 +1,4 @@
-"""The five networks: FTN (image encoder, decoupler, two decoders) and STN (shape encoder, decoder)."""
+"""Defines the five networks: FTN (image encoder, decoupler, two decoders), STN (shape encoder, decoder)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MULTIPLE = 16
 
 
 class ImageEncoder(Encoder):
-    """E and the decoupler H, the identity where there is none.
+    """Holds the encoder E and the decoupler H, which is the identity if the decoupler is turned off.
 
-    shared: the image code is H(E(x)) too, so that both decoders read the shape code.
+    shared: the image code is H(E(x)) too, so both decoders read the shape code.
     """
 
     def __init__(
@@ -29,19 +29,19 @@ class ImageEncoder(Encoder):
         self.shared = shared
 
     def after_stem(self, features: Tensor, after: After = unchanged) -> Tensor:
-        """The image code z_i; see `Encoder`."""
+        """Returns the image code z_i for the stem's features; see `Encoder.after_stem`."""
         code = super().after_stem(features, after)
         return self.decoupler(code) if self.shared else code
 
     def shape_code(self, image_code: Tensor) -> Tensor:
-        """z_s of z_i; the same tensor where the two are one."""
+        """Returns z_s for z_i: the same tensor if the two codes are one."""
         return image_code if self.shared else self.decoupler(image_code)
 
 
 class Networks(nn.Module):
-    """FTN and STN over images (B, channels, H, W) in [0, 1]; H and W multiples of 16.
+    """Holds FTN and STN for images (B, channels, H, W) in [0, 1]; H and W must be multiples of 16.
 
-    classes: label values, background included. Parameter names are those of the golden weights.
+    classes: number of label values, background included. Parameter names are those of the golden weights.
     """
 
     def __init__(self, *, classes: int, settings: NetworkSettings | None = None) -> None:
@@ -65,7 +65,7 @@ class Networks(nn.Module):
             nn.init.zeros_(decoder.out.bias)  # type: ignore[arg-type]
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Image code z_i and shape code z_s, both (B, 8 width, H/16, W/16).
+        """Returns image code z_i and shape code z_s, both (B, 8 width, H/16, W/16).
 
         Raises CoopsegError for a size that cannot be halved four times.
         """
@@ -74,15 +74,15 @@ class Networks(nn.Module):
         return image_code, self.image_encoder.shape_code(image_code)
 
     def fast(self, image: Tensor) -> Tensor:
-        """FTN: logits p (B, classes, H, W)."""
+        """Returns the FTN's logits p (B, classes, H, W)."""
         return self.segmentation_decoder(self.encode(image)[1])
 
     def refine(self, probabilities: Tensor) -> Tensor:
-        """STN: logits from probabilities or a one-hot label map (B, classes, H, W)."""
+        """Returns the STN's logits for probabilities or a one-hot label map (B, classes, H, W)."""
         return self.shape_decoder(self.shape_encoder(probabilities))
 
     def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
-        """Logits of both heads; every refinement feeds the STN the softmax of the result before."""
+        """Returns each head's logits; every refinement feeds the STN the softmax of the previous result."""
         check_size(image)
         features = self.image_encoder.stem(image)
         return self.after_stem(features, refinements=refinements, temperature=temperature)
@@ -90,7 +90,7 @@ class Networks(nn.Module):
     def after_stem(
         self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
     ) -> dict[str, Tensor]:
-        """The same from what the image encoder's stem makes of the image, (B, width, H, W)."""
+        """Does the same as `forward`, given the features of the image encoder's stem, (B, width, H, W)."""
         encoder = self.image_encoder
         logits = self.segmentation_decoder(encoder.shape_code(encoder.after_stem(features)))
         heads = {"FTN": logits}
@@ -110,7 +110,7 @@ def check_size(image: Tensor) -> None:
 
 
 def initialise(module: nn.Module) -> None:
-    """As published: Kaiming normal (fan in, gain √2) for convolutions, N(1, 0.02) for norm weights."""
+    """Initialises as published: convolutions Kaiming normal (fan in, gain √2), norm weights N(1, 0.02)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
     elif isinstance(module, Norm):

@@ -1,4 +1,4 @@
-"""Segmentation, shape and image decoder (Chen et al. 2021, section 2.1), without skip connections."""
+"""Defines the segmentation, shape and image decoder (Chen et al. 2021, section 2.1; no skip connections)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coopseg.networks.encoder import After, unchanged
 
 
 class Decoder(nn.Module):
-    """Code (B, 8 width, h, w) -> (B, outputs, 16 h, 16 w).
+    """Decodes a code (B, 8 width, h, w) to (B, outputs, 16 h, 16 w).
 
     A label decoder gives logits; an image decoder upsamples with learned weights and ends in a sigmoid.
     """
@@ -28,9 +28,10 @@ class Decoder(nn.Module):
         self.image = image
 
     def forward(self, code: Tensor, after: After = unchanged) -> Tensor:
-        """Logits, or an image in (0, 1).
+        """Returns logits, or an image in (0, 1).
 
-        after: what to do to the features of LAYERS and to the result, "out", as (layer, features).
+        after: is called as after(layer, features) on the features of each of LAYERS and, as layer "out", on
+        the result; it returns what replaces them.
         """
         x = code
         for layer in self.LAYERS:

@@ -1,4 +1,4 @@
-"""Image and shape encoder, and the decoupler between the two codes (Chen et al. 2021, section 2.1)."""
+"""Defines the image and shape encoder, and the decoupler of the two codes (Chen et al. 2021, section 2.1)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ After = Callable[[str, Tensor], Tensor]
 
 
 def unchanged(layer: str, features: Tensor) -> Tensor:
-    """Features as they are."""
+    """Returns the features as they are."""
     return features
 
 
 class Stem(nn.Module):
-    """Two 3×3 convolutions at full resolution: (B, inputs, H, W) -> (B, width, H, W)."""
+    """Applies two 3×3 convolutions at full resolution: (B, inputs, H, W) -> (B, width, H, W)."""
 
     def __init__(self, inputs: int, width: int, *, running: bool = False) -> None:
         super().__init__()
@@ -28,13 +28,13 @@ class Stem(nn.Module):
         self.norm2 = Norm(width, running=running)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features at full resolution."""
+        """Returns features at full resolution."""
         x = convolve_and_normalise(self.conv1, self.norm1, x)
         return convolve_and_normalise(self.conv2, self.norm2, x)
 
 
 class Head(nn.Module):
-    """1×1 convolution, norm, ReLU: codes are never negative."""
+    """Applies a 1×1 convolution, norm and ReLU, so that codes are never negative."""
 
     def __init__(self, channels: int, *, running: bool = False) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class Head(nn.Module):
         self.norm = Norm(channels, running=running)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, h, w) -> the same, at least 0."""
+        """Maps (B, channels, h, w) to the same shape, at least 0."""
         return convolve_and_normalise(self.conv, self.norm, x, slope=0)
 
 
 class Decoupler(nn.Module):
-    """H: image code to shape code, both (B, channels, h, w) and at least 0."""
+    """Maps the image code to the shape code (H); both are (B, channels, h, w) and at least 0."""
 
     def __init__(self, channels: int, *, running: bool = False) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class Decoupler(nn.Module):
         self.norm2 = Norm(channels, running=running)
 
     def forward(self, image_code: Tensor) -> Tensor:
-        """The shape code z_s = H(z_i)."""
+        """Returns the shape code z_s = H(z_i)."""
         x = convolve_and_normalise(self.conv1, self.norm1, image_code)
         return convolve_and_normalise(self.conv2, self.norm2, x, slope=0)
 
 
 class Encoder(nn.Module):
-    """(B, inputs, H, W), H and W multiples of 16 -> code (B, 8 width, H/16, W/16), at least 0."""
+    """Encodes (B, inputs, H, W), H and W multiples of 16, as (B, 8 width, H/16, W/16), at least 0."""
 
     LAYERS = ("stem", "down1", "down2", "down3", "down4", "head")
 
@@ -77,11 +77,11 @@ class Encoder(nn.Module):
         self.head = Head(8 * width, running=running)
 
     def forward(self, x: Tensor, after: After = unchanged) -> Tensor:
-        """The code of x. after: what to do to the features behind each of LAYERS, as (layer, features)."""
+        """Returns the code of x; after(layer, features) may replace the features of each of LAYERS."""
         return self.after_stem(after("stem", self.stem(x)), after)
 
     def after_stem(self, features: Tensor, after: After = unchanged) -> Tensor:
-        """The code from what the stem made, (B, width, H, W)."""
+        """Returns the code for the stem's features, (B, width, H, W)."""
         for layer in self.LAYERS[1:]:
             features = after(layer, getattr(self, layer)(features))
         return features

@@ -1,8 +1,8 @@
-"""The networks as they are in evaluation mode, with every step that weights alone decide done beforehand.
+"""Folds networks for evaluation mode: everything that depends on weights alone is computed beforehand.
 
-BatchNorm with running statistics is a factor and a shift for each channel, which the convolution before it
-takes up; the merged weights of an upsampling convolution (`merge_upsampling`) are made once. What is left
-are convolutions, each with the activation that follows it, sums and nearest-neighbour ×2.
+BatchNorm with running statistics is a factor and a shift for each channel, so it is folded into the
+convolution before it. The merged weights of an upsampling convolution (`merge_upsampling`) are computed once.
+What is left is convolutions, each with the activation that follows it, sums and nearest-neighbour ×2.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from coopseg.networks.norm import EPSILON, Norm
 
 
 class Convolution(nn.Module):
-    """Convolution of odd size, padded to keep the size, then LeakyReLU: slope 0 for ReLU, None for nothing.
+    """Applies a convolution of odd size k, padded by k // 2, then LeakyReLU.
 
-    weight: (out, in, k, k). bias: (out,).
+    weight: (out, in, k, k). bias: (out,). slope: slope of the LeakyReLU; 0 means ReLU, None no activation.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, stride: int = 1, slope: float | None = None) -> None:
@@ -37,7 +37,7 @@ class Convolution(nn.Module):
 
     @classmethod
     def fold(cls, layer: nn.Conv2d, norm: Norm | None = None, *, slope: float | None = None) -> Self:
-        """`layer`, then `norm` by its running statistics; computed in float64, kept in the layer's type."""
+        """Folds `norm` by its running statistics into `layer`: in float64, stored in the layer's type."""
         assert layer.bias is not None  # all convolutions of `Networks` have one
         weight, bias = (part.detach().to(torch.float64, copy=True) for part in (layer.weight, layer.bias))
         if norm is not None:
@@ -49,48 +49,48 @@ class Convolution(nn.Module):
 
     @staticmethod
     def arrange(weight: Tensor) -> Tensor:
-        """The weight as `forward` wants it."""
+        """Returns the weight in the layout that `forward` needs."""
         return weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
+        """Maps (B, in, H, W) to (B, out, H / stride, W / stride)."""
         x = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.weight.shape[-1] // 2)
         return x if self.slope is None else F.leaky_relu(x, self.slope, inplace=True)
 
     def join(self, x: Tensor, skip: Tensor) -> Tensor:
-        """LReLU(convolution of x + skip), the end of a residual block."""
+        """Returns LReLU(convolution(x) + skip), the end of a residual block."""
         return F.leaky_relu(self(x).add_(skip), SLOPE, inplace=True)
 
 
 class Upsampling(Convolution):
-    """Nearest-neighbour ×2, then a 3×3 convolution, as one transposed convolution; weight (in, out, 4, 4)."""
+    """Applies nearest-neighbour ×2 and a 3×3 convolution as one transposed one; weight (in, out, 4, 4)."""
 
     @staticmethod
     def arrange(weight: Tensor) -> Tensor:
-        """Of the 3×3 convolution."""
+        """Merges the upsampling into the weight of the 3×3 convolution."""
         return merge_upsampling(weight).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, 2H, 2W)."""
+        """Maps (B, in, H, W) to (B, out, 2H, 2W)."""
         x = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
         return x if self.slope is None else F.leaky_relu(x, self.slope, inplace=True)
 
 
 class Enlarging(Convolution):
-    """The same in two steps, with the weight of the 3×3 convolution."""
+    """Does the same as `Upsampling` in two steps, with the weight of the 3×3 convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, 2H, 2W)."""
+        """Maps (B, in, H, W) to (B, out, 2H, 2W)."""
         return super().forward(twice(x))
 
 
 def twice(x: Tensor) -> Tensor:
-    """Nearest-neighbour ×2."""
+    """Upsamples ×2 by nearest neighbour."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class Down(nn.Module):
-    """A folded `DownBlock`."""
+    """Applies a folded `DownBlock`."""
 
     def __init__(self, block: DownBlock) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ class Down(nn.Module):
         self.skip = Convolution.fold(block.skip)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Half the resolution."""
+        """Halves the resolution."""
         v = self.down(x)
         return self.conv2.join(self.conv1(v), self.skip(v))
 
 
 class Up(nn.Module):
-    """A folded `UpBlock`."""
+    """Applies a folded `UpBlock`."""
 
     def __init__(self, block: UpBlock, upsampling: type[Convolution]) -> None:
         super().__init__()
@@ -115,15 +115,15 @@ class Up(nn.Module):
         self.skip = Convolution.fold(block.skip)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Twice the resolution."""
+        """Doubles the resolution."""
         return self.conv2.join(self.conv1(x), twice(self.skip(x)))
 
 
 class FoldedNetworks(nn.Module):
-    """FTN and STN for inference only; images and logits as those of `Networks`, in any precision.
+    """Holds FTN and STN for inference only, in any precision; images and logits are those of `Networks`.
 
-    stem: images to the features of the image encoder's first layers. fast: those to logits. refine:
-    probabilities to logits. Weights are buffers: nothing here learns.
+    stem: maps images to the features of the image encoder's first layers. fast: maps those to logits. refine:
+    maps probabilities to logits. Weights are buffers: nothing here learns.
     """
 
     def __init__(self, stem: nn.Sequential, fast: nn.Sequential, refine: nn.Sequential) -> None:
@@ -133,14 +133,14 @@ class FoldedNetworks(nn.Module):
         self.refine = refine
 
     def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
-        """As `Networks`; layers compute in the precision of the weights, the softmax in float32 at least."""
+        """Does the same as `Networks`, with layers in the weights' precision, softmax in float32 at least."""
         features = self.stem(image.to(next(self.buffers()).dtype))
         return self.after_stem(features, refinements=refinements, temperature=temperature)
 
     def after_stem(
         self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
     ) -> dict[str, Tensor]:
-        """As `Networks.after_stem`."""
+        """Does the same as `Networks.after_stem`."""
         dtype = next(self.buffers()).dtype
         wide = torch.promote_types(dtype, torch.float32)
         logits = self.fast(features.to(dtype)).to(wide)
@@ -152,10 +152,10 @@ class FoldedNetworks(nn.Module):
 
 
 def fold(networks: Networks, *, merge: bool = True) -> FoldedNetworks:
-    """Networks that give what `networks` give in evaluation mode, to rounding, and share no memory with them.
+    """Returns networks equal to `networks` in evaluation mode, up to rounding, sharing no memory with them.
 
-    merge: upsampling and the convolution after it as one transposed convolution; fewer products, but slow
-    where transposed convolutions are. `networks` are left as they are.
+    merge: whether upsampling and the convolution after it become one transposed convolution, which takes
+    fewer products, but is slow where transposed convolutions are slow. `networks` are left as they are.
     """
     upsampling = Upsampling if merge else Enlarging
     encoder, decoupler = networks.image_encoder, networks.image_encoder.decoupler
@@ -192,5 +192,5 @@ def _decoupler(decoupler: Decoupler) -> list[nn.Module]:
 
 def _decoder(decoder: Decoder, upsampling: type[Convolution]) -> list[nn.Module]:
     blocks = (decoder.up1, decoder.up2, decoder.up3, decoder.up4)
-    ups = [Up(block, upsampling) for block in blocks if isinstance(block, UpBlock)]  # an image's are others
+    ups = [Up(block, upsampling) for block in blocks if isinstance(block, UpBlock)]  # image decoders differ
     return [*ups, Convolution.fold(decoder.out)]

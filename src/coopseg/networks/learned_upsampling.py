@@ -1,9 +1,10 @@
-"""A learned ×2 (transposed 2×2 convolution of stride 2) and the convolution that follows it, as one.
+"""Merges a learned ×2 (transposed 2×2 convolution of stride 2) with the convolution that follows it.
 
-Both are linear, so together they are a transposed convolution of stride 2: 4×4 where a padded 3×3 one
-follows, 2×2 where a 1×1 one does. That skips the upsampled image: 5 instead of 11 products a pixel and
-pair of channels, and nothing of the larger size to keep. Only the bias of the first needs care: inside the
-image the second makes a constant of it, at the image's edge, where the 3×3 windows reach beyond, it does not.
+Both are linear, so together they are one transposed convolution of stride 2: 4×4 if a padded 3×3 convolution
+follows, 2×2 if a 1×1 one does. For a 3×3 and a 1×1 one together, that takes 5 instead of 11 products per
+output pixel and pair of channels, and the upsampled image is never stored. Only the first bias needs care:
+the second convolution turns it into a constant inside the image, but not at the edge, where 3×3 windows reach
+beyond the image.
 """
 
 from __future__ import annotations
@@ -16,32 +17,32 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Of rows and columns: the first, those between, the last. The middle ones of both need no correction.
+# The first, the inner and the last rows or columns. Pixels inside in both directions need no correction.
 PARTS = (slice(0, 1), slice(1, -1), slice(-1, None))
 EDGES = tuple((row, column) for row, column in product(range(3), range(3)) if (row, column) != (1, 1))
 
 
 def compose(up: Tensor, weight: Tensor) -> Tensor:
-    """Weights of the transposed convolution that `up`, then a convolution padded to keep the size, are.
+    """Merges `up` and the "same"-padded convolution with `weight` into one transposed convolution.
 
-    up: (in, middle, 2, 2), of stride 2. weight: (out, middle, k, k), k 3 or 1. Returns
+    up: (in, middle, 2, 2), of stride 2. weight: (out, middle, k, k), k 3 or 1. Returns weights
     (in, out, k + 1, k + 1), to use with stride 2 and padding k // 2.
     """
-    # one matrix product; the same as a convolution would multiply three zeros for each weight
+    # one matrix product; a convolution would multiply three zeros for each weight
     products = torch.einsum("imab,omkl->ioabkl", up, weight.flip(2, 3))
     placed = [F.pad(products[:, :, a, b], (b, 1 - b, a, 1 - a)) for a in range(2) for b in range(2)]
     return torch.stack(placed).sum(0)
 
 
 def bias_inside(up_bias: Tensor, weight: Tensor) -> Tensor:
-    """(out,) what the first bias adds to each pixel whose window lies inside the image."""
+    """Returns (out,): what the first bias adds to each pixel whose window lies inside the image."""
     return weight.sum((2, 3)) @ up_bias
 
 
 def correct_edges(y: Tensor, up_bias: Tensor, weight: Tensor) -> Tensor:
-    """`y` (B, out, H, W), which is changed, with what the first bias adds less at the edges than inside.
+    """Corrects `y` (B, out, H, W) in place at the image's edges, where the first bias adds less than inside.
 
-    weight: (out, middle, 3, 3).
+    weight: (out, middle, 3, 3). Returns `y`.
     """
     constant = up_bias.reshape(1, -1, 1, 1).expand(1, -1, 3, 3)
     table = F.conv2d(constant, weight, padding=1)[0].to(y.dtype)
@@ -49,7 +50,7 @@ def correct_edges(y: Tensor, up_bias: Tensor, weight: Tensor) -> Tensor:
 
 
 class _AddToEdges(torch.autograd.Function):
-    """y[part of rows, part of columns] += table[row, column].
+    """Computes y[part of rows, part of columns] += table[row, column] for each of EDGES.
 
     Autograd's own way of adding to a part copies the whole gradient, once for each part.
     """

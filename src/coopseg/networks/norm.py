@@ -1,4 +1,4 @@
-"""Batch normalisation with explicit choices: whose statistics, whether they are recorded, who learns.
+"""Normalises with explicit choices: whose statistics, whether they are recorded, and what learns.
 
 The hard pass of cooperative training must say what it does to BatchNorm (Chen et al. 2021 leave it to
 their code), so every choice is an attribute here instead of a side effect of `train()` and `eval()`.
@@ -17,11 +17,11 @@ from coopseg.networks.native.normalise import fits, normalise
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
-VALUES_AT_ONCE = 2**19  # that a processor's cache can hold
+VALUES_AT_ONCE = 2**19  # few enough for a processor's cache
 
 
 class Norm(nn.Module):
-    """Batch normalisation over (B, C, H, W), as torch.nn.BatchNorm2d, with its choices as attributes.
+    """Normalises (B, C, H, W) as torch.nn.BatchNorm2d does, with its choices as attributes.
 
     record: update the running statistics from the batch (training mode only).
     learn: let gradient reach weight and bias.
@@ -45,7 +45,7 @@ class Norm(nn.Module):
 
     @property
     def centres(self) -> bool:
-        """Whether it takes the batch's own mean away, and with it what was added to every pixel before."""
+        """Tells whether the batch's mean is subtracted; that cancels what was added to every pixel before."""
         return self.training and not self.running
 
     def forward(
@@ -57,11 +57,11 @@ class Norm(nn.Module):
         skip: Tensor | None = None,
         skip_bias: Tensor | None = None,
     ) -> Tensor:
-        """LeakyReLU(norm(x + offset) + skip + skip_bias): (B, C, H, W) -> (B, C, H, W).
+        """Returns LeakyReLU(norm(x + offset) + skip + skip_bias): (B, C, H, W) -> (B, C, H, W).
 
-        slope: of the LeakyReLU; 1 for none, 0 for a ReLU. offset: (C,), the bias of the convolution that made
-        x, where that left it out since `centres` holds; only the running mean can tell. skip: like x.
-        skip_bias: (C,). Statistics are float32 whatever the precision of x.
+        slope: slope of the LeakyReLU; 1 means none, 0 a ReLU. offset: (C,), the bias that the preceding
+        convolution skipped because this norm would cancel it (`centres`); it affects the running mean only.
+        skip: like x. skip_bias: (C,). Statistics are float32 even for bfloat16 x, and float64 for float64 x.
         """
         weight = self.weight if self.learn else self.weight.detach()
         bias = self.bias if self.learn else self.bias.detach()
@@ -81,7 +81,7 @@ class Norm(nn.Module):
 
     @torch.no_grad()
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance, each (C,), where they are not the batch's alone."""
+        """Returns running mean and variance, each (C,), mixed with x's own if `scan_statistics` applies."""
         if self.training or self.scan_statistics is None:
             return self.running_mean, self.running_var
         share = len(x) / (len(x) + self.scan_statistics)
@@ -106,10 +106,10 @@ class Norm(nn.Module):
 
 
 def own_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of x, (B, C, H, W), over slices and pixels: each (C,).
+    """Returns mean and biased variance, (C,) each, of x's channels, (B, C, H, W), over slices and pixels.
 
-    dtype: of the two. Each slice's own are joined, which loses no digits and never copies all of x;
-    torch.var_mean over the whole takes seven times as long on a processor.
+    dtype: type of the two. Merging the statistics of single slices loses no digits and never copies all of x;
+    torch.var_mean over all of x takes seven times as long on a processor.
     """
     means, variances = [], []
     for part in x.split(max(1, VALUES_AT_ONCE // x[0].numel())):
@@ -122,13 +122,13 @@ def own_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def norms(*networks: nn.Module) -> list[Norm]:
-    """All norm layers of the networks, in order."""
+    """Returns all norm layers of the networks, in order."""
     return [module for network in networks for module in network.modules() if isinstance(module, Norm)]
 
 
 @contextmanager
 def norm_mode(layers: Iterable[Norm], *, record: bool, learn: bool) -> Iterator[None]:
-    """Within the block the layers record batch statistics, and learn, only if told so."""
+    """Sets `record` and `learn` of the layers within the block, and restores them after it."""
     layers = list(layers)
     before = [(layer.record, layer.learn) for layer in layers]
     for layer in layers:
@@ -142,7 +142,7 @@ def norm_mode(layers: Iterable[Norm], *, record: bool, learn: bool) -> Iterator[
 
 @contextmanager
 def recorded_twice(layers: Iterable[Norm]) -> Iterator[None]:
-    """As if the forward pass in the block had run twice on the same batch, for the running statistics only.
+    """Updates running statistics as if the forward pass in the block had run twice on the same batch.
 
     With r₁ = (1 - m) r₀ + m b after one pass, a second gives r₂ = r₁ + (1 - m)(r₁ - r₀). The published
     code probes its decoders with a second pass of the same batch and so records it again.

@@ -1,8 +1,8 @@
-"""The image encoder's stem by statistics of the scan itself (after Schneider et al. 2020, NeurIPS).
+"""Normalises the image encoder's stem by the scan's own statistics (after Schneider et al. 2020, NeurIPS).
 
-Only the stem: what a scanner does to intensities (noise, contrast, a bias field) shows in the statistics of
-the first layers, while those of deeper layers also tell how much of the heart a scan shows, which is not to
-be normalised away. See docs/research.md for what all layers lose.
+Only the stem does so: what a scanner does to intensities (noise, contrast, a bias field) shows in the
+statistics of the first layers. Statistics of deeper layers also tell how much of the heart a scan shows, and
+that must not be normalised away. See docs/research.md for what all layers lose.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from coopseg.networks.norm import EPSILON, Norm, norms
 
 
 def scan_stem(networks: Networks, k: float) -> Stem:
-    """The stem of `networks` in evaluation mode, norms with `scan_statistics` k; it expects whole volumes.
+    """Returns the stem of `networks` in evaluation mode with `scan_statistics` k; it expects whole volumes.
 
-    Modules are new; weights and running statistics are those of `networks`, so that they follow a training.
+    Modules are new; weights and running statistics are shared with `networks`, so they follow its training.
     `networks` stay as they are. Several threads may use the result at once: k is the same for all volumes,
     and each layer counts the slices that it is given.
     """
@@ -35,7 +35,7 @@ def scan_stem(networks: Networks, k: float) -> Stem:
 
 
 class ExportedStem(nn.Module):
-    """What `scan_stem` gives, in one graph whatever the number of slices, as ONNX needs it."""
+    """Computes what `scan_stem` does as one graph for any number of slices, as ONNX needs it."""
 
     def __init__(self, stem: Stem, k: float) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ExportedStem(nn.Module):
         self.k = k
 
     def forward(self, image: Tensor) -> Tensor:
-        """The slices of one volume, (B, inputs, H, W), to features (B, width, H, W)."""
+        """Maps the slices of one volume, (B, inputs, H, W), to features (B, width, H, W)."""
         stem = self.stem
         x = self._normalise(stem.conv1(image), stem.norm1)
         return self._normalise(stem.conv2(x), stem.norm2)

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from coopseg.cli.console import clock
 from coopseg.report.charts import dice_floor, line_chart, strip_chart
+from coopseg.text import clock
 
 TEMPLATES, PAGE, STYLE = "templates", "page.html", "style.css"
 COLOURS = 7  # of methods in style.css; an eighth method begins again

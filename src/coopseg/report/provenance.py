@@ -10,16 +10,9 @@ from typing import Any
 from coopseg.inference.predictor import HEADS
 from coopseg.report.scores import Method
 from coopseg.report.sources import Run
+from coopseg.text import flatten
 
 OF_EVALUATION = ("device", "precision", "refinements", "scan_statistics", "spacing")
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"section.key": value}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def settings_table(methods: Sequence[Method]) -> dict[str, Any]:

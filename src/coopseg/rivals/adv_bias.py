@@ -1,15 +1,16 @@
-"""Adversarial bias field: uneven brightness that moves the prediction most (Chen et al., MICCAI 2020).
+"""Implements adversarial bias: uneven brightness that moves the prediction most (Chen et al., MICCAI 2020).
 
-The field is exp(f), f a uniform cubic B-spline surface through control points c on a grid of half the image's
-side, made at half the resolution and then interpolated linearly. c starts from U(log(1 - ε), log(1 + ε)),
-takes one step of length 1 along the normalised gradient of KL + ½ contour distance between the predictions
-for the image and for the image times the field, and is clamped to where it came from. The splines of a point
-are not negative and sum to 1, so the field stays in 1 ± ε with its control points.
+The field is exp(f), where f is a uniform cubic B-spline surface with control points c, half an image's side
+apart. It is made at half the resolution and then interpolated linearly. c starts from
+U(log(1 - ε), log(1 + ε)), takes one step of length 1 along the normalised gradient of KL + ½ contour distance
+between the predictions for the image and for the image times the field, and is clamped to that range. At
+every point the splines are non-negative and sum to 1, so the field stays in 1 ± ε.
 
-The search runs in evaluation mode, by the running statistics, against the clean prediction in that mode, on
-the image as it enters the encoder: scaled to [0, 1] per slice. The same distance, now from the detached
-prediction by the batch's statistics, joins the terms of the hard pass. BatchNorm is frozen in that pass, as
-used on these networks for cardiac MR: running statistics are left alone, weights and biases take no gradient.
+The search normalises by the running statistics, as in evaluation mode, also for the clean prediction that it
+compares with. It sees the image as the encoder does: scaled to [0, 1] per slice. The hard pass adds the same
+distance to its terms, now from the detached clean prediction by the batch's statistics. BatchNorm is frozen
+in that pass, as when the method was used on these networks for cardiac MR: running statistics are left alone,
+weights and biases get no gradient.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from coopseg.config.rivals import AdvBiasSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import Norm, norms
 from coopseg.rivals.adv_noise import normalised
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import clean_prediction, contour_distance, divergence
 from coopseg.rivals.splines import control_points, spline_surface
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Further, Passes
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 class AdvBias(ImageRival):
-    """See the head of this file."""
+    """Trains on images under an adversarial bias field, as the module's docstring describes."""
 
     name = "adv_bias"
     norm = "frozen"
@@ -45,19 +46,19 @@ class AdvBias(ImageRival):
         self.limits = math.log(1 - settings.epsilon), math.log(1 + settings.epsilon)
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Tensor:
-        """The control points that the search starts from, (B, 1, n, n): one field for all channels."""
+        """Draws the control points that the search starts from, (B, 1, n, n): one field for all channels."""
         points = control_points(self.settings.spacing)
         start = torch.empty(len(image), 1, points, points).uniform_(*self.limits, generator=generator)
         return start.to(image.device, image.dtype, non_blocking=True)
 
     def apply(self, batch: Batch, drawn: Tensor, networks: Networks) -> Example:
-        """The image under the field that was found, not scaled yet."""
+        """Returns the image under the field that the search found, not scaled yet."""
         image = batch.truth.image
         found = self.search(image, drawn, networks)
         return Example(image * bias_field(found, image.shape[2:], self.settings.spacing), batch.truth)
 
     def add(self, passes: Passes, batch: Batch, drawn: Tensor, ledger: Ledger) -> None:
-        """The hard pass, with the distance from the clean prediction."""
+        """Runs the hard pass, with the distance from the clean prediction as a further term."""
         example = self.apply(batch, drawn, passes.networks)
         clean = clean_prediction(passes.networks, batch.truth.image)
         passes.ftn(
@@ -71,7 +72,7 @@ class AdvBias(ImageRival):
         )
 
     def search(self, image: Tensor, start: Tensor, networks: Networks) -> Tensor:
-        """Control points from `start` up the distance between the predictions, detached."""
+        """Returns `start` moved so as to raise the distance between the predictions, detached."""
         points, spacing = start, self.settings.spacing
         with running_statistics(norms(networks.image_encoder, networks.segmentation_decoder)):
             clean = clean_prediction(networks, image)
@@ -83,19 +84,19 @@ class AdvBias(ImageRival):
         return points.detach()
 
     def distance(self, clean: Tensor, logits: Tensor) -> Tensor:
-        """KL(p ‖ p̃) + ½ contour distance of logits (B, classes, H, W). Scalar."""
+        """Returns KL(p ‖ p̃) + ½ contour distance of logits (B, classes, H, W), a scalar."""
         return divergence(clean, logits) + self.settings.contour * contour_distance(clean, logits)
 
 
 def bias_field(points: Tensor, size: tuple[int, ...], spacing: float) -> Tensor:
-    """The factor of every pixel, (B, 1, H, W), for control points (B, 1, n, n); H and W even."""
+    """Returns the factor of every pixel, (B, 1, H, W), for control points (B, 1, n, n); H and W are even."""
     coarse = spline_surface(points, (size[0] // 2, size[1] // 2), spacing)
     return F.interpolate(coarse.exp(), size=size, mode="bilinear")
 
 
 @contextmanager
 def running_statistics(layers: Iterable[Norm]) -> Iterator[None]:
-    """Within the block the layers normalise as in evaluation mode, and record nothing."""
+    """Makes the layers normalise as in evaluation mode, and record nothing, within the block."""
     layers = list(layers)
     before = [layer.running for layer in layers]
     for layer in layers:

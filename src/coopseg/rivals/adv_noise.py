@@ -1,17 +1,17 @@
-"""Adversarial noise: virtual adversarial training (Miyato et al., TPAMI 2018, section 3.2).
+"""Implements adversarial noise: virtual adversarial training (Miyato et al., TPAMI 2018, section 3.2).
 
 r is the direction in which the FTN's prediction changes most, found from a random d by one step of the power
-iteration: the gradient of KL(p(x) ‖ p(x + ξ d)) in d. The network then learns from x + ε r / ‖r‖, clamped
-to the range of the image and not scaled again, that its prediction stays what it was: the divergence of
-p(x̃) from p(x) joins the terms of the hard pass. p(x) is that of the image without input noise, by the
-batch's statistics, detached. BatchNorm is frozen in that pass, as used on these networks for cardiac MR:
-running statistics are left alone, weights and biases take no gradient.
+iteration: the gradient of KL(p(x) ‖ p(x + ξ d)) with respect to d. The network then learns to keep its
+prediction for x̃ = x + ε r / ‖r‖, clamped to the range of the image and not scaled again: the hard pass adds
+KL(p(x) ‖ p(x̃)) to its terms. p(x) is the detached prediction for the image without input noise, by the
+batch's statistics. BatchNorm is frozen in that pass, as when the method was used on these networks for
+cardiac MR: running statistics are left alone, weights and biases get no gradient.
 
 The published ξ, 1e-6 over a whole image, is lost in float32: at 128 × 128 the gradient's cosine with the
 exact one was 0.12 in fresh networks and -0.18 in trained ones. At 0.01, the default, it was 0.995 and 0.999;
-at 0.1, where the divergence is no longer quadratic, 0.94 and 0.99. Below 1, bf16 steps by 0.004 and TF32 by
-0.0005: too coarse for ξ and for the noise itself, which is 0.0005 to 0.001 a pixel, so search and hard pass
-do without them.
+at 0.1, where the divergence is no longer quadratic, 0.94 and 0.99. Just below 1, bf16 values lie 0.004 apart
+and TF32 values 0.0005: too coarse for ξ and for the noise itself, 0.0005 to 0.001 per pixel. Search and hard
+pass therefore use neither.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from torch import Tensor
 from coopseg.config.rivals import AdvNoiseSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.divergence import clean_prediction, divergence
 from coopseg.training.ledger import Ledger
 from coopseg.training.passes import Further, Passes
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 class AdvNoise(ImageRival):
-    """See the head of this file."""
+    """Trains on images with adversarial noise, as the module's docstring describes."""
 
     name = "adv_noise"
     norm = "frozen"
@@ -42,18 +42,18 @@ class AdvNoise(ImageRival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Tensor:
-        """The direction that the power iteration starts from: (B, C, H, W), each image's of length 1."""
+        """Draws the direction that the power iteration starts from: (B, C, H, W), each image's of norm 1."""
         start = torch.randn(image.shape, generator=generator)
         return normalised(start.to(image.device, image.dtype, non_blocking=True))
 
     def apply(self, batch: Batch, drawn: Tensor, networks: Networks) -> Example:
-        """The image with its noise."""
+        """Returns the image with its adversarial noise."""
         with full_precision(drawn.device.type):
             clean = clean_prediction(networks, batch.truth.image)
             return Example(self.perturb(batch.truth.image, clean, drawn, networks), batch.truth)
 
     def add(self, passes: Passes, batch: Batch, drawn: Tensor, ledger: Ledger) -> None:
-        """The hard pass, with the divergence from the clean prediction."""
+        """Runs the hard pass, with the divergence from the clean prediction as a further term."""
         image, nets = batch.truth.image, passes.networks
         with full_precision(image.device.type):
             clean = clean_prediction(nets, image)
@@ -68,7 +68,7 @@ class AdvNoise(ImageRival):
             )
 
     def perturb(self, image: Tensor, clean: Tensor, direction: Tensor, networks: Networks) -> Tensor:
-        """image + ε r / ‖r‖, detached; clean: the logits for `image`, direction: where r starts."""
+        """Returns image + ε r / ‖r‖, detached. clean: the logits for `image`. direction: the start of r."""
         with norm_mode(
             norms(networks.image_encoder, networks.segmentation_decoder), record=False, learn=True
         ):
@@ -83,7 +83,7 @@ class AdvNoise(ImageRival):
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """Within the block networks run in the type of their parameters, without bf16 and TF32."""
+    """Makes networks run in the type of their parameters within the block, without bf16 and TF32."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -94,12 +94,12 @@ def full_precision(device: str) -> Iterator[None]:
 
 
 def lengths(image: Tensor) -> Tensor:
-    """The L2 norm of each image of (B, C, H, W), as (B, 1, 1, 1)."""
+    """Returns the L2 norm of each image of (B, C, H, W), as (B, 1, 1, 1)."""
     return image.square().sum((1, 2, 3), keepdim=True).sqrt()
 
 
 def normalised(image: Tensor) -> Tensor:
-    """Each image of (B, C, H, W) divided by its L2 norm; one of zeros stays."""
+    """Divides each image of (B, C, H, W) by its L2 norm; an image of zeros stays as it is."""
     largest = image.abs().amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(image.dtype).tiny)
     scaled = image / largest  # squares of small gradients would be 0
     return scaled / lengths(scaled).clamp_min(1)

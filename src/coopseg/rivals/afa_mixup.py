@@ -1,24 +1,25 @@
-"""Auxiliary Fourier-basis augmentation with MixUp (Vaish et al., CVPR 2024 and MIDL 2025).
+"""Implements auxiliary Fourier-basis augmentation with MixUp (Vaish et al., CVPR 2024 and MIDL 2025).
 
 Each image is mixed with its neighbour in the batch, x_m = λ x + (1 - λ) x_n, λ ~ Beta(α, α), and so is its
 one-hot label: the CE of a mixed image is λ CE(p, y) + (1 - λ) CE(p, y_n). Then a planar wave is added,
 
     x̃ = x_m + s side / 32 w / ‖w‖,    w = sin(2 π f (c cos θ + r sin θ) - φ)
 
-at (r, c) pixels from the image's centre, with side in pixels (the longer one), s ~ Exp with mean 5,
-f ~ U(0, 1) cycles a pixel, and θ, φ ~ U(0, π). On a square image s = 5 gives the wave an amplitude of
-5 √2 / 32 = 0.22. Above half a cycle a pixel the pixels show a slower wave. A wave is one pair of points in
-k-space, a close kin of the RandSpike test, so that test says less about this row than about others.
+at (r, c) pixels from the image's centre. side is the longer side in pixels, s ~ Exp with mean 5, f ~ U(0, 1)
+cycles per pixel, and θ, φ ~ U(0, π). On a square image s = 5 gives the wave an amplitude of
+5 √2 / 32 = 0.22. Above half a cycle per pixel the pixels show a slower wave. A wave is one pair of points in
+k-space, much like the RandSpike test, so that test says less about this row than about others.
 
-As published: MixUp always, α = 0.2, one λ a batch, the neighbour being the image before. The wave is put on
-the mixed batch in an auxiliary pass, whose norms are its own and are not used at test time; here that is the
-hard pass, which normalises by its batch and records nothing. This project's:
+As published: MixUp is always applied, with α = 0.2 and one λ per batch, and an image's neighbour is the one
+before it. The wave is added to the mixed batch in an auxiliary pass with norms of its own, which are not used
+at test time; here that is the hard pass, which normalises by its batch and records nothing. This project
+differs:
 
 - the main pass is L_std, as in every row; theirs takes the mixed batch without the wave;
 - the terms are those of a hard pass, with full weight; theirs are CE and Dice, half of each pass;
 - x̃ is not clamped (nor is it in their nnU-Net) but scaled to [0, 1] per slice, and so is x_m, the target of
-  the reconstruction. Their nnU-Net adds the wave to images of deviation 1, their classifier to images in
-  [0, 1] with a mean s of 10.
+  the reconstruction. Their nnU-Net adds the wave to images of standard deviation 1, their classifier to
+  images in [0, 1], with a mean s of 10.
 """
 
 from __future__ import annotations
@@ -31,17 +32,18 @@ from torch import Tensor
 
 from coopseg.config.rivals import AfaSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.mixstyle import sample_beta
 from coopseg.training.losses import one_hot, rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """share: scalar, the λ of the batch. The waves of B images of C channels, each (B, C, 1, 1):
+    """Holds the draws for a batch of B images of C channels.
 
-    frequency in cycles a pixel, direction and phase in radians, strength the s above.
+    share: the λ of the batch, a scalar. The others describe the waves and are (B, C, 1, 1) each: frequency in
+    cycles per pixel, direction θ and phase φ in radians, and strength, the s above.
     """
 
     share: Tensor
@@ -52,7 +54,7 @@ class Draws:
 
 
 class AfaMixup(ImageRival):
-    """See the head of this file."""
+    """Trains on mixed images with waves, as the module's docstring describes."""
 
     name = "afa_mixup"
     norm = "no_update"
@@ -61,7 +63,7 @@ class AfaMixup(ImageRival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
-        """See `Rival.sample`."""
+        """Draws λ and the waves of a batch."""
         uniform = torch.rand(3, *image.shape[:2], 1, 1, generator=generator)
         strength = torch.empty(uniform[0].shape).exponential_(1 / self.settings.strength, generator=generator)
         share = sample_beta(self.settings.alpha, 1, generator)[0]
@@ -69,7 +71,7 @@ class AfaMixup(ImageRival):
         return Draws(*(t.to(image.device, image.dtype, non_blocking=True) for t in drawn))
 
     def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
-        """The mixed images with their waves, against the mixed images and the shares of their classes."""
+        """Returns the mixed images with their waves; the targets are mixed images and shares of classes."""
         image = batch.truth.image
         mixed = mix(image, drawn.share)
         shares = mix(one_hot(batch.truth.label, networks.classes, image), drawn.share)
@@ -77,12 +79,12 @@ class AfaMixup(ImageRival):
 
 
 def mix(values: Tensor, share: Tensor) -> Tensor:
-    """share × each of (B, ...) + (1 - share) × the one before it, the last being before the first."""
+    """Returns share × each entry of (B, ...) + (1 - share) × the one before; the last precedes the first."""
     return torch.lerp(values.roll(1, 0), values, share)
 
 
 def waves(drawn: Draws, size: tuple[int, ...]) -> Tensor:
-    """What is added to images of `size` (H, W): (B, C, H, W), each of L2 norm strength × longer side / 32."""
+    """Returns the waves for images of `size` (H, W): (B, C, H, W), of L2 norm strength × longer side / 32."""
     rows, columns = (torch.arange(side).to(drawn.phase) - (side - 1) / 2 for side in size)
     along = columns * drawn.direction.cos() + rows[:, None] * drawn.direction.sin()
     wave = torch.sin(2 * math.pi * drawn.frequency * along - drawn.phase)

@@ -1,20 +1,21 @@
-"""Strong image augmentation: nine stacked operations, each with a probability (Zhang et al., TMI 2020).
+"""Implements BigAug: nine stacked image operations, each with a probability (Zhang et al., TMI 2020).
 
-In this order: sharpen, blur, noise, brightness (shift), contrast (gamma), intensity perturbation (scale and
-shift), rotation, scale, deformation. Theirs: the operations, their order and their ranges, for 3-D scans.
-This project's, where the paper leaves it open or a slice is no scan:
+Their order is: sharpen, blur, noise, brightness (shift), contrast (gamma), intensity perturbation (scale and
+shift), rotation, scale, deformation. The paper gives the operations, their order and their ranges, for 3-D
+scans. This project chose the rest, where the paper leaves it open or a slice needs something else:
 
-- the unsharp mask is f + strength · (f - G(f)) with f = G'(x), Gaussians G, G' of 0.5 and 1 pixel;
-- the published noise, 0.1 to 1.0, has no stated scale: in 255ths of the image's range it would be nothing, in
-  deviations of the image it would drown the heart. In between lies a tenth of the range, 0.01 to 0.1 of it;
-- intensities are clipped to [0, 1] before the contrast and at the end, without which the scaling of a slice
-  to [0, 1] would undo brightness and perturbation;
-- rotation is in the plane, scale the same on both axes, and one map makes all geometry: a slice is
-  interpolated once. Image, target and label take the same map; the target is scaled to [0, 1] per slice
-  after it, as every image of a training is;
-- the deformation is noise of this strength in a volume, smoothed there; a slice of it has displacements of
-  deviation strength / √3 / (4 π sigma²)^¾ pixels. Smoothed in the plane alone, the same strength would make
-  them √(√(4 π) sigma), six times, larger, and tear the image; it is divided by that.
+- the unsharp mask is f + strength · (f - G(f)) with f = G'(x); G and G' are Gaussians of 0.5 and 1 pixel;
+- the published noise, 0.1 to 1.0, has no stated scale. In 255ths of the image's range it would be invisible,
+  in standard deviations of the image it would drown the heart. Here the unit is a tenth of the range, so that
+  the noise is 0.01 to 0.1 of it;
+- intensities are clipped to [0, 1] before the contrast and at the end; otherwise the scaling of a slice to
+  [0, 1] would undo brightness and perturbation;
+- rotation is in the plane, scale is the same on both axes, and all geometric operations form one map, so that
+  a slice is interpolated once. Image, target and label take the same map; the target is then scaled to [0, 1]
+  per slice, as every image of a training is;
+- the published deformation is noise of the given strength, smoothed in a volume. In a slice its displacements
+  have a standard deviation of strength / √3 / (4 π sigma²)^¾ pixels. Smoothing in the plane alone would make
+  them √(√(4 π) sigma) times (six times) larger and tear the image; the strength is divided by that factor.
 
 In the paper the augmented pass is the training pass itself, so BatchNorm records and learns in it ("shared").
 """
@@ -29,33 +30,33 @@ from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.chance import perhaps
 from coopseg.rivals.intensity_operations import blur, pixelwise
 from coopseg.rivals.warping import still_map, warp
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 
-MASK, SMOOTHED = 0.5, 1.0  # pixels: the Gaussians of the unsharp mask
+MASK, SMOOTHED = 0.5, 1.0  # pixels: widths of the unsharp mask's Gaussians G and G'
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The draws for a batch (B, C, H, W); what was not chosen has the value that changes nothing."""
+    """Holds the draws for a batch (B, C, H, W); operations not chosen have values without effect."""
 
     sharpen: Tensor  # (B,): strength, 0 for none
     blur: Tensor  # (B,): standard deviation in pixels, 0 for none
     noise: Tensor  # (B, C, H, W): added
     brightness: Tensor  # (B,): added
     gamma: Tensor  # (B,): exponent
-    factor: Tensor  # (B,): of the perturbation
-    shift: Tensor  # (B,): added after it
+    factor: Tensor  # (B,): factor of the perturbation
+    shift: Tensor  # (B,): added after the factor
     map: Augmentation  # rotation, scale and deformation
 
 
 class BigAug(ImageRival):
-    """BigAug of the results table."""
+    """Trains on images augmented by BigAug, as the module's docstring describes."""
 
     name = "bigaug"
     norm = "shared"
@@ -64,7 +65,7 @@ class BigAug(ImageRival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
-        """See `Rival.sample`."""
+        """Draws the parameters of all nine operations."""
         chosen, batch = self.settings, len(image)
 
         def draw(low: float, high: float, otherwise: float) -> Tensor:
@@ -73,7 +74,7 @@ class BigAug(ImageRival):
 
         normal = torch.randn(image.shape, generator=generator)
         normal = normal.to(image.device, image.dtype, non_blocking=True)
-        # one choice for the two draws of the perturbation
+        # factor and shift of the perturbation are chosen together
         limit = draw(chosen.perturbation, chosen.perturbation, 0)
         parts = torch.empty(2, batch).uniform_(-1, 1, generator=generator)
         tilt = limit * parts.to(image.device, image.dtype, non_blocking=True)
@@ -89,9 +90,9 @@ class BigAug(ImageRival):
         )
 
     def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
-        """The altered, warped image, and what it shows, warped alike."""
+        """Returns the altered, warped image; its targets are the clean image and label, warped alike."""
         truth = batch.truth
-        # bf16 would make steps of what is smooth
+        # bf16 would turn smooth changes into steps
         with torch.autocast(truth.image.device.type, enabled=False):
             altered = alter(truth.image, drawn)
         both, label = warp(torch.cat([altered, truth.image], 1), truth.label, drawn.map)
@@ -99,7 +100,7 @@ class BigAug(ImageRival):
         return Example(inputs, Truth(rescale_slices(image), label))
 
     def _sample_map(self, image: Tensor, generator: torch.Generator | None) -> Augmentation:
-        """Each of the three operations with its own probability; flips and shifts are not among the nine."""
+        """Draws each geometric operation independently; flips and shifts are not among the nine."""
         chosen = self.settings
         still = still_map(image, chosen.deformation, generator)
 
@@ -107,14 +108,14 @@ class BigAug(ImageRival):
             return perhaps(chosen.p, (low, high), otherwise=otherwise, batch=len(image), generator=generator)
 
         angle = draw(-chosen.rotation, chosen.rotation, 0)
-        zoom = (1 / draw(*chosen.scale, 1))[:, None].expand(-1, 2)  # from output to input
+        zoom = (1 / draw(*chosen.scale, 1))[:, None].expand(-1, 2)  # the map goes from output to input
         through_plane = (math.sqrt(4 * math.pi) * still.sigma).sqrt()
         alpha = draw(*chosen.deformation_strength, 0) / through_plane
         return replace(still, angle=angle, zoom=zoom, alpha=alpha)
 
 
 def alter(image: Tensor, drawn: Draws) -> Tensor:
-    """The six intensity operations on images (B, C, H, W) in [0, 1]; same shape and range."""
+    """Applies the six intensity operations to images (B, C, H, W) in [0, 1]; keeps shape and range."""
     smoothed = blur(image, torch.full_like(drawn.blur, SMOOTHED))
     edges = smoothed - blur(smoothed, torch.full_like(drawn.blur, MASK))
     strength = pixelwise(drawn.sharpen)

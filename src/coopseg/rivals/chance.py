@@ -1,4 +1,4 @@
-"""Draws of operations that are made with a probability."""
+"""Draws the parameters of operations that are applied with a probability."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Range = tuple[float, float]
 def perhaps(
     p: float, *ranges: Range, otherwise: float, batch: int, generator: torch.Generator | None
 ) -> Tensor:
-    """Draw (batch,): with probability p uniform in one of the ranges, each as likely, else `otherwise`."""
+    """Draw (batch,) values: with probability p uniform in a range picked at random, else `otherwise`."""
     chosen = torch.rand(batch, generator=generator) < p
     part = len(ranges) * torch.rand(batch, generator=generator)
     which = part.long()

@@ -1,17 +1,17 @@
-"""Heavy augmentation after nnU-Net's DA5, what its maintainers advise for domain shift.
+"""Implements heavy augmentation after nnU-Net's DA5, which its maintainers advise for domain shift.
 
-In this order: rotation, scale, mirroring, quarter turns and elastic deformation, composed into one map that
-image, target and label take alike; then median filter, blur, noise, brightness, contrast, low resolution,
-gamma, gamma of the negative, blank windows, a brightness gradient, a local gamma, sharpening. Theirs: the
-operations, their order, ranges and probabilities, which for an image of one channel are those of a sample
-times those of a channel. This project's:
+First rotation, scale, mirroring, quarter turns and elastic deformation are composed into one map that image,
+target and label share. Then follow median filter, blur, noise, brightness, contrast, low resolution, gamma,
+gamma of the negative, blank windows, a brightness gradient, a local gamma, sharpening. Operations, order,
+ranges and probabilities are DA5's; a probability, for an image of one channel, is that of a sample times that
+of a channel. This project differs:
 
-- intensities there are z-scores and stay what an operation makes of them; here they are scaled to [0, 1]
-  before each operation and at the end. What is added is measured in the slice's own standard deviation, which
-  comes to the same; brightness and contrast are clipped to the slice's range, without which that scaling
-  would undo them (there half of the contrasts are); a lower contrast it does undo;
+- DA5's intensities are z-scores and stay as an operation leaves them; here they are scaled to [0, 1] before
+  each operation and at the end. Amounts that are added are in units of the slice's own standard deviation,
+  which comes to the same. Brightness and contrast are clipped to the slice's range, because the scaling would
+  otherwise undo them (DA5 clips half of the contrasts). The scaling does undo a lower contrast;
 - elastic deformation, which DA5 names but leaves switched off, is on, as strong as nnU-Net's was in 2-D;
-- one gamma is of the image and one of its negative, where DA5 has both of the negative;
+- one gamma acts on the image and one on its negative; DA5 applies both to the negative;
 - interpolation is linear, and beyond the image its edge is repeated.
 """
 
@@ -25,7 +25,6 @@ from torch import Tensor
 
 from coopseg.config.rivals import HeavySettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.chance import around_one, perhaps
 from coopseg.rivals.intensity_operations import (
     Some,
@@ -51,19 +50,20 @@ from coopseg.rivals.warping import still_map, warp
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The draws for a batch (B, C, H, W); what was not chosen has the value that changes nothing."""
+    """Holds the draws for a batch (B, C, H, W); operations not chosen have values without effect."""
 
     map: Augmentation
-    median: Some  # sides, pixels
+    median: Some  # sides of the squares, pixels
     blur: Tensor  # (B,): standard deviation in pixels, 0 for none
-    noise: Tensor  # (B, C, H, W): added, in the slice's standard deviation
-    brightness: Tensor  # (B,): added, in the slice's standard deviation
+    noise: Tensor  # (B, C, H, W): added, in units of the slice's standard deviation
+    brightness: Tensor  # (B,): added, in units of the slice's standard deviation
     contrast: Tensor  # (B,): factor
-    low_resolution: Some  # shares of the side
+    low_resolution: Some  # shares of the pixels that are kept along each side
     gamma: Tensor  # (B,): exponent
     inverted_gamma: Tensor  # (B,): exponent
     blanks: Blanks
@@ -73,7 +73,7 @@ class Draws:
 
 
 class Heavy(ImageRival):
-    """Heavy augmentation of the results table."""
+    """Trains on heavily augmented images, as the module's docstring describes."""
 
     name = "heavy"
     norm = "shared"
@@ -82,7 +82,7 @@ class Heavy(ImageRival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
-        """See `Rival.sample`."""
+        """Draws the parameters of all operations."""
         chosen, batch = self.settings, len(image)
         draw = partial(perhaps, batch=batch, generator=generator)
 
@@ -121,7 +121,7 @@ class Heavy(ImageRival):
         """Warp image, target and label alike, then alter the image."""
         moved, label = warp(batch.truth.image, batch.truth.label, drawn.map)
         image = rescale_slices(moved)
-        # bf16 would make steps of what is smooth
+        # bf16 would turn smooth changes into steps
         with torch.autocast(image.device.type, enabled=False):
             return Example(alter(image, drawn), Truth(image, label))
 
@@ -143,7 +143,7 @@ class Heavy(ImageRival):
 
 
 def alter(image: Tensor, drawn: Draws) -> Tensor:
-    """Make the twelve intensity operations, on images (B, C, H, W) that fill [0, 1]."""
+    """Apply the twelve intensity operations to images (B, C, H, W) that fill [0, 1]."""
     operations = (
         lambda x: median(x, drawn.median),
         lambda x: blur(x, drawn.blur),

@@ -1,7 +1,7 @@
-"""Operations on the intensities of images (B, C, H, W), each image by its own draws; pure functions.
+"""Changes the intensities of images (B, C, H, W), each image by its own draws, with pure functions.
 
-Where it says so, images have to fill [0, 1]. Beyond the border an image goes on with its edge; only `blur`
-cuts off its kernel there.
+Functions that say so need images that fill [0, 1]. Beyond the border an image continues with its edge; only
+`blur` cuts off its kernel there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torch import Tensor
 
 LEAST = 0.1  # pixels: a Gaussian of this width leaves an image as it is
 
-# The images of a batch that an operation is made on, by number, and how strongly: known to the host, so that
-# the others cost nothing.
+# (number, strength) of each image of a batch that an operation changes. These are known on the CPU, so that
+# the other images cost nothing.
 Some = tuple[tuple[int, float], ...]
 
 
@@ -41,7 +41,7 @@ def blur(image: Tensor, sigma: Tensor) -> Tensor:
 
 
 def sharpen(image: Tensor, strength: Tensor) -> Tensor:
-    """Add `strength` (B,) times what a pixel exceeds its four neighbours by, within the image's range."""
+    """Add `strength` (B,) times (4 × pixel - sum of its four neighbours), and clip to the image's range."""
     around = F.pad(image, (1, 1, 1, 1), mode="replicate")
     rows, columns = around[..., 1:-1], around[..., 1:-1, :]
     neighbours = rows[..., :-2, :] + rows[..., 2:, :] + columns[..., :-2] + columns[..., 2:]
@@ -51,7 +51,7 @@ def sharpen(image: Tensor, strength: Tensor) -> Tensor:
 
 
 def brighten(image: Tensor, strength: Tensor) -> Tensor:
-    """Add `strength` (B,) times their standard deviation to images that fill [0, 1], and clip."""
+    """Brighten images that fill [0, 1] by `strength` (B,) times their standard deviation, and clip."""
     return (image + pixelwise(strength) * deviation(image)).clamp(0, 1)
 
 
@@ -67,7 +67,7 @@ def gamma(image: Tensor, exponent: Tensor, *, inverted: bool = False) -> Tensor:
 
 
 def median(image: Tensor, sizes: Some) -> Tensor:
-    """Take the median of a square around each pixel; one of even size has one pixel more before it."""
+    """Replace each pixel by the median of a square around it; an even square has one more pixel before it."""
     found = image.clone()
     for number, size in sizes:
         side = int(size)
@@ -79,7 +79,7 @@ def median(image: Tensor, sizes: Some) -> Tensor:
 
 
 def low_resolution(image: Tensor, zooms: Some) -> Tensor:
-    """Keep a share of the pixels of each side, the nearest ones, and interpolate cubically between them."""
+    """Keep a share of each side's pixels, by nearest neighbour, and interpolate cubically between them."""
     found = image.clone()
     for number, zoom in zooms:
         size = image.shape[2:]

@@ -1,4 +1,4 @@
-"""Operations on parts of images (B, C, H, W): bright or dark spots, another contrast there, blank windows."""
+"""Changes parts of images (B, C, H, W): adds bright or dark spots, changes contrast, blanks windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from coopseg.training.losses import rescale_slices
 
 @dataclass(frozen=True, eq=False)
 class Spot:
-    """A Gaussian in or near each image. centre, width: (B, 2), pixels, rows then columns. strength: (B,)."""
+    """Describes a Gaussian in or near each image, by strength (B,) and centre and width, (B, 2) each.
+
+    centre and width are in pixels, rows then columns.
+    """
 
     centre: Tensor
     width: Tensor
@@ -24,7 +27,7 @@ class Spot:
 
 @dataclass(frozen=True, eq=False)
 class Blanks:
-    """N windows an image, of which the present ones count. start, length: (B, N, 2); present: (B, N) bool."""
+    """Describes N windows per image. start, length: (B, N, 2). present: (B, N) bool, which windows count."""
 
     start: Tensor
     length: Tensor
@@ -47,7 +50,10 @@ def sample_spot(image: Tensor, strength: Tensor, generator: torch.Generator | No
 def sample_blanks(
     image: Tensor, number: Tensor, most: int, sides: tuple[float, float], generator: torch.Generator | None
 ) -> Blanks:
-    """Draw `number` (B,) windows an image, `most` at most; sides: least and longest, of the image's side."""
+    """Draw `number` (B,) windows per image, at most `most`.
+
+    sides: least and greatest side of a window, as fractions of the image's.
+    """
     size = torch.tensor(image.shape[2:])
     least, longest = ((size * part).long().clamp_min(1) for part in sides)
 
@@ -72,17 +78,17 @@ def spot_map(spot: Spot, size: torch.Size) -> Tensor:
 
 
 def shade(image: Tensor, spot: Spot) -> Tensor:
-    """Add the spot, as high as `strength` standard deviations of the image; nothing is clipped."""
+    """Add the spot, at its peak `strength` standard deviations of the image; nothing is clipped."""
     return image + pixelwise(spot.strength) * deviation(image) * spot_map(spot, image.shape[2:])
 
 
 def local_gamma(image: Tensor, spot: Spot) -> Tensor:
-    """Raise images that fill [0, 1] to the power of `strength` where the spot is 1, fading out with it."""
+    """Raise images that fill [0, 1] to the power of `strength`; the effect fades out with the spot."""
     return torch.lerp(image, image ** pixelwise(spot.strength), spot_map(spot, image.shape[2:]))
 
 
 def blank(image: Tensor, drawn: Blanks) -> Tensor:
-    """Fill one window after the other with the mean of what is in it."""
+    """Fill one window after the other with its mean."""
     windows = covered(drawn.start, drawn.length, image.shape[2:]) & drawn.present[..., None, None]
     for inside in windows.unsqueeze(2).unbind(1):
         mean = (image * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp_min(1)

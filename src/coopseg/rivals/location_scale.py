@@ -1,9 +1,9 @@
-"""Location-scale augmentation: intensities through random monotone curves, by region (Su et al. 2023).
+"""Implements location-scale augmentation: random monotone intensity curves for each region (Su et al. 2023).
 
-In a region whose values lie between a and b, a value moves along a cubic Bézier curve from (a, a) to (b, b),
-or, where the curve falls, from (a, b) to (b, a). Its two control points are uniform in [a, b]², and with
-those it is always monotone. The result is multiplied by a scale around 1 and moved by a location, which is
-limited so that without the scale at most a fifth of the region would leave [0, 1] on either side.
+If the values of a region lie between a and b, a cubic Bézier curve from (a, a) to (b, b) maps them, or from
+(a, b) to (b, a) if the curve falls. Its two control points are uniform in [a, b]², which makes it always
+monotone. The result is multiplied by a scale around 1, and a location is added. The location is limited so
+that without the scale at most a fifth of the region would leave [0, 1] on either side.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SCALE, SCALE_LIMIT = 0.1, 0.1  # standard deviation around 1, and how far from it at most
+SCALE, SCALE_LIMIT = 0.1, 0.1  # standard deviation around 1, and greatest distance from 1
 LOCATION = 0.5  # standard deviation around 0
 BEYOND = 0.2  # share of a region that the location may move out of [0, 1]
-VALUES = 512  # at which a curve is computed; between them it is taken as straight
-HALVINGS = 24  # of the search for a curve's parameter: the precision of float32
+VALUES = 512  # points at which a curve is computed; between them it is taken as straight
+HALVINGS = 24  # bisection steps for a curve's parameter: the precision of float32
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """The draws for R regions of each of B images."""
+    """Holds the draws for R regions of each of B images."""
 
-    points: Tensor  # (B, R, 2, 2): both control points, x and y, of the unit square
+    points: Tensor  # (B, R, 2, 2): x and y of both control points, in the unit square
     falling: Tensor  # (B, R): bool, whether bright and dark change places
     scale: Tensor  # (B, R)
     location: Tensor  # (B, R), before it is limited
 
     def first(self, regions: int) -> Curves:
-        """Keep the draws for the first so many regions."""
+        """Keep the draws for the first `regions` regions."""
         return Curves(**{name: value[:, :regions] for name, value in vars(self).items()})
 
 
 def sample_curves(like: Tensor, falling: Sequence[float], generator: torch.Generator | None) -> Curves:
-    """Draw curves for as many images as `like` has; falling: for each region the probability of a fall."""
+    """Draw curves for as many images as `like` has. falling: the probability that a region's curve falls."""
     shape = len(like), len(falling)
     falls = torch.rand(shape, generator=generator) < torch.tensor(falling)
     scale = 1 + (SCALE * torch.randn(shape, generator=generator)).clamp_(-SCALE_LIMIT, SCALE_LIMIT)
@@ -50,7 +50,7 @@ def sample_curves(like: Tensor, falling: Sequence[float], generator: torch.Gener
 
 
 def relocate(image: Tensor, region: Tensor, curves: Curves) -> Tensor:
-    """Move each region (B, H, W), below R, of images (B, C, H, W) in [0, 1] by its curve; same range."""
+    """Map images (B, C, H, W) in [0, 1] to [0, 1], each region by its curve. region: (B, H, W), below R."""
     place = region[:, None].expand_as(image).flatten(1)
     curved = bend(image.flatten(1), place, curves)
     low, high = quantiles(curved, place, curves.scale.shape[1], (BEYOND, 1 - BEYOND))
@@ -60,13 +60,13 @@ def relocate(image: Tensor, region: Tensor, curves: Curves) -> Tensor:
 
 
 def bend(values: Tensor, place: Tensor, curves: Curves) -> Tensor:
-    """Send each of the values (B, N) through the curve of the region `place` (B, N) that it is in."""
+    """Map each of the values (B, N) by the curve of its region `place` (B, N)."""
     size = len(values), curves.scale.shape[1]
     low = values.new_full(size, torch.inf).scatter_reduce_(1, place, values, "amin")
     high = values.new_full(size, -torch.inf).scatter_reduce_(1, place, values, "amax")
     start, span = low.gather(1, place), (high - low).gather(1, place)
     position = (values - start) / span.clamp_min(torch.finfo(values.dtype).tiny) * (VALUES - 1)
-    # an index even for a value that is not finite: the loop says which slice that is
+    # a value that is not finite needs an index too; the training loop reports its slice
     below = position.nan_to_num().floor().clamp_(0, VALUES - 2)
     table, index = curve_table(curves).flatten(1), place * VALUES + below.long()
     bent = torch.lerp(table.gather(1, index), table.gather(1, index + 1), position - below)
@@ -87,9 +87,9 @@ def curve_table(curves: Curves) -> Tensor:
 
 
 def quantiles(values: Tensor, place: Tensor, regions: int, shares: Sequence[float]) -> list[Tensor]:
-    """Find for each share the quantile in each region, (B, R), of values (B, N) in [0, 1], as numpy does.
+    """Find each share's quantile in each region, (B, R), of values (B, N) in [0, 1], as numpy does.
 
-    The number for a region without values means nothing.
+    The result for a region without values is meaningless.
     """
     apart = 2 * torch.arange(regions, device=values.device)
     ordered = (values + 2 * place).sort(1).values  # one region after the other
@@ -108,6 +108,6 @@ def quantiles(values: Tensor, place: Tensor, regions: int, shares: Sequence[floa
 
 
 def _bezier(controls: Tensor, t: Tensor) -> Tensor:
-    """Evaluate a coordinate of the cubic curves from 0 to 1 at t (..., T); controls: (..., 1, 2)."""
+    """Evaluate one coordinate of cubic curves from 0 to 1 at t (..., T). controls: (..., 1, 2)."""
     first, second = controls[..., 0], controls[..., 1]
     return 3 * (1 - t) ** 2 * t * first + 3 * (1 - t) * t**2 * second + t**3

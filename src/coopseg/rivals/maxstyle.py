@@ -1,11 +1,12 @@
-"""MaxStyle: styles of the image decoder's last layers, searched for the hardest image (Chen et al. 2022).
+"""Implements MaxStyle: searches the image decoder's styles for the hardest image (Chen et al. 2022).
 
-MixStyle's mixing plus DSU's noise after up3, after up4 and on the decoded image, both of them parameters
-that Adam moves up the task loss. What the search decodes is scaled to [0, 1] per slice before the encoder
-reads it, so that it climbs the loss of the very picture that is trained on. Rescaling to [0, 1] cancels any
-style change of a single-channel image, so the style of the decoded image itself is drawn but not optimised.
+MixStyle's mixing and DSU's noise are applied after up3, after up4 and on the decoded image; Adam moves the
+parameters of both to raise the task loss. What the search decodes is scaled to [0, 1] per slice before the
+encoder reads it, so that the search raises the loss of the very image that is trained on. Rescaling to [0, 1]
+cancels any style change of a single-channel image, so the style of the decoded image itself is drawn but not
+optimised.
 
-BatchNorm is frozen in its hard pass, as published: running statistics are left alone, weights and biases take
+BatchNorm is frozen in its hard pass, as published: running statistics are left alone, weights and biases get
 no gradient.
 """
 
@@ -20,10 +21,10 @@ from torch import Tensor
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.decoder import Decoder
-from coopseg.rivals.base import Batch, Example, ImageRival
 from coopseg.rivals.dsu import sample_noise
 from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
 from coopseg.training.losses import cross_entropy, rescale_slices, wide
+from coopseg.training.rival import Batch, Example, ImageRival
 
 LAYERS = ("up3", "up4", "out")
 BEFORE = ("up1", "up2")
@@ -31,7 +32,7 @@ BEFORE = ("up1", "up2")
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """How a layer is styled. partner: (B,) int64. share: (B,) in [0, 1], λ. noise: (B, C, 1, 1) each."""
+    """Says how a layer is styled. partner: (B,) int64. share: (B,) in [0, 1], λ. noise: (B, C, 1, 1) each."""
 
     partner: Tensor
     share: Tensor
@@ -39,16 +40,16 @@ class Composition:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """What is searched for."""
+        """Returns the parameters of the search."""
         return [self.share, self.noise.mean, self.noise.deviation]
 
     def movable(self) -> Composition:
-        """A copy whose parameters take a gradient."""
+        """Returns a copy whose parameters take a gradient."""
         share, mean, deviation = (value.clone().requires_grad_() for value in self.parameters)
         return replace(self, share=share, noise=Style(mean, deviation))
 
     def apply(self, features: Tensor) -> Tensor:
-        """Features (B, C, H, W) in this style; the gradient flows through the statistics too."""
+        """Returns features (B, C, H, W) in this style; the gradient flows through the statistics too."""
         own = style_of(features)
         return restyle(features, own, mix(own, self.partner, self.share) + self.noise * spread(own))
 
@@ -57,7 +58,7 @@ Styles = dict[str, Composition]
 
 
 class MaxStyle(ImageRival):
-    """See the head of this file."""
+    """Trains on decoded images in the hardest styles found, as the module's docstring describes."""
 
     name = "maxstyle"
     norm = "frozen"
@@ -66,7 +67,7 @@ class MaxStyle(ImageRival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Styles:
-        """Where the search starts: λ from U(0, 1), noise from N(0, 1), for each layer that is styled."""
+        """Draws the start of the search for each styled layer: λ from U(0, 1), noise from N(0, 1)."""
         width = code[1] // 8
         channels = {"up3": width, "up4": width, "out": image.shape[1]}
         chosen = sample_layers(LAYERS, self.settings.p, generator)
@@ -79,7 +80,7 @@ class MaxStyle(ImageRival):
         return {layer: drawn[layer] for layer in LAYERS if layer in chosen}
 
     def apply(self, batch: Batch, drawn: Styles, networks: Networks) -> Example:
-        """x̂, not scaled yet; without styles the decoded image of the standard pass."""
+        """Returns x̂, not scaled yet; without styles it is the decoded image of the standard pass."""
         if not drawn:
             return Example(wide(decoded_image(batch)), batch.truth)
         fixed = decode_to(next(iter(drawn)), networks.image_decoder, batch)
@@ -88,7 +89,7 @@ class MaxStyle(ImageRival):
             return Example(wide(decode_from(fixed, found, networks.image_decoder)), batch.truth)
 
     def search(self, fixed: Tensor, drawn: Styles, batch: Batch, networks: Networks) -> Styles:
-        """The styles after the steps up the loss CE(D_s(H(E(x̂))), y); fixed: see `decode_to`."""
+        """Returns the styles after steps that raise CE(D_s(H(E(x̂))), y). fixed: what `decode_to` returns."""
         undone = batch.truth.image.shape[1] == 1
         moved = {layer: c.movable() for layer, c in drawn.items() if not (undone and layer == "out")}
         if not moved:
@@ -108,7 +109,7 @@ class MaxStyle(ImageRival):
 
 @torch.no_grad()
 def decode_to(first: str, decoder: Decoder, batch: Batch) -> Tensor:
-    """Features behind `first`, the first styled layer: nothing up to there depends on a style."""
+    """Returns the output of `first`, the first styled layer, before it is styled: no style affects it."""
     if first == "out":
         return decoded_image(batch)
     features = batch.codes.image
@@ -118,13 +119,13 @@ def decode_to(first: str, decoder: Decoder, batch: Batch) -> Tensor:
 
 
 def decoded_image(batch: Batch) -> Tensor:
-    """x' of the standard pass, which the settings see to."""
+    """Returns x' of the standard pass; the settings make sure that there is one."""
     assert batch.codes.decoded is not None
     return batch.codes.decoded
 
 
 def decode_from(features: Tensor, styles: Styles, decoder: Decoder) -> Tensor:
-    """The image (B, C, H, W) from the features behind the first styled layer on."""
+    """Decodes what `decode_to` returns, with the styles applied, to the image (B, C, H, W)."""
     first, *_ = styles
     features = styles[first].apply(features)
     for layer in LAYERS[LAYERS.index(first) + 1 :]:

@@ -1,4 +1,4 @@
-"""MixStyle: features in a style between a sample's own and another's (Zhou et al. 2021, ICLR).
+"""Implements MixStyle: features get a style between a sample's own and another's (Zhou et al. 2021, ICLR).
 
 In the paper the styled pass is the training pass itself, so BatchNorm records and learns in it ("shared").
 """
@@ -17,17 +17,17 @@ from coopseg.rivals.style import StyleRival, mix, restyle, sample_layers, style_
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """The draws for a layer. partner: (B,) int64, a permutation. share: (B,) in [0, 1], λ."""
+    """Holds the draws for a layer. partner: (B,) int64, a permutation. share: (B,) in [0, 1], λ."""
 
     partner: Tensor
     share: Tensor
 
 
 def sample_beta(alpha: float, size: int, generator: torch.Generator | None) -> Tensor:
-    """(size,) float64 in [0, 1] from Beta(alpha, alpha).
+    """Draws (size,) float64 in [0, 1] from Beta(alpha, alpha).
 
-    X / (X + Y) of two gamma variates; torch.distributions takes no generator. In float64, since for a small
-    alpha float32 often has nothing below both of them.
+    It is X / (X + Y) of two gamma variates, since torch.distributions takes no generator. It needs float64:
+    for a small alpha both variates are often 0 in float32.
     """
     first, second = torch._standard_gamma(
         torch.full((2, size), alpha, dtype=torch.float64), generator=generator
@@ -36,7 +36,7 @@ def sample_beta(alpha: float, size: int, generator: torch.Generator | None) -> T
 
 
 class MixStyle(StyleRival):
-    """See the head of this file. As published, no gradient flows through the statistics."""
+    """Mixes feature styles within a batch. As published, no gradient flows through the statistics."""
 
     name = "mixstyle"
     norm = "shared"
@@ -46,7 +46,7 @@ class MixStyle(StyleRival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> dict[str, Mix]:
-        """Partner and λ of every sample, for each layer that is styled."""
+        """Draws partner and λ of every sample, for each layer that is styled."""
         batch, alpha = len(image), self.settings.alpha
         chosen = sample_layers(self.layers, self.settings.p, generator)
         drawn = {}
@@ -57,6 +57,6 @@ class MixStyle(StyleRival):
         return {layer: drawn[layer] for layer in self.layers if layer in chosen}
 
     def style(self, features: Tensor, drawn: Mix) -> Tensor:
-        """See StyleRival."""
+        """Returns features (B, C, H, W) in a mix of their own and their partner's style."""
         own = style_of(features.detach())
         return restyle(features, own, mix(own, drawn.partner, drawn.share))

@@ -1,7 +1,7 @@
-"""Post-DAE: a denoising autoencoder on segmentations behind a finished FTN (Larrazabal et al. 2020, TMI).
+"""Trains Post-DAE: a denoising autoencoder that corrects a finished FTN (Larrazabal et al. 2020, TMI).
 
-It has the place and the shape of the STN, and is trained by itself (`shape_training`). Having learned from
-hard label maps it is given hard ones: softmax(p / T) with a small T leaves nothing else.
+The autoencoder takes the place and the architecture of the STN, and is trained by itself (`shape_training`).
+It has learned from hard label maps, so it gets hard ones: softmax(p / T) with a small T is almost one-hot.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def train_post_dae(
 ) -> Path:
     """Train the autoencoder for a finished run, on its patients and by its settings; returns `out`.
 
-    run: folder of `coopseg train --method standard`. out: new or empty; it becomes a run folder as any
-    other, whose FTN is that of `run` at its end and whose STN is the autoencoder. data: where the run's data
-    set lies now, if it has moved. report: called with every progress.
-    Raises CoopsegError for what is no finished run, for scans that have changed since, and for `out`.
+    run: folder of `coopseg train --method standard`. out: new or empty; it becomes an ordinary run folder,
+    with the final FTN of `run`, and the autoencoder as its STN. data: where the run's data set lies now, if
+    it has moved. report: called with every Progress.
+    Raises CoopsegError if `run` is no finished run, if its scans have changed since, or if `out` holds
+    anything.
     """
     run, out = Path(run), Path(out)
     check_new(out)
@@ -90,7 +91,7 @@ def train_post_dae(
 
 
 def _read_run(run: Path, data: str | Path | None) -> tuple[dict[str, Any], Inputs, Fabric]:
-    """The record of a finished run and what it was trained on, which has to be what it was."""
+    """Returns the record of a finished run, its inputs and a Fabric; checks that the inputs are unchanged."""
     request = read_request(run)
     if not (run / RUN).is_file():
         raise CoopsegError(f"{run}: its training did not end; go on with `coopseg train --resume {run}`")
@@ -102,14 +103,14 @@ def _read_run(run: Path, data: str | Path | None) -> tuple[dict[str, Any], Input
 
 
 def _settle(settings: Settings) -> Settings:
-    """The settings under which a model is predicted with, FTN first and then the autoencoder."""
+    """Returns the settings for prediction by the FTN and then the autoencoder."""
     values = settings.model_dump()
     losses = values["losses"] | {"stn": True, "temperature": TEMPERATURE}
     return build_settings(values | {"method": POST_DAE, "losses": losses})
 
 
 def _renew(model: Model, fabric: Fabric) -> Networks:
-    """The FTN of a model, with an STN whose weights are new, by the seed of its training."""
+    """Returns the FTN of a model with a newly initialised STN, drawn with the seed of its training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.settings.seed)
         networks = Networks(classes=len(model.names), settings=model.settings.network)
@@ -121,7 +122,7 @@ def _renew(model: Model, fabric: Fabric) -> Networks:
 
 
 def _describe(training: ShapeTraining, scores: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """What run.json says otherwise than that of the run it stands on; see `coopseg.training.run`."""
+    """Returns the entries of run.json that differ from the standard run's; see `coopseg.training.run`."""
     device, settings, step = training.fabric.device, training.settings, training.best.step
     return {
         "settings": settings.model_dump(mode="json"),

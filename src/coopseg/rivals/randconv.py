@@ -1,16 +1,16 @@
-"""Random convolution: the texture of an image replaced, its shapes kept (Xu et al., ICLR 2021).
+"""Implements random convolution: replaces an image's texture and keeps its shapes (Xu et al., ICLR 2021).
 
-Each copy of the batch goes through a kernel of its own, whose size is drawn from {1, 3, 5, 7} and whose
+Each copy of the batch is convolved with its own kernel, whose size k is drawn from {1, 3, 5, 7} and whose
 weights are N(0, 1 / (C k²)), and is mixed with the image: x̃ = α x + (1 - α) conv(x), α ~ U(0, 1), scaled
-to [0, 1] per slice. The FTN is to say the same of all copies: λ times the mean over the copies of
-KL(p_k ‖ p̄), p̄ being the mean of their softmax. Every copy has a forward pass of its own, and with it its own
-batch statistics; by the statistics of all copies together the divergence was 1.4 times as large.
+to [0, 1] per slice. The FTN should predict the same for all copies: the term is λ times the mean over the
+copies of KL(p_k ‖ p̄), where p̄ is the mean of their softmax. Every copy has its own forward pass, and so its
+own batch statistics; with the statistics of all copies together the divergence was 1.4 times as large.
 
-Two rows. As its authors wrote it, the first copy also goes through the ordinary pass, with CE(p̃, y), and
-BatchNorm records and learns in all passes, since they are the training passes themselves ("shared"). As
-MaxStyle was compared with (Chen et al. 2022), no copy has CE, every one restores the image, and BatchNorm
-records but does not learn ("recorded"). There λ is 10, which outweighs CE: a network that is trained for a
-short time learns little, or to predict background alone.
+The table has two rows. `RandConv` is as its authors wrote it: the first copy also goes through the ordinary
+pass, with CE(p̃, y), and BatchNorm records and learns in all passes, since they are the training passes
+themselves ("shared"). `RandConvSuccessor` is as MaxStyle was compared with (Chen et al. 2022): no copy has
+CE, each restores the image, and BatchNorm records but does not learn ("recorded"). There λ is 10, which
+outweighs CE: a network that is trained for a short time learns little, or predicts only background.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coopseg.config.rivals import NormRule, RandConvSettings
-from coopseg.rivals.base import Batch, Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import reconstruction, rescale_slices, wide
 from coopseg.training.passes import Further, Passes, leaf
+from coopseg.training.rival import Batch, Rival
 
 
 @dataclass(frozen=True, eq=False)
 class Convolutions:
-    """The draws for the K copies of a batch of C channels.
+    """Holds the draws for the K copies of a batch of C channels.
 
-    kernels: (K, C, C, k, k) of the largest size there is, a smaller one in the middle of zeros.
+    kernels: (K, C, C, k, k), where k is the largest size; smaller kernels are padded with zeros all around.
     kept: (K,) in [0, 1), the part α of the image itself.
     """
 
@@ -42,7 +42,7 @@ class Convolutions:
 
 
 class RandConv(Rival):
-    """RandConv as its authors wrote it."""
+    """Trains with RandConv as its authors wrote it."""
 
     name = "randconv"
     norm: ClassVar[NormRule] = "shared"
@@ -51,7 +51,7 @@ class RandConv(Rival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Convolutions:
-        """See `Rival.sample`."""
+        """Draws the kernels and mixing factors of all copies."""
         sizes, copies, channels = self.settings.kernels, self.settings.copies, image.shape[1]
         largest = max(sizes)
         picks = torch.randint(len(sizes), (copies,), generator=generator)
@@ -64,7 +64,7 @@ class RandConv(Rival):
         return Convolutions(*(t.to(image.device, image.dtype, non_blocking=True) for t in (kernels, kept)))
 
     def add(self, passes: Passes, batch: Batch, drawn: Convolutions, ledger: Ledger) -> None:
-        """The hard pass of the first copy, with the divergence from what is said of the others."""
+        """Runs the hard pass of the first copy, with the divergence between the predictions of all copies."""
         first, *others = map(rescale_slices, convolve(batch.truth.image, drawn))
         said = [passes.networks.fast(copy) for copy in others]
         passes.ftn(
@@ -83,13 +83,13 @@ class RandConv(Rival):
 
 
 class RandConvSuccessor(RandConv):
-    """RandConv as MaxStyle was compared with: reconstruction and consistency of the copies, no CE, no STN."""
+    """Trains with RandConv as MaxStyle was compared with: copies give reconstruction and consistency only."""
 
     name = "randconv_successor"
     norm = "recorded"
 
     def add(self, passes: Passes, batch: Batch, drawn: Convolutions, ledger: Ledger) -> None:
-        """A pass for each copy; the graphs through one decoder are freed before the other's are built."""
+        """Runs a pass for each copy; frees the graphs through one decoder before it builds the other's."""
         nets, image, losses = passes.networks, batch.truth.image, passes.settings.losses
         codes = [nets.image_encoder(rescale_slices(copy)) for copy in convolve(image, drawn)]
         leaves = [leaf(code) for code in codes]
@@ -103,7 +103,7 @@ class RandConvSuccessor(RandConv):
 
 
 def convolve(image: Tensor, drawn: Convolutions) -> Tensor:
-    """Images (B, C, H, W) -> (K, B, C, H, W), not yet scaled; beyond its border an image is 0."""
+    """Turns images (B, C, H, W) into copies (K, B, C, H, W), not yet scaled; pads images with zeros."""
     copies, channels, _, size, _ = drawn.kernels.shape
     with torch.autocast(image.device.type, enabled=False):
         convolved = F.conv2d(image, drawn.kernels.flatten(0, 1), padding=size // 2)
@@ -112,10 +112,10 @@ def convolve(image: Tensor, drawn: Convolutions) -> Tensor:
 
 
 def divergence(logits: Tensor) -> Tensor:
-    """Mean of KL(p_k ‖ p̄) over copies, images and pixels of logits (K, B, classes, H, W). Scalar."""
+    """Returns the mean of KL(p_k ‖ p̄) over copies, images and pixels of logits (K, B, classes, H, W)."""
     log_p = wide(logits).log_softmax(2)
     p = log_p.exp()
-    # What flows through p̄ is Σ_k p_k / p̄, the same for every class, and so nothing: it need not be followed.
-    # p̄ is above 0 wherever a copy is; only a class that no copy believes in needs the floor.
+    # p̄ is detached: its gradient, Σ_k p_k / p̄, is the same for every class, so the softmax cancels it.
+    # p̄ is above 0 wherever a p_k is; only a class that is 0 in all copies needs the floor.
     log_mean = p.detach().mean(0).clamp_min(torch.finfo(p.dtype).tiny).log()
     return (p * (log_p - log_mean)).sum(2).mean()

@@ -1,10 +1,11 @@
-"""Representation self-challenging: do without the features that speak loudest (Huang et al., ECCV 2020).
+"""Implements representation self-challenging: mutes the dominant features (Huang et al., ECCV 2020).
 
-In both codes the third of the channels, or of the positions, with the highest gradient of the score
-mean(output × target) is set to 0, channels or positions at random for each sample and code. The decoders are
-to do without: CE(D_s(m z_s), y), CE(D_s(H(m z_i)), y) and ½ MSE(D_i(m z_i), x), with CE(C(p), y) of both
-segmentations. The codes are those of the standard pass and not detached: the encoder learns from them too.
-In the paper the masked pass is the training pass itself, so BatchNorm records and learns in it ("shared").
+In both codes a third of the channels, or of the positions, is set to 0: those with the highest gradient of
+the score mean(output × target). Channels or positions are chosen at random for each sample and code. The
+decoders have to do without them; the terms are CE(D_s(m z_s), y), CE(D_s(H(m z_i)), y) and
+½ MSE(D_i(m z_i), x), with CE(C(p), y) of both segmentations. The codes are those of the standard pass and not
+detached, so the encoder learns from them too. In the paper the masked pass is the training pass itself, so
+BatchNorm records and learns in it ("shared").
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from coopseg.config.rivals import RscSettings
 from coopseg.config.settings import LatentSettings
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
 from coopseg.latent.masks import apply_mask, build_mask
-from coopseg.rivals.base import Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import cross_entropy, reconstruction, soft_dice_loss, soften
 from coopseg.training.passes import Codes, Passes, Truth, leaf
+from coopseg.training.rival import Rival
 
-# A third of all channels, whether they are alive or not.
+# The third is one of all channels, dead ones included.
 RULE = LatentSettings(score="score", ties="exact", skip_dead=False, published_dropout=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Choices:
-    """Which samples are masked by channel, and which by position, in either code."""
+    """Says for each code which samples are masked by channel and which by position."""
 
     image: MaskChoice
     shape: MaskChoice
 
 
 class Rsc(Rival):
-    """See the head of this file."""
+    """Trains the decoders on masked codes, as the module's docstring describes."""
 
     name = "rsc"
     norm = "shared"
@@ -47,7 +48,7 @@ class Rsc(Rival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Choices:
-        """See `Rival.sample`."""
+        """Draws for each code which samples are masked by channel and which by position."""
         return Choices(*(self._sample(code, generator).to(image.device) for _ in range(2)))
 
     def at_codes(
@@ -60,7 +61,7 @@ class Rsc(Rival):
         z_s: Tensor,
         codes: Codes,
     ) -> None:
-        """Three passes through the decoders, each freed after it."""
+        """Runs three passes through the decoders and frees the graph of each before the next."""
         nets, losses = passes.networks, passes.settings.losses
         image_mask = build_mask(
             drawn.image, code=codes.image, gradient=codes.image_gradients["score"], settings=RULE
@@ -88,7 +89,7 @@ class Rsc(Rival):
         )
 
     def _segment(self, passes: Passes, shape_code: Tensor, truth: Truth, ledger: Ledger, prefix: str) -> None:
-        """CE(p, y) + CE(C(p), y), and Dice by the settings, of a masked shape code, and their gradients."""
+        """Adds CE(p, y), CE(C(p), y) and, by the settings, Dice of a masked shape code, with gradients."""
         losses = passes.settings.losses
         logits = passes.networks.segmentation_decoder(shape_code)
         p = leaf(logits)
@@ -98,7 +99,7 @@ class Rsc(Rival):
             term = soft_dice_loss(p, truth.label)
             ledger.add(prefix + "dice", term, losses.hard * losses.dice).backward()
         if losses.stn:
-            # a rival has no part in a step before the networks cooperate
+            # no need to ask whether the networks cooperate yet: rivals take part only in steps where they do
             seen = p.detach() if losses.separate else p
             softened = soften(seen[:: losses.stn_every], losses.temperature)
             label = truth.label[:: losses.stn_every]

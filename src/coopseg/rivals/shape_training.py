@@ -1,10 +1,10 @@
-"""The training of an STN by itself, as a denoising autoencoder on label maps.
+"""Trains an STN by itself, as a denoising autoencoder on label maps.
 
-It sees damaged label maps of the training slices and no prediction, with CE(C(damaged), y) as its loss, and
-ends when the validation slices' labels, damaged once and for all, are restored no better. That is how its
-convergence is defined, so its weights are those that restored them best, unlike an FTN's, which are the last.
-How long that takes is not known before, so the learning rate falls when there is no progress, whatever the
-schedule of the settings. Slices are augmented as in any training; the labels are all that is used of them.
+The STN sees damaged label maps of the training slices and no predictions; the loss is CE(C(damaged), y). The
+labels of the validation slices are damaged once; training ends when they are no longer restored any better.
+That defines convergence, so the STN keeps the weights that restored them best, unlike an FTN, which keeps the
+last. The length is not known beforehand, so the learning rate falls when there is no progress, whatever
+schedule the settings name. Slices are augmented as in any training; only their labels are used.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.label_damage import damage_labels, sample_damage
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.training.label_damage import damage_labels, sample_damage
 from coopseg.training.loop import Progress
 from coopseg.training.losses import cross_entropy, one_hot
 from coopseg.training.optimiser import make_optimiser
@@ -35,7 +35,7 @@ STN = ("shape_encoder", "shape_decoder")
 
 @dataclass
 class Best:
-    """The weights that restored the held-out maps best: with which cross-entropy, after how many steps."""
+    """Holds the weights that restored the held-out maps best, with their cross-entropy and step number."""
 
     loss: float = float("inf")
     step: int = 0
@@ -43,7 +43,7 @@ class Best:
 
 
 class ShapeTraining:
-    """One training of the STN of given networks; the FTN is never touched."""
+    """Trains the STN of given networks; the FTN is never touched."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ShapeTraining:
         trackers: Sequence[Tracker] = (),
         report: Callable[[Progress], None] | None = None,
     ) -> None:
-        """most: steps; the interval between two validations at least."""
+        """Prepares at most `most` steps, in whole validation intervals, but at least one interval."""
         self.networks, self.settings, self.store, self.fabric = networks, settings, store, fabric
         self.trackers, self.report = trackers, report
         self.damage = settings.rivals.post_dae
@@ -75,13 +75,13 @@ class ShapeTraining:
         self.best, self.done, self.step_seconds = Best(), 0, 0.0
 
     def damaged(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Label maps (B, H, W) with damage drawn anew."""
+        """Returns label maps (B, H, W) with newly drawn damage."""
         size = (labels.shape[1], labels.shape[2])
         drawn = sample_damage(len(labels), size, self.networks.classes, self.damage, generator)
         return damage_labels(labels, drawn.to(labels.device))
 
     def run(self) -> None:
-        """Train until the patience ends, or after the most steps; the STN then has its best weights."""
+        """Train until patience or steps run out; the STN then has its best weights."""
         every = self.damage.validate_every
         patience = self.damage.patience * every
         while self.done < self.most and self.done - self.best.step < patience:
@@ -106,7 +106,7 @@ class ShapeTraining:
         self.networks.eval()
 
     def train_step(self) -> Tensor:
-        """One batch through the autoencoder and the optimiser; its loss."""
+        """Runs one batch through the autoencoder and the optimiser; returns its loss."""
         _, labels = make_batch(self.store, self.sampler.next(), self.settings, self.generator)
         damaged = self.damaged(labels, self.generator)
         self.optimiser.zero_grad(set_to_none=True)
@@ -116,7 +116,7 @@ class ShapeTraining:
         return loss.detach()
 
     def loss(self, damaged: Tensor, labels: Tensor) -> Tensor:
-        """CE(C(damaged), y)."""
+        """Returns CE(C(damaged), y)."""
         like = self.networks.shape_encoder.stem.conv1.weight
         with self.fabric.autocast():
             restored = self.networks.refine(one_hot(damaged, self.networks.classes, like))
@@ -124,7 +124,7 @@ class ShapeTraining:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Mean CE(C(damaged), y) over the held-out maps."""
+        """Returns the mean CE(C(damaged), y) over the held-out maps."""
         self.stn.eval()
         size = self.settings.training.batch_size
         parts = zip(self.held_out.split(size), self.target.split(size), strict=True)
@@ -133,7 +133,7 @@ class ShapeTraining:
         return total / len(self.target)
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """To every tracker and to the progress display."""
+        """Sends values to every tracker and to the progress display."""
         for tracker in self.trackers:
             tracker.log(kind, step, values)
         if self.report:

@@ -1,17 +1,17 @@
-"""SLAug: saliency-balancing location-scale augmentation (Su et al., AAAI 2023, arXiv 2211.14805).
+"""Implements SLAug: saliency-balancing location-scale augmentation (Su et al., AAAI 2023, arXiv 2211.14805).
 
-Two copies of the batch. In the global one every image goes through one random monotone curve, in the local
-one every class region, background included, through its own: background always falling, so that bright and
-dark change places, any other class with probability ½; pixels up to 0.01 stay as they are. A pass trains on
-the global copy, and the gradient of its loss at its input says where that copy is salient. A second pass
-trains on s · global + (1 - s) · local, with the saliency s. Both passes add soft Dice to CE. For the first
-part of a training only the first pass runs. This project's:
+SLAug makes two copies of the batch. In the global copy one random monotone curve maps every image. In the
+local copy every class region, background included, has its own curve, and pixels up to 0.01 stay as they are.
+The background's curve always falls, so that bright and dark change places; that of any other class falls with
+probability ½. A first pass trains on the global copy, and the gradient of its loss at its input says where
+that copy is salient. A second pass trains on s · global + (1 - s) · local, where s is the saliency. Both
+passes add soft Dice to CE. In the first part of a training only the first pass runs. This project differs:
 
 - what enters the encoder is scaled to [0, 1] per slice, as test images are;
-- the loss has ½ MSE(x̃', x) as every pass has, which changes the saliency little: on the phantom, maps with
-  and without it had a correlation of 0.97 and more;
+- the loss has ½ MSE(x̃', x), as every pass has. It changes the saliency little: on the phantom, maps with and
+  without it had a correlation of 0.97 and more;
 - the warm-up is a share of the training. Their code has 1,500 steps, of some 20,000 on cardiac MR, but the
-  configurations that it comes with switch it off.
+  configurations that come with it switch it off.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from torch import Tensor
 
 from coopseg.config.rivals import SlaugSettings
 from coopseg.errors import CoopsegError
-from coopseg.rivals.base import Batch, Rival
 from coopseg.rivals.location_scale import Curves, relocate, sample_curves
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Passes, leaf
+from coopseg.training.rival import Batch, Rival
 
-CLASSES = 32  # how many classes there are is not known where curves are drawn
-DARK = 0.01  # up to which a pixel keeps its value in the local copy
+CLASSES = 32  # curves are drawn for this many, since the number of classes is not known there
+DARK = 0.01  # pixels up to this value keep it in the local copy
 FALLS = 0.5  # probability that the curve of a foreground class falls
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """The draws for both copies of a batch."""
+    """Holds the draws for both copies of a batch."""
 
     whole: Curves  # one region
     classes: Curves  # CLASSES regions
 
 
 class Slaug(Rival):
-    """SLAug of the results table."""
+    """Trains on the two copies of SLAug, as the module's docstring describes."""
 
     name = "slaug"
     norm = "shared"
@@ -53,7 +53,7 @@ class Slaug(Rival):
         self.settings = settings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Copies:
-        """See `Rival.sample`."""
+        """Draws the curves of both copies."""
         whole = sample_curves(image, (0.0,), generator)
         return Copies(whole, sample_curves(image, (1.0, *[FALLS] * (CLASSES - 1)), generator))
 
@@ -70,7 +70,7 @@ class Slaug(Rival):
         self._pass(inputs, passes, batch, ledger, "slaug_")
         if batch.progress < self.settings.warmup:
             return
-        assert inputs.grad is not None  # the pass has left it
+        assert inputs.grad is not None  # the pass has set it
         local = by_class(image, label, drawn.classes.first(classes))
         fused = torch.lerp(local, everywhere, saliency(inputs.grad, self.settings.grid))
         self._pass(rescale_slices(fused), passes, batch, ledger, "slaug_fused_")
@@ -88,12 +88,12 @@ class Slaug(Rival):
 
 
 def by_class(image: Tensor, label: Tensor, curves: Curves) -> Tensor:
-    """Make the local copy of images (B, C, H, W): each class by its own curve, dark pixels as they are."""
+    """Make the local copy of images (B, C, H, W): map each class by its own curve, keep dark pixels."""
     return torch.where(image <= DARK, image, relocate(image, label, curves))
 
 
 def saliency(gradient: Tensor, grid: int) -> Tensor:
-    """Say where the loss depends on its input: (B, 1, H, W) in [0, 1] from the gradient (B, C, H, W).
+    """Compute where the loss depends on its input: (B, 1, H, W) in [0, 1] from the gradient (B, C, H, W).
 
     The root mean square over channels is averaged over the cells of a grid x grid raster, spread out again by
     quadratic B-splines around the cells' middles, and scaled to [0, 1] per image.
@@ -101,10 +101,10 @@ def saliency(gradient: Tensor, grid: int) -> Tensor:
     strength = gradient.square().mean(1, keepdim=True).sqrt()
     cells = F.adaptive_avg_pool2d(strength, grid)
     rows, columns = (spread(side, grid).to(cells) for side in gradient.shape[2:])
-    # bf16 would make steps of what is smooth
+    # bf16 would turn smooth changes into steps
     with torch.autocast(gradient.device.type, enabled=False):
         smooth = rows @ cells @ columns.mT
-    least = torch.finfo(smooth.dtype).tiny  # gradients are far below what counts as constant in an image
+    least = torch.finfo(smooth.dtype).tiny  # so small that rescale_slices alone would call the map constant
     return rescale_slices(smooth / smooth.amax((1, 2, 3), keepdim=True).clamp_min(least))
 
 

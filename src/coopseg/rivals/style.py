@@ -1,9 +1,9 @@
-"""The style of features: mean and deviation of each channel of each sample, and giving features another.
+"""Measures and changes the style of features: the mean and deviation of each channel of each sample.
 
-What MixStyle, DSU and MaxStyle share (Zhou et al. 2021, "Domain generalization with MixStyle", section 2;
-Li et al. 2022, "Uncertainty modeling for out-of-distribution generalization", section 3). The deviation of a
-channel divides by the number of its pixels, the spread over a batch of B images by B - 1, since a batch is a
-small sample.
+MixStyle, DSU and MaxStyle share this (Zhou et al. 2021, "Domain generalization with MixStyle", section 2;
+Li et al. 2022, "Uncertainty modeling for out-of-distribution generalization", section 3). Deviations are
+standard deviations: that of a channel divides by the number of its pixels, the spread over a batch of B
+images by B - 1, since a batch is a small sample.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from coopseg.errors import CoopsegError
-from coopseg.rivals.base import Batch, Rival
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import wide
 from coopseg.training.passes import Passes
+from coopseg.training.rival import Batch, Rival
 
 EPSILON = 1e-6  # added to a variance
 
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """mean, deviation: (B, C, 1, 1), float32 at least."""
+    """Holds mean and deviation, (B, C, 1, 1) each, in float32 at least."""
 
     mean: Tensor
     deviation: Tensor
@@ -38,29 +38,29 @@ class Style:
 
 
 def style_of(features: Tensor) -> Style:
-    """The style of (B, C, H, W)."""
+    """Returns the style of (B, C, H, W)."""
     values = wide(features)
     mean = values.mean((2, 3), keepdim=True)
-    # half the time of torch.var_mean in channels_last; through the mean a variance has no gradient
+    # takes half the time of torch.var_mean in channels_last; no gradient of a variance flows through its mean
     variance = (values - mean.detach()).square().mean((2, 3), keepdim=True)
     return Style(mean, (variance + EPSILON).sqrt())
 
 
 def restyle(features: Tensor, own: Style, wanted: Style) -> Tensor:
-    """(features - mean) / deviation, then scaled and shifted as `wanted` says; in the features' type."""
+    """Returns the features, normalised by their `own` style, in the `wanted` style and in the same type."""
     factor = wanted.deviation / own.deviation
     return (features * factor + (wanted.mean - own.mean * factor)).to(features.dtype)
 
 
 def mix(style: Style, partner: Tensor, share: Tensor) -> Style:
-    """share × a sample's style + (1 - share) × that of its partner; partner (B,) int64, share (B,)."""
+    """Returns share × a sample's style + (1 - share) × its partner's. partner: (B,) int64. share: (B,)."""
     part = share.view(-1, 1, 1, 1)
     mixed = (part * own + (1 - part) * own[partner] for own in (style.mean, style.deviation))
     return Style(*mixed)
 
 
 def spread(style: Style) -> Style:
-    """How much mean and deviation vary over the batch: their standard deviations, (1, C, 1, 1).
+    """Returns how much mean and deviation vary over the batch: their standard deviations, (1, C, 1, 1).
 
     Raises CoopsegError for a batch of one image.
     """
@@ -71,26 +71,26 @@ def spread(style: Style) -> Style:
 
 
 def sample_layers(layers: tuple[str, ...], p: float, generator: torch.Generator | None) -> frozenset[str]:
-    """The layers that are styled, each with probability p."""
+    """Draws the layers that are styled, each with probability p."""
     chosen = torch.rand(len(layers), generator=generator) < p
     return frozenset(layer for layer, use in zip(layers, chosen.tolist(), strict=True) if use)
 
 
 class StyleRival(Rival):
-    """A method whose pass is one of the clean image, with other styles inside of the image encoder.
+    """Trains on the clean image, with other styles inside of the image encoder; the base of style methods.
 
-    The styled codes go on to CE(p, y), ½ MSE(x', x) and CE(C(p), y). `sample` gives the draws by layer, for
-    the styled layers only.
+    The styled codes go on to CE(p, y), ½ MSE(x', x) and CE(C(p), y). `sample` returns the draws of each
+    styled layer.
     """
 
     layers: ClassVar[tuple[str, ...]]
 
     def style(self, features: Tensor, drawn: Any) -> Tensor:
-        """Features (B, C, H, W) of a layer in the style that its draws mean."""
+        """Returns features (B, C, H, W) of a layer in the style that its draws describe."""
         raise NotImplementedError
 
     def add(self, passes: Passes, batch: Batch, drawn: dict[str, Any], ledger: Ledger) -> None:
-        """The pass; no noise is added to the image."""
+        """Runs the pass; no noise is added to the image."""
 
         def after(layer: str, features: Tensor) -> Tensor:
             return self.style(features, drawn[layer]) if layer in drawn else features

@@ -1,4 +1,4 @@
-"""One map for the geometry of a rival's image, of what it shows and of its label."""
+"""Warps a rival's image, its clean target and its label by one map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coopseg.training.augmentation import Augmentation, sample_augmentation, sou
 
 
 def still_map(image: Tensor, sigma: tuple[float, float], generator: torch.Generator | None) -> Augmentation:
-    """Draw a map that moves nothing yet, for images (B, C, H, W); on the CPU, its values to be replaced.
+    """Draw, on the CPU, a map for images (B, C, H, W) that moves nothing until its values are replaced.
 
     sigma: range of the smoothness of its elastic field, pixels.
     """
@@ -25,7 +25,7 @@ def still_map(image: Tensor, sigma: tuple[float, float], generator: torch.Genera
 
 
 def warp(images: Tensor, label: Tensor, params: Augmentation) -> tuple[Tensor, Tensor]:
-    """Warp images (B, C, H, W), linearly, and labels (B, H, W), to the nearest; edges are repeated."""
+    """Warp images (B, C, H, W) linearly and labels (B, H, W) by nearest neighbour; edges are repeated."""
     height, width = images.shape[2:]
     # bf16 holds coordinates to half a pixel only
     with torch.autocast(images.device.type, enabled=False):

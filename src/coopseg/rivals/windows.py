@@ -1,4 +1,4 @@
-"""Rectangular windows in images."""
+"""Marks rectangular windows in images."""
 
 from __future__ import annotations
 

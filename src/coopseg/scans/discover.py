@@ -1,4 +1,4 @@
-"""Which files are scans: for prediction, and for layouts that go by file name."""
+"""Decides which files are scans, for prediction and for layouts that go by file name."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ PHASE = re.compile(r"^(?P<patient>.+)_(?P<phase>ED|ES|frame\d+)$", re.IGNORECASE
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file; hidden files (macOS writes ._X.nii.gz beside X) are not."""
+    """Tells whether a file is NIfTI by its name; hidden files (macOS writes ._X.nii.gz beside X) are not."""
     return path.name.endswith(SUFFIXES) and not path.name.startswith(".")
 
 
 def stem(path: Path) -> str:
-    """The file name without .nii or .nii.gz."""
+    """Returns the file name without .nii or .nii.gz."""
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def has_label_mark(path: Path) -> bool:
-    """Whether the file name says label map: X_gt, X_seg, X_label, X_mask."""
+    """Tells whether the file name marks a label map: X_gt, X_seg, X_label, X_mask."""
     return stem(path).endswith(LABEL_MARKS)
 
 
 def is_label(path: Path) -> bool:
-    """Whether the file name or that of its folder says label map."""
+    """Tells whether the name of the file or of its folder marks a label map."""
     return has_label_mark(path) or path.parent.name in LABEL_FOLDERS
 
 
 def niftis_in(folder: Path) -> list[Path]:
-    """NIfTI files directly in `folder`, sorted by name."""
+    """Lists the NIfTI files directly in `folder`, sorted by name."""
     return sorted(path for path in folder.glob("*") if is_nifti(path) and path.is_file())
 
 
 def patient_and_phase(name: str) -> tuple[str, str]:
-    """ "p01_ED" to ("p01", "ED"), "p01_frame07" to ("p01", "frame07"), others to (name, "").
+    """Splits "p01_ED" into ("p01", "ED"), "p01_frame07" into ("p01", "frame07"), others into (name, "").
 
     Two phases of one person must share a patient name, or a split by patient would put them on both sides.
     """
@@ -53,11 +53,11 @@ def patient_and_phase(name: str) -> tuple[str, str]:
 
 
 def expand_scans(paths: Sequence[str | Path]) -> list[Path]:
-    """Scan files for prediction: files as they are, folders searched throughout, patterns (*, ?, [) expanded.
+    """Lists the scan files to predict: named files, all scans below folders, matches of patterns (*, ?, [).
 
-    Order as given, sorted within a folder or pattern, each file once. Label maps (`is_label`) and hidden
-    files are passed over in folders, not where they are named. Raises CoopsegError where an entry yields
-    nothing or a named file is no NIfTI file.
+    The order is as given, sorted within a folder or pattern, each file once. Folders skip label maps
+    (`is_label`) and hidden files, patterns skip hidden files, and named files are kept. Raises CoopsegError
+    if an entry yields nothing or a named file is not a NIfTI file.
     """
     found = [scan for entry in paths for scan in _expand(str(entry))]
     if not found:

@@ -1,4 +1,4 @@
-"""A stored volume and the slices that the networks see, with an exact undo."""
+"""Turns a stored volume into the slices that the networks see, and exactly back."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from typing import Any, Literal
 
 import numpy as np
 
-# Directions (RAS+) that slices, rows and columns are to increase along, as nearly as the grid allows.
+# Directions (RAS+) along which slices, rows and columns should increase, as nearly as the grid allows.
 # Columns towards the left and rows towards posterior and inferior show an axial, coronal, sagittal or
 # short-axis slice the way radiology does, with the RV left of the LV. They are fixed and deliberately off
 # the world axes: the nearest world axis of an oblique short-axis plane changes from patient to patient,
-# and following it would turn some by 90 degrees.
+# and following it would turn some scans by 90 degrees.
 SLICES = np.array([0.5, -0.25, 1.0])
 ROWS = np.array([0.0, -0.5, -1.0])
 COLUMNS = np.array([-1.0, -0.5, 0.0])
-TIE = 1e-4  # scores and relative spacings closer than this are equal, whatever the rounding of the header
+TIE = 1e-4  # scores and relative spacings closer than this count as equal, despite rounding in the header
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """Which stored axes become (slices, rows, columns), and which of these run backwards."""
+    """Says which stored axes become (slices, rows, columns), and which of these run backwards."""
 
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; `from_dict` undoes it."""
+        """Returns a dict for JSON; `from_dict` undoes it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, entries: dict[str, Any]) -> Orientation:
-        """From `as_dict`, also after a trip through JSON."""
+        """Undoes `as_dict`, also after a trip through JSON."""
         axes, flips = tuple(map(int, entries["axes"])), tuple(map(bool, entries["flips"]))
         if sorted(axes) != [0, 1, 2] or len(flips) != 3:
             raise ValueError(f"not an orientation: axes {axes}, flips {flips}")
         return cls(axes, flips)  # type: ignore[arg-type]  # lengths were checked
 
     def spacing(self, stored: np.ndarray) -> tuple[float, float, float]:
-        """(slices, rows, columns) spacing in mm from that of the stored axes."""
+        """Returns the (slices, rows, columns) spacing in mm, given that of the stored axes."""
         slices, rows, columns = (float(stored[axis]) for axis in self.axes)
         return slices, rows, columns
 
 
 def find_orientation(affine: np.ndarray, *, slice_axis: Literal["auto", 0, 1, 2] = "auto") -> Orientation:
-    """The orientation that brings a scan with this (4, 4) affine into the common one; shear is allowed.
+    """Finds the orientation that brings a scan with this (4, 4) affine into the common one; shear is allowed.
 
-    slice_axis: the stored axis along which slices are stacked; "auto" takes the coarsest, ties the last.
+    slice_axis: the stored axis along which slices are stacked; "auto" takes the coarsest, the last if tied.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if slice_axis == "auto":
@@ -72,21 +72,21 @@ def find_orientation(affine: np.ndarray, *, slice_axis: Literal["auto", 0, 1, 2]
 
 
 def to_slices(data: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """(..., X, Y, Z) as stored to (..., slices, rows, columns); a view."""
+    """Turns a stored (..., X, Y, Z) into (..., slices, rows, columns), as a view."""
     lead = data.ndim - 3
     moved = data.transpose(*range(lead), *(lead + axis for axis in orientation.axes))
     return moved[(..., *_steps(orientation))]
 
 
 def from_slices(data: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """(..., slices, rows, columns) back to (..., X, Y, Z): the exact inverse of `to_slices`; a view."""
+    """Undoes `to_slices` exactly: (..., slices, rows, columns) to (..., X, Y, Z), as a view."""
     lead = data.ndim - 3
     unflipped = data[(..., *_steps(orientation))]
     return unflipped.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(orientation.axes)))
 
 
 def slices_affine(affine: np.ndarray, shape: tuple[int, ...], orientation: Orientation) -> np.ndarray:
-    """(4, 4) affine from (slice, row, column) indices to mm, for a stored volume of `shape` with `affine`."""
+    """Returns the (4, 4) affine from (slice, row, column) indices to mm, for a volume's shape and affine."""
     index = np.zeros((4, 4))
     index[3, 3] = 1
     for new, (axis, flip) in enumerate(zip(orientation.axes, orientation.flips, strict=True)):

@@ -1,4 +1,4 @@
-"""What a NIfTI header claims, checked before a byte is allocated on its word."""
+"""Reads a NIfTI header and checks its claims before memory is allocated for the voxels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from coopseg.errors import CoopsegError
 
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 MAX_VOXELS = 2**31  # 8 GiB as float32, far above any scan
-SCALE_TOLERANCE = 0.01  # relative; between the sform's column norms and pixdim
+SCALE_TOLERANCE = 0.01  # largest relative difference between the sform's column norms and pixdim
 SINGULAR = 1e-6  # |det| over the product of the column norms; 1 for a box, 0 for a plane
 
 
 @dataclass(frozen=True)
 class Header:
-    """A checked NIfTI header.
+    """Holds a checked NIfTI header.
 
     shape: (X, Y, Z) or (X, Y, Z, T); trailing axes of length 1 dropped, two dimensions become (X, Y, 1).
     dtype: as stored.
     affine: (4, 4) float64 holding float32 values (so that a NIfTI-1 sform stores it exactly), to RAS+ mm.
     version: 1 or 2.
     offset: bytes from the start of the (decompressed) file to the voxels.
-    end: the same to the end of the voxels.
-    scaling: slope and intercept of the stored values; (1, 0) where they are the values themselves.
+    end: the same, to the end of the voxels.
+    scaling: slope and intercept of the stored values; (1, 0) if they are the values themselves.
     """
 
     shape: tuple[int, ...]
@@ -42,12 +42,12 @@ class Header:
 
     @property
     def voxels(self) -> int:
-        """Number of voxels, of all frames."""
+        """Counts the voxels of all frames."""
         return math.prod(self.shape)
 
 
 def parse_header(block: bytes, path: Path) -> Header:
-    """The header in the first `HEADER_BYTES` bytes of a decompressed file.
+    """Parses the header in the first `HEADER_BYTES` bytes of a decompressed file.
 
     Raises CoopsegError for anything but a single-file NIfTI-1 or -2 with 2 to 4 real dimensions, a real
     numeric type, a plausible size, a finite scaling and an invertible affine.
@@ -119,7 +119,7 @@ def _dtype(raw: Nifti1Header, path: Path) -> np.dtype:
 
 
 def _scaling(raw: Nifti1Header, path: Path) -> tuple[float, float]:
-    """By the standard a slope of 0 means none; one that is not finite is what some writers mean by none."""
+    """Returns slope and intercept. A slope of 0, or with some writers NaN or infinity, means no scaling."""
     slope, intercept = float(raw["scl_slope"]), float(raw["scl_inter"])
     if slope == 0 or not math.isfinite(slope):
         return 1.0, 0.0
@@ -147,11 +147,11 @@ def _affine(raw: Nifti1Header, path: Path) -> np.ndarray:
 
 
 def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
-    """The sform where its scales agree with pixdim, else the qform, else the sform scaled to pixdim.
+    """Returns the sform if its scales agree with pixdim, else the qform, else the sform scaled to pixdim.
 
-    ACDC as distributed has an sform of unit voxels beside a qform with the true ones, so the sform
-    cannot simply be preferred. Where no code is set the header knows no direction; axes are taken as
-    left, posterior, superior, the convention in which ITK reads such a file and ACDC is stored.
+    ACDC as distributed has an sform with unit voxels beside a qform with the true sizes, so the sform
+    cannot simply be preferred. If no code is set, the header holds no direction. Axes are then taken as
+    left, posterior, superior, as ITK reads such a file and as ACDC is stored.
     """
     raw["pixdim"][1:4] = np.abs(raw["pixdim"][1:4])  # some writers put the direction into the sign
     pixdim = np.asarray(raw["pixdim"][1:4], dtype=float)
@@ -160,7 +160,7 @@ def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
     sized = bool((pixdim > 0).all() and np.isfinite(pixdim).all())
     agree = not sized or bool((np.abs(scales - pixdim) <= SCALE_TOLERANCE * pixdim).all())
     if raw["sform_code"] > 0 and (agree or not np.isfinite(sform).all()):
-        return sform  # one that is not finite is refused by the caller
+        return sform  # the caller refuses one that is not finite
     if raw["qform_code"] > 0:
         try:
             return raw.get_qform()
@@ -168,6 +168,6 @@ def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
             raise CoopsegError(
                 f"{path}: the qform is no rotation and scale; export the scan again", rule="affine"
             ) from None
-    if raw["sform_code"] > 0:  # one with a column of zeros is refused by the caller
+    if raw["sform_code"] > 0:  # the caller refuses one with a column of zeros
         return np.c_[sform[:, :3] / scales * pixdim, sform[:, 3]] if scales.all() else sform
     return np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0])

@@ -1,4 +1,4 @@
-"""Label values mean what their names say: 1 is the RV in ACDC and the LV in M&Ms."""
+"""Matches label values by name, since 1 is the RV in ACDC and the LV in M&Ms."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ PALETTE = (
 
 
 def canonical_name(name: str) -> str:
-    """The field's name for a structure: "left ventricle" and "lvc" are "LV"; other names stay as given."""
+    """Returns the usual name of a structure: "left ventricle" and "lvc" are "LV"; others stay as given."""
     stripped = name.strip()
     return ALIASES.get(stripped.lower().replace("_", " "), stripped)
 
 
 def make_labels(pairs: Iterable[tuple[str, int]], *, source: str) -> Labels:
-    """Labels from (name, value) pairs: background first (0 unless named), then by value.
+    """Makes Labels from (name, value) pairs: background first (0 unless named), then by value.
 
-    Raises CoopsegError, speaking of `source`, where a name or value occurs twice, 0 is not background, or
-    there are more than 256.
+    Raises CoopsegError, naming `source`, if a name or value occurs twice, a name is empty, a value is
+    negative, or there are more than 256.
     """
     ordered = [(canonical_name(name), int(value)) for name, value in pairs]
     if not any(name == BACKGROUND for name, _ in ordered):
@@ -59,7 +59,7 @@ def make_labels(pairs: Iterable[tuple[str, int]], *, source: str) -> Labels:
 
 
 def parse_label_names(text: str) -> Labels:
-    """Labels from "LV=1,MYO=2,RV=3", as given on the command line; background is 0 unless named."""
+    """Reads "LV=1,MYO=2,RV=3" from the command line into Labels; background is 0 unless named."""
     pairs = []
     for part in text.split(","):
         name, equals, value = part.partition("=")
@@ -81,11 +81,11 @@ def labels_to_indices(
     path: Path | None,
     others_to_background: bool = False,
 ) -> np.ndarray:
-    """Class indices into `names` (uint8, shape of `data`) of a label map whose values mean `labels`.
+    """Turns a label map with the values of `labels` into class indices into `names`: uint8, shape of `data`.
 
-    Names are compared after `canonical_name`. A structure of `labels` that `names` lacks becomes
-    background if `others_to_background`. Raises CoopsegError for a voxel value without a name, for a
-    name in `names` that the data set lacks, and for a structure that `names` lacks.
+    Names are compared after `canonical_name`. With `others_to_background`, a structure that `names` lacks
+    becomes background. Raises CoopsegError for such a structure otherwise, for a voxel value without a
+    name, and for a name in `names` that the data set lacks.
     """
     targets = [canonical_name(name) for name in names]
     sources = dict(zip(labels.values, map(canonical_name, labels.names), strict=True))
@@ -115,7 +115,7 @@ def labels_to_indices(
 
 
 def indices_to_labels(indices: np.ndarray, labels: Labels, *, names: tuple[str, ...]) -> np.ndarray:
-    """The inverse: int32 values of `labels` for class indices into `names`.
+    """Turns class indices into `names` back into the int32 values of `labels`.
 
     Raises CoopsegError for a name that `labels` lacks.
     """
@@ -127,14 +127,14 @@ def indices_to_labels(indices: np.ndarray, labels: Labels, *, names: tuple[str, 
 
 
 def default_colours(names: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
-    """One RGB colour (0 to 255) a name: black background, LV red, MYO green, RV blue, others distinct."""
+    """Picks an RGB colour (0 to 255) per name: background black, LV red, MYO green, RV blue, else PALETTE."""
     spare = iter(PALETTE * (len(names) // len(PALETTE) + 1))
     fixed = {BACKGROUND: (0, 0, 0), **CARDIAC}
     return tuple(fixed.get(canonical_name(name)) or next(spare) for name in names)
 
 
 def write_label_names(path: Path, names: tuple[str, ...]) -> None:
-    """Write what class indices mean, beside predictions, as JSON.
+    """Write the names of class indices as JSON, beside predictions.
 
     {"labels": [{"value": 0, "name": "background", "colour": [0, 0, 0]}, ...]}, colours RGB from 0 to 255.
     """

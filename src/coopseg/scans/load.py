@@ -1,4 +1,4 @@
-"""From a data set's item to its 3-D volume and label map."""
+"""Loads the 3-D volume and label map of a data set's item."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from coopseg.scans.header import Header
 from coopseg.scans.nifti import read_header, read_image, read_labels
 from coopseg.scans.types import Scan, ScanRef
 
-AFFINE_TOLERANCE = 0.5  # of the smallest voxel side: how far a corner of the label may lie from the image's
+AFFINE_TOLERANCE = 0.5  # of the smallest voxel side: how far corners of label and image may lie apart
 
 
 def load_scan(ref: ScanRef) -> Scan:
-    """The item's (X, Y, Z) float32 image; of a 4-D file the item's frame.
+    """Loads the item's (X, Y, Z) float32 image, or its frame of a 4-D file.
 
     Raises CoopsegError for an unreadable file and for a frame that the file does not have.
     """
@@ -23,9 +23,9 @@ def load_scan(ref: ScanRef) -> Scan:
 
 
 def load_label(ref: ScanRef) -> Scan | None:
-    """The item's (X, Y, Z) integer label map in the image's grid, None where it has none.
+    """Loads the item's (X, Y, Z) integer label map in the image's grid, None if it has none.
 
-    Raises CoopsegError where image and label differ in shape, or in place by more than half a voxel.
+    Raises CoopsegError if image and label differ in shape, or in place by more than half a voxel.
     """
     if ref.label is None:
         return None
@@ -35,9 +35,9 @@ def load_label(ref: ScanRef) -> Scan | None:
 
 
 def frame_index(ref: ScanRef, shape: tuple[int, ...], path: Path) -> int | None:
-    """Which frame of a file of `shape` is the item's; None where the file is 3-D.
+    """Returns the index of the item's frame in a file of `shape`, None if the file is 3-D.
 
-    Raises CoopsegError for a 4-D file of an item without a frame and for a frame that is not there.
+    Raises CoopsegError for a 4-D file if the item names no frame, and for a frame that the file lacks.
     """
     if len(shape) == 3:
         if ref.frame not in (None, 0):
@@ -61,7 +61,7 @@ def frame_index(ref: ScanRef, shape: tuple[int, ...], path: Path) -> int | None:
 
 
 def check_grid(ref: ScanRef, *, label: Header, image: Header) -> None:
-    """Raise CoopsegError where image and label differ in shape, or in place by more than half a voxel."""
+    """Raise CoopsegError if image and label differ in shape, or in place by more than half a voxel."""
     if label.shape[:3] != image.shape[:3]:
         raise CoopsegError(
             f"{ref.label}: shape {label.shape[:3]}, but the image {ref.image} has {image.shape[:3]}; "
@@ -80,6 +80,6 @@ def check_grid(ref: ScanRef, *, label: Header, image: Header) -> None:
 
 
 def _pick_frame(scan: Scan, ref: ScanRef) -> Scan:
-    assert scan.path is not None  # it was read from there
+    assert scan.path is not None  # the scan was read from there
     index = frame_index(ref, scan.data.shape, scan.path)
     return scan if index is None else scan.frame(index)

@@ -1,4 +1,4 @@
-"""An output folder is filled whole or not at all."""
+"""Fills an output folder whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coopseg.errors import CoopsegError
 
-UNFINISHED = ".unfinished"  # at the end of the name of what is being filled
+UNFINISHED = ".unfinished"  # suffix of a folder that is being filled
 
 
 def check_new(out: Path) -> None:
@@ -27,7 +27,7 @@ def check_new(out: Path) -> None:
 
 
 def make_folder(folder: Path, out: Path) -> None:
-    """Make `folder`, which is `out` or lies in it. Raises CoopsegError where it cannot be made."""
+    """Make `folder`, which is `out` or lies in it. Raises CoopsegError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,10 +36,10 @@ def make_folder(folder: Path, out: Path) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, whose content becomes that of `out` when the block ends well.
+    """Yields a folder to write into and moves its content to `out` when the block ends without an error.
 
     It lies within `out`, which may be a mount of its own that no rename can cross. If the block raises,
-    all that was written and every folder that was made goes. Raises CoopsegError as `check_new` does.
+    everything written and every folder made is removed. Raises CoopsegError as `check_new` does.
     """
     check_new(out)
     made = [folder for folder in (out, *out.parents) if not folder.exists()]

@@ -1,4 +1,4 @@
-"""NIfTI files in and out: whole, checked, and in the grid in which they are stored."""
+"""Reads and writes NIfTI files: whole, checked, and in their stored grid."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from coopseg.scans.header import HEADER_BYTES, Header, parse_header
 from coopseg.scans.types import Scan
 
 GZIP = b"\x1f\x8b"
-DEFLATE_RATIO = 1032  # bytes out for a byte in, at the very most (zlib's technical notes)
+DEFLATE_RATIO = 1032  # most bytes out per byte in (zlib's technical notes)
 SLACK = 2**20  # bytes that may follow the voxels; more than that is not a scan
-PIECE = 2**14  # bytes unpacked at once; zlib copies what is left of them at every member's end
-MEMORY = 2**29  # bytes that reading any file may take
-EXPANSION = 200  # and beyond that, for each of its bytes; an image of something has a tenth of it
-LEVEL = 6  # of gzip, where nothing else is said
+PIECE = 2**14  # bytes unpacked at once; at the end of each member zlib copies the unused ones
+MEMORY = 2**29  # bytes of memory that reading any file may take
+EXPANSION = 200  # bytes of memory per byte of file, if that is more; a real image needs a tenth of it
+LEVEL = 6  # of gzip, by default
 ROUNDING = 1e-4  # a float label this close to an integer is that integer
 
 
 def read_image(path: Path) -> Scan:
-    """An image, float32 with slope and intercept applied, (X, Y, Z) or (X, Y, Z, T).
+    """Reads an image as float32, (X, Y, Z) or (X, Y, Z, T), with slope and intercept applied.
 
     The whole file is decompressed and its CRC checked. Raises CoopsegError for a file that is missing,
-    truncated, damaged, not NIfTI, that holds NaN or infinity, or that would fill the memory though small.
+    truncated, damaged, not NIfTI, holds NaN or infinity, or is small but would fill the memory.
     """
     stored, header = _load(path, working=lambda header: 8)
     data = np.empty(header.shape, np.float32, order="F")
-    with np.errstate(all="ignore"):  # what becomes infinite is refused below
+    with np.errstate(all="ignore"):  # values that become infinite are refused below
         if header.scaling == (1, 0):
             data[...] = stored
         else:
@@ -52,16 +52,16 @@ def read_image(path: Path) -> Scan:
 
 
 def read_labels(path: Path) -> Scan:
-    """A label map with an integer dtype, (X, Y, Z) or (X, Y, Z, T).
+    """Reads a label map with an integer dtype, (X, Y, Z) or (X, Y, Z, T).
 
-    Labels stored as floats are taken if every value is an integer (to 1e-4, the rounding of a scaled
-    file). Raises CoopsegError otherwise, and as `read_image` does.
+    Labels stored as floats are accepted if every value is within 1e-4 of an integer, the rounding
+    of a scaled file. Raises CoopsegError otherwise, and as `read_image` does.
     """
     stored, header = _load(path, working=lambda header: header.dtype.itemsize if _is_plain(header) else 24)
     if _is_plain(header):
         return Scan(stored.astype(stored.dtype.newbyteorder("=")), header.affine, path)
     slope, intercept = map(np.float64, header.scaling)
-    with np.errstate(all="ignore"):  # infinity less infinity, and what overflows; both are refused below
+    with np.errstate(all="ignore"):  # infinity minus infinity and overflow are refused below
         data = stored if header.scaling == (1, 0) else stored * slope + intercept
         rounded = np.rint(data)
         wrong = ~(np.abs(data - rounded) <= ROUNDING)  # true for NaN
@@ -75,14 +75,14 @@ def read_labels(path: Path) -> Scan:
 
 
 def read_header(path: Path) -> Header:
-    """Shape, dtype and affine from the first bytes of the file; the voxels are neither read nor checked."""
+    """Reads shape, dtype and affine from the first bytes of the file; voxels are neither read nor checked."""
     return parse_header(_head(_read_bytes(path, 2**16), path), path)
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
     """Write (X, Y, Z) class indices 0 to 255 as uint8, slope 1, in the grid of `like`; never half a file.
 
-    An affine read from a NIfTI-1 file comes back bit for bit. Raises CoopsegError where the shapes differ
+    An affine read from a NIfTI-1 file is written back bit for bit. Raises CoopsegError if the shapes differ
     or a value does not fit.
     """
     if labels.shape != like.data.shape[:3]:
@@ -99,7 +99,7 @@ def write_image(
 ) -> None:
     """Write (X, Y, Z) or (X, Y, Z, T) values, cast to `dtype` and not rescaled; never half a file.
 
-    level: of gzip, 0 to 9; 0 keeps its checksum and packs nothing, for floats that hardly get smaller.
+    level: of gzip, 0 to 9; 0 keeps the checksum without compressing, for floats that hardly get smaller.
     """
     _save(path, data, affine=affine, dtype=dtype, level=level)
 
@@ -109,7 +109,7 @@ def _is_plain(header: Header) -> bool:
 
 
 def _load(path: Path, *, working: Callable[[Header], int]) -> tuple[np.ndarray, Header]:
-    """The voxels as stored, read-only, and the header; `working`: bytes a voxel that the caller will need."""
+    """Loads the stored voxels, read-only, and the header. working: bytes per voxel that the caller needs."""
     raw = _read_bytes(path)
     header = parse_header(_head(raw, path), path)
     packed = raw[:2] == GZIP
@@ -154,7 +154,7 @@ def _head(raw: bytes, path: Path) -> bytes:
 
 
 def _unpack(raw: bytes, limit: int, path: Path) -> bytearray:
-    """All gzip members; more than `limit` bytes are cut, and then neither CRC nor length is checked."""
+    """Unpacks all gzip members; more than `limit` bytes are cut; CRC and length are then not checked."""
     content, whole = _inflate(raw, limit + 1, path)
     if not whole and len(content) <= limit:
         raise CoopsegError(
@@ -165,7 +165,7 @@ def _unpack(raw: bytes, limit: int, path: Path) -> bytearray:
 
 
 def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
-    """At most `limit` bytes of gzip members in turn, and whether the last one is whole.
+    """Unpacks gzip members in turn, up to `limit` bytes, and tells whether the last one is whole.
 
     wbits=31 makes zlib check each member's CRC and length.
     """
@@ -174,7 +174,7 @@ def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
     while place < len(raw) and len(content) < limit:
         piece = raw[place : place + PIECE]
         if member is None:
-            piece = piece.lstrip(b"\0")  # padding of whole blocks is allowed after a member
+            piece = piece.lstrip(b"\0")  # zero padding is allowed after a member
             place += min(PIECE, len(raw) - place) - len(piece)
             member = zlib.decompressobj(wbits=31) if piece else None
         if member is None:
@@ -197,7 +197,7 @@ def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike,
     image.header.set_slope_inter(1, 0)
     image.header.set_xyzt_units("mm")
     image.header.set_sform(affine, code=1)
-    # a qform is a rotation and cannot hold shear; code 0 then leaves the word to the sform
+    # a qform is a rotation and cannot hold shear; code 0 then makes readers take the sform
     image.header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)
     content = image.to_bytes()
     # mtime 0 and no file name: equal scans give equal files, so that a file's hash identifies it

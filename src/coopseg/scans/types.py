@@ -1,4 +1,4 @@
-"""What the rest of the package calls a scan, a label set and a data set. No file is touched here."""
+"""Defines what the package calls a scan, a label set and a data set. No file is touched here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Scan:
-    """A volume in the grid in which it was stored.
+    """Holds a volume in the grid in which it was stored.
 
     data: (X, Y, Z) or (X, Y, Z, T), float32 for images, integer for label maps.
     affine: (4, 4) float64, voxel index to RAS+ millimetres; shear is allowed.
@@ -25,50 +25,50 @@ class Scan:
 
     @property
     def spacing(self) -> np.ndarray:
-        """(3,) millimetres a voxel along each stored axis: the column norms of the affine."""
+        """Returns (3,) millimetres per voxel along each stored axis: the column norms of the affine."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     def frame(self, index: int) -> Scan:
-        """The 3-D volume at time `index` (0-based) of a 4-D scan."""
+        """Returns the 3-D volume at time `index` (0-based) of a 4-D scan."""
         return Scan(self.data[..., index], self.affine, self.path)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of label values, background included: ("background", "LV", "MYO", "RV") for values 0 to 3."""
+    """Holds names of label values, also background: ("background", "LV", "MYO", "RV") for values 0 to 3."""
 
     names: tuple[str, ...]
-    values: tuple[int, ...]  # the value in the files of each name, in the same order
+    values: tuple[int, ...]  # the value of each name in the files, in the same order
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """Every name but the background's."""
+        """Returns every name but the background's."""
         return tuple(name for name in self.names if name != BACKGROUND)
 
 
 @dataclass(frozen=True)
 class ScanRef:
-    """One 3-D volume of a data set: where its image and label are and what is known about it."""
+    """Describes one 3-D volume of a data set: where its image and label are and what is known about it."""
 
     patient: str
     image: Path
     label: Path | None = None
-    phase: str = ""  # "ED", "ES" or "" where the layout knows none
+    phase: str = ""  # such as "ED", "ES" or "frame07"; "" if the layout knows none
     frame: int | None = None  # 0-based index into a 4-D file; None for a 3-D one
-    site: str = ""  # as "Siemens/1" (vendor/centre); "" where unknown
+    site: str = ""  # such as "Siemens/1" (vendor/centre); "" if unknown
     copy: int = 0  # number of a corrupted copy, 0 for an original
     normalised: bool = False  # intensities already lie in [0, 1] and must not be clipped again
 
     @property
     def id(self) -> str:
-        """A name for this volume that is unique in its data set, fit for a file name."""
+        """Returns a name for this volume that is unique in its data set and fits a file name."""
         parts = [self.patient, self.phase, f"copy{self.copy}" if self.copy else ""]
         return "_".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """All volumes below one folder, in a fixed order, and what their label values mean."""
+    """Lists all volumes below one folder, in a fixed order, and says what their label values mean."""
 
     name: str
     root: Path
@@ -78,5 +78,5 @@ class Dataset:
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Patient names in order of appearance, each once."""
+        """Returns patient names in order of appearance, each once."""
         return tuple(dict.fromkeys(item.patient for item in self.items))

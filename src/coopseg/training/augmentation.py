@@ -1,18 +1,18 @@
-"""Image augmentation of a training batch, on its device (Chen et al. 2021, section 3).
+"""Augments the images of a training batch on its device (Chen et al. 2021, section 3).
 
-In this order: flip, contrast and brightness, shift, rotation, zoom, a further rotation by a multiple of 45
-degrees, elastic deformation, crop, min-max. Every geometric operation is composed into one map from output
-to input, so that a slice is interpolated once and not once an operation: sharper, faster, and nothing is
-lost that leaves the crop in one operation and returns in the next. The map reads from a canvas that is
-larger than the crop; only beyond the scan itself is its edge repeated.
+The order is: flip, contrast and brightness, shift, rotation, zoom, a further rotation by a multiple of 45
+degrees, elastic deformation, crop, min-max. All geometric operations are composed into one map from output to
+input, so that a slice is interpolated only once. That is sharper and faster, and keeps what leaves the crop
+in one operation and returns in the next. The map reads from a canvas that is larger than the crop; beyond the
+scan itself, the scan's edge is repeated.
 
-The elastic field is alpha times white noise, uniform in (-1, 1), smoothed by a Gaussian of standard
-deviation sigma. Such a field is a sum over hundreds of pixels and more, so Gaussian, and is described by
-its covariance alone: alpha² / 3 / (4 π sigma²) exp(-r² / (4 sigma²)). The same covariance comes from
-noise on cells of c pixels with 1 / c² of the variance, as long as a cell is at most sigma / 2 wide (the
-kernel's spectrum beyond the cells' Nyquist frequency is below e^-19). So it is drawn on such cells, which
-makes it cheap to draw, store and replay, and the kernel is evaluated from the cells' centres straight at
-the pixels, one small matrix product an axis. Cells go on beyond the image: the field has no edge.
+The elastic field is alpha times white noise, uniform in (-1, 1), smoothed by a Gaussian of standard deviation
+sigma. Each value is a sum over hundreds of pixels or more, so the field is Gaussian, and its covariance alone
+describes it: alpha² / 3 / (4 π sigma²) exp(-r² / (4 sigma²)). Noise on cells of c pixels with 1 / c² of the
+variance has the same covariance, as long as a cell is at most sigma / 2 wide (the kernel's spectrum beyond
+the cells' Nyquist frequency is below e^-19). So the noise is drawn on such cells, which makes it cheap to
+draw, store and replay. The kernel is evaluated from the cells' centres straight at the pixels, with one small
+matrix product per axis. Cells go on beyond the image, so the field has no edge.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ from coopseg.training.losses import rescale_slices
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """The draws for a batch of B slices. Lengths in pixels, pairs in the order (columns, rows)."""
+    """Holds the draws for a batch of B slices. Lengths are in pixels, pairs in the order (columns, rows)."""
 
     flip: Tensor  # (B, 2): -1 mirrors the axis, 1 does not
     contrast: Tensor  # (B,): factor on intensities
     brightness: Tensor  # (B,): added to them afterwards
     shift: Tensor  # (B, 2)
     angle: Tensor  # (B,): degrees
-    zoom: Tensor  # (B, 2): from output to input, so that below 1 the heart grows
+    zoom: Tensor  # (B, 2): factor from output to input, so that below 1 the heart grows
     turn: Tensor  # (B,): degrees, a multiple of 45
     crop: Tensor  # (B, 2): how far the crop lies from the middle
-    sigma: Tensor  # (B,): of the elastic field
-    alpha: Tensor  # (B,): of the elastic field; 0 for none
-    noise: Tensor  # (B, 2, rows, columns) of cells: standard normal
+    sigma: Tensor  # (B,): standard deviation of the elastic field's smoothing
+    alpha: Tensor  # (B,): strength of the elastic field; 0 for none
+    noise: Tensor  # (B, 2, rows, columns): standard normal, one value per cell
     cell: float  # side of a cell
 
     def to(self, device: torch.device | str) -> Augmentation:
-        """The same draws on another device."""
+        """Returns the same draws on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
         return replace(self, **moved)
 
 
 def padded(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:
-    """The canvas of a crop, (rows, columns), 224 of 192; shifts and elastic fields scale with it."""
-    # rounded first: 7/6 of 192 is 224 and a rounding error
+    """Returns a crop's canvas (rows, columns), e.g. 224 for 192; shifts and elastic fields scale with it."""
+    # rounded first: 7/6 of 192 is 224 plus a rounding error
     rows, columns = (side + 2 * math.ceil(round((settings.pad - 1) * side / 2, 6)) for side in size)
     return rows, columns
 
 
 def reach(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:
-    """How much of a scan, (rows, columns), the map of a crop of `size` can read from; the crop at least.
+    """Returns how much of a scan, (rows, columns), the map of a crop of `size` can read, at least the crop.
 
-    That is the crop's diagonal, zoomed, and both shifts; the few pixels that an elastic field may add are not
-    counted. The margins are the same on both sides of the crop.
+    That is the crop's diagonal, zoomed, plus a shift in either direction; the few pixels that an elastic
+    field may add are not counted. The margins are the same on both sides of the crop.
     """
     if not settings.enabled:
         return size
@@ -86,8 +86,8 @@ def sample_augmentation(
 ) -> Augmentation:
     """Draw the augmentation of `batch` crops of `size` (rows, columns), on the CPU.
 
-    `shift`, `elastic_sigma` and `elastic_alpha` are fractions of the side of the padded canvas, on which
-    the published operations act (for the elastic field, of its shorter side).
+    `shift`, `elastic_sigma` and `elastic_alpha` are fractions of the side of the padded canvas (its shorter
+    side for the elastic field), because the published operations act on that canvas.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -129,13 +129,13 @@ def apply_augmentation(
     size: tuple[int, int],
     rescale: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Augment canvases to crops (B, C, *size) in [0, 1] and labels (B, *size) alike.
+    """Augments canvases to crops (B, C, *size) in [0, 1], and their labels to (B, *size).
 
-    images: (B, C, rows, columns) in [0, 1] and labels: (B, rows, columns) integers, whose middle is that of
-    the crop. inside: (B, 2, 2), the first and last column, then row, of the scan itself; what lies beyond
-    takes the nearest of them. `params` lie on the images' device. Images are interpolated linearly, labels
-    take the nearest value. rescale: whether each crop is scaled to [0, 1]. Contrast and brightness are
-    clipped to [0, 1], without which that would undo them.
+    images: (B, C, rows, columns) in [0, 1]. labels: (B, rows, columns) integers. The crop has the same middle
+    as both. inside: (B, 2, 2), the first and last column, then row, of the scan itself; pixels beyond take
+    the value of the nearest one inside. `params` lie on the images' device. Images are interpolated linearly,
+    labels take the nearest value. rescale: whether each crop is scaled to [0, 1]. Intensities are clipped to
+    [0, 1] after contrast and brightness; otherwise rescaling would undo these.
     """
     contrast, brightness = params.contrast.reshape(-1, 1, 1, 1), params.brightness.reshape(-1, 1, 1, 1)
     canvas = (images * contrast + brightness).clamp_(0, 1)
@@ -153,18 +153,18 @@ def apply_augmentation(
         ).to(images.dtype)
         moved = F.grid_sample(canvas, grid, mode="bilinear", padding_mode="border", align_corners=False)
         marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="border", align_corners=False)
-    # of a constant slice rounding errors would be all that is left to scale
+    # a constant slice has only rounding errors left to scale
     constant = images.amax((1, 2, 3), keepdim=True) == images.amin((1, 2, 3), keepdim=True)
     moved = moved.masked_fill(constant, 0) if rescale else moved
     return rescale_slices(moved) if rescale else moved, marked[:, 0].to(labels.dtype)
 
 
 def source_points(params: Augmentation, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Where each output pixel comes from: x and y, (B, H, W) each, in pixels from the middle.
+    """Returns where each output pixel comes from: x and y, (B, H, W) each, in pixels from the middle.
 
     The operations in their order take a point p of the slice to T · Z⁻¹ · R · (flip · p + shift), with the
-    rotation R, the zoom Z and the further turn T; the elastic field, then, makes the output at q that of
-    q + displacement(q), and the crop moves its middle. Undone:
+    rotation R, the zoom Z and the further turn T. The elastic field then gives the output at q the value at
+    q + displacement(q), and the crop moves the middle. The inverse is
     p = flip · (R⁻¹ Z T⁻¹ (q + crop + displacement) - shift).
     """
     height, width = size
@@ -179,7 +179,7 @@ def source_points(params: Augmentation, size: tuple[int, int]) -> tuple[Tensor, 
 
 
 def beyond(params: Augmentation, inside: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """(B,): the share of the crop's pixels that lie beyond the scan and are filled with its edge."""
+    """Returns the share, (B,), of the crop's pixels that lie beyond the scan and are filled with its edge."""
     filled = torch.zeros(len(inside), *size, dtype=torch.bool, device=inside.device)
     for axis, (points, side) in enumerate(zip(source_points(params, size), reversed(canvas), strict=True)):
         filled |= (points - _held(points, inside[:, axis], side)).abs() > 0.5
@@ -187,7 +187,7 @@ def beyond(params: Augmentation, inside: Tensor, canvas: tuple[int, int], size: 
 
 
 def _held(points: Tensor, limits: Tensor, side: int) -> Tensor:
-    """Points (B, H, W) from the middle of `side` pixels, held within the first and last pixel (B, 2)."""
+    """Clamps points (B, H, W), from the middle of `side` pixels, to the first and last pixel (B, 2)."""
     first, last = (limits - (side - 1) / 2).unbind(1)
     return points.maximum(_pixelwise(first)).minimum(_pixelwise(last))
 
@@ -203,7 +203,7 @@ def _pixelwise(draws: Tensor) -> Tensor:
 
 
 def displacement(params: Augmentation, size: tuple[int, int]) -> Tensor:
-    """The elastic field at each output pixel: (B, 2, H, W), pixels, x then y."""
+    """Returns the elastic field at each output pixel: (B, 2, H, W), in pixels, x then y."""
     rows, columns = (
         _kernel(_centred(length, params.sigma), _centred(cells, params.sigma) * params.cell, params)
         for length, cells in zip(size, params.noise.shape[2:], strict=True)
@@ -214,12 +214,12 @@ def displacement(params: Augmentation, size: tuple[int, int]) -> Tensor:
 
 
 def _kernel(points: Tensor, centres: Tensor, params: Augmentation) -> Tensor:
-    """(B, points, cells): a Gaussian of deviation sigma that sums to 1 over the cells."""
+    """Returns (B, points, cells): a Gaussian of standard deviation sigma that sums to 1 over the cells."""
     sigma = params.sigma[:, None, None]
     distance = points[:, None] - centres
     return torch.exp(-0.5 * (distance / sigma).square()) * (params.cell / math.sqrt(2 * math.pi)) / sigma
 
 
 def _centred(length: int, like: Tensor) -> Tensor:
-    """(length,) coordinates 1 apart around 0."""
+    """Returns (length,) coordinates, 1 apart and centred on 0."""
     return torch.arange(length, device=like.device, dtype=like.dtype) - (length - 1) / 2

@@ -1,4 +1,4 @@
-"""Training slices on the device, and batches of them."""
+"""Holds training slices on the device, and makes batches of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coopseg.training.random_networks import sample_networks, transform
 
 @dataclass(frozen=True)
 class SliceStore:
-    """Every training slice, held on the device with what augmentation may bring into its crop.
+    """Holds every training slice on the device, with all that augmentation may bring into its crop.
 
     images: (N, 1, rows, columns) float32 in [0, 1], canvases around the crop, 0 beyond the scan. labels:
     (N, rows, columns) uint8 class indices. inside: (N, 2, 2) float32, the first and last column, then row, of
@@ -61,7 +61,7 @@ class SliceStore:
 
     @classmethod
     def of_crops(cls, images: Tensor, labels: Tensor, ids: tuple[str, ...]) -> SliceStore:
-        """Slices (N, 1, H, W) and labels (N, H, W) that end where their crop does."""
+        """Makes a store of slices (N, 1, H, W) and labels (N, H, W) that end where their crop does."""
         height, width = images.shape[2:]
         inside = torch.tensor([[0.0, width - 1], [0, height - 1]]).to(images.device)
         return cls(images, labels, inside.expand(len(ids), 2, 2), ids, (height, width))
@@ -71,11 +71,11 @@ class SliceStore:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """(rows, columns) that are held of each slice."""
+        """Returns the (rows, columns) that are held of each slice."""
         return self.images.shape[2], self.images.shape[3]
 
     def plain(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops (B, 1, H, W) and labels (B, H, W) int64 as a prediction would see them."""
+        """Returns crops (B, 1, H, W) and labels (B, H, W) int64 as a prediction would see them."""
         rows, columns = (
             slice(start, start + side)
             for side, start in zip(self.size, map(centre_start, self.canvas, self.size), strict=True)
@@ -85,28 +85,38 @@ class SliceStore:
 
 
 def _extent(case: Case) -> Tensor:
-    """(2, 2): the first and last column, then row, of the scan within its canvas."""
+    """Returns (2, 2): the first and last column, then row, of the scan within its canvas."""
     _, window = overlap(case.record.resampled, case.record.size)
     return torch.tensor([[part.start, part.stop - 1] for part in reversed(window)], dtype=torch.float32)
 
 
 class BatchSampler:
-    """Slice numbers of each step: a new seeded order every pass, no slice twice before all came once."""
+    """Draws the slice numbers of each step: every pass holds each slice once, in a new seeded order."""
 
     def __init__(self, slices: int, size: int, generator: torch.Generator) -> None:
         self.slices, self.size, self.generator = slices, size, generator
         self.queue = torch.empty(0, dtype=torch.int64)
 
     def next(self) -> Tensor:
-        """(size,) int64."""
+        """Returns the slice numbers of the next batch, (size,) int64."""
         while len(self.queue) < self.size:
             self.queue = torch.cat([self.queue, torch.randperm(self.slices, generator=self.generator)])
         batch, self.queue = self.queue[: self.size], self.queue[self.size :]
         return batch
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns the generator's state and the slices that this pass has yet to see."""
+        # the queue is a view into a longer tensor, which would be stored whole
+        return {"generator": self.generator.get_state(), "queue": self.queue.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restores what `state_dict` returned."""
+        self.generator.set_state(state["generator"])
+        self.queue = state["queue"]
+
 
 def slices_per_batch(settings: Settings) -> int:
-    """Different slices in a batch: half of it where each comes augmented and plain."""
+    """Returns the number of different slices in a batch: half of it if each comes augmented and plain."""
     size = settings.training.batch_size
     return size // 2 if settings.training.plain_half and settings.augmentation.enabled else size
 
@@ -114,7 +124,7 @@ def slices_per_batch(settings: Settings) -> int:
 def make_batch(
     store: SliceStore, numbers: Tensor, settings: Settings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Images (B, 1, H, W) and labels (B, H, W): the slices augmented, then, with plain_half, as they are."""
+    """Returns images (B, 1, H, W) and labels (B, H, W): slices augmented, then, with plain_half, plain."""
     numbers = numbers.to(store.images.device)
     if not settings.augmentation.enabled:
         return store.plain(numbers)
@@ -135,7 +145,7 @@ def make_batch(
 
 
 def with_random_networks(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Pass the last `share` of images (B, C, H, W) through a random network each, scaled to [0, 1] again."""
+    """Passes each of the last `share` of images (B, C, H, W) through a random network, rescaled to [0, 1]."""
     count = round(share * len(images))
     if not count:
         return images
@@ -145,7 +155,7 @@ def with_random_networks(images: Tensor, share: float, generator: torch.Generato
 
 
 def filled_share(store: SliceStore, settings: Settings, generator: torch.Generator) -> float:
-    """Mean share of an augmented crop that lies beyond its scan and is filled with the scan's edge."""
+    """Returns the mean share of an augmented crop that is beyond its scan, filled with the scan's edge."""
     if not settings.augmentation.enabled:
         return 0.0
     drawn = sample_augmentation(len(store), store.size, settings.augmentation, generator)

@@ -1,4 +1,4 @@
-"""Hard examples as they look early, midway and late in a training, for a person to see."""
+"""Saves hard examples as they look early, midway and late in a training, for a person to see."""
 
 from __future__ import annotations
 
@@ -17,43 +17,44 @@ from coopseg.training.batches import SliceStore
 from coopseg.training.step import CooperativeStep, StepChoice
 
 FOLDER = "hard_examples"
-MOMENTS = (0.1, 0.5, 1.0)  # of the steps
+MOMENTS = (0.1, 0.5, 1.0)  # shares of the steps
 SEED = 0  # the same masks at every moment and in every run, so that only the networks differ
-BATCH, SHOWN = 4, 2  # batch statistics need more slices than a page does
+BATCH, SHOWN = 4, 2  # batch statistics need more slices than a page shows
 
 
 def moments(steps: int) -> tuple[int, ...]:
-    """The steps after which examples are kept."""
+    """Returns the steps after which examples are kept."""
     return tuple(max(1, round(share * steps)) for share in MOMENTS)
 
 
 def write_hard_examples(folder: Path, number: int, step: CooperativeStep, store: SliceStore) -> None:
     """Write stepNNNNNN.npz; the networks are left as they were, and no draw of the training is used.
 
-    The file holds uint8 arrays (2, H, W), images as 255 × [0, 1], segmentations as class indices: image x,
-    label y, reconstruction x', prediction p, and for each scheme image_SCHEME x̂ and shape_SCHEME p̂, as far
-    as the method masks that code. The masked share u is p / 2, the mean of its distribution.
+    The file holds uint8 arrays (2, H, W), images as 255 × [0, 1], segmentations as class indices: image x and
+    label y; reconstruction x' and, for each scheme, image_SCHEME x̂ if the method masks the image code;
+    prediction p and, for each scheme, shape_SCHEME p̂ if it masks the shape code. The masked share u is
+    p / 2, the mean of its distribution.
     """
     kept = {name: value.clone() for name, value in step.networks.state_dict().items()}
     images, labels = store.plain(torch.arange(len(store)))
     chosen = _fullest(labels)
     arrays = _decode_all(step, images[chosen], labels[chosen])
     step.networks.load_state_dict(kept)
-    step.zero_grad(set_to_none=True)
+    step.networks.zero_grad(set_to_none=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / f"step{number:06d}.npz", buffer.getvalue())
 
 
 def _fullest(labels: Tensor) -> Tensor:
-    """Numbers of the slices with most foreground, one from each of BATCH equal parts of the store."""
+    """Returns the number of the slice with most foreground in each of BATCH equal parts of the store."""
     areas = (labels > 0).sum((1, 2)).tolist()
     bounds = np.linspace(0, len(areas), min(BATCH, len(areas)) + 1).astype(int).tolist()
     return torch.tensor([max(range(a, b), key=areas.__getitem__) for a, b in pairwise(bounds)])
 
 
 def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
-    """The training's own step on these slices, with nothing masked and then with each scheme."""
+    """Runs the training's own step on these slices, with nothing masked and then with each scheme."""
     arrays = {"image": _grey(images), "label": _bytes(labels)}
     drawn = step.sample(images, torch.Generator().manual_seed(SEED))
     share = step.settings.latent.p / 2
@@ -61,7 +62,7 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
     for scheme, fraction in ((None, 0.0), *((scheme, share) for scheme in SCHEMES)):
         image, shape = (_only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
         choice = StepChoice(drawn.noise, image, shape)
-        result = step(images, labels, choice)
+        result = step.backward(images, labels, choice)
         for code, decoded in (("image", result.x_hat), ("shape", result.p_hat)):
             if decoded is not None:
                 name = f"{code}_{scheme}" if scheme else names[code]
@@ -70,10 +71,10 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
 
 
 def _only(mask: MaskChoice | None, scheme: str | None, fraction: float) -> MaskChoice | None:
-    """The same draws with one scheme and one masked share for every sample."""
+    """Returns the same draws with one scheme and one masked share for every sample."""
     if mask is None:
         return None
-    index = SCHEMES.index(scheme or "channel")  # where nothing is masked it makes no difference
+    index = SCHEMES.index(scheme or "channel")  # makes no difference if nothing is masked
     return replace(
         mask,
         scheme=torch.full_like(mask.scheme, index),

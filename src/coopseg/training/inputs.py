@@ -1,4 +1,4 @@
-"""What a training works on: settings, patients and prepared cases, read and checked before it starts."""
+"""Reads and checks what a training works on, before it starts: settings, patients and prepared cases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from coopseg.training.validation import ValidationSet
 
 @dataclass(frozen=True)
 class Arguments:
-    """Arguments of `coopseg.train`, in values that JSON can hold, paths absolute."""
+    """Holds the arguments of `coopseg.train`, in values that JSON can hold, paths absolute."""
 
     data: str
     preset: str
@@ -46,7 +46,7 @@ class Arguments:
         cache: str | Path | None,
         **others: Any,
     ) -> Arguments:
-        """From the arguments as a user gives them."""
+        """Converts the arguments that a user gave."""
         return cls(
             data=os.path.abspath(data),
             split=os.path.abspath(split) if os.path.exists(split) else split,
@@ -56,7 +56,7 @@ class Arguments:
         )
 
     def resolve(self) -> Settings:
-        """Every setting of the run. Raises CoopsegError for an unknown or wrong one."""
+        """Returns every setting of the run. Raises CoopsegError for an unknown or wrong one."""
         return resolve_settings(
             preset=self.preset,
             method=self.method,
@@ -68,7 +68,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What `read_inputs` found. Every case carries its `ref`; training cases have labels and a canvas."""
+    """Holds what `read_inputs` found. Each case carries its `ref`, training cases a label and a canvas."""
 
     settings: Settings
     dataset: Dataset
@@ -79,7 +79,7 @@ class Inputs:
 
     @property
     def warnings(self) -> list[str]:
-        """A line for everything about settings and cases that is to be looked at."""
+        """Returns a line for everything about settings and cases that a user should look at."""
         cases = (*self.training, *self.validation.cases)
         return self.idle + [
             f"{case.ref.id if case.ref else ''}: {line}" for case in cases for line in case.warnings
@@ -113,7 +113,7 @@ def read_inputs(arguments: Arguments) -> Inputs:
 
 
 def idle_settings(settings: Settings, given: Iterable[str]) -> list[str]:
-    """A line for each given setting of latent masks, where the method has none."""
+    """Returns a line for each given setting of latent masks if the method has no such masks."""
     if settings.latent.image or settings.latent.shape:
         return []
     return [

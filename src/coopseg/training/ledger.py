@@ -1,4 +1,4 @@
-"""The loss terms of a step as they come, by name, and their weighted total."""
+"""Collects the loss terms of a step by name, and their weighted total."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Ledger:
-    """Keeps of every loss term what the log wants to know."""
+    """Keeps what the log needs of every loss term."""
 
     def __init__(self) -> None:
         self.terms: dict[str, Tensor] = {}  # unweighted, detached
@@ -21,5 +21,5 @@ class Ledger:
 
     @property
     def losses(self) -> dict[str, Tensor]:
-        """Every term, and the weighted "total"."""
+        """Returns every term, unweighted, and the weighted "total"."""
         return {**self.terms, "total": sum(self.weighted[1:], self.weighted[0])}

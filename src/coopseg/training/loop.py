@@ -1,11 +1,11 @@
-"""The training loop: batch, step, optimiser; validation, weights and checkpoints on disk now and then."""
+"""Runs the training loop: batch, step, optimiser; validation, weights and checkpoints now and then."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
-from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint, take_state
+from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 from coopseg.training.hard_examples import moments, write_hard_examples
 from coopseg.training.meter import Meter
@@ -36,7 +36,7 @@ SAVE_EVERY = 60.0  # seconds of training that a killed run may lose
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress display can show. left: seconds; values: as logged."""
+    """Holds what a progress display can show. left: seconds; values: as logged."""
 
     step: int
     steps: int
@@ -47,7 +47,7 @@ class Progress:
 
 @dataclass
 class History:
-    """What training leaves beside the weights. best: "step" and "score" of each head's best validation."""
+    """Holds what training leaves beside weights. best: "step" and "score" of each head's best validation."""
 
     validations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class History:
 
 
 def total_steps(settings: Settings, slices: int, processes: int = 1) -> int:
-    """Optimiser steps of a run: as given, or epochs, in which the processes pass over the slices together."""
+    """Returns a run's optimiser steps: as given, or from epochs, in which processes share the slices."""
     training = settings.training
     if training.steps is not None:
         return training.steps
@@ -65,7 +65,7 @@ def total_steps(settings: Settings, slices: int, processes: int = 1) -> int:
 
 
 class Loop:
-    """One training run on one process or, with the same arguments, on each of several."""
+    """Runs one training on one process or, with the same arguments, on each of several."""
 
     def __init__(
         self,
@@ -100,16 +100,16 @@ class Loop:
         self.sampler = BatchSampler(len(store), slices_per_batch(settings), self.generator)
         self.meter, self.history = Meter(), History()
         self.done = 0  # steps
-        # Steps of standard training; whole windows of the log, so that none mixes two sets of losses.
+        # Steps of standard training, in whole windows of the log, so that none mixes two sets of losses.
         self.alone = round(settings.training.cooperate_after * self.steps / READ_EVERY) * READ_EVERY
-        self.signals = StopSignals()  # hears nothing until it is entered
+        self.signals = StopSignals()  # ignores signals until it is entered
         self.moments = moments(self.steps) if settings.latent.image or settings.latent.shape else ()
 
     def run(self) -> History:
-        """Train to the end, from where `restore_state` left it.
+        """Train to the end, from where `load_state_dict` left it.
 
-        Raises CoopsegError if the loss stops being finite (the slices are then saved) or the disk is full,
-        and Stopped, with everything saved to go on, after SIGTERM or SIGINT.
+        Raises CoopsegError if the loss stops being finite (the slices are then saved), OSError if a file
+        cannot be written, and Stopped, with everything saved for resuming, after SIGTERM or SIGINT.
         """
         start = time.monotonic() - self.history.seconds
         saved = time.monotonic()
@@ -119,7 +119,7 @@ class Loop:
             reads = number % READ_EVERY == 0 or number == self.steps
             validates = self.validates(number)
             if reads or validates:
-                self.check_finite(number)  # waits for the device, and so belongs to the steps' time
+                self.check_finite(number)  # waits for the device, so its time belongs to the steps
             self.history.step_seconds += time.perf_counter() - begun
             if reads:
                 left = (time.monotonic() - start) / number * (self.steps - number)
@@ -137,7 +137,7 @@ class Loop:
         return self.history
 
     def train_step(self) -> None:
-        """One batch through the step and the optimiser."""
+        """Passes one batch through the step and the optimiser."""
         numbers = self.sampler.next()
         images, labels = make_batch(self.store, numbers, self.settings, self.generator)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -146,7 +146,7 @@ class Loop:
             choice = self.step.sample(
                 images, self.generator, cooperate=self.done >= self.alone, progress=self.progress
             )
-            result = self.step(images, labels, choice)
+            result = self.step.backward(images, labels, choice)
         average_gradients(self.fabric, self.networks)
         self.optimiser.step()
         if self.average:
@@ -155,13 +155,16 @@ class Loop:
 
     @property
     def progress(self) -> float:
-        """Share of the steps done when the log's window began, so that no window mixes two sets of losses."""
+        """Returns the share of the steps that was done when the log's window began.
+
+        So no window mixes two sets of losses.
+        """
         return self.done // READ_EVERY * READ_EVERY / self.steps
 
     def saves(self, saved: float) -> bool:
-        """Whether to save after this step. Several processes have to agree, and ask only now and then.
+        """Tells whether to save after this step. Several processes must agree, and ask only now and then.
 
-        Raises Stopped, with the checkpoint written, where a process was told to stop.
+        Raises Stopped, with the checkpoint written, if a process was told to stop.
         """
         if self.fabric.world_size > 1 and self.done % READ_EVERY:
             return False
@@ -174,19 +177,49 @@ class Loop:
         return wishes[0][0]
 
     def save(self) -> None:
-        """Write a checkpoint; the one before stays if that fails. Every process calls this."""
-        state = take_state(self)
+        """Write a checkpoint; the previous one stays if that fails. Every process calls this."""
+        state = self.state_dict()
         if self.fabric.is_global_zero:
             save_checkpoint(self.out / CHECKPOINT, state)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the whole state between two steps; every process calls this, the first one keeps it.
+
+        "processes" holds what each process has for itself: its draws and the losses not yet read.
+        """
+        own = {**self.sampler.state_dict(), "meter": self.meter.state_dict()}
+        return {
+            "step": self.done,
+            "networks": self.networks.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "average": self.average.state_dict() if self.average else None,
+            "history": asdict(self.history),
+            "processes": gather(self.fabric, own),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned, for the same settings and as many processes."""
+        self.done = state["step"]
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.history = History(**state["history"])
+        own = state["processes"][self.fabric.global_rank]
+        self.sampler.load_state_dict(own)
+        self.meter.load_state_dict(own["meter"], self.fabric.device)
+
     def keep_hard_examples(self, number: int) -> None:
-        """A picture's worth of what the masks make of the codes now."""
+        """Saves a few examples of what the masks make of the codes now."""
         if self.fabric.is_global_zero:
             with self.fabric.autocast():
                 write_hard_examples(self.out / HARD_EXAMPLES, number, self.step, self.store)
 
     def validates(self, number: int) -> bool:
-        """Whether a validation follows this step: they are spread evenly and the last step has one."""
+        """Tells whether a validation follows this step: they are spread evenly and the last step has one."""
         times = self.settings.training.validations
         return number * times // self.steps > (number - 1) * times // self.steps
 
@@ -213,11 +246,11 @@ class Loop:
         )
 
     def read_losses(self) -> dict[str, Any]:
-        """Means over the steps of this process since the last look."""
+        """Returns the learning rate, and means over the steps of this process since the last look."""
         return {**self.meter.read(), "learning_rate": self.optimiser.param_groups[0]["lr"]}
 
     def log(self, kind: str, number: int, values: dict[str, Any], left: float = 0.0) -> None:
-        """To every tracker and to the progress display; from the first process only."""
+        """Sends values to every tracker and to the progress display; from the first process only."""
         if self.fabric.is_global_zero:
             for tracker in self.trackers:
                 tracker.log(kind, number, values)

@@ -1,4 +1,4 @@
-"""The loss terms of Chen et al. 2021 (equations 1 to 3), each as a pure function."""
+"""Defines the loss terms of Chen et al. 2021 (equations 1 to 3), each as a pure function."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FLAT = 1e-5  # of images in [0, 1]: what rounding leaves of a constant one
+FLAT = 1e-5  # greatest range that rounding leaves in a constant image in [0, 1]
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """Losses are taken in float32 at least, whatever precision the networks run in."""
+    """Converts to at least float32, in which losses are taken whatever precision the networks run in."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """CE(p, y): unweighted mean over pixels. Scalar.
+    """Returns CE(p, y), the unweighted mean over pixels. Scalar.
 
-    logits (B, classes, H, W). label: (B, H, W) integers, or (B, classes, H, W) shares of the classes, for
-    which it is the mean of the classes' terms by their shares.
+    logits: (B, classes, H, W). label: (B, H, W) integers, or (B, classes, H, W) shares of the classes, which
+    weight the terms of the classes.
     """
     return F.cross_entropy(wide(logits), label)
 
 
 def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Dice loss 1 - 2 Σ p y / (Σ p² + Σ y²), averaged over images and classes, the background too. Scalar.
+    """Returns the mean of 1 - 2 Σ p y / (Σ p² + Σ y²) over images and classes, background included. Scalar.
 
     p is the softmax of logits (B, classes, H, W), y the one-hot label (B, H, W), or shares as for
-    `cross_entropy`; the sums are over the pixels of an image. A class that an image does not show counts 1
+    `cross_entropy`; the sums are over the pixels of an image. A class that an image does not show counts as 1
     whatever is predicted, and has no gradient.
     """
     p = wide(logits).softmax(1)
@@ -38,17 +38,17 @@ def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def reconstruction(decoded: Tensor, image: Tensor) -> Tensor:
-    """MSE(x', x) over (B, C, H, W) in [0, 1]. Scalar; the factor ½ of the paper is a weight, not here."""
+    """Returns MSE(x', x) over (B, C, H, W) in [0, 1]. Scalar; the paper's factor ½ is a weight, not here."""
     return F.mse_loss(wide(decoded), image)
 
 
 def soften(logits: Tensor, temperature: float) -> Tensor:
-    """softmax(p / T) over classes: what the STN reads. (B, classes, H, W), sums to 1 over classes."""
+    """Returns softmax(p / T) over classes, which the STN reads: (B, classes, H, W), summing to 1."""
     return torch.softmax(logits / temperature, 1)
 
 
 def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Label map (B, H, W) -> (B, classes, H, W) of 0 and 1 in the type and memory layout the networks use."""
+    """Turns a label map (B, H, W) into 0 and 1, (B, classes, H, W), in type and memory layout of `like`."""
     planes = torch.arange(classes, device=label.device).view(1, -1, 1, 1)
     layout = (
         torch.channels_last
@@ -59,7 +59,7 @@ def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
 
 
 def rescale_slices(image: Tensor) -> Tensor:
-    """Scale each image of (B, C, H, W) to [0, 1]; one whose values all lie within FLAT becomes 0."""
+    """Scales each image of (B, C, H, W) to [0, 1]; one with a range of at most FLAT becomes 0."""
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
-    # so compared, an image that is not finite stays so, and is seen
+    # compared this way, an image that is not finite stays so, and is noticed
     return torch.where(high - low <= FLAT, 0.0, (image - low) / (high - low).clamp_min(FLAT))

@@ -1,4 +1,4 @@
-"""Memory of a training process: how much it held, and keeping what it holds."""
+"""Measures the memory of a training process, and keeps freed memory for reuse."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Have freed tensors reused instead of given back to the system; True where that can be set (glibc).
+    """Lets freed memory be reused instead of given back to the system; True if that can be set (glibc).
 
-    By default glibc maps every large tensor anew and unmaps it when it is freed, so that each step has its
-    gigabytes cleared by the kernel once more: a third of the time of a step (docs/performance.md).
+    By default glibc maps every large tensor anew and unmaps it when it is freed. The kernel then clears
+    gigabytes in each step, which takes a third of the step's time (docs/performance.md).
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -29,7 +29,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """Most memory this process has held: on the GPU, or resident (ru_maxrss)."""
+    """Returns the most memory this process has held, in GiB: on the GPU, or resident (ru_maxrss)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""Losses kept on the device and read every so many steps: a step never waits for the host."""
+"""Keeps losses on the device and reads them every so many steps, so that steps do not wait for them."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ class Meter:
         return len(self.batches)
 
     def bad_batch(self) -> tuple[int, tuple[str, ...]] | None:
-        """The first step, counted from 0, whose total loss is not finite, and its slice ids."""
+        """Returns the first step, counted from 0, with a total loss that is not finite, and its slice ids."""
         totals = torch.stack(self.losses)[:, self.names.index("total")].tolist()
         steps = zip(totals, enumerate(self.batches), strict=True)
         return next((batch for total, batch in steps if not math.isfinite(total)), None)
 
-    def state(self) -> dict[str, Any]:
-        """What has not been read yet, on the CPU, to save."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what has not been read yet, on the CPU, for saving."""
         rises = {code: sums.cpu() for code, sums in self.rises.items()}
         losses = [values.cpu() for values in self.losses]
         return {"names": self.names, "losses": losses, "rises": rises, "batches": list(self.batches)}
 
-    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
-        """Undo `state`."""
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restores what `state_dict` returned, on a device."""
         self.names, self.batches = state["names"], state["batches"]
         self.losses = [values.to(device) for values in state["losses"]]
         self.rises = {code: sums.to(device) for code, sums in state["rises"].items()}
 
     def read(self) -> dict[str, Any]:
-        """Mean of each loss term, and "rise": by how much each scheme multiplied its decoder's loss."""
+        """Returns each loss term's mean and "rise": by how much each scheme multiplied its decoder's loss."""
         means = torch.stack(self.losses).mean(0)
         values: dict[str, Any] = dict(zip(self.names, means.tolist(), strict=True))
         rise = {

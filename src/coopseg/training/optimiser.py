@@ -1,8 +1,9 @@
-"""One fused optimiser over all networks, its schedule, and averaged weights."""
+"""Makes one fused optimiser over all networks and its schedule, and averages weights."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ BETAS = (0.9, 0.999)
 
 
 def make_optimiser(networks: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam or AdamW over every parameter of the five networks."""
+    """Makes Adam or AdamW over every parameter of the five networks."""
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(
         networks.parameters(),
@@ -28,16 +29,16 @@ def make_optimiser(networks: nn.Module, settings: TrainingSettings) -> torch.opt
 def make_schedule(
     optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
 ) -> LRScheduler | None:
-    """The learning rate of every step as a scheduler, or None where it is constant.
+    """Makes a scheduler of the learning rate of every step, or returns None if that is constant.
 
-    "one_cycle" (Smith and Topin 2018): up to the learning rate, then a cosine down to nothing. "cool_down"
-    (Hägele et al. 2024): up in a straight line, constant, then down to nothing in a straight line.
+    "one_cycle" (Smith and Topin 2018) rises to the learning rate, then falls to almost 0, both along a
+    cosine. "cool_down" (Hägele et al. 2024) rises linearly, stays constant, then falls linearly towards 0.
     """
     if settings.schedule == "constant" or steps < 2:
         return None
     if settings.schedule == "cool_down":
         return LambdaLR(optimiser, partial(trapezoid, steps=steps, settings=settings))
-    rises = settings.warmup * steps > 1  # torch divides by zero where the rise is one step long
+    rises = settings.warmup * steps > 1  # torch divides by zero if the rise is one step long
     return OneCycleLR(
         optimiser,
         max_lr=settings.learning_rate,
@@ -48,15 +49,15 @@ def make_schedule(
 
 
 def trapezoid(done: int, *, steps: int, settings: TrainingSettings) -> float:
-    """The factor on the learning rate of the step after `done` of `steps` steps."""
+    """Returns the factor on the learning rate of the step after `done` of `steps` steps."""
     rise, fall = settings.warmup * steps, settings.cool_down * steps
     return min(1.0, (done + 1) / max(rise, 1), (steps - done) / max(fall, 1))
 
 
 class WeightAverage:
-    """Exponential moving average of weights and running statistics (Polyak and Juditsky 1992).
+    """Keeps an exponential moving average of weights and running statistics (Polyak and Juditsky 1992).
 
-    The decay grows from (1 + n) / (10 + n), so that the first, random weights do not linger.
+    The decay of update n is at most (1 + n) / (10 + n), so that the first, random weights do not linger.
     """
 
     def __init__(self, networks: nn.Module, decay: float) -> None:
@@ -65,8 +66,18 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, networks: nn.Module) -> None:
-        """Take the networks' present state into the average."""
+        """Adds the networks' present state to the average."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         state = networks.state_dict()
         torch._foreach_lerp_(list(self.values.values()), [state[name] for name in self.values], 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the average and the number of its updates."""
+        return {"updates": self.updates, "values": self.values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.updates = state["updates"]
+        for name, value in self.values.items():
+            value.copy_(state["values"][name])

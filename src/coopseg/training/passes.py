@@ -1,7 +1,7 @@
-"""A pass through FTN and STN with its losses and its backward: what every step is made of.
+"""Runs a pass through FTN and STN with its losses and its backward; every step is made of such passes.
 
-Within a pass the graph is cut at the codes and at p, so that each decoder's graph is freed as soon as it
-has told the code its gradient, and that gradient is also what the targeted masks rank by.
+Within a pass the graph is cut at the codes and at p. So each decoder's graph is freed as soon as its gradient
+has reached the code, and the targeted masks can rank by that gradient.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOTHING: Wanted = frozenset()
 
 @dataclass(frozen=True)
 class Truth:
-    """What a pass is held against: image (B, C, H, W) in [0, 1] and label, as `cross_entropy` takes it."""
+    """Holds the targets of a pass: image (B, C, H, W) in [0, 1] and label, as `cross_entropy` takes it."""
 
     image: Tensor
     label: Tensor
@@ -37,11 +37,11 @@ class Truth:
 
 @dataclass(frozen=True)
 class Codes:
-    """What a pass leaves, detached: codes, clean outputs, and the gradients at the codes that were wanted."""
+    """Holds the results of a pass, detached: codes, clean outputs, and the wanted gradients at the codes."""
 
     image: Tensor  # z_i, (B, 8 width, H/16, W/16)
     image_gradients: dict[str, Tensor]
-    decoded: Tensor | None  # x'; None without losses.reconstruction
+    decoded: Tensor | None  # x'; None if the image decoder did not run
     shape: Tensor  # z_s
     shape_gradients: dict[str, Tensor]
     logits: Tensor  # p
@@ -52,7 +52,7 @@ AtCodes = Callable[[Tensor, Tensor, Codes], None]
 
 @dataclass(frozen=True)
 class Further:
-    """A further term of a pass: `of` makes a scalar of the logits p; name and weight are for the ledger."""
+    """Describes a further term of a pass: `of` maps the logits p to a scalar; the ledger gets the rest."""
 
     name: str
     weight: float
@@ -65,7 +65,7 @@ def leaf(tensor: Tensor) -> Tensor:
 
 
 class Passes:
-    """The passes of a step over given networks; each adds its gradient to their parameters."""
+    """Runs the passes of a step over given networks; each adds its gradient to their parameters."""
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
         self.networks = networks
@@ -87,16 +87,16 @@ class Passes:
         further: Sequence[Further] = (),
         at_codes: Sequence[AtCodes] = (),
     ) -> Codes:
-        """CE(p, y), ½ MSE(x', x), CE(C(p), y) and, by the settings, Dice of `inputs`, with their gradients.
+        """Computes CE(p, y), ½ MSE(x', x), CE(C(p), y) and, if set, Dice of `inputs`, and their gradients.
 
-        The image decoder runs only where its loss has a weight or a gradient at the image code is wanted.
+        The image decoder runs only if its loss has a weight or a gradient at the image code is wanted.
 
-        joint: whether the gradient of the STN flows into the FTN. prefix: of the terms' names. scale: factor
-        on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: inputs to image
-        code, where it is not the image encoder alone. dice: least weight of the Dice loss; the settings may
-        have a larger one. further: terms from p beside those. at_codes: called as (z_i, z_s, codes) with the
-        leaves of the graph, to whose `.grad` further terms may add, before that gradient goes on into the
-        encoder.
+        joint: whether the gradient of the STN flows into the FTN. prefix: put before the terms' names. scale:
+        factor on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: maps
+        inputs to the image code; None means the image encoder. dice: least weight of the Dice loss; the
+        settings may have a larger one. further: other terms of p. at_codes: called as (z_i, z_s, codes), with
+        z_i and z_s the leaves of the graph, before their gradient goes on into the encoder; further terms may
+        add to their `.grad`.
         """
         weights, nets = self.settings.losses, self.networks
         image_code = (encode or nets.image_encoder)(inputs)
@@ -139,12 +139,12 @@ class Passes:
         return codes
 
     def stn(self, inputs: Tensor, label: Tensor, ledger: Ledger, name: str, weight: float) -> None:
-        """CE(C(inputs), y) and its gradient; inputs (B, classes, H, W) sum to 1 over classes."""
+        """Computes CE(C(inputs), y) and its gradient; inputs (B, classes, H, W) sum to 1 over classes."""
         term = cross_entropy(self.networks.refine(inputs), label)
         ledger.add(name, term, weight).backward()
 
     def hard_norms(self, rule: NormRule) -> AbstractContextManager[None]:
-        """BatchNorm follows a rule within the block; "published" leaves out the image decoder."""
+        """Applies a BatchNorm rule within the block; "published" leaves out the image decoder."""
         nets = self.networks
         if rule == "published":
             ruled = [nets.image_encoder, nets.segmentation_decoder, nets.shape_encoder, nets.shape_decoder]
@@ -173,7 +173,7 @@ class Passes:
     def _shape_gradients(
         self, logits: Tensor, z_s: Tensor, seed: Tensor, truth: Truth, wanted: Wanted
     ) -> dict[str, Tensor]:
-        """Gradients at the shape code of what the FTN alone is told, without the STN's share."""
+        """Returns the wanted gradients at the shape code, of the FTN alone, without the STN's share."""
         seeds = {}
         if "loss" in wanted:
             seeds["loss"] = seed
@@ -186,6 +186,6 @@ class Passes:
         }
 
     def _probed(self, decoder: nn.Module, wanted: Wanted) -> AbstractContextManager[None]:
-        """The published probe is a second pass through the decoder, which its running statistics record."""
+        """Has the decoder's running statistics record the "published" probe, which is a second pass."""
         published = wanted and self.settings.latent.norm == "published"
         return recorded_twice(norms(decoder)) if published else nullcontext()

@@ -1,9 +1,9 @@
-"""Images through random networks: another look of the same anatomy (GIN of Ouyang et al., TMI 2022).
+"""Passes images through random networks to change the look of the anatomy (GIN of Ouyang et al., TMI 2022).
 
 A network g has a few convolutions of 1 or 3 pixels, two channels between them, and a leaky ReLU after all but
 the last; its weights and biases are N(0, 1). The image x becomes α x + (1 - α) g(x), α ~ U(0, 1), scaled to
 the Frobenius norm of x. Convolutions continue the border outwards. With zeros there, as published, the frame
-and not the heart would set the scale of four slices of five.
+instead of the heart would set the scale of four in five slices.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LARGEST = 3  # pixels: a kernel is this or 1
-SLOPE = 0.01  # of the leaky ReLU
+LARGEST = 3  # pixels; a kernel has this size or 1
+SLOPE = 0.01  # slope of the leaky ReLU
 
 
 @dataclass(frozen=True, eq=False)
 class RandomNetworks:
-    """The draws for n images of C channels: a network for each.
+    """Holds the draws for n images of C channels: a network for each.
 
-    kernels: of each layer (n, out, in, 3, 3), those of size 1 in the middle of zeros. biases: of each layer
-    (n, out). kept: (n,) in [0, 1), the part α of the image itself.
+    kernels: for each layer (n, out, in, 3, 3); those of size 1 are surrounded by zeros. biases: for each
+    layer (n, out). kept: (n,) in [0, 1), the share α of the image itself.
     """
 
     kernels: tuple[Tensor, ...]
@@ -35,7 +35,7 @@ class RandomNetworks:
 def sample_networks(
     image: Tensor, count: int, generator: torch.Generator | None, *, layers: int = 4, channels: int = 2
 ) -> RandomNetworks:
-    """`count` networks for images like those of `image` (B, C, H, W), on its device and in its type."""
+    """Draws `count` networks for images like those of `image` (B, C, H, W), on its device and in its type."""
     sides = [image.shape[1], *[channels] * (layers - 1), image.shape[1]]
     kernels, biases = [], []
     for before, after in pairwise(sides):
@@ -53,9 +53,9 @@ def sample_networks(
 
 
 def transform(image: Tensor, drawn: RandomNetworks) -> Tensor:
-    """Images (n, C, H, W), each through its own network; images and features go on beyond their border."""
+    """Passes each of the images (n, C, H, W) through its own network; borders are continued outwards."""
     x = image.reshape(1, -1, *image.shape[2:])  # one image in n groups: all networks at once
-    # bf16 would make steps of dark tissue
+    # bf16 would show dark tissue in steps
     with torch.autocast(image.device.type, enabled=False):
         for layer, (kernel, bias) in enumerate(zip(drawn.kernels, drawn.biases, strict=True)):
             wider = F.pad(F.leaky_relu(x, SLOPE) if layer else x, [LARGEST // 2] * 4, mode="replicate")

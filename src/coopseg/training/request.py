@@ -1,8 +1,7 @@
-"""What a training was asked to do: written before its first step, and held against a resumed one."""
+"""Records what a training was asked to do, before its first step, and compares it with a resumed one."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -21,7 +20,8 @@ from coopseg.cases.select import REQUEST
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
 from coopseg.networks.native.build import kernels
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import lock, write_atomically
+from coopseg.text import flatten
 from coopseg.training.inputs import Arguments, Inputs
 from coopseg.training.validation import ValidationSet
 from coopseg.versions import versions
@@ -30,7 +30,10 @@ ABSENT = "nothing"
 
 
 def describe_request(arguments: Arguments, inputs: Inputs, fabric: Fabric) -> dict[str, Any]:
-    """Under "same" what has to be equal for a training to go on bit for bit, under "like" what should be."""
+    """Describes a training, for comparison when it is resumed.
+
+    "same" and "scans" must match for a bit-exact resume. "like" should match; a difference is only reported.
+    """
     parts = inputs.parts
     same = {
         "setting": inputs.settings.model_dump(mode="json"),
@@ -54,7 +57,7 @@ def describe_request(arguments: Arguments, inputs: Inputs, fabric: Fabric) -> di
 
 
 def hash_cases(training: Sequence[Case], validation: ValidationSet) -> str:
-    """SHA-256 of every voxel that the training will see."""
+    """Returns the SHA-256 of every voxel that the training will see."""
     digest = hashlib.sha256()
     arrays = [array for case in (*training, *validation.cases) for array in (case.image, case.label)]
     for array in (*arrays, *validation.targets):
@@ -65,12 +68,12 @@ def hash_cases(training: Sequence[Case], validation: ValidationSet) -> str:
 
 
 def write_request(folder: Path, request: dict[str, Any]) -> None:
-    """Into a run folder."""
+    """Writes the request into a run folder."""
     write_atomically(folder / REQUEST, json.dumps(request, indent=1).encode())
 
 
 def read_request(folder: Path) -> dict[str, Any]:
-    """From a run folder. Raises CoopsegError where there is none, or it cannot be understood."""
+    """Reads the request from a run folder. Raises CoopsegError if it is missing or damaged."""
     path = folder / REQUEST
     try:
         request = json.loads(path.read_text(encoding="utf-8"))
@@ -86,22 +89,23 @@ def read_request(folder: Path) -> dict[str, Any]:
 
 
 def change_arguments(before: dict[str, Any], given: Mapping[str, Any]) -> Arguments:
-    """The arguments of a training with those put in their place that are given anew; settings one by one."""
+    """Returns the arguments of a training, replaced by those in `given`; settings are replaced singly."""
     settings = before["settings"] | read_overrides(given.get("settings", ()))
     return Arguments.of(**{**before, **given, "settings": settings})
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> list[str]:
-    """Raise CoopsegError, naming the first thing, where a resumed training would not be the same.
+    """Raise CoopsegError, naming the first difference, if a resumed training would not be the same.
 
-    Returns a line for each difference that may show in the last bits only.
+    Returns a line for each difference that may show in the last digits only.
     """
-    old, new = _flat(before["same"]), _flat(now["same"])
+    old, new = flatten(before["same"]), flatten(now["same"])
     for name in sorted(old.keys() | new.keys()):
         was, is_now = old.get(name, ABSENT), new.get(name, ABSENT)
         if was != is_now:
+            words = name.replace(".", " ", 1)  # such as "setting training.steps"
             raise CoopsegError(
-                f"{folder}: cannot resume with another {name}: it began with {was}, now given {is_now}; "
+                f"{folder}: cannot resume with another {words}: it began with {was}, now given {is_now}; "
                 "leave the change out, or train anew with another --out"
             )
     if before["scans"] != now["scans"]:
@@ -118,7 +122,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> lis
 
 @contextmanager
 def claimed(folder: Path, fabric: Fabric) -> Iterator[None]:
-    """Keep a run folder for this training, and clear it of half-written files of one that was killed.
+    """Locks a run folder for this training, and clears it of half-written files of one that was killed.
 
     Raises CoopsegError while another process trains in it.
     """
@@ -126,21 +130,8 @@ def claimed(folder: Path, fabric: Fabric) -> Iterator[None]:
         yield
         return
     with open(folder / REQUEST, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CoopsegError(f"{folder}: another process trains in it; wait, or stop that one") from None
+        if not lock(file):
+            raise CoopsegError(f"{folder}: another process trains in it; wait, or stop that one")
         for left in folder.rglob(".*.tmp"):
             left.unlink()
         yield
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"setting training.steps": 600, ...}"""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name} " if not prefix else f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

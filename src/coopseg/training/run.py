@@ -1,4 +1,4 @@
-"""`train` and `resume`: from a folder of scans to a run folder with weights, log and record."""
+"""Implements `train` and `resume`: from a folder of scans to a run folder with weights, log and record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coopseg.inference.device import choose_device
 from coopseg.scans.files import write_atomically
 from coopseg.scans.new_folder import check_new, make_folder
 from coopseg.training.batches import SliceStore, filled_share
-from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, restore_state
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from coopseg.training.inputs import Arguments, Inputs, read_inputs
 from coopseg.training.loop import SAVE_EVERY, Loop, Progress
 from coopseg.training.memory import keep_freed_memory, peak_memory_gb
@@ -55,12 +55,12 @@ def train(
     """Train FTN and STN (Chen et al. 2021) on the training patients of a data set; returns the run folder.
 
     data: folder in one of the known layouts. out: new or empty folder. method: None takes the default, or
-    that of a published preset. split: see `coopseg.cases.splits.get_split`. labels: "LV=1,MYO=2" where the
+    that of a published preset. split: see `coopseg.cases.splits.get_split`. labels: "LV=1,MYO=2" if the
     layout names none. settings: overrides such as {"training.steps": 500}. device: "auto", "cpu", "cuda" or
     "mps". cache: folder for prepared cases. save_every: seconds between two checkpoints, from which `resume`
     goes on. report: called with every progress.
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts,
-    and where a file cannot be written; Stopped after SIGTERM or Ctrl-C, with everything saved to go on.
+    and if a file cannot be written; Stopped after SIGTERM or Ctrl-C, with everything saved for `resume`.
     """
     out = Path(out)
     arguments = Arguments.of(
@@ -93,11 +93,11 @@ def resume(
     report: Callable[[Progress], None] = lambda progress: None,
     **given: Any,
 ) -> Path:
-    """Go on with a training that was killed or stopped, on a CPU bit for bit as if it had never been.
+    """Go on with a killed or stopped training; on a CPU the result is bit for bit as without the stop.
 
-    run: its folder; a finished one is left as it is. given: arguments of `train` that are not what they
-    were, such as `data` for a folder that has moved.
-    Raises CoopsegError as `train` does, and where something that matters has changed, naming it.
+    run: its folder; a finished one is left as it is. given: arguments of `train` that have changed, such as
+    `data` for a folder that has moved.
+    Raises CoopsegError as `train` does, and if something that matters has changed, naming it.
     """
     run = Path(run)
     before = read_request(run)
@@ -107,7 +107,7 @@ def resume(
     notes = check_same(before, describe_request(arguments, inputs, fabric), run)
     if (run / RUN).is_file():
         return run
-    fabric.barrier()  # the first process writes run.json only when all have found that it is not there
+    fabric.barrier()  # the first process may write run.json only when all have found it missing
     return _train(inputs, run, fabric, save_every, report, notes)
 
 
@@ -119,7 +119,7 @@ def _train(
     report: Callable[[Progress], None],
     notes: list[str],
 ) -> Path:
-    """From the checkpoint in `out`, if there is one, to the record of a finished training."""
+    """Trains from the checkpoint in `out`, if there is one, to the end, and writes the record."""
     keep_freed_memory()
     with _failing_clearly(out), claimed(out, fabric):
         loop = Loop(
@@ -136,14 +136,14 @@ def _train(
             record = describe_run(loop, inputs, warnings=notes + inputs.warnings)
             write_atomically(out / RUN, json.dumps(record, indent=1).encode())
             (out / CHECKPOINT).unlink(missing_ok=True)
-    fabric.barrier()  # on every process the folder is whole when this returns
+    fabric.barrier()  # when this returns, the folder is whole for every process
     return out
 
 
 def _run(loop: Loop, inputs: Inputs) -> None:
     state = load_checkpoint(loop.out / CHECKPOINT)
     if state:
-        restore_state(loop, state)
+        loop.load_state_dict(state)
     if loop.fabric.is_global_zero:
         loop.trackers = make_trackers(loop.out, after=loop.done if state else -1)
     try:
@@ -164,7 +164,7 @@ def _run(loop: Loop, inputs: Inputs) -> None:
 
 
 def describe_run(loop: Loop, inputs: Inputs, *, warnings: list[str]) -> dict[str, Any]:
-    """Everything that is written about a finished training."""
+    """Returns everything that is written about a finished training."""
     dataset, split, history = inputs.dataset, inputs.parts, loop.history
     return {
         "started": read_request(loop.out)["started"],
@@ -199,7 +199,7 @@ def _check_unused(out: Path) -> None:
 
 @contextmanager
 def _failing_clearly(out: Path) -> Iterator[None]:
-    """Turns what the system or the user can do to a training into one line that says how to go on."""
+    """Turns a failed write, or a stop, into one line that says how to go on."""
     again = f"`coopseg train --resume {out}`"
     try:
         yield
@@ -212,7 +212,10 @@ def _failing_clearly(out: Path) -> Iterator[None]:
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric for the device; under torchrun it joins the other processes. CoopsegError if it is not there."""
+    """Makes Fabric for the device; under torchrun it joins the other processes.
+
+    Raises CoopsegError if the device is not there.
+    """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
     fabric = Fabric(

@@ -1,7 +1,7 @@
-"""One training step: standard pass, the hard examples it yields, hard pass (Chen et al. 2021, section 2).
+"""Runs one training step: standard pass, its hard examples, hard pass (Chen et al. 2021, section 2).
 
-The passes share no graph, since hard examples are detached, so the standard pass is differentiated before
-the hard pass is built and their memory is never needed together. Rivals add their own passes after it.
+The passes share no graph, since hard examples are detached. So the standard pass is differentiated before the
+hard pass is built, and their memory is never needed together. Rivals add their own passes after it.
 """
 
 from __future__ import annotations
@@ -13,36 +13,35 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice, sample_choice
 from coopseg.latent.hard import decode_masked, rise_by_scheme
 from coopseg.networks.cooperative import MULTIPLE, Networks
-from coopseg.rivals.base import Batch, Rival
-from coopseg.rivals.label_damage import Damage, damage_labels, sample_damage
-from coopseg.rivals.registry import make_rivals
+from coopseg.training.label_damage import Damage, damage_labels, sample_damage
 from coopseg.training.ledger import Ledger
 from coopseg.training.losses import one_hot, rescale_slices, soften, wide
 from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
+from coopseg.training.rival import Batch, Rival, make_rivals
 
 
 @dataclass(frozen=True)
 class StepChoice:
-    """Every random decision of a step, so that it can be replayed."""
+    """Holds every random decision of a step, so that it can be replayed."""
 
     noise: Tensor  # (B, C, H, W), standard normal
     image: MaskChoice | None
     shape: MaskChoice | None
-    damage: Damage | None = None  # of the label maps that the STN learns from
+    damage: Damage | None = None  # damage of the label maps that the STN learns from
     joint: bool = True  # whether the STN's gradient may flow into the FTN
     progress: float = 1.0  # share of the training's steps that is done
-    rivals: Sequence[Any] = ()  # what each rival drew; empty for none of them
+    rivals: Sequence[Any] = ()  # what each rival drew; empty if none takes part
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step measured; all on the device, nothing waits for it. Gradients lie in the parameters."""
+    """Holds what a step measured, all on the device, so nothing waits. Gradients are in the parameters."""
 
     losses: dict[str, Tensor]  # unweighted terms by name, and their weighted "total"
     rises: dict[str, Tensor] = field(default_factory=dict)  # "image", "shape": see latent.hard.rise_by_scheme
@@ -50,15 +49,14 @@ class StepResult:
     p_hat: Tensor | None = None
 
 
-class CooperativeStep(nn.Module):
-    """FTN and STN with their losses; calling it adds the gradient of the whole step to the parameters.
+class CooperativeStep:
+    """Combines FTN and STN with their losses; `backward` adds the whole step's gradient to the parameters.
 
-    Method, ablations and rivals are settings: without latent masks and with `losses.separate` this is
-    standard training, with `losses.stn` off the FTN alone.
+    Settings choose method, ablations and rivals: without latent masks and with `losses.separate` this is
+    standard training; with `losses.stn` off it trains the FTN alone.
     """
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
-        super().__init__()
         self.networks = networks
         self.settings = settings
         self.passes = Passes(networks, settings)
@@ -74,8 +72,8 @@ class CooperativeStep(nn.Module):
     ) -> StepChoice:
         """Draw the noise, the masks and what the rivals need for a batch (B, C, H, W).
 
-        cooperate: False for a step of standard training, without masks, rivals and the STN's gradient.
-        progress: the share of the training's steps that is done, for rivals that begin later.
+        cooperate: False for a step of standard training, without masks, rivals and the STN's gradient in the
+        FTN. progress: the share of the training's steps that is done, for rivals that begin later.
         """
         latent, width = self.settings.latent, self.settings.network.width
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
@@ -98,14 +96,14 @@ class CooperativeStep(nn.Module):
         kinds = self.settings.rivals.post_dae
         return sample_damage(seen, size, self.networks.classes, kinds, generator).to(image.device)
 
-    def forward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
-        """image (B, C, H, W) in [0, 1], label (B, H, W) integers. Adds gradients; see StepResult."""
+    def backward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
+        """Adds the gradients of a step on image (B, C, H, W) in [0, 1] and label (B, H, W) integers."""
         weights = self.settings.losses
         noisy = (image + weights.input_noise * choice.noise).clamp_(0, 1) if weights.input_noise else image
         truth, ledger = Truth(image, label), Ledger()
         joint = choice.joint and not weights.separate
         rivals = list(zip(self.rivals, choice.rivals, strict=True)) if choice.rivals else []
-        if weights.stn:  # before C(p): as published, the running statistics record that one last
+        if weights.stn:  # before C(p), which as published the running statistics record last
             target = label[:: weights.stn_every]
             shown = target if choice.damage is None else damage_labels(target, choice.damage)
             exact = one_hot(shown, self.networks.classes, image)
@@ -135,7 +133,7 @@ class CooperativeStep(nn.Module):
             rival.at_codes(self.passes, truth, drawn, ledger, z_i, z_s, codes)
 
     def _wanted(self, choice: MaskChoice | None, rivals: Sequence[tuple[Rival, Any]]) -> Wanted:
-        """The gradients at a code that masks, or a rival, will rank by."""
+        """Returns which gradients at a code the masks, or a rival, will rank by."""
         wanted = NOTHING.union(*(rival.wanted for rival, _ in rivals))
         return wanted | {self._rule} if choice is not None and choice.needs_gradient else wanted
 
@@ -158,13 +156,13 @@ class CooperativeStep(nn.Module):
     def _hard_examples(
         self, codes: Codes, truth: Truth, choice: StepChoice
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
-        """x̂ and p̂ and how much they raised the loss; no gradient reaches the decoders through them."""
+        """Returns x̂, p̂ and how much they raised the loss; no gradient reaches the decoders through them."""
         latent, nets = self.settings.latent, self.networks
         x_hat = p_hat = None
         rises = {}
         if choice.image is not None:
             n = len(choice.image)
-            assert codes.decoded is not None  # the settings see to it
+            assert codes.decoded is not None  # the settings ensure it
             x_hat = decode_masked(
                 nets.image_decoder,
                 codes.image[:n],

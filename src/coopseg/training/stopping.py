@@ -1,4 +1,4 @@
-"""SIGTERM (a cluster wants the machine back) and SIGINT (Ctrl-C) end a training after the step at hand."""
+"""Ends a training after the current step on SIGTERM (a cluster wants the machine back) or SIGINT (Ctrl-C)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """While it is entered, `received` is the number of the first such signal, None until one comes.
+    """Notes in `received`, while entered, the number of the first such signal; None until one comes.
 
-    A second one has its usual effect at once. Outside the main thread, where Python allows no handlers,
+    A second signal has its usual effect at once. Outside the main thread Python allows no handlers, so
     signals do what they always do.
     """
 

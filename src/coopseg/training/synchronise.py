@@ -1,7 +1,7 @@
-"""Several processes as one: gradients and running statistics averaged, so that all ranks stay equal.
+"""Averages gradients and running statistics over several processes, so that all ranks stay equal.
 
-The step differentiates piece by piece, which a DistributedDataParallel wrapper cannot follow: it waits
-for one backward over one graph. The networks hold 10 MB, so one averaged message a step costs little.
+The step differentiates piece by piece. A DistributedDataParallel wrapper cannot follow that: it waits for one
+backward over one graph. The networks hold 10 MB, so one averaged message per step costs little.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def share_weights(fabric: Fabric, networks: nn.Module) -> None:
 
 
 def gather(fabric: Fabric, value: Value) -> list[Value]:
-    """What every process gives, in the order of their ranks; for small things that can be pickled."""
+    """Returns every process's `value`, in the order of ranks; for small things that can be pickled."""
     if fabric.world_size == 1:
         return [value]
     values = [value] * fabric.world_size

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines always, TensorBoard where it is installed. One small protocol."""
+"""Sends a run's numbers by one small protocol: to JSON lines always, to TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coopseg.scans.files import write_atomically
+from coopseg.text import flatten
 
 
 class Tracker(Protocol):
-    """Takes flat records of numbers as training produces them."""
+    """Takes records of numbers as training produces them."""
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Record `values` of a `kind` ("train", "validation") at a step."""
@@ -21,9 +22,9 @@ class Tracker(Protocol):
 
 
 class JsonLines:
-    """One JSON object a line, flushed at once, so that a killed run keeps what it had.
+    """Writes one JSON object per line, flushed at once, so that a killed run keeps what it had.
 
-    after: the step from which a training goes on; lines of later steps, and half a line, are taken away.
+    after: the step from which a training goes on; lines of later steps, and an incomplete line, are removed.
     """
 
     def __init__(self, path: Path, *, after: int = -1) -> None:
@@ -44,7 +45,7 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Scalars for TensorBoard (extra `track`)."""
+    """Writes scalars for TensorBoard (extra `track`)."""
 
     def __init__(self, folder: Path, *, after: int = -1) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -53,8 +54,9 @@ class TensorBoard:
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write every number, nested names joined by a slash."""
-        for name, value in _flat(values):
-            self.writer.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in flatten(values, "/").items():
+            if isinstance(value, (int, float)):
+                self.writer.add_scalar(f"{kind}/{name}", float(value), step)
 
     def close(self) -> None:
         """Flush and close."""
@@ -62,18 +64,8 @@ class TensorBoard:
 
 
 def make_trackers(folder: Path, *, after: int = -1) -> list[Tracker]:
-    """log.jsonl, and TensorBoard events if the package is there; what was logged up to step `after` stays."""
+    """Makes trackers: log.jsonl and, if installed, TensorBoard; what was logged up to step `after` stays."""
     trackers: list[Tracker] = [JsonLines(folder / "log.jsonl", after=after)]
     if importlib.util.find_spec("tensorboard"):
         trackers.append(TensorBoard(folder / "tensorboard", after=after))
     return trackers
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    pairs: list[tuple[str, float]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            pairs += _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, (int, float)):
-            pairs.append((prefix + name, float(value)))
-    return pairs

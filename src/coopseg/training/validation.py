@@ -1,4 +1,4 @@
-"""Validation on whole patients: Dice of both heads in each scan's own grid, averaged per patient."""
+"""Validates on whole patients: Dice of both heads in each scan's own grid, averaged per patient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coopseg.scans.types import Labels
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Prepared cases with their true class indices in the scan's own grid."""
+    """Holds prepared cases with their true class indices in the scan's own grid."""
 
     cases: tuple[Case, ...]
     targets: tuple[np.ndarray, ...]
@@ -27,7 +27,7 @@ class ValidationSet:
 
     @classmethod
     def from_cases(cls, cases: Sequence[Case], labels: Labels, names: tuple[str, ...]) -> ValidationSet:
-        """Read the labels of `cases`, which carry their `ref`. Raises CoopsegError where one is missing."""
+        """Read the labels of `cases`, which carry their `ref`. Raises CoopsegError if one is missing."""
         targets = []
         for case in cases:
             label = load_label(case.ref) if case.ref else None
@@ -38,7 +38,7 @@ class ValidationSet:
 
 
 def validate(predictor: Predictor, validation: ValidationSet) -> dict[str, dict[str, float]]:
-    """Mean over patients of each patient's mean over volumes: {head: {"mean": foreground, class: Dice}}."""
+    """Averages Dice over volumes, then patients: {head: {"mean": over foreground classes, class: Dice}}."""
     scores: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     classes = range(1, len(validation.names))
     for case, target in zip(validation.cases, validation.targets, strict=True):

@@ -1,7 +1,7 @@
-"""The fused kernels, compiled for this processor when first asked for; nothing needs them.
+"""Compiles the fused kernels for this processor when first needed; everything works without them.
 
-They are built in a temporary folder by every process anew, which takes two seconds: a library kept on disk
-would have to be told apart by processor, compiler and version, and be trusted.
+Every process builds them anew in a temporary folder, which takes two seconds. A library kept on disk would
+have to be told apart by processor, compiler and version, and be trusted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOO_LONG = 120  # seconds
 
 
 class Kernels:
-    """The library, or the reason why there is none. True where it can be used."""
+    """Holds the library, or the reason why there is none. True if it can be used."""
 
     def __init__(self, library: ctypes.CDLL | None, reason: str = "") -> None:
         self.library, self.reason = library, reason
@@ -37,7 +37,7 @@ class Kernels:
 
 @functools.cache
 def kernels() -> Kernels:
-    """Compile the kernels, once a process. str() of the answer says what is used and why."""
+    """Compiles the kernels, once per process. str() of the result says what is used and why."""
     if os.environ.get(SWITCH) == "0":
         return Kernels(None, f"{SWITCH}=0")
     compiler = next(filter(shutil.which, (os.environ.get("CXX", ""), *COMPILERS)), None)

@@ -1,8 +1,8 @@
 // Batch normalisation, addition of a skip connection and LeakyReLU in as few passes over memory as the
 // statistics allow: forward reads x twice and writes once, backward reads x and the gradient twice.
-// PyTorch 2.13 takes five to eight passes for the same, each at less than half of the memory's speed.
+// PyTorch 2.13 takes five to eight passes for the same, each at less than half the memory's speed.
 //
-// A tensor (B, C, H, W) in channels_last layout is rows of W lanes, W = max(C, LANES): lane i holds
+// A tensor (B, C, H, W) in channels_last layout is stored as rows of max(C, LANES) lanes: lane i holds
 // channel i % C. Every function splits its rows evenly over the threads and adds the threads' sums in
 // order, so that the same input on the same number of threads gives the same bits.
 
@@ -43,7 +43,7 @@ inline void put(bfloat16 &to, float v) {  // to nearest, ties to even, as PyTorc
 template <class T> struct Wide { using type = float; };
 template <> struct Wide<double> { using type = double; };
 
-struct Moments {  // of the values met so far; merged as Chan, Golub and LeVeque 1979
+struct Moments {  // of the values seen so far; merged as in Chan, Golub and LeVeque 1979
   double n = 0, mean = 0, squares = 0;
 
   void add(const Moments &other) {
@@ -65,14 +65,14 @@ struct Shape {
   int64_t first(int thread) const { return rows * thread / threads; }
 };
 
-// values[lane] from values[channel]
+// Copies one value per channel to every lane of that channel.
 template <class A> std::vector<A> spread(const std::vector<double> &values, const Shape &shape) {
   std::vector<A> lanes(shape.lanes);
   for (int i = 0; i < shape.lanes; i++) lanes[i] = static_cast<A>(values[i % shape.channels]);
   return lanes;
 }
 
-// Calls work(block, first row, last row) for every LANES lanes of every BLOCK rows of a thread's share.
+// Calls work(first lane, first row, end row) for every LANES lanes of every BLOCK rows of a thread's share.
 template <class Work> void in_blocks(const Shape &shape, int thread, Work work) {
   for (int64_t from = shape.first(thread); from < shape.first(thread + 1); from += BLOCK) {
     int64_t to = from + BLOCK < shape.first(thread + 1) ? from + BLOCK : shape.first(thread + 1);
@@ -80,14 +80,14 @@ template <class Work> void in_blocks(const Shape &shape, int thread, Work work) 
   }
 }
 
-// The inner loops, on LANES values each, apart so that the compiler turns every one into vector instructions.
+// The inner loops, on LANES values each, are kept apart so that the compiler vectorises every one.
 
 template <class T, class A> inline void add(const T *x, A *__restrict to) {
 #pragma omp simd
   for (int i = 0; i < LANES; i++) to[i] += get(x[i]);
 }
 
-// The gradient before LeakyReLU, by the sign of what was activated or of what came out.
+// Computes the gradient before LeakyReLU. sign: its input or output, positive for the same elements.
 template <class T, class A, class S>
 inline void before_activation(const T *gradient, const S *sign, A leak, A *__restrict to) {
   const A one = 1;
@@ -95,7 +95,7 @@ inline void before_activation(const T *gradient, const S *sign, A leak, A *__res
   for (int i = 0; i < LANES; i++) to[i] = get(gradient[i]) * (get(sign[i]) > 0 ? one : leak);
 }
 
-// Mean and biased variance of every channel.
+// Computes mean and biased variance of every channel.
 template <class T>
 void measure(const T *x, const Shape &shape, std::vector<double> &mean, std::vector<double> &variance) {
   using A = typename Wide<T>::type;
@@ -104,7 +104,7 @@ void measure(const T *x, const Shape &shape, std::vector<double> &mean, std::vec
   for (int thread = 0; thread < shape.threads; thread++) {
     int64_t start = shape.first(thread), count = shape.first(thread + 1) - start;
     if (count == 0) continue;
-    const T *near = x + start * shape.lanes;  // a value of each lane: sums about it lose no digits
+    const T *near = x + start * shape.lanes;  // a value of each lane; sums relative to it lose no digits
     std::vector<double> sum(shape.lanes), squares(shape.lanes);
     in_blocks(shape, thread, [&](int block, int64_t from, int64_t to) {
       A about[LANES], s[LANES] = {}, q[LANES] = {};
@@ -152,7 +152,7 @@ template <class A> struct Affine {
     }
   }
 
-  // The mean is taken away first: x * scale + (bias - mean * scale) loses digits where the mean is large.
+  // Subtracts the mean first: x * scale + (bias - mean * scale) loses digits if the mean is large.
   template <class T> void apply(const T *x, int block, A *__restrict to) const {
     const A *m = mean.data() + block, *s = scale.data() + block, *b = bias.data() + block;
 #pragma omp simd
@@ -185,8 +185,8 @@ void forward(const T *x, const T *skip, T *y, int64_t size, int channels, const 
     }
 }
 
-// `y` is the output where a skip connection was added, and absent where the sign of what was activated
-// follows from x alone: that saves reading it.
+// `y` is the output if a skip connection was added, else null: the sign before LeakyReLU then follows from
+// x alone, which saves reading y.
 template <class T, class A>
 void backward(const T *gradient, const T *x, const T *y, T *dx, T *dskip, int64_t size, int channels,
               const A *weight, const A *bias, const A *mean, const A *variance, double epsilon, double slope,

@@ -1,4 +1,4 @@
-"""Batch normalisation, a skip connection and LeakyReLU as one operation with a gradient, on a CPU."""
+"""Fuses batch normalisation, a skip connection and LeakyReLU into one differentiable operation on a CPU."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.autograd.function import once_differentiable
 
 from coopseg.networks.native.build import kernels
 
-LANES = 64  # of kernels.cpp
+LANES = 64  # as in kernels.cpp
 KINDS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 
 
 def fits(x: Tensor, skip: Tensor | None) -> bool:
-    """Whether the kernels can be used for these tensors; they are built when this is first asked."""
+    """Tells whether the kernels can be used for these tensors; builds them when first needed."""
     channels, layout = x.shape[1], torch.channels_last
     return (
         x.device.type == "cpu"
         and x.dtype in KINDS
         and x.is_contiguous(memory_format=layout)
-        and x.numel() > channels  # one value has no variance: PyTorch says so
+        and x.numel() > channels  # one value has no variance; PyTorch then raises
         and (channels % LANES == 0 or (LANES % channels == 0 and x.numel() % LANES == 0))
         and (skip is None or (skip.dtype == x.dtype and skip.is_contiguous(memory_format=layout)))
         and bool(kernels())
@@ -32,10 +32,10 @@ def fits(x: Tensor, skip: Tensor | None) -> bool:
 def normalise(
     x: Tensor, skip: Tensor | None, weight: Tensor, bias: Tensor, *, epsilon: float, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """LeakyReLU(batchnorm(x) + skip) by the batch's statistics, and those: mean and biased variance.
+    """Returns LeakyReLU(batchnorm(x) + skip), and the batch's mean and biased variance.
 
-    x, skip: (B, C, H, W) for which `fits` holds. weight, bias: (C,) float32, of a float64 x float64.
-    The statistics carry no gradient.
+    x, skip: (B, C, H, W) for which `fits` holds. weight, bias: (C,) float32, or float64 for a float64 x. The
+    statistics carry no gradient.
     """
     return _Normalise.apply(x, skip, weight, bias, epsilon, slope)
 
@@ -53,7 +53,7 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         y, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
         _call("forward", x, [x, skip, y], [weight, bias, epsilon, slope, mean, variance])
-        # y is kept for its sign only where a skip connection makes that unknowable from x
+        # y is kept for its sign; without a skip connection, x alone gives that
         ctx.save_for_backward(x, None if skip is None else y, weight, bias, mean, variance)
         ctx.constants = epsilon, slope
         ctx.mark_non_differentiable(mean, variance)
@@ -72,7 +72,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _call(name: str, x: Tensor, images: list[Tensor | None], channelwise: list[Tensor | float]) -> None:
-    """NAME_TYPE(images..., elements, channels, channelwise..., threads) of kernels.cpp."""
+    """Calls NAME_TYPE(images..., elements, channels, channelwise..., threads) of kernels.cpp."""
     function = getattr(kernels().library, f"{name}_{KINDS[x.dtype]}")
     function.restype = None
     sizes = ctypes.c_int64(x.numel()), ctypes.c_int(x.shape[1])

@@ -1,4 +1,4 @@
-"""Data sets as their owners lay them out."""
+"""Opens data sets as their owners lay them out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import shorten
 
-LONGEST_NAME = 200  # bytes; files are called after patients, and 255 is the most for any
+LONGEST_NAME = 200  # bytes; files are named after patients, and a file name has at most 255
 
 
 class Layout(Protocol):
-    """A module of this package: what it looks for, whether a folder has it, and how to list its items."""
+    """Describes a layout module: what it looks for, whether a folder has that, how to list its items."""
 
     LOOKED_FOR: str
 
@@ -24,7 +24,7 @@ class Layout(Protocol):
     def open_layout(self, path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset: ...
 
 
-# in the order in which they are tried: the most particular first, a plain folder last
+# in the order in which they are tried: the most specific first, a plain folder last
 LAYOUTS: dict[str, Layout] = {
     "acdc": acdc, "mnms": mnms, "nnunet": nnunet, "decathlon": decathlon, "folder": folder,
 }  # fmt: skip
@@ -37,9 +37,9 @@ def open_dataset(
 
     layout: a name of `LAYOUTS`, or "auto" to recognise it.
     labels: what the values mean; replaces what the layout says.
-    problems: a list that takes the errors of single entries, which are passed over instead of raised. No
-    label file is read then: where nothing names the values, the data set's labels are background alone.
-    Raises CoopsegError where the folder is missing, no layout fits, nothing is found, or a name cannot be
+    problems: a list that collects the errors of single entries; these are then skipped instead of raised. No
+    label file is read then: if nothing names the values, the data set's labels are background alone.
+    Raises CoopsegError if the folder is missing, no layout fits, nothing is found, or a name cannot be
     part of a file name or of a line in a table.
     """
     path = Path(path)
@@ -66,7 +66,7 @@ def _recognise(path: Path) -> Layout:
 
 
 def _check_names(dataset: Dataset) -> None:
-    """Names of data set, labels and sites get into tables and pictures."""
+    """Checks the names of data set, labels and sites, which appear in tables and pictures."""
     for name in dict.fromkeys((dataset.name, *dataset.labels.names, *(item.site for item in dataset.items))):
         if not name.isprintable() or len(name) > LONGEST_NAME:
             raise CoopsegError(

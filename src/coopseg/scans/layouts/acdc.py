@@ -1,4 +1,4 @@
-"""ACDC as downloaded (Bernard et al. 2018): patientNNN/{Info.cfg, patientNNN_frameKK.nii.gz, ..._gt}."""
+"""Lists ACDC's download (Bernard et al. 2018): patientNNN/{Info.cfg, patientNNN_frameKK.nii.gz, ..._gt}."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PARTS = ("", "training/", "testing/", "database/training/", "database/testing/")
 
 
 def recognise(path: Path) -> bool:
-    """Whether patient folders with an Info.cfg lie in `path`."""
+    """Tells whether patient folders with an Info.cfg lie in `path`."""
     return bool(_configs(path))
 
 
 def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
-    """ED and ES of every patient, by patient then phase. A missing label file leaves the label None.
+    """Lists ED and ES of every patient, by patient then phase. A missing label file leaves the label None.
 
     Raises CoopsegError for an Info.cfg without frame numbers and for an image that is not there.
     """
@@ -47,7 +47,7 @@ def _patient(config: Path, problems: Problems) -> list[ScanRef]:
 
 
 def _volume(config: Path, phase: str, number: str) -> ScanRef:
-    """number: of the frame, counted from 1, as the config holds it."""
+    """Makes one volume. number: the frame's, counted from 1, as text from the config."""
     frame = whole_number(number)
     if frame is None:
         raise CoopsegError(

@@ -1,4 +1,4 @@
-"""Medical Segmentation Decathlon (Antonelli et al. 2022): dataset.json lists images and labels."""
+"""Lists the Medical Segmentation Decathlon (Antonelli et al. 2022): dataset.json lists images and labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LOOKED_FOR = 'dataset.json with a list "training" of {"image": ..., "label": ...
 
 
 def recognise(path: Path) -> bool:
-    """Whether dataset.json lists training images."""
+    """Tells whether dataset.json lists training images."""
     entries = read_description(path)
     return entries is not None and isinstance(entries.get("training"), list)
 
 
 def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
-    """Training items with their labels, then test items without, by file name.
+    """Lists training items with their labels, then test items without, each by file name.
 
     Raises CoopsegError for several modalities, an entry that cannot be read and a file that is not there.
     """

@@ -1,4 +1,4 @@
-"""dataset.json: what nnU-Net, Decathlon and plain folders say about themselves."""
+"""Reads dataset.json, in which nnU-Net, Decathlon and plain folders describe themselves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from coopseg.scans.types import BACKGROUND, Labels
 from coopseg.text import read_json, shorten, whole_number
 
 NAME = "dataset.json"
-UNNAMED = Labels((BACKGROUND,), (0,))  # where nothing says what the values mean
+UNNAMED = Labels((BACKGROUND,), (0,))  # used if nothing says what the values mean
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """The entries of `folder`/dataset.json, None where there is no such file.
+    """Returns the entries of `folder`/dataset.json, None if there is no such file.
 
     Raises CoopsegError for anything but a JSON object.
     """
@@ -31,9 +31,9 @@ def read_description(folder: Path) -> dict[str, Any] | None:
 
 
 def described_name(entries: dict[str, Any], folder: Path, problems: Problems = None) -> str:
-    """What the data set calls itself, else the folder's name.
+    """Returns the name in dataset.json, else the folder's name.
 
-    Raises CoopsegError for a name that is no text; or adds it to `problems`.
+    A name that is not text raises CoopsegError, or the error is added to `problems`.
     """
     name = entries.get("name", folder.name)
     if isinstance(name, str):
@@ -44,10 +44,10 @@ def described_name(entries: dict[str, Any], folder: Path, problems: Problems = N
 
 
 def listed_file(folder: Path, name: str) -> Path:
-    """The file that dataset.json lists, which has to be there and, as written, within `folder`.
+    """Returns the path of a file that dataset.json lists; it must exist and, as written, lie within `folder`.
 
-    Raises CoopsegError for others: a list from elsewhere is not to choose files anywhere on this machine.
-    Links within the folder are its owner's and are followed.
+    Raises CoopsegError otherwise: a list from elsewhere must not choose files anywhere on this machine.
+    Links within the folder were made by its owner and are followed.
     """
     where, path = folder / NAME, folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -61,9 +61,9 @@ def listed_file(folder: Path, name: str) -> Path:
 
 
 def described_labels(entries: dict[str, Any], folder: Path, problems: Problems = None) -> Labels:
-    """Labels from {"background": 0, "LV": 1} (nnU-Net v2) or {"0": "background", "1": "LV"} (others).
+    """Reads labels from {"background": 0, "LV": 1} (nnU-Net v2) or {"0": "background", "1": "LV"} (others).
 
-    Raises CoopsegError for regions (several values for a name), nnU-Net's "ignore" and any other form; or
+    Raises CoopsegError for regions (several values for a name), nnU-Net's "ignore" and any other form, or
     adds it to `problems` and returns `UNNAMED`.
     """
     with keep(problems):
@@ -97,7 +97,7 @@ def _described_labels(entries: dict[str, Any], path: Path) -> Labels:
 
 
 def check_single_channel(entries: dict[str, Any], folder: Path) -> None:
-    """Raise CoopsegError where the data set describes more than one image channel."""
+    """Raise CoopsegError if the data set describes more than one image channel."""
     for key in ("channel_names", "modality"):
         channels = entries.get(key)
         if isinstance(channels, (dict, list)) and len(channels) > 1:

@@ -1,4 +1,4 @@
-"""A plain folder: images/X.nii.gz with labels/X.nii.gz, or X.nii.gz with X_gt.nii.gz beside it."""
+"""Lists a plain folder: images/X.nii.gz with labels/X.nii.gz, or X.nii.gz with X_gt.nii.gz beside it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ ITEM_KEYS = {"image": str, "label": str, "patient": str, "phase": str, "site": s
 
 
 def recognise(path: Path) -> bool:
-    """Whether there is a NIfTI file in `path` or `path`/images, or a dataset.json with items."""
+    """Tells whether there is a NIfTI file in `path` or `path`/images, or a dataset.json with items."""
     entries = read_description(path)
     return bool(niftis_in(path) or niftis_in(path / "images") or (entries and "items" in entries))
 
 
 def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
-    """Volumes by image path; a volume without a label file has the label None.
+    """Lists volumes by image path; a volume without a label file has the label None.
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
-    items [{image, label, patient, phase, site, copy}], paths relative to the folder, instead of going by file
-    name. Without it and without `labels` the names are "label1", ... for the values found in the label files.
+    items [{image, label, patient, phase, site, copy}], paths relative to the folder, in place of file names.
+    If neither `labels` nor dataset.json names the values, those in the label files become "label1", ...
     Raises CoopsegError for a label file without its image and for an item that cannot be read.
     """
     entries = read_description(path) or {}

@@ -1,4 +1,4 @@
-"""M&Ms as downloaded (Campello et al. 2021): a csv, and CODE/CODE_sa.nii.gz below Training and others."""
+"""Lists M&Ms as downloaded (Campello et al. 2021): a csv, CODE/CODE_sa.nii.gz below Training and others."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PHASES = ("ED", "ES")
 
 
 def recognise(path: Path) -> bool:
-    """Whether a csv with the columns of M&Ms lies in `path`."""
+    """Tells whether a csv with the columns of M&Ms lies in `path`."""
     return _table(path) is not None
 
 
 def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
-    """ED and ES of every subject of the csv whose folder is there, by subject then phase.
+    """Lists ED and ES of every subject of the csv whose image is there, by subject then phase.
 
-    The site is "VendorName/Centre". Subjects of the csv that were not downloaded are passed over, and so are
-    those below Training/Unlabeled for which it names no frames; a missing label file leaves the label None.
-    Raises CoopsegError for a csv that lacks the frames of another subject.
+    The site is "VendorName/Centre". Subjects that were not downloaded are skipped, and so are those below
+    Training/Unlabeled for which the csv names no frames. A missing label file leaves the label None.
+    Raises CoopsegError if the csv lacks the frames of any other subject.
     """
     table = _table(path)
     if table is None:
@@ -43,7 +43,7 @@ def _table(path: Path) -> Path | None:
             with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
                 if set(COLUMNS) <= {cell.strip() for cell in next(csv.reader(file), [])}:
                     return table
-        except (OSError, csv.Error):  # something else that bears the ending
+        except (OSError, csv.Error):  # not a csv, despite its name
             continue
     return None
 
@@ -75,7 +75,7 @@ def _subject(path: Path, table: Path, row: dict[str, str], problems: Problems) -
 
 
 def _frame(row: dict[str, str], phase: str, table: Path) -> int:
-    """Frame index counted from 0; a spreadsheet may have made it "10.0"."""
+    """Reads a frame index, counted from 0; a spreadsheet may have made it "10.0"."""
     text = row.get(phase, "")
     frame = whole_number(text.removesuffix(".0"))
     if frame is None:

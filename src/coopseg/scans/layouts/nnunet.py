@@ -1,4 +1,4 @@
-"""nnU-Net raw data (dataset.json v1 and v2): imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, imagesTs."""
+"""Lists nnU-Net raw data (dataset.json v1, v2): imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, imagesTs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CHANNEL = re.compile(r"_(\d{4})$")
 
 
 def recognise(path: Path) -> bool:
-    """Whether a dataset.json lies beside imagesTr or imagesTs with channel numbers in the file names."""
+    """Tells whether a dataset.json lies beside imagesTr or imagesTs with channel numbers in file names."""
     files = niftis_in(path / "imagesTr") + niftis_in(path / "imagesTs")
     return (path / "dataset.json").is_file() and any(CHANNEL.search(stem(file)) for file in files)
 
 
 def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
-    """Training cases, then test cases, by name; "CASE_ED" and "CASE_frame01" belong to the patient "CASE".
+    """Lists training cases, then test cases, by name; "CASE_ED" and "CASE_frame01" belong to patient "CASE".
 
     Raises CoopsegError for several channels, labels that are regions, and files without a channel number.
     """

@@ -1,4 +1,4 @@
-"""One broken entry of a data set need not hide the others."""
+"""Collects errors, so that one broken entry of a data set does not hide the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Problems = list[CoopsegError] | None  # None: the first problem is raised
 
 @contextmanager
 def keep(problems: Problems) -> Iterator[None]:
-    """Within it a CoopsegError ends the block as ever, or is added to `problems` where that is a list."""
+    """Adds a CoopsegError raised in the block to `problems`; lets it pass if `problems` is None."""
     try:
         yield
     except CoopsegError as error:

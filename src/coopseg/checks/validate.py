@@ -1,0 +1,102 @@
+"""Finds every problem of every case of a data set at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from coopseg.checks.across import check_across, merge_shared
+from coopseg.checks.report import Finding, Report, fault_of, relative
+from coopseg.checks.splits import Parts, check_split, open_split
+from coopseg.checks.volumes import Volume, examine, group_by_file
+from coopseg.errors import CoopsegError
+from coopseg.scans.labels import parse_label_names
+from coopseg.scans.layouts import LAYOUTS, open_dataset
+from coopseg.scans.types import Dataset, ScanRef
+from coopseg.workers import processes
+
+Examined = tuple[list[Finding], list[Volume]]
+
+
+def validate_dataset(
+    path: str | Path,
+    *,
+    layout: str = "auto",
+    labels: str | None = None,
+    splits: Sequence[str | Path] = (),
+    workers: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Report:
+    """Check a data set against all `coopseg.checks.rules.RULES`; a broken file hides no other.
+
+    Every file is read once, and at most an image and a label map are in memory at a time (per process).
+    layout, labels: as for training. splits: names, JSON or YAML files or run folders; each is compared with
+    the data set, and then only the patients that they name need a label.
+    workers: processes; the report does not depend on it. progress: called as (images done, of all, volume).
+    Raises CoopsegError only for arguments that make no sense: a folder that is not there, an unknown layout,
+    labels that cannot be parsed, a split that is neither a name nor a file. All else is a finding.
+    """
+    path = Path(path)
+    given = parse_label_names(labels) if labels else None
+    if not path.is_dir() or layout not in ("auto", *LAYOUTS):
+        open_dataset(path, layout=layout)  # raises the error
+    problems: list[CoopsegError] = []
+    try:
+        dataset = open_dataset(path, layout=layout, labels=given, problems=problems)
+    except (CoopsegError, OSError) as error:
+        problems.append(error if isinstance(error, CoopsegError) else CoopsegError(f"{path}: {error}"))
+        return Report(path, "", 0, 0, tuple(_listed(problems, path)))
+    opened = {str(name): open_split(str(name), dataset) for name in splits}
+    findings = _listed(problems, path)
+    volumes: list[Volume] = []
+    for found, kept in _examine_all(dataset, workers, progress or (lambda done, total, name: None)):
+        findings += found
+        volumes += kept
+    parts = {name: split for name, (split, _) in opened.items() if split is not None}
+    findings += check_across(dataset, volumes, used=_used(parts) if parts else None)
+    findings = list(merge_shared(findings, len({item.image for item in dataset.items})))
+    for name, (split, broken) in opened.items():
+        findings += broken if split is None else check_split(name, split, dataset)
+    ordered = _in_order(findings, dataset)
+    return Report(path, dataset.layout, len(dataset.patients), len(dataset.items), ordered)
+
+
+def _in_order(findings: Sequence[Finding], dataset: Dataset) -> tuple[Finding, ...]:
+    """Sorts errors before warnings, the data set as a whole before its files, and files as listed."""
+    files = [path for item in dataset.items for path in (item.image, item.label) if path]
+    place = {relative(path, dataset.root): number for number, path in enumerate(files)}
+    return tuple(sorted(findings, key=lambda f: (f.severity != "error", place.get(f.file, -1))))
+
+
+def _listed(problems: Sequence[CoopsegError], root: Path) -> list[Finding]:
+    """Returns the findings on the list of volumes; one about the folder itself has no file."""
+    faults = [fault_of(error, otherwise="layout", root=root) for error in problems]
+    return [fault.at("" if place == str(root) else place) for place, fault in faults]
+
+
+def _used(parts: dict[str, Parts]) -> set[str]:
+    return {patient for split in parts.values() for part in split.values() for patient in part}
+
+
+def _examine_all(
+    dataset: Dataset, workers: int, report: Callable[[int, int, str], None]
+) -> Iterator[Examined]:
+    """Examines files in the data set's order, in processes if there is more than one worker."""
+    groups = group_by_file(dataset.items)
+    work = partial(examine, labels=dataset.labels, root=dataset.root)
+    if workers == 1:
+        yield from _reported(map(work, groups), groups, report)
+        return
+    with processes(workers) as side_by_side:
+        yield from _reported(side_by_side(work, groups), groups, report)
+
+
+def _reported(
+    results: Iterable[Examined],
+    groups: Sequence[Sequence[ScanRef]],
+    report: Callable[[int, int, str], None],
+) -> Iterator[Examined]:
+    for done, (group, result) in enumerate(zip(groups, results, strict=True), start=1):
+        yield result
+        report(done, len(groups), group[-1].id)

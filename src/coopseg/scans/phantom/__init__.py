@@ -1,3 +1,0 @@
-"""Made-up short-axis cine MR: geometry, tissue, scanner. No scan is needed, every volume is known."""
-
-from coopseg.scans.phantom.write import write_phantom as write_phantom

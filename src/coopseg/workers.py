@@ -1,0 +1,109 @@
+"""Works on volumes side by side: a `map` over threads or processes, with results in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from coopseg.errors import CoopsegError
+
+# Like the builtin map. Of several errors the first in order is raised; work that has not begun is dropped.
+Map = Callable[..., Iterator[Any]]
+
+
+def cores() -> int:
+    """Counts the cores that this process may use; a scheduler may allow fewer than the machine has."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(allowed)
+
+
+def choose_workers(wanted: int | None, *, volumes: int) -> int:
+    """Returns how many workers to start: as wanted, else one per core; never more than there are volumes.
+
+    Raises CoopsegError for fewer than one.
+    """
+    if wanted is not None and wanted < 1:
+        raise CoopsegError(f"workers must be 1 or more, found {wanted}")
+    return max(1, min(wanted or cores(), volumes))
+
+
+@contextmanager
+def threads(workers: int) -> Iterator[Map]:
+    """Yields a map over threads, each with one torch thread; over the caller's thread if workers is 1.
+
+    It suits work that releases Python's lock, such as networks and large arrays.
+    When the block ends, however it ends, no thread is at work any more.
+    """
+    with one_thread():
+        if workers == 1:
+            yield map
+            return
+        pool = ThreadPoolExecutor(workers)
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def processes(workers: int, *, begin: Callable[[], None] | None = None) -> Iterator[Map]:
+    """Yields a map over processes, each computing with one thread; in this process if workers is 1.
+
+    begin: called first in each worker process, if given. Function, items and results are pickled. When the
+    block ends, however it ends, no process is at work any more; if this process is killed, its workers end
+    themselves.
+    Raises CoopsegError if a worker was killed.
+    """
+    if workers == 1:
+        with one_thread():
+            yield map
+        return
+    # spawn: torch's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(begin,))
+    try:
+        yield pool.map
+    except BrokenProcessPool:
+        raise CoopsegError(
+            f"one of {workers} worker processes was killed, most likely for want of memory; use fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limits torch to one thread, so that workers change no rounding of a sum or Fourier transform."""
+    import torch  # imported here: `validate` starts without it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _begin(begin: Callable[[], None] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch if it is not loaded yet
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if begin:
+        begin()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is a worker
+    parent.join()
+    os._exit(1)
