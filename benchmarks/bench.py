@@ -52,7 +52,7 @@ def line(row: Row, found: dict[str, Any], results: dict[str, Any]) -> str:
 def main(out: Path, chosen: Callable[[Row], bool] = lambda row: True) -> None:
     """Measure all rows, in order: limits come first, since the others are held against them."""
     start = time.perf_counter()
-    results: dict[str, Any] = {"machine": describe_machine(), "rows": {}}
+    results: dict[str, Any] = {"machine": describe_machine("make bench"), "rows": {}}
     print(HEAD, flush=True)
     for row in filter(chosen, ROWS):
         if row.needs_bf16 and not results["machine"]["bf16_hardware"]:

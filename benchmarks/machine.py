@@ -12,7 +12,7 @@ from typing import Any
 HERE = Path(__file__).parent
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine(command: str) -> dict[str, Any]:
     """Processor, versions, commit, and the load before anything was measured."""
     import torch
 
@@ -27,7 +27,7 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit,
-        "command": "make bench",
+        "command": command,
         "load_before": os.getloadavg()[0],
         "date": time.strftime("%Y-%m-%d"),
     }
