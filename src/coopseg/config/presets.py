@@ -161,7 +161,7 @@ DESCRIPTIONS: dict[str, str] = {
     "lsm2022": "as the successor paper ran it: no STN, p 0.33, AdamW, 1500 epochs",
     "cpu": "a quarter of an hour on two CPU cores: 128 x 128, batch 8, 3000 steps",
     "quick": "128 x 128, batch 8, 600 steps, CE, half of a batch plain: for demos and tests",
-    "coopseg": "the default: FTN without reconstruction, random networks, scan statistics, an STN on damaged labels",
+    "coopseg": "the default: no reconstruction, random networks, scan statistics, an STN on damaged labels",
     "standard": "FTN alone; an STN beside it on detached predictions",
     "cooperative-no-latent": "FTN and STN trained together, no latent masks",
     "cooperative": "FTN and STN trained together on clean and hard examples",
