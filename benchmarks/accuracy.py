@@ -81,7 +81,12 @@ def main(options: list[str]) -> None:
         last = ", ".join(f"{run['validations'][-1][head]['mean']:.3f}" for run in runs)
         print(f"{head}: Dice at the end, after {runs[0]['minutes']:.1f} minutes: {last}")
     known = {name: value if value < float("inf") else None for name, value in medians.items()}
-    found = {"machine": describe_machine("make bench-accuracy"), "options": options, "median_minutes": known, "runs": runs}
+    found = {
+        "machine": describe_machine("make bench-accuracy"),
+        "options": options,
+        "median_minutes": known,
+        "runs": runs,
+    }
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"written to {OUT}")
 
