@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from coopseg.benchmark.statistics import bootstrap_interval
+from coopseg.results.statistics import bootstrap_interval
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ def test_distances_are_better_when_smaller(results: dict[str, Any]) -> None:
         for cell in marked:
             same = [c for c in cells if c["state"] == "value" and [*c["draws"]] == [*cell["draws"]]]
             assert round(cell["hd95"], 1) == min(round(c["hd95"], 1) for c in same)
-        assert marked
+            assert cell["distance_missing"] == pytest.approx(min(c["distance_missing"] for c in same))
+    assert any(cell["best"] for line in table["rows"] for cell in line["cells"])
 
 
 def test_small_texts() -> None:

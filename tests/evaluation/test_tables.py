@@ -59,7 +59,7 @@ def test_patients_first(rows: list[dict[str, Any]]) -> None:
     assert found["dice_sd"] == pytest.approx(np.std(patients, ddof=1))
     assert found["hd95_mean"] == pytest.approx(np.mean([(2 + 6) / 2, 1]))
     assert found["assd_mean"] == pytest.approx(found["hd95_mean"] / 2)
-    assert found["distance_missing"] == 1
+    assert found["distance_missing"] == pytest.approx((1 / 3 + 0) / 2)
 
 
 def test_foreground_mean_and_failures(rows: list[dict[str, Any]]) -> None:
@@ -69,7 +69,7 @@ def test_foreground_mean_and_failures(rows: list[dict[str, Any]]) -> None:
     assert found["dice_below_0.5"] == pytest.approx((2 / 3 + 0) / 2)
     assert found["dice_below_0.1"] == pytest.approx((1 / 3 + 0) / 2)
     assert found["hd95_mean"] == pytest.approx(np.mean([(3 + 6 + 9) / 3, 1]))
-    assert found["distance_missing"] == 2  # both empty is not counted
+    assert found["distance_missing"] == pytest.approx((2 / 6 + 0) / 2)  # both empty is not counted
 
 
 def test_exactly_the_limit_is_no_failure() -> None:

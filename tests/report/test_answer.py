@@ -1,4 +1,4 @@
-"""The answer says what the scores bear: clear, unclear, mixed, one run, nothing."""
+"""The answer says what the scores bear: above, below, open, too few, nothing, a line a data set."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from coopseg.report.answer import answer, ask
+from coopseg.report.answer import ONE_TRAINING, answer, ask
 from coopseg.report.scores import find_columns, find_methods
 from coopseg.report.sources import read_runs
 
 Maker = Callable[..., Path]
-SPREAD = {f"p{number}": 0.01 * number for number in range(1, 7)}
+SPREAD = {f"p{number}": 0.01 * number for number in range(1, 9)}
+DATASETS = ["ACDC", "RandBias", "RandSpike", "Vendor B"]
 
 
 def answer_of(folders: list[Any]) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def evaluated(make_run: Maker, make_evaluation: Maker) -> Callable[..., Path]:
             start = other if other is not None and dataset == "Vendor B" else base
             return start + SPREAD[patient] + noise * (-1) ** int(patient[1])
 
-        make_evaluation(run, scores=score)
+        make_evaluation(run, scores=score, patients=tuple(SPREAD))
         return run
 
     return make
@@ -52,77 +53,80 @@ def test_questions(make_run: Maker) -> None:
 
 
 def test_one_run_each(evaluated: Callable[..., Path]) -> None:
-    ours, theirs = evaluated("a", 0.8), evaluated("b", 0.7, method="standard")
-    found = answer_of([ours, theirs])
-    assert found["verdict"] == "In these trainings, yes."
-    assert found["sentences"][0].startswith("A method with one training says nothing about chance")
-    first, second = found["comparisons"]
-    assert (first["group"], first["datasets"]) == ("corrupted", ["RandBias", "RandSpike"])
-    assert (first["outcome"], second["outcome"]) == ("higher", "higher")
-    assert first["difference"] == pytest.approx(0.1)
-    assert (first["patients"], first["paired_mean"]) == (6, pytest.approx(0.1))
-    assert "cooperative (FTN+STN) reaches Dice 0.835 (one run)" in found["sentences"][1]
-    assert found["sentences"][2] == "By the FTN alone: cooperative 0.835 (one run); standard 0.735 (one run)."
-    assert "a difference of +0.100" in found["sentences"][1]
-    assert "training domain: cooperative 0.835" in found["sentences"][-1]
-
-
-def test_a_difference_within_the_spread_is_not_told(evaluated: Callable[..., Path]) -> None:
-    ours, theirs = evaluated("a", 0.71, noise=0.1), evaluated("b", 0.7, method="standard")
-    found = answer_of([ours, theirs])
-    assert found["verdict"] == "In these trainings, this cannot be told apart from chance."
-    assert "(n = 6), not more than chance between patients explains" in found["sentences"][1]
-
-
-def test_worse_and_mixed(evaluated: Callable[..., Path]) -> None:
-    theirs = evaluated("b", 0.7, method="standard")
-    assert answer_of([evaluated("a", 0.6), theirs])["verdict"] == "In these trainings, no: it is worse."
-    mixed = answer_of([evaluated("c", 0.8, other=0.6), theirs])
-    assert mixed["verdict"] == (
-        "In these trainings, it depends: on corrupted scans yes; on other sites no, it is worse."
+    found = answer_of([evaluated("a", 0.8), evaluated("b", 0.7, method="standard")])
+    assert found["verdict"] == (
+        "Against standard, cooperative (FTN+STN) is above on 4 of 4 data sets "
+        "(ACDC, RandBias, RandSpike, Vendor B)."
     )
-    assert "a difference of −0.100" in mixed["sentences"][3]
+    assert found["note"] == ONE_TRAINING
+    assert [entry["dataset"] for entry in found["comparisons"]] == DATASETS
+    for entry in found["comparisons"]:
+        assert entry["mean"] == pytest.approx(0.1)
+        assert entry["interval"] == pytest.approx((0.1, 0.1))
+        assert (entry["n"], entry["trainings"], entry["outcome"]) == (8, 1, "higher")
+        assert entry["p_holm"] == pytest.approx(2 / 2**8)
 
 
-def test_several_runs_are_judged_over_runs(evaluated: Callable[..., Path]) -> None:
+def test_a_difference_within_the_spread_is_open(evaluated: Callable[..., Path]) -> None:
+    found = answer_of([evaluated("a", 0.71, noise=0.1), evaluated("b", 0.7, method="standard")])
+    assert "is open on 4 of 4 data sets" in found["verdict"]
+
+
+def test_what_is_lost_stands_beside_what_is_won(evaluated: Callable[..., Path]) -> None:
+    theirs = evaluated("b", 0.7, method="standard")
+    assert "is below on 4 of 4 data sets" in answer_of([evaluated("a", 0.6), theirs])["verdict"]
+    mixed = answer_of([evaluated("c", 0.8, other=0.6), theirs])
+    assert mixed["verdict"].endswith(
+        "is above on 3 of 4 data sets (ACDC, RandBias, RandSpike), below on 1 (Vendor B)."
+    )
+
+
+def test_several_trainings_are_resampled_too(evaluated: Callable[..., Path]) -> None:
+    """Of two trainings one is .01 above and one .03 below its partner, the same for every patient."""
     ours = [evaluated(f"a{seed}", base, seed=seed) for seed, base in enumerate((0.80, 0.82))]
-    near = [evaluated(f"b{seed}", base, seed=seed) for seed, base in enumerate((0.79, 0.81))]
+    near = [evaluated(f"b{seed}", base, seed=seed) for seed, base in enumerate((0.79, 0.85))]
     far = [evaluated(f"c{seed}", base, seed=seed) for seed, base in enumerate((0.70, 0.71))]
     close = answer_of([*(f"new={run}" for run in near[::-1]), *ours])  # the baseline is given first
-    assert close["comparisons"][0]["over"] == "runs"
-    assert close["verdict"] == "Over these runs, this cannot be told apart from chance."
-    assert "0.845\u00a0±\u00a00.014 (2 runs)" in close["sentences"][1]
+    assert close["comparisons"][0]["interval"] == pytest.approx((-0.03, 0.01))
+    assert close["comparisons"][0]["mean"] == pytest.approx(-0.01)
+    assert {entry["outcome"] for entry in close["comparisons"]} == {"open"}
     clear = answer_of([*(f"old={run}" for run in far), *ours])
-    assert clear["verdict"] == "Over these runs, yes."
-    assert "more than the spread over runs of both together" in clear["sentences"][1]
-    assert clear["sentences"][0].startswith("Two runs of a method say little")
+    assert clear["comparisons"][0]["interval"] == pytest.approx((0.10, 0.11))
+    assert {entry["outcome"] for entry in clear["comparisons"]} == {"higher"}
+    assert (clear["note"], clear["comparisons"][0]["trainings"]) == ("", 2)
+
+
+def test_trainings_that_have_no_partner_are_one(evaluated: Callable[..., Path]) -> None:
+    ours = [evaluated(f"a{seed}", 0.8 + 0.02 * seed, seed=seed) for seed in (0, 1)]
+    other = evaluated("b", 0.7, method="standard", seed=5)
+    (first, *_) = answer_of([*ours, other])["comparisons"]
+    assert (first["trainings"], first["mean"]) == (1, pytest.approx(0.11))
 
 
 def test_few_patients_tell_nothing(make_run: Maker, make_evaluation: Maker) -> None:
     ours, theirs = make_run("a"), make_run("b", method="standard")
     for run, score in ((ours, 0.9), (theirs, 0.5)):
-        make_evaluation(run, patients=("p1", "p2"), scores=lambda *_, score=score: score)
+        make_evaluation(run, patients=tuple(SPREAD)[:5], scores=lambda *_, score=score: score)
     found = answer_of([ours, theirs])
-    assert found["verdict"] == "In these trainings, this cannot be told apart from chance."
-    assert "over 2 patients, too few" in found["sentences"][1]
+    assert "is too few patients on 4 of 4 data sets" in found["verdict"]
+    assert found["verdict"].endswith("; n = 5).")
 
 
-def test_the_best_of_several_is_named_as_such(evaluated: Callable[..., Path]) -> None:
-    runs = [f"{name}={evaluated(name, base)}" for name, base in (("x", 0.6), ("y", 0.7), ("z", 0.8))]
+def test_several_methods(evaluated: Callable[..., Path]) -> None:
+    runs = [f"{name}={evaluated(name, base)}" for name, base in (("x", 0.6), ("y", 0.5), ("z", 0.8))]
     found = answer_of(runs)
-    assert "By the FTN alone: x 0.635 (one run); y 0.735" in found["sentences"][2]
+    assert found["verdict"].startswith("Against x, z (FTN+STN) is above on 4 of 4 data sets")
+    assert "; y (FTN+STN) is below on 4 of 4 data sets" in found["verdict"]
+    # Holm: two methods of one p each on a data set
+    assert [entry["p_holm"] for entry in found["comparisons"]] == pytest.approx([2 * 2 / 2**8] * 8)
     more = [*runs, *(f"{name}={evaluated(name, 0.65)}" for name in ("u", "v"))]
     assert ask(find_methods(read_runs(more))).startswith("Which of 4 other methods holds better than x on")
-    assert answer_of(more)["sentences"][2].startswith("By the FTN alone: x 0.635 (one run); z 0.835")
-    assert (found["comparisons"][0]["rival"], found["comparisons"][0]["baseline"]) == ("z", "x")
-    assert "z (FTN+STN), the best of 2 against x, reaches" in found["sentences"][1]
+    assert answer_of(more)["verdict"].endswith("; and 1 more below.")
 
 
 def test_nothing_to_compare(make_run: Maker, make_evaluation: Maker) -> None:
     first, second = make_run("a"), make_run("b", method="standard")
     assert answer_of([first, second])["verdict"] == "Nothing has been evaluated yet."
     make_evaluation(first)
-    found = answer_of([first, second])
-    assert found["verdict"].startswith("No two methods were evaluated on the same")
-    assert "(2 data sets) the mean Dice is cooperative 0." in found["sentences"][0]
+    assert answer_of([first, second])["verdict"].startswith("No two methods were evaluated on the same")
     assert answer_of([first])["verdict"].startswith("One method alone")

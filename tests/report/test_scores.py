@@ -94,10 +94,15 @@ def test_what_is_not_there(make_run: Maker, make_evaluation: Maker) -> None:
     assert states["idle", "FTN+STN"] == ["n/a"] * 5
 
 
-def rows_of(*columns: list[float | None]) -> list[dict[str, Any]]:
-    """Rows of one cell a column; None where there is no value."""
+def rows_of(*columns: list[float | None], missing: float = 0.0) -> list[dict[str, Any]]:
+    """Rows of one cell a column; None where there is no value. missing: the share of the last row."""
     cells = [
-        [{"state": "n/a"} if value is None else {"state": "value", "mean": value} for value in column]
+        [
+            {"state": "n/a"}
+            if value is None
+            else {"state": "value", "mean": value, "missing": missing * (row == len(column) - 1)}
+            for row, value in enumerate(column)
+        ]
         for column in columns
     ]
     return [{"cells": list(row)} for row in zip(*cells, strict=True)]
@@ -119,6 +124,14 @@ def test_the_best_of_a_column(column: list[float | None], measure: str, best: li
     rows = rows_of(column, [0.1, 0.2, 0.3])
     mark_best(rows, measure=measure)
     assert [i for i, row in enumerate(rows) if row["cells"][0].get("best")] == best
+
+
+def test_a_missing_distance_never_wins() -> None:
+    """The last row's HD95 is the least, over what it did not miss: nobody is marked."""
+    for measure, best in (("hd95", []), ("dice", [1])):
+        rows = rows_of([3.0, 4.0, 2.0], missing=0.2)
+        mark_best(rows, measure=measure)
+        assert [i for i, row in enumerate(rows) if row["cells"][0]["best"]] == best
 
 
 def test_other_patients_are_noticed(make_run: Maker, make_evaluation: Maker) -> None:

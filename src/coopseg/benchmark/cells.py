@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from coopseg.benchmark.collected import STEPS, Collected, Ended
-from coopseg.benchmark.columns import Column, Wide, cohorts, spread_out
-from coopseg.benchmark.statistics import BELOW, MEASURES, bootstrap_interval, mean_over, number, spread
-from coopseg.evaluation.tables import FAILURES
+from coopseg.benchmark.columns import Column, cohorts
 from coopseg.inference.predictor import HEADS
+from coopseg.results.paired import Wide, spread_out
+from coopseg.results.patients import BELOW, FAILURES, MEASURES, mean_over
+from coopseg.results.statistics import bootstrap_interval, number, spread
 
 SITES = ("vendor", "site")  # groups of data sets that name them
 OF = ["head", "class", "group", "value"]
+TRAINED = ["draw", "seed"]
 
 Cell = dict[str, Any]
 
@@ -104,17 +106,25 @@ def _value(
 
 def shared_scores(
     collected: Collected, row: str, budget: str, *, against: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores of a row and of a baseline, each patient's averaged over the draws and seeds both have.
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Scores of a row and of a baseline, training by training, for those draws and seeds that both have.
 
-    A predictor has no draw: it is held against all of the baseline's.
+    With several draws a training is a draw, whose seeds are averaged; with one it is a seed. A predictor has
+    no draw: it is held against every training of the baseline.
     """
     ours, theirs = (_by_job(collected, name, budget) for name in (row, against))
-    if len(ours) and len(theirs) and not any(job.is_predictor for job in collected.jobs_of(row, budget)):
-        keys = ["draw", "seed"]
-        both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
+    if not len(ours) or not len(theirs):
+        return
+    predictor = any(job.is_predictor for job in collected.jobs_of(row, budget))
+    if not predictor:
+        both = ours[TRAINED].drop_duplicates().merge(theirs[TRAINED].drop_duplicates())
         ours, theirs = ours.merge(both), theirs.merge(both)
-    return _per_patient(ours), _per_patient(theirs)
+    unit, averaged = TRAINED if theirs["draw"].nunique() > 1 else TRAINED[::-1]
+    theirs = mean_over(theirs, averaged)
+    ours = mean_over(mean_over(ours, "seed"), "draw") if predictor else mean_over(ours, averaged)
+    for name, baseline in theirs.groupby(unit, sort=True):
+        own = ours if predictor else ours[ours[unit] == name].drop(columns=unit)
+        yield own, baseline.drop(columns=unit)
 
 
 def _by_job(collected: Collected, row: str, budget: str) -> pd.DataFrame:
@@ -124,7 +134,3 @@ def _by_job(collected: Collected, row: str, budget: str) -> pd.DataFrame:
         return scores
     chosen = (scores["row"] == row) & scores["budget"].isin(used) & (scores["group"] == "all")
     return scores[chosen].drop(columns=["row", "budget", "group", "value"])
-
-
-def _per_patient(scores: pd.DataFrame) -> pd.DataFrame:
-    return mean_over(mean_over(scores, "seed"), "draw") if len(scores) else scores

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from coopseg.benchmark.collected import Collected
+from coopseg.results.paired import Wide, present
 
 DOMAINS = ("intra", "corrupted", "other")
 # An average is over the columns of these domains, each column counting the same.
@@ -69,37 +68,8 @@ def column_of(columns: Sequence[Column], domains: tuple[str, ...]) -> str | None
     return next((column["name"] for column in columns if column["datasets"] == datasets), None)
 
 
-@dataclass(frozen=True)
-class Wide:
-    """Scores by row (patients or draws) and data set: values (rows, data sets), NaN where there is none."""
-
-    rows: np.ndarray
-    datasets: np.ndarray
-    values: np.ndarray
-
-    def of(self, datasets: Sequence[str]) -> np.ndarray:
-        """(rows, data sets), in the order of `datasets`."""
-        return self.values[:, [self.datasets.tolist().index(name) for name in datasets]]
-
-
-def spread_out(scores: pd.DataFrame, by: str) -> Wide:
-    """Dice by patient or draw and data set; each pair has one line at most."""
-    rows, at = np.unique(scores[by].to_numpy(str), return_inverse=True)
-    datasets, place = np.unique(scores["dataset"].to_numpy(str), return_inverse=True)
-    values = np.full((len(rows), len(datasets)), np.nan)
-    values[at, place] = scores["dice"].to_numpy(float)
-    return Wide(rows, datasets, values)
-
-
-def minus(ours: Wide, theirs: Wide) -> Wide:
-    """The difference, over the rows and data sets that both have."""
-    rows, a, b = np.intersect1d(ours.rows, theirs.rows, return_indices=True)
-    datasets, c, d = np.intersect1d(ours.datasets, theirs.datasets, return_indices=True)
-    return Wide(rows, datasets, ours.values[np.ix_(a, c)] - theirs.values[np.ix_(b, d)])
-
-
 def cohorts(wide: Wide, column: Column, columns: Sequence[Column]) -> list[np.ndarray]:
-    """The values of a column by cohort, each (patients, data sets), NaN where a patient is not in one.
+    """The values of a column by cohort, each (..., patients, data sets), NaN where a patient is not in one.
 
     wide: by patients. A patient of the corrupted copies is the one of the clean set: these are one cohort.
     Every other data set is one of its own, whatever names its patients bear.
@@ -108,4 +78,4 @@ def cohorts(wide: Wide, column: Column, columns: Sequence[Column]) -> list[np.nd
     own = [name for name in column["datasets"] if domains[name] != "other"]
     parts = [own, *([name] for name in column["datasets"] if domains[name] == "other")]
     found = [wide.of(part) for part in parts if part]
-    return [values[np.isfinite(values).any(axis=1)] for values in found]
+    return [values[..., present(values), :] for values in found]

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from coopseg.benchmark.cells import shared_scores
 from coopseg.benchmark.collected import Collected
-from coopseg.benchmark.columns import WITHOUT_SPIKES, Column, cohorts, column_of, minus, spread_out
+from coopseg.benchmark.columns import WITHOUT_SPIKES, Column, cohorts, column_of
 from coopseg.benchmark.grid import BASELINES
-from coopseg.benchmark.statistics import bootstrap_interval, holm, number, signed_rank
-from coopseg.evaluation.tables import MEAN
+from coopseg.results.paired import Difference, Wide, correct, difference, minus, spread_out, stack
+from coopseg.results.patients import MEAN
 
 CHANGE = {"own": ("intra",), "corrupted": ("corrupted",), "other": ("other",), "out": ("corrupted", "other")}
 SEEN = "without_spikes"  # of a line of `change`, beside those of CHANGE
 
-Difference = dict[str, Any]
-
 
 def differences(collected: Collected, columns: Sequence[Column], budget: str) -> list[Difference]:
-    """Row minus baseline, same head, class and column, over the patients both have.
+    """Row minus baseline, same head, class and column, over the patients, draws and seeds both have.
 
     against: the baseline. Every row, the other baseline too, is held against each of BASELINES. mean,
-    interval (95 % bootstrap, over patients), n; p (Wilcoxon signed-rank, two-sided; None for an average, and
-    where every difference is zero) and p_holm, corrected over the rows compared with one baseline within one
-    column, head and class: `family` is their number. draws: those that both have.
+    interval (95 % bootstrap over patients, and over trainings where there are several), n (patients),
+    trainings; p (sign-flip test over patients, two-sided; None where every difference is zero) and p_holm,
+    corrected over the rows compared with one baseline within one column, head and class: `family` is their
+    number. clear: see `coopseg.results.statistics.is_clear`. draws: those that both have.
     """
     found = [
         entry
@@ -35,51 +33,33 @@ def differences(collected: Collected, columns: Sequence[Column], budget: str) ->
         if row != against
         for entry in _differences(collected, columns, row, budget, against)
     ]
-    for key in dict.fromkeys(_family(entry) for entry in found):
-        family = [entry for entry in found if _family(entry) == key]
-        corrected = holm([entry["p"] for entry in family])
-        tested = sum(entry["p"] is not None for entry in family)
-        for entry, value in zip(family, corrected, strict=True):
-            entry |= {"p_holm": value, "family": tested if entry["p"] is not None else None}
+    correct(found, family=("against", "column", "head", "class"))
     return found
-
-
-def _family(entry: Difference) -> tuple[str, ...]:
-    return entry["against"], entry["column"], entry["head"], entry["class"]
 
 
 def _differences(
     collected: Collected, columns: Sequence[Column], row: str, budget: str, against: str
 ) -> Iterator[Difference]:
-    ours, theirs = shared_scores(collected, row, budget, against=against)
-    if not len(ours) or not len(theirs):
-        return
     of = ["head", "class"]
-    baseline = dict(list(theirs.groupby(of, sort=False)))
+    trainings: dict[Any, list[Wide]] = defaultdict(list)
+    for ours, theirs in shared_scores(collected, row, budget, against=against):
+        baseline = dict(list(theirs.groupby(of, sort=False)))
+        for key, own in ours.groupby(of, sort=False):
+            if key in baseline:
+                trainings[key].append(minus(spread_out(own, "patient"), spread_out(baseline[key], "patient")))
     name = {
         "budget": budget,
         "against": against,
         "row": row,
         "draws": _draws(collected, row, budget, against),
     }
-    for key, own in ours.groupby(of, sort=False):
-        if key in baseline:
-            wide = minus(spread_out(own, "patient"), spread_out(baseline[key], "patient"))
-            at = dict(zip(of, key, strict=True))
-            for column in columns:
-                if set(column["datasets"]) <= set(wide.datasets):
-                    yield name | at | _difference(cohorts(wide, column, columns), column)
-
-
-def _difference(parts: Sequence[np.ndarray], column: Column) -> Difference:
-    means = np.concatenate([np.nanmean(part, axis=0) for part in parts])
-    return {
-        "column": column["name"],
-        "mean": number(means.mean()),
-        "interval": bootstrap_interval(parts),
-        "n": sum(map(len, parts)),
-        "p": None if column["average"] else signed_rank(parts[0].ravel()),
-    }
+    for key, found in trainings.items():
+        wide = stack(found)
+        at = dict(zip(of, key, strict=True))
+        for column in columns:
+            if set(column["datasets"]) <= set(wide.datasets):
+                found_at = difference(cohorts(wide, column, columns))
+                yield {**name, **at, "column": column["name"], **found_at}
 
 
 def _draws(collected: Collected, row: str, budget: str, against: str) -> list[str]:

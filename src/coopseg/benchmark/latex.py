@@ -28,7 +28,8 @@ SCORES = (
     "the same draws."
 )
 DIFFERENCES = (
-    "{[}95\\,\\% bootstrap interval over patients{]}, Holm-corrected $p$ of the Wilcoxon signed-rank test."
+    "{[}95\\,\\% bootstrap interval over patients, and over draws where there are several{]}, Holm-corrected "
+    "$p$ of the sign-flip test over patients."
 )
 ANY = re.compile("|".join(map(re.escape, SPECIAL)))
 

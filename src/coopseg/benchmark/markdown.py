@@ -22,7 +22,7 @@ from coopseg.benchmark.view import (
     with_values,
 )
 from coopseg.config.presets import title_of
-from coopseg.evaluation.tables import FAILURES, MEAN
+from coopseg.results.patients import FAILURES, MEAN
 
 MAIN_NOTE = (
     "Dice, mean over patients (copies, phases, seeds and draws of a patient averaged first), ± standard "
@@ -30,9 +30,9 @@ MAIN_NOTE = (
     "draws. n/a: a head that the row does not have."
 )
 DIFFERENCE_NOTE = (
-    "on the same patients, draws and seeds, [95 % bootstrap interval over patients], p of the Wilcoxon "
-    "signed-rank test corrected by Holm over the rows of this table within a column and head. Averages have "
-    "no test. The interval says nothing of chance between trainings."
+    "on the same patients, draws and seeds, [95 % bootstrap interval over patients, and over draws where a "
+    "row has several], p of the sign-flip test over patients corrected by Holm over the rows of this table "
+    "within a column and head. With one draw neither says anything of chance between trainings."
 )
 CHANGE_NOTE = "What robustness costs on clean scans of the own site, beside what it brings elsewhere."
 GROUPS = {"phase": "By phase", "vendor": "By vendor", "site": "By vendor/centre"}

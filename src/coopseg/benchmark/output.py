@@ -25,7 +25,7 @@ NUMBERS = [
 ]  # fmt: skip
 COMPARED = [
     "budget", "against", "row", "head", "column", "class", "mean", "interval_low", "interval_high", "n",
-    "draws", "p", "p_holm", "family",
+    "trainings", "draws", "p", "p_holm", "family", "clear",
 ]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from coopseg.benchmark.collected import METRICS, STEPS, Collected, Ended, read_scores
 from coopseg.benchmark.grid import SEVERITIES
-from coopseg.benchmark.statistics import bootstrap_interval, mean_over
-from coopseg.evaluation.tables import MEAN
+from coopseg.results.patients import MEAN, mean_over
+from coopseg.results.statistics import bootstrap_interval
 
 NOUGHT, PUBLISHED = 0.0, 1.0  # PUBLISHED is what the main evaluation measures
 

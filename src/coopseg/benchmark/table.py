@@ -14,16 +14,17 @@ from coopseg.benchmark.cost import costs
 from coopseg.benchmark.differences import change, differences
 from coopseg.benchmark.grid import BASELINES, TIMEKEEPER
 from coopseg.benchmark.severity import severity_curves
-from coopseg.benchmark.statistics import LEVEL, RESAMPLES
 from coopseg.config.presets import DESCRIPTIONS, POST_DAE, split_row
-from coopseg.evaluation.tables import MEAN
 from coopseg.inference.predictor import HEADS
+from coopseg.results.patients import MEAN
+from coopseg.results.statistics import LEVEL, RESAMPLES
 
 NOTES = {POST_DAE: "its second head is the FTN followed by the denoising autoencoder, not by an STN"}
 STATISTICS = {
     "unit": "patient",
-    "interval": f"percentile bootstrap over patients, {LEVEL:.0%}, {RESAMPLES} resamples",
-    "test": "Wilcoxon signed-rank, two-sided, over patients",
+    "interval": f"percentile bootstrap over patients and, where there are several, over trainings, "
+    f"{LEVEL:.0%}, {RESAMPLES} resamples",
+    "test": "sign-flip, two-sided, over patients",
     "correction": "Holm, over the rows compared with one baseline within one column, head and class",
 }
 

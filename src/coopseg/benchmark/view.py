@@ -8,10 +8,10 @@ from typing import Any
 from coopseg.benchmark.collected import STEPS
 from coopseg.benchmark.differences import SEEN
 from coopseg.benchmark.request import WHOLE
-from coopseg.evaluation.tables import MEAN
+from coopseg.results.patients import MEAN
 
 DIGITS = {"mean": 3, "hd95": 1, "assd": 2}
-SMALL_P, CLEAR_P = 0.001, 0.05
+SMALL_P = 0.001
 CHANGE_TITLES = {
     "own": "clean, own site", "corrupted": "corrupted", "other": "other sites", "out": "out of domain",
     SEEN: "all without spikes",
@@ -75,8 +75,11 @@ def _mark_best(lines: Sequence[dict[str, Any]], measure: str) -> None:
         for cells in same.values():
             several = len({cell["row"] for cell in cells}) > 1
             shown = [round(cell[measure], DIGITS[measure]) for cell in cells]
+            fewest = min(cell["distance_missing"] for cell in cells)
             for cell, value in zip(cells, shown, strict=True):
-                cell["best"] = several and value == pick(shown)
+                # a distance that could not be measured is no good one: who misses more does not win
+                fair = measure == "mean" or cell["distance_missing"] <= fewest + 1e-9
+                cell["best"] = several and fair and value == pick(shown)
 
 
 def with_values(table: Grid) -> Grid:
@@ -109,20 +112,13 @@ def cell_text(cell: dict[str, Any], measure: str = "mean") -> str:
 
 
 def difference_text(entry: dict[str, Any] | None) -> str:
-    """ "+0.021 [+0.004, +0.039], p 0.012"; without p for an average; "–" where there is none."""
+    """ "+0.021 [+0.004, +0.039], p 0.012"; "–" where there is none."""
     if entry is None:
         return "–"
     text = signed(entry["mean"])
     if entry["interval"]:
         text += f" [{', '.join(signed(value) for value in entry['interval'])}]"
     return text + (f", p {p_text(entry['p_holm'])}" if entry["p_holm"] is not None else "")
-
-
-def is_clear(entry: dict[str, Any]) -> bool:
-    """Whether zero lies outside the interval and, where there is a test, the corrected p is below 0.05."""
-    low, high = entry["interval"] or (0, 0)
-    tested = entry["p_holm"] is None or entry["p_holm"] < CLEAR_P
-    return tested and (low > 0 or high < 0)
 
 
 def number_text(value: float | None, digits: int = 3) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,65 +11,46 @@ import pandas as pd
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, Row
+from coopseg.results.patients import FAILURES, MEAN, MEASURES, VOLUMES, per_patient
+from coopseg.results.statistics import number
 from coopseg.scans.files import write_atomically
 
-FAILURES = (0.5, 0.1)  # a volume below this Dice counts as failed
-MEAN = "mean"  # name of the foreground mean among the classes
+SPREAD = ("dice", "hd95", "assd")  # measures with a standard deviation
 
 
 def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Summaries of the rows of `evaluate`, one per data set, head, class and group.
+    """Returns summaries of the rows of `evaluate`, one for each group, value, data set, head and class.
 
     Groups are "all" volumes, then each "phase", "vendor" and "site" where the rows name one; a site is
     "vendor/centre". Class "mean" is the mean over the foreground classes of each volume. Copies and phases
     of a patient are averaged first, so that n is the number of patients, and every mean and standard
     deviation (n − 1; None for one patient) is over patients.
 
-    dice_below_0.5 and dice_below_0.1: share of a patient's volumes below, averaged over patients.
-    hd95 and assd: over the volumes in which they could be measured; distance_missing counts the volumes and
-    classes in which prediction or truth was empty but not both, so that a good mean with many missing can be
-    seen for what it is. Both empty is not counted.
+    dice_below_0.5, dice_below_0.1, distance_missing: shares of a patient's volumes, averaged over patients.
+    hd95 and assd are over the volumes in which they could be measured; distance_missing is the share in which
+    prediction or truth was empty but not both, so that a good mean with many missing can be seen for what it
+    is. Both empty is not counted.
     Raises CoopsegError where there are no rows.
     """
     if not rows:
         raise CoopsegError("there is nothing to summarise: no volume was evaluated")
-    frame = _with_means(pd.DataFrame(rows, columns=list(COLUMNS)))
-    frame["vendor"] = frame["site"].str.split("/").str[0]
-    summaries = _summaries(frame, "all", "")
-    for group in ("phase", "vendor", "site"):
-        for value in frame.loc[frame[group] != "", group].unique():
-            summaries += _summaries(frame[frame[group] == value], group, value)
-    return summaries
+    scores = per_patient(pd.DataFrame(rows, columns=list(COLUMNS)))
+    keys = ["group", "value", "dataset", "head", "class"]
+    return [
+        dict(zip(keys, key, strict=True)) | _summary(part) for key, part in scores.groupby(keys, sort=False)
+    ]
 
 
-def _with_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows and, per volume and head, one of class "mean"; distances over the classes that have one."""
-    frame = frame.assign(missing=(frame["distance"] == "one empty").astype(int))
-    volume = ["dataset", "case", "patient", "phase", "site", "copy", "head"]
-    grouped = frame.groupby(volume, sort=False)
-    means = grouped[["dice", "hd95", "assd"]].mean().assign(missing=grouped["missing"].sum())
-    return pd.concat([frame, means.reset_index().assign(**{"class": MEAN})], ignore_index=True)
-
-
-def _summaries(frame: pd.DataFrame, group: str, value: str) -> list[dict[str, Any]]:
-    below = {f"dice_below_{limit}": (frame["dice"] < limit).astype(float) for limit in FAILURES}
-    frame = frame.assign(**below)
-    averaged = ["dice", *below, "hd95", "assd"]
-    found = []
-    for (dataset, head, name), part in frame.groupby(["dataset", "head", "class"], sort=False):
-        patients = part.groupby("patient", sort=False)[averaged].mean()
-        summary = {"dataset": dataset, "head": head, "class": name, "group": group, "value": value}
-        summary |= {"patients": len(patients), "volumes": len(part)}
-        for column in averaged:
-            summary[f"{column}_mean" if column not in below else column] = _number(patients[column].mean())
-            if column not in below:
-                summary[f"{column}_sd"] = _number(patients[column].std(ddof=1))
-        found.append(summary | {"distance_missing": int(part["missing"].sum())})
-    return found
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _summary(part: pd.DataFrame) -> dict[str, Any]:
+    """part: a line a patient."""
+    summary: dict[str, Any] = {"patients": len(part), "volumes": int(part[VOLUMES].sum())}
+    for column in MEASURES:
+        if column in SPREAD:
+            summary[f"{column}_mean"] = number(part[column].mean())
+            summary[f"{column}_sd"] = number(part[column].std(ddof=1))
+        else:
+            summary[column] = number(part[column].mean())
+    return summary
 
 
 def markdown(summaries: Sequence[dict[str, Any]]) -> str:
@@ -82,7 +62,8 @@ def markdown(summaries: Sequence[dict[str, Any]]) -> str:
             parts.append(f"## {title}\n\n{_table(chosen)}")
     note = (
         "Dice and distances: mean ± standard deviation over patients, volumes of a patient averaged first. "
-        "HD95 and ASSD in mm over what could be measured; missing: one of prediction and truth empty."
+        "HD95 and ASSD in mm over what could be measured; missing: the share in which one of prediction and "
+        "truth is empty."
     )
     return "\n\n".join([*parts, note]) + "\n"
 
@@ -112,7 +93,11 @@ def _table(summaries: Sequence[dict[str, Any]]) -> str:
         cells = [dataset, value, head, str(mean["patients"]), _spread(mean, "dice", 3)]
         cells += [_spread(by_class[name], "dice", 3) if name in by_class else "–" for name in classes]
         cells += [f"{100 * mean[f'dice_below_{limit}']:.0f} %" for limit in FAILURES]
-        cells += [_spread(mean, "hd95", 1), _spread(mean, "assd", 2), str(mean["distance_missing"])]
+        cells += [
+            _spread(mean, "hd95", 1),
+            _spread(mean, "assd", 2),
+            f"{100 * mean['distance_missing']:.0f} %",
+        ]
         text.append(_line(cells))
     return "\n".join(text)
 
@@ -146,4 +131,4 @@ def write_tables(rows: Sequence[Row], out: Path) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return _number(value) if isinstance(value, float) else value
+    return number(value) if isinstance(value, float) else value

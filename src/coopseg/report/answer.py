@@ -1,31 +1,31 @@
-"""The question of a report and its answer in words, which say no more than the scores bear."""
+"""The question of a report and its answer: one sentence, and a line for each method and data set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import fmean, stdev
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from coopseg.inference.predictor import HEADS
-from coopseg.report.scores import MEAN, Method, average_cell
+import pandas as pd
 
-GROUPS = {"corrupted": "corrupted scans", "other": "other sites"}
-CLEAR = 2  # standard errors that a paired difference must exceed
-FEWEST = 5  # patients from which a paired difference is called clear
+from coopseg.inference.predictor import HEADS
+from coopseg.report.scores import Method
+from coopseg.report.sources import Run
+from coopseg.results.paired import Difference, Wide, correct, difference, minus, spread_out, stack
+from coopseg.results.patients import MEAN, per_patient
+from coopseg.results.statistics import CLEAR_P
+
 LISTED = 3  # methods that are named one by one
-CAUTION = {  # by the fewest runs of a method
-    1: "A method with one training says nothing about chance between trainings, so take this as a hint.",
-    2: "Two runs of a method say little about chance between trainings.",
-}
+OUTCOMES = {"higher": "above", "lower": "below", "open": "open", "too few": "too few patients"}
+ONE_TRAINING = "With one training of a method, the chance between trainings is not in these figures."
 
 
 def find_baseline(methods: Sequence[Method]) -> Method:
-    """What the others are compared with: the method trained as "standard", else the first given."""
+    """Returns what the others are compared with: the method trained as "standard", else the first given."""
     return next((m for m in methods if m.runs[0].record["settings"]["method"] == "standard"), methods[0])
 
 
 def ask(methods: Sequence[Method]) -> str:
-    """The question, one sentence."""
+    """Returns the question, one sentence."""
     rest = "on scans unlike those it was trained on?"
     if len(methods) == 1:
         return f"How well does {methods[0].name} hold {rest}"
@@ -39,138 +39,113 @@ def ask(methods: Sequence[Method]) -> str:
 
 
 def answer(methods: Sequence[Method], columns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A verdict, the sentences it rests on, and the comparisons with every number of the verdict."""
-    if not columns:
-        return {"verdict": "Nothing has been evaluated yet.", "sentences": [], "comparisons": []}
-    groups = {
-        group: [column["name"] for column in columns if column["domain"] == group]
-        for group in ("intra", *GROUPS)
-    }
-    baseline = find_baseline(methods)
-    found = [
-        compare(methods, baseline, group=group, datasets=groups[group]) for group in GROUPS if groups[group]
-    ]
-    compared = {entry[role] for entry in found for role in ("rival", "baseline") if role in entry}
-    told = [method for method in methods if method.name in compared or len(methods) <= LISTED]
-    fewest = min((len(method.runs) for method in told if method.name in compared), default=0)
-    sentences = [CAUTION.get(fewest, "")]
-    for entry in found:
-        sentences.append(_sentence(entry))
-        if any(method.head != HEADS[0] for method in told):
-            sentences.append(_means("By the FTN alone", told, entry["datasets"], HEADS[0]))
-    if groups["intra"]:
-        sentences.append(_means("For comparison, on the training domain", told, groups["intra"]))
-    sentences = [sentence for sentence in sentences if sentence]
-    return {"verdict": _verdict(methods, found), "sentences": sentences, "comparisons": found}
+    """Returns a verdict, a note on what limits it, and the comparisons on which it rests.
 
-
-def compare(
-    methods: Sequence[Method], baseline: Method, *, group: str, datasets: Sequence[str]
-) -> dict[str, Any]:
-    """The best method other than the baseline against the baseline, averaged over a group of data sets.
-
-    Where both have two runs or more, a difference is clear if the ± ranges over runs do not overlap.
-    Otherwise it is judged over patients, each with its mean over the data sets: clear if it exceeds two
-    standard errors of the paired difference and there are five patients or more.
+    comparisons: see `compare`. Unlike things are never added up: every data set has a line of its own, the
+    training domain like the others.
     """
-    cells = {m.name: average_cell(m, datasets, m.head, of=MEAN, measure="dice") for m in methods}
-    known = {name: cell for name, cell in cells.items() if cell["state"] == "value"}
-    entry: dict[str, Any] = {"group": group, "datasets": list(datasets), "means": known, "outcome": "unknown"}
-    entry["heads"] = {method.name: method.head for method in methods}
-    rivals = [m for m in methods if m is not baseline and m.name in known]
-    if not rivals or baseline.name not in known:
-        return entry
-    rival = max(rivals, key=lambda method: known[method.name]["mean"])
-    ours, theirs = known[rival.name], known[baseline.name]
-    difference = ours["mean"] - theirs["mean"]
-    entry |= {"rival": rival.name, "rivals": len(rivals), "baseline": baseline.name, "difference": difference}
-    if ours["spread"] is not None and theirs["spread"] is not None:
-        entry["over"] = "runs"
-        clear = abs(difference) > ours["spread"] + theirs["spread"]
-    else:
-        entry |= {"over": "patients", **_paired(rival, baseline, datasets)}
-        enough = entry["patients"] >= FEWEST
-        clear = enough and abs(entry["paired_mean"]) > CLEAR * entry["paired_sd"] / entry["patients"] ** 0.5
-    entry["outcome"] = ("higher" if difference > 0 else "lower") if clear else "unclear"
-    return entry
-
-
-def patient_means(method: Method, datasets: Sequence[str]) -> dict[str, float]:
-    """Foreground Dice of each patient: mean over classes, volumes, data sets and runs."""
-    scores: dict[str, list[float]] = {}
-    for run in method.runs:
-        for row in run.rows:
-            if row["dataset"] in datasets and row["head"] == method.head:
-                scores.setdefault(row["patient"], []).append(row["dice"])
-    return {patient: fmean(values) for patient, values in scores.items()}
-
-
-def _paired(rival: Method, baseline: Method, datasets: Sequence[str]) -> dict[str, Any]:
-    ours, theirs = patient_means(rival, datasets), patient_means(baseline, datasets)
-    differences = [ours[patient] - theirs[patient] for patient in ours if patient in theirs]
-    mean = fmean(differences) if differences else 0.0
-    sd = stdev(differences) if len(differences) > 1 else 0.0
-    return {"patients": len(differences), "paired_mean": mean, "paired_sd": sd}
-
-
-def _verdict(methods: Sequence[Method], found: Sequence[dict[str, Any]]) -> str:
-    outcomes = [entry["outcome"] for entry in found if entry["outcome"] != "unknown"]
+    if not columns:
+        return {"verdict": "Nothing has been evaluated yet.", "note": "", "comparisons": []}
     if len(methods) == 1:
-        return "One method alone: the figures below say how much it loses, not whether another loses less."
-    if not outcomes:
-        return "No two methods were evaluated on the same corrupted scans or other sites: nothing to compare."
-    once = any(entry.get("over") == "patients" for entry in found)
-    where = "In these trainings" if once else "Over these runs"
-    if set(outcomes) == {"higher"}:
-        text = f"{where}, yes."
-    elif set(outcomes) == {"lower"}:
-        text = f"{where}, no: it is worse."
-    elif set(outcomes) == {"unclear"}:
-        text = f"{where}, this cannot be told apart from chance."
-    else:
-        said = {"higher": "yes", "lower": "no, it is worse", "unclear": "not to be told from chance"}
-        parts = [f"on {GROUPS[e['group']]} {said[e['outcome']]}" for e in found if e["outcome"] in said]
-        text = f"{where}, it depends: {'; '.join(parts)}."
-    return text
+        alone = "One method alone: the figures below say how much it loses, not whether another loses less."
+        return {"verdict": alone, "note": "", "comparisons": []}
+    baseline = find_baseline(methods)
+    found = compare(methods, baseline, [column["name"] for column in columns])
+    if not found:
+        nothing = "No two methods were evaluated on the same patients: nothing to compare."
+        return {"verdict": nothing, "note": "", "comparisons": []}
+    once = any(entry["trainings"] == 1 for entry in found)
+    return {"verdict": _verdict(found), "note": ONE_TRAINING if once else "", "comparisons": found}
 
 
-def _sentence(entry: dict[str, Any]) -> str:
-    count = len(entry["datasets"])
-    where = f"On {GROUPS[entry['group']]} ({count} data set{'s' * (count > 1)})"
-    if entry["outcome"] == "unknown":
-        means = "; ".join(f"{name} {_value(cell)}" for name, cell in entry["means"].items())
-        return f"{where} the mean Dice is {means}." if means else f"{where} no method has all data sets."
-    rival, baseline = entry["rival"], entry["baseline"]
-    best = f", the best of {entry['rivals']} against {baseline}," if entry["rivals"] > 1 else ""
-    means = f"{rival} ({entry['heads'][rival]}){best} reaches Dice {_value(entry['means'][rival])} and "
-    means += f"{baseline} ({entry['heads'][baseline]}) {_value(entry['means'][baseline])}"
-    return f"{where} {means}: a difference of {_signed(entry['difference'])}, {_reason(entry)}."
+def compare(methods: Sequence[Method], baseline: Method, datasets: Sequence[str]) -> list[Difference]:
+    """Returns each method minus the baseline on each data set, by the last head that both have.
+
+    A line has method, baseline, head, dataset, what `coopseg.results.paired.difference` and `correct` give,
+    and outcome: "higher" or "lower" if the difference is clear, "too few" where no difference between so few
+    patients could be, else "open". Holm corrects for the methods compared on one data set.
+    """
+    found = [
+        {"method": method.name, "baseline": baseline.name, **entry}
+        for method in methods
+        if method is not baseline
+        for entry in _differences(method, baseline, datasets)
+    ]
+    correct(found, family=("dataset",))
+    for entry in found:
+        entry["outcome"] = _outcome(entry)
+    return found
 
 
-def _reason(entry: dict[str, Any]) -> str:
-    clear = entry["outcome"] != "unclear"
-    if entry["over"] == "runs":
-        return f"{'more' if clear else 'not more'} than the spread over runs of both together"
-    patients = f"{entry['patients']} patient{'s' * (entry['patients'] != 1)}"
-    if entry["patients"] < FEWEST:
-        return f"over {patients}, too few to tell it from chance between patients"
-    spread = f"{_signed(entry['paired_mean'])}\u00a0±\u00a0{entry['paired_sd']:.3f}"
-    words = "more" if clear else "not more"
-    return f"by patient {spread} (n = {entry['patients']}), {words} than chance between patients explains"
+def _outcome(entry: Difference) -> str:
+    if entry["clear"]:
+        return "higher" if entry["mean"] > 0 else "lower"
+    least = 2 / 2 ** entry["n"] * (entry["family"] or 1)  # the smallest corrected p of so few patients
+    return "too few" if least >= CLEAR_P else "open"
 
 
-def _means(where: str, methods: Sequence[Method], datasets: Sequence[str], head: str = "") -> str:
-    cells = {m.name: average_cell(m, datasets, head or m.head, of=MEAN, measure="dice") for m in methods}
-    said = [f"{name} {_value(cell)}" for name, cell in cells.items() if cell["state"] == "value"]
-    return f"{where}: {'; '.join(said)}." if said else ""
+def _differences(method: Method, baseline: Method, datasets: Sequence[str]) -> Iterator[Difference]:
+    for head in reversed(HEADS):
+        pairs = [
+            (ours, theirs)
+            for ours, theirs in _trainings(method, baseline)
+            if all(head in {row["head"] for run in runs for row in run.rows} for runs in (ours, theirs))
+        ]
+        if pairs:
+            wide = stack([minus(_scores(ours, head), _scores(theirs, head)) for ours, theirs in pairs])
+            for name in datasets:
+                if name in wide.datasets and len(values := _known(wide, name)):
+                    yield {"head": head, "dataset": name, **difference([values])}
+            return
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+def _known(wide: Wide, dataset: str) -> Any:
+    """(trainings, patients, 1): the patients of a data set."""
+    values = wide.of([dataset])
+    return values[:, (values == values).any(axis=(0, 2))]
 
 
-def _value(cell: dict[str, Any]) -> str:
-    runs = len(cell["runs"])
-    if cell["spread"] is None:
-        return f"{cell['mean']:.3f} (one run)"
-    return f"{cell['mean']:.3f}\u00a0±\u00a0{cell['spread']:.3f} ({runs} runs)"
+def _trainings(method: Method, baseline: Method) -> list[tuple[list[Run], list[Run]]]:
+    """Pairs the runs with the same training patients and seed; without any such pair all runs are one."""
+    ours, theirs = ({_key(run): run for run in one.runs} for one in (method, baseline))
+    shared = [key for key in ours if key in theirs]
+    unambiguous = len(ours) == len(method.runs) and len(theirs) == len(baseline.runs)
+    if shared and unambiguous:
+        return [([ours[key]], [theirs[key]]) for key in shared]
+    return [(list(method.runs), list(baseline.runs))]
+
+
+def _key(run: Run) -> tuple[Any, ...]:
+    return tuple(run.record["split"]["train"]), run.record["settings"]["seed"]
+
+
+def _scores(runs: Sequence[Run], head: str) -> Wide:
+    """Foreground Dice of each patient and data set: volumes averaged first, then runs."""
+    rows = [row for run in runs for row in run.rows if row["head"] == head]
+    scores = per_patient(pd.DataFrame(rows))
+    chosen = scores[(scores["group"] == "all") & (scores["class"] == MEAN)]
+    return spread_out(chosen, "patient")
+
+
+def _verdict(found: Sequence[Difference]) -> str:
+    names = list(dict.fromkeys(entry["method"] for entry in found))
+    names.sort(key=lambda name: -sum(_score(entry) for entry in found if entry["method"] == name))
+    said = [_counts([entry for entry in found if entry["method"] == name]) for name in names[:LISTED]]
+    more = f"; and {len(names) - LISTED} more below" if len(names) > LISTED else ""
+    return f"Against {found[0]['baseline']}, {'; '.join(said)}{more}."
+
+
+def _score(entry: Difference) -> int:
+    return {"higher": 1, "lower": -1}.get(entry["outcome"], 0)
+
+
+def _counts(own: Sequence[Difference]) -> str:
+    """ "coopseg is above on 2 of 4 data sets (RandBias, RandSpike), below on 1 (ACDC), open on 1"."""
+    parts: list[str] = []
+    for outcome, word in OUTCOMES.items():
+        if listed := [entry for entry in own if entry["outcome"] == outcome]:
+            where = ", ".join(entry["dataset"] for entry in listed)
+            of = f" of {len(own)} data sets" if not parts else ""
+            fewest = f"; n = {min(entry['n'] for entry in listed)}" if outcome == "too few" else ""
+            parts.append(f"{word} on {len(listed)}{of} ({where}{fewest})")
+    return f"{own[0]['method']} ({own[0]['head']}) is {', '.join(parts)}"

@@ -20,21 +20,18 @@ from coopseg.benchmark.view import (
     differences_of,
     grid,
     group_places,
-    is_clear,
-    p_text,
     percent,
     places,
-    signed,
     with_values,
 )
 from coopseg.config.presets import title_of
-from coopseg.evaluation.tables import MEAN
 from coopseg.inference.predictor import HEADS
 from coopseg.report.benchmark_answer import answer, ask
 from coopseg.report.benchmark_pictures import slice_panels
 from coopseg.report.images import class_colours
 from coopseg.report.page import fill
 from coopseg.report.provenance import command_text, distinct
+from coopseg.results.patients import MEAN
 
 BENCHMARK_PAGE = "benchmark.html"
 REQUEST_SHOWN = (
@@ -129,10 +126,7 @@ def render_benchmark(content: dict[str, Any]) -> str:
         for name, figure in draw_figures(results).items()
     }
     tools = {
-        "signed": signed,
-        "p_text": p_text,
         "percent": percent,
-        "is_clear": is_clear,
         "title_of": title_of,
     }
     return fill(BENCHMARK_PAGE, content | {"views": views(results), "figures": figures, **tools})

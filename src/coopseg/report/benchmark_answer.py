@@ -7,7 +7,7 @@ from typing import Any
 
 from coopseg.benchmark.captions import nothing_compared
 from coopseg.benchmark.collected import STEPS, TIME
-from coopseg.benchmark.view import is_clear, signed
+from coopseg.benchmark.view import signed
 from coopseg.config.presets import DEFAULT_METHOD, title_of
 
 OURS = (DEFAULT_METHOD, "cooperative")  # placed among the others by name
@@ -67,7 +67,7 @@ def _more(results: dict[str, Any], lines: Sequence[Line], against: str) -> list[
 
 
 def _verdict(lines: Sequence[Line], against: str) -> str:
-    higher = [line for line in lines if is_clear(line["far"]) and line["far"]["mean"] > 0]
+    higher = [line for line in lines if line["far"]["clear"] and line["far"]["mean"] > 0]
     where, above = _where(lines[0]["far"]["column"]), f"above {title_of(against)} by more than chance"
     if not higher:
         of = f"none of {len(lines)} methods is" if len(lines) > 1 else f"{title_of(lines[0]['row'])} is not"
@@ -116,13 +116,13 @@ def _place(lines: Sequence[Line], name: str, against: str) -> str:
 
 
 def _worse(lines: Sequence[Line], against: str) -> str:
-    worse = [line for line in reversed(lines) if is_clear(line["far"]) and line["far"]["mean"] < 0]
+    worse = [line for line in reversed(lines) if line["far"]["clear"] and line["far"]["mean"] < 0]
     return f"Below {title_of(against)} there: {_named(worse, 'far')}." if worse else ""
 
 
 def _price(lines: Sequence[Line], against: str) -> str:
     known = sorted((line for line in lines if line["own"]), key=lambda line: line["own"]["mean"])
-    lost = [line for line in known if is_clear(line["own"]) and line["own"]["mean"] < 0]
+    lost = [line for line in known if line["own"]["clear"] and line["own"]["mean"] < 0]
     where = f"On clean own-site scans, against {title_of(against)},"
     if lost:
         return f"{where} {len(lost)} of {len(known)} lose: {_named(lost, 'own')}."

@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from coopseg.benchmark.view import p_text, signed
+from coopseg.report.answer import OUTCOMES
 from coopseg.report.charts import dice_floor, line_chart, strip_chart
 from coopseg.text import clock
 
@@ -34,6 +36,7 @@ def fill(template: str, content: dict[str, Any]) -> str:
     )
     environment.filters |= {"clock": clock, "setting": setting_text, "number": number_text}
     environment.filters |= {"by_name": by_name, "neighbours": neighbours}
+    environment.globals |= {"signed": signed, "p_text": p_text, "outcomes": OUTCOMES}
     loader = environment.loader
     assert loader is not None
     style = Markup(loader.get_source(environment, STYLE)[0])

@@ -91,6 +91,7 @@ def score_cell(method: Method, dataset: str, head: str, *, of: str, measure: str
     if len(known) == 1:
         cell |= {"spread": known[0][f"{measure}_sd"], "spread_over": "patients"}
     cell["patients"] = known[0]["patients"]
+    cell["missing"] = fmean(entry["distance_missing"] for entry in known)
     if measure == "dice":
         cell["failures"] = fmean(entry["dice_below_0.5"] for entry in known)
     return cell
@@ -99,11 +100,12 @@ def score_cell(method: Method, dataset: str, head: str, *, of: str, measure: str
 def average_cell(method: Method, datasets: Sequence[str], head: str, *, of: str, measure: str) -> Cell:
     """A cell of an average over data sets, first within each run, then over runs."""
     averages = [run_average(run, datasets, head, of=of, key=f"{measure}_mean") for run in method.runs]
+    missing = [run_average(run, datasets, head, of=of, key="distance_missing") for run in method.runs]
     known = [average for average in averages if average is not None]
     if not known:
         some = any(run_score(run, d, head, of=of) is not None for run in method.runs for d in datasets)
         return _empty(method, head, "incomplete" if some else "not evaluated")
-    return _pool(known)
+    return _pool(known) | {"missing": fmean(share for share in missing if share is not None)}
 
 
 def _pool(values: list[float]) -> Cell:
@@ -122,8 +124,11 @@ def mark_best(rows: Sequence[dict[str, Any]], *, measure: str) -> None:
     for cells in zip(*(row["cells"] for row in rows), strict=True):
         known = [cell for cell in cells if cell["state"] == "value"]
         shown = [round(cell["mean"], DIGITS[measure]) for cell in known]
+        fewest = min((cell["missing"] for cell in known), default=0)
         for cell, value in zip(known, shown, strict=True):
-            cell["best"] = len(known) > 1 and value == pick(shown)
+            # a distance that could not be measured is no good one: who misses more does not win
+            fair = measure == "dice" or cell["missing"] <= fewest + 1e-9
+            cell["best"] = len(known) > 1 and fair and value == pick(shown)
 
 
 def score_table(methods: Sequence[Method], columns: Sequence[Cell], *, of: str, measure: str) -> Cell:

@@ -10,7 +10,8 @@ def summary(content: dict[str, Any]) -> str:
 
     content: what report.json holds.
     """
-    lines = [content["question"], content["answer"]["verdict"]]
+    answer = content["answer"]
+    lines = [content["question"], answer["verdict"], *filter(None, [answer.get("note")])]
     if content["tables"]:
         lines += ["", *_table(content["tables"][0])]
     return "\n".join(lines)
