@@ -15,8 +15,9 @@ import pytest
 
 from coopseg.benchmark import executor as module
 from coopseg.benchmark.executor import Ended, Executor, LocalExecutor, open_executor
-from coopseg.benchmark.tasks import Task, cores
+from coopseg.benchmark.tasks import Task
 from coopseg.errors import CoopsegError
+from coopseg.workers import cores
 
 HERE = Path(__file__).parent
 

@@ -33,5 +33,5 @@ def test_every_setting_is_listed(coopseg: Callable[..., Any]) -> None:
     listed = {name for entries in content.values() for name in entries}
     assert listed == {name for name in setting_names() if "." in name}
     assert content["latent"]["latent.scheme"].startswith('"mixed" (dropout, channel, spatial, mixed): ')
-    assert content["cases"]["cases.spacing"] == "1.36719: in-plane millimetres a pixel; null: as stored"
+    assert content["cases"]["cases.spacing"] == "1.36719: in-plane millimetres per pixel; null: as stored"
     assert "  cases.size " in coopseg("info", "--settings").stdout

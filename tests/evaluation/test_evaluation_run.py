@@ -102,8 +102,27 @@ def test_data_sets_by_folder_and_name(phantom: dict[str, Path], tmp_path: Path) 
     assert [dataset.name for dataset in open_datasets(f"n={phantom['acdc']}")] == ["n"]
     named = open_datasets(phantom["acdc"], labels="LV=3,MYO=2,RV=1,thing=4")[0]
     assert "thing" in named.labels.names
+    assert "thing" not in open_datasets(phantom["acdc"], labels="thing=1", rename=False)[0].labels.names
     with pytest.raises(CoopsegError, match="two data sets are called 'ACDC'; name them"):
         open_datasets([phantom["acdc"], phantom["acdc"]])
+
+
+def test_labels_are_for_data_sets_that_name_none(
+    model: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    """M&Ms has its own values beside a plain folder whose values are named on the command line."""
+    for kind, mark in (("images", ""), ("labels", "_gt")):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        source = phantom["acdc"] / "patient001" / f"patient001_frame01{mark}.nii.gz"
+        shutil.copy(source, tmp_path / "mine" / kind / "smith_ED.nii.gz")
+    both = [tmp_path / "mine", phantom["mnms"]]
+    arguments = {"device": "cpu", "pictures": False, "workers": 1}
+    found = evaluate_model(model, both, tmp_path / "both", labels="RV=1,MYO=2,LV=3", **arguments)
+    alone = evaluate_model(model, phantom["mnms"], tmp_path / "alone", **arguments)
+    own = [row | {"seconds": 0} for row in found.rows if row["dataset"] == "M&Ms"]
+    assert own == [row | {"seconds": 0} for row in alone.rows]
+    assert {row["class"] for row in found.rows} == {"RV", "MYO", "LV"}
+    assert "M&Ms: names its labels itself; --labels is not used for it" in found.warnings
 
 
 def test_name_and_folder(tmp_path: Path) -> None:

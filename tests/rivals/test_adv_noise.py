@@ -128,7 +128,8 @@ def test_the_search_leaves_networks_as_they_were(steps) -> None:
 
 def test_search_and_hard_pass_are_not_rounded(steps, monkeypatch) -> None:
     image, label = (t.float() if t.is_floating_point() else t for t in steps.make_batch())
-    step = steps.make_step("adv-noise").float()
+    step = steps.make_step("adv-noise")
+    step.networks.float()
     choice = step.sample(image, torch.Generator().manual_seed(1))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     seen = []

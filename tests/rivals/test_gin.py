@@ -56,7 +56,7 @@ def test_weights_of_the_terms(steps) -> None:
     found = {}
     for weights in ({}, {"dice": 0.0}, {"consistency": 0.0}):
         step = steps.make_step("gin", **weights)
-        found[tuple(weights)] = step(
+        found[tuple(weights)] = step.backward(
             image, label, step.sample(image, torch.Generator().manual_seed(1))
         ).losses
     losses = found[()]

@@ -25,14 +25,15 @@ RANDOM = "random"
 
 def open_data(request: Request) -> Dataset:
     """The data set of --data."""
-    return open_datasets(request.data, layout=request.layout, labels=request.labels)[0]
+    alone = request.cross is None
+    return open_datasets(request.data, layout=request.layout, labels=request.labels, rename=alone)[0]
 
 
 def open_cross(request: Request) -> list[Dataset]:
     """The data set of --cross, if any."""
     if request.cross is None:
         return []
-    return open_datasets(request.cross, layout=request.layout, labels=request.labels)
+    return open_datasets(request.cross, layout=request.layout, labels=request.labels, rename=False)
 
 
 def find_draw(request: Request, draw: str, dataset: Dataset) -> Split:

@@ -63,7 +63,7 @@ def evaluate_model(
 
     model: run folder or weight file. data: folders, see `open_datasets`. out: new or empty folder.
     split: restrict data sets to the patients of its `part`, see `find_split` and `select_part`; default all.
-    labels: "LV=1,MYO=2" if the layout names none. spacing: "nominal" if headers hold no true spacing;
+    labels: "LV=1,MYO=2", see `open_datasets`. spacing: "nominal" if headers hold no true spacing;
     HD95 and ASSD are then left out. scan_statistics: K or "off" in place of the model's
     prediction.scan_statistics. workers: volumes to score at once, default one per core; the scores do not
     depend on it. progress: called as (volumes done, volumes in all, volume).
@@ -84,6 +84,9 @@ def evaluate_model(
         scan_statistics=scan_statistics,
     )
     datasets = open_datasets(data, layout=layout, labels=labels)
+    given = parse_label_names(labels) if labels else None
+    kept = [each for each in datasets if given and each.labels.meaning != given.meaning]
+    notes = [f"{each.name}: names its labels itself; --labels is not used for it" for each in kept]
     if split is not None:
         chosen = find_split(split)
         datasets = [select_part(dataset, chosen, part) for dataset in datasets]
@@ -96,6 +99,7 @@ def evaluate_model(
         workers=workers,
         pictures=pictures,
         progress=progress,
+        notes=notes,
     )
 
 
@@ -109,15 +113,17 @@ def evaluate_subject(
     workers: int | None = None,
     pictures: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
+    notes: Sequence[str] = (),
 ) -> Evaluation:
     """Does what `evaluate_model` does, for anything that predicts, on all volumes of opened data sets.
 
-    split: name and part of the split that the data sets were restricted to, for the record.
+    split: name and part of the split that the data sets were restricted to, for the record. notes: what is to
+    be said beside the warnings about the data.
     """
     out = Path(out)
     check_new(out)
     _check_spacing(spacing)
-    warnings = subject.warnings(datasets)
+    warnings = (*notes, *subject.warnings(datasets))
     workers = choose_workers(workers, volumes=sum(len(dataset.items) for dataset in datasets))
     predictions = Predictions(subject.predict, names=subject.names, keep=pictures, in_turn=subject.in_turn)
     with new_folder(out) as folder:
@@ -141,21 +147,31 @@ def evaluate_subject(
 
 
 def open_datasets(
-    data: str | Path | Sequence[str | Path], *, layout: str = "auto", labels: str | None = None
+    data: str | Path | Sequence[str | Path],
+    *,
+    layout: str = "auto",
+    labels: str | None = None,
+    rename: bool | None = None,
 ) -> list[Dataset]:
     """Opens the data sets of folders, each given as FOLDER or NAME=FOLDER.
 
+    labels: "LV=1,MYO=2". rename: whether it also replaces names that a data set has itself; by default only
+    where one folder is given, since the values of two data sets seldom mean the same.
     The output of `corrupt`, known by its manifest.json, counts as the data sets in it, named NAME/KIND if a
     name is given. Raises CoopsegError as `open_dataset` does, and if two data sets share a name.
     """
     given = parse_label_names(labels) if labels else None
+    entries = [data] if isinstance(data, str | Path) else data
+    rename = len(entries) == 1 if rename is None else rename
     found: list[Dataset] = []
-    for entry in [data] if isinstance(data, str | Path) else data:
+    for entry in entries:
         name, folder = name_and_folder(entry)
         corrupted = (folder / MANIFEST).is_file()
         kinds = sorted(file.parent for file in folder.glob("*/dataset.json")) if corrupted else []
         for path in kinds or [folder]:
-            dataset = open_dataset(path, layout=layout, labels=given)
+            dataset = open_dataset(path, layout=layout, labels=given if rename else None)
+            if given and not dataset.labels.are_named:
+                dataset = replace(dataset, labels=given)
             if name:
                 dataset = replace(dataset, name=f"{name}/{dataset.name}" if kinds else name)
             found.append(dataset)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 BACKGROUND = "background"
+NAMELESS = re.compile(r"label\d+")  # what a value is called that nobody has named
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,17 @@ class Labels:
     def foreground(self) -> tuple[str, ...]:
         """Returns every name but the background's."""
         return tuple(name for name in self.names if name != BACKGROUND)
+
+    @property
+    def are_named(self) -> bool:
+        """Tells whether anybody has named the values."""
+        return any(NAMELESS.fullmatch(name) is None for name in self.foreground)
+
+    @property
+    def meaning(self) -> dict[str, int]:
+        """Returns the value of every foreground class by its name."""
+        pairs = zip(self.names, self.values, strict=True)
+        return {name: value for name, value in pairs if name != BACKGROUND}
 
 
 @dataclass(frozen=True)
