@@ -48,7 +48,7 @@ def test_scan_statistics_are_said_and_recorded(
     coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     patient = phantom["acdc"] / "patient001"
-    line = "scan statistics are on: n / (n + 6.5) of the first layers' are those of a scan of n slices"
+    line = "scan statistics are on: a scan of n slices sets n / (n + 6.5) of the first layers' normalisation"
     verbs = {
         "predict": (patient, "--device=cpu"),
         "evaluate": ("--data", phantom["acdc"], "--split", trained, "--no-pictures", "--spacing=nominal"),

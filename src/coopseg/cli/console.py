@@ -39,7 +39,10 @@ def note_predictor(record: Path) -> None:
     if facts["training_ended"] is False:
         warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
     if k is not None:
-        note(f"scan statistics are on: n / (n + {k:g}) of the first layers' are those of a scan of n slices")
+        note(
+            f"scan statistics are on: a scan of n slices sets n / (n + {k:g}) of the first layers' normalisation, "
+            "the training the rest"
+        )
 
 
 def note(text: str) -> None:
