@@ -39,10 +39,8 @@ def note_predictor(record: Path) -> None:
     if facts["training_ended"] is False:
         warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
     if k is not None:
-        note(
-            f"scan statistics are on: a scan of n slices sets n / (n + {k:g}) of the first layers' normalisation, "
-            "the training the rest"
-        )
+        share = f"n / (n + {k:g}) of the first layers' normalisation"
+        note(f"scan statistics are on: a scan of n slices sets {share}")
 
 
 def note(text: str) -> None:
