@@ -55,7 +55,7 @@ def test_questions(make_run: Maker) -> None:
 def test_one_run_each(evaluated: Callable[..., Path]) -> None:
     found = answer_of([evaluated("a", 0.8), evaluated("b", 0.7, method="standard")])
     assert found["verdict"] == (
-        "Against standard, cooperative (FTN+STN) is above on 4 of 4 data sets "
+        "Against standard, cooperative (FTN+STN): above on 4 of 4 data sets "
         "(ACDC, RandBias, RandSpike, Vendor B)."
     )
     assert found["note"] == ONE_TRAINING
@@ -69,15 +69,15 @@ def test_one_run_each(evaluated: Callable[..., Path]) -> None:
 
 def test_a_difference_within_the_spread_is_open(evaluated: Callable[..., Path]) -> None:
     found = answer_of([evaluated("a", 0.71, noise=0.1), evaluated("b", 0.7, method="standard")])
-    assert "is open on 4 of 4 data sets" in found["verdict"]
+    assert ": open on 4 of 4 data sets" in found["verdict"]
 
 
 def test_what_is_lost_stands_beside_what_is_won(evaluated: Callable[..., Path]) -> None:
     theirs = evaluated("b", 0.7, method="standard")
-    assert "is below on 4 of 4 data sets" in answer_of([evaluated("a", 0.6), theirs])["verdict"]
+    assert ": below on 4 of 4 data sets" in answer_of([evaluated("a", 0.6), theirs])["verdict"]
     mixed = answer_of([evaluated("c", 0.8, other=0.6), theirs])
     assert mixed["verdict"].endswith(
-        "is above on 3 of 4 data sets (ACDC, RandBias, RandSpike), below on 1 (Vendor B)."
+        ": above on 3 of 4 data sets (ACDC, RandBias, RandSpike), below on 1 (Vendor B)."
     )
 
 
@@ -108,15 +108,15 @@ def test_few_patients_tell_nothing(make_run: Maker, make_evaluation: Maker) -> N
     for run, score in ((ours, 0.9), (theirs, 0.5)):
         make_evaluation(run, patients=tuple(SPREAD)[:5], scores=lambda *_, score=score: score)
     found = answer_of([ours, theirs])
-    assert "is too few patients on 4 of 4 data sets" in found["verdict"]
+    assert ": too few patients to tell on 4 of 4 data sets" in found["verdict"]
     assert found["verdict"].endswith("; n = 5).")
 
 
 def test_several_methods(evaluated: Callable[..., Path]) -> None:
     runs = [f"{name}={evaluated(name, base)}" for name, base in (("x", 0.6), ("y", 0.5), ("z", 0.8))]
     found = answer_of(runs)
-    assert found["verdict"].startswith("Against x, z (FTN+STN) is above on 4 of 4 data sets")
-    assert "; y (FTN+STN) is below on 4 of 4 data sets" in found["verdict"]
+    assert found["verdict"].startswith("Against x, z (FTN+STN): above on 4 of 4 data sets")
+    assert "; y (FTN+STN): below on 4 of 4 data sets" in found["verdict"]
     # Holm: two methods of one p each on a data set
     assert [entry["p_holm"] for entry in found["comparisons"]] == pytest.approx([2 * 2 / 2**8] * 8)
     more = [*runs, *(f"{name}={evaluated(name, 0.65)}" for name in ("u", "v"))]

@@ -15,7 +15,7 @@ from coopseg.results.patients import MEAN, per_patient
 from coopseg.results.statistics import CLEAR_P
 
 LISTED = 3  # methods that are named one by one
-OUTCOMES = {"higher": "above", "lower": "below", "open": "open", "too few": "too few patients"}
+OUTCOMES = {"higher": "above", "lower": "below", "open": "open", "too few": "too few patients to tell"}
 ONE_TRAINING = "With one training of a method, the chance between trainings is not in these figures."
 
 
@@ -140,7 +140,7 @@ def _score(entry: Difference) -> int:
 
 
 def _counts(own: Sequence[Difference]) -> str:
-    """ "coopseg is above on 2 of 4 data sets (RandBias, RandSpike), below on 1 (ACDC), open on 1"."""
+    """ "coopseg (FTN): above on 2 of 4 data sets (RandBias, RandSpike), below on 1 (ACDC), open on 1"."""
     parts: list[str] = []
     for outcome, word in OUTCOMES.items():
         if listed := [entry for entry in own if entry["outcome"] == outcome]:
@@ -148,4 +148,4 @@ def _counts(own: Sequence[Difference]) -> str:
             of = f" of {len(own)} data sets" if not parts else ""
             fewest = f"; n = {min(entry['n'] for entry in listed)}" if outcome == "too few" else ""
             parts.append(f"{word} on {len(listed)}{of} ({where}{fewest})")
-    return f"{own[0]['method']} ({own[0]['head']}) is {', '.join(parts)}"
+    return f"{own[0]['method']} ({own[0]['head']}): {', '.join(parts)}"
