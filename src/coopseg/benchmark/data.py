@@ -24,13 +24,12 @@ RANDOM = "random"
 
 
 def open_data(request: Request) -> Dataset:
-    """The data set of --data."""
-    alone = request.cross is None
-    return open_datasets(request.data, layout=request.layout, labels=request.labels, rename=alone)[0]
+    """Opens the data set of --data."""
+    return open_datasets(request.data, layout=request.layout, labels=request.labels)[0]
 
 
 def open_cross(request: Request) -> list[Dataset]:
-    """The data set of --cross, if any."""
+    """Opens the data set of --cross, if any; --labels does not replace names of its own."""
     if request.cross is None:
         return []
     return open_datasets(request.cross, layout=request.layout, labels=request.labels, rename=False)

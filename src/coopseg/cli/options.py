@@ -26,7 +26,11 @@ Layout = Annotated[
 ]
 LabelNames = Annotated[
     str | None,
-    typer.Option("--labels", help='names of the label values, e.g. "LV=1,MYO=2,RV=3"', show_default=False),
+    typer.Option(
+        "--labels",
+        help='names of the label values, e.g. "LV=1,MYO=2,RV=3"; several data sets keep names of their own',
+        show_default=False,
+    ),
 ]
 Set = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from coopseg.config.presets import RIVALS
+from coopseg.config.presets import METHODS, RIVALS
 from coopseg.errors import CoopsegError
 from coopseg.text import shorten
 
@@ -18,9 +18,9 @@ _registered: dict[str, Callable[[], Any]] = {}
 def register(name: str, make: Callable[[], Any]) -> None:
     """Register your own method, a class or a function that makes an instance, under a name for `--method`.
 
-    Raises CoopsegError for an empty name, a name of this package's rivals, and one with "+", ":" or ",".
+    Raises CoopsegError for an empty name, one that this package uses, and one with "+", ":" or ",".
     """
-    if name in RIVALS or not name or any(mark in name for mark in "+:,"):
+    if name in {**RIVALS, **METHODS} or not name or any(mark in name for mark in "+:,"):
         raise CoopsegError(f"a method cannot be called {shorten(name)}: taken, or it holds one of + : ,")
     _registered[name] = make
 

@@ -90,7 +90,7 @@ class LossSettings(Section):
     segmentation: float = Field(1.0, gt=0, description="weight of CE(p, y)")
     dice: float = Field(0.0, ge=0, description="weight of the soft Dice loss of p, all classes alike")
     reconstruction: float = Field(
-        0.5, ge=0, description="weight of MSE(x', x); 0: the image decoder neither runs nor learns"
+        0.5, ge=0, description="weight of MSE(x', x); 0: the pass leaves the image decoder out"
     )
     refined: float = Field(1.0, ge=0, description="weight of CE(C(p), y)")
     shape: float = Field(

@@ -10,7 +10,7 @@ import pandas as pd
 from coopseg.inference.predictor import HEADS
 from coopseg.report.scores import Method
 from coopseg.report.sources import Run
-from coopseg.results.paired import Difference, Wide, correct, difference, minus, spread_out, stack
+from coopseg.results.paired import Difference, Wide, correct, difference, minus, present, spread_out, stack
 from coopseg.results.patients import MEAN, per_patient
 from coopseg.results.statistics import CLEAR_P
 
@@ -102,7 +102,7 @@ def _differences(method: Method, baseline: Method, datasets: Sequence[str]) -> I
 def _known(wide: Wide, dataset: str) -> Any:
     """(trainings, patients, 1): the patients of a data set."""
     values = wide.of([dataset])
-    return values[:, (values == values).any(axis=(0, 2))]
+    return values[:, present(values)]
 
 
 def _trainings(method: Method, baseline: Method) -> list[tuple[list[Run], list[Run]]]:
