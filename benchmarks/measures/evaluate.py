@@ -15,8 +15,7 @@ import surface_distance
 from measures.cores import EVERY, clocked, spent
 
 from coopseg.config.resolve import resolve_settings
-from coopseg.evaluation.evaluate import evaluate
-from coopseg.evaluation.predictions import Predict, Predictions
+from coopseg.evaluation.evaluate import Predict, Predictions, evaluate
 from coopseg.inference.predict import load_predictor
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks

@@ -15,7 +15,7 @@ from coopseg.cases.intensity import minmax_slices
 from coopseg.cases.prepare import prepare
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.corrupt import corrupt_dataset
+from coopseg.evaluation.corrupt import case_as_scan, corrupt_dataset
 from coopseg.evaluation.corruptions import CHOICE_KINDS, KINDS, Corruption, apply_corruption
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
@@ -206,3 +206,43 @@ def test_refuses_slices_that_would_be_mistaken(dataset: Dataset, tmp_path: Path)
     fixed = coarse.model_copy(update={"slice_axis": 2})
     one = replace(dataset, items=dataset.items[:1])
     assert corrupt_dataset(one, tmp_path / "out", settings=fixed, workers=1)
+
+
+GRID_SETTINGS = CaseSettings(size=(48, 64), slice_minmax=False, percentiles=(0, 100))
+
+
+def oblique(seed: int) -> np.ndarray:
+    """A rotated affine, axes in any order and direction, 10 mm along one of them."""
+    generator = np.random.default_rng(seed)
+    rotation = np.linalg.qr(generator.normal(size=(3, 3)))[0]
+    spacing = np.roll([1.1, 1.6, 10.0], generator.integers(3))
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * spacing * generator.choice([-1, 1], 3)
+    affine[:3, 3] = generator.normal(scale=80, size=3)
+    return affine
+
+
+def blob(shape: tuple[int, ...], affine: np.ndarray, place: np.ndarray) -> np.ndarray:
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    distance = np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3] - place, axis=-1)
+    return np.exp(-((distance / 8) ** 2)).astype(np.float32)
+
+
+def centroid(scan: Scan) -> np.ndarray:
+    index = np.stack(np.meshgrid(*map(np.arange, scan.data.shape), indexing="ij"), -1)
+    mean = (index * scan.data[..., None]).sum((0, 1, 2)) / scan.data.sum()
+    return scan.affine[:3, :3] @ mean + scan.affine[:3, 3]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_world_positions_survive(seed: int) -> None:
+    affine = oblique(seed)
+    shape = tuple(9 if side > 5 else 60 for side in np.linalg.norm(affine[:3, :3], axis=0))
+    place = affine[:3, :3] @ (np.array(shape) * 0.55) + affine[:3, 3]
+    scan = Scan(blob(shape, affine, place), affine)
+    case = prepare(scan, GRID_SETTINGS)
+    stored = case_as_scan(case.image, scan=scan, record=case.record)
+    np.testing.assert_allclose(centroid(stored), centroid(scan), atol=0.05)
+    np.testing.assert_allclose(sorted(stored.spacing), [1.36719, 1.36719, 10], atol=1e-6)
+    again = prepare(stored, GRID_SETTINGS, normalised=True)
+    np.testing.assert_array_equal(again.image, case.image)

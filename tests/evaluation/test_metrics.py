@@ -1,14 +1,19 @@
-"""Dice against a slow obvious version, the empty-mask rule, and what is refused."""
+"""Dice, HD95 and ASSD: against counts, slow distances and a formula for a sphere; empty masks."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
+from surface_distance import lookup_tables
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.metrics import dice, foreground_dice
+from coopseg.evaluation.metrics import dice, foreground_dice, hd95_assd
 
 
 def slow_dice(prediction: np.ndarray, target: np.ndarray, index: int) -> float:
@@ -50,3 +55,77 @@ def test_refuses_probabilities_and_other_grids() -> None:
         dice(np.zeros((2, 3)), labels, classes=[1])
     with pytest.raises(CoopsegError, match=r"shape \(3, 2\), target \(2, 3\)"):
         dice(labels.T, labels, classes=[1])
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
+
+
+def elements(mask: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of voxels that touch both inside and outside, in mm, and their areas, one by one."""
+    padded = np.pad(mask, 1).astype(int)
+    areas = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
+    weights = lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL
+    places, found = [], []
+    for place in np.ndindex(*(side + 1 for side in mask.shape)):
+        cube = padded[tuple(slice(start, start + 2) for start in place)]
+        if 0 < cube.sum() < 8:
+            places.append(np.array(place) * spacing)
+            found.append(areas[(cube * weights).sum()])
+    return np.array(places), np.array(found)
+
+
+def slow_hd95_assd(p: np.ndarray, t: np.ndarray, spacing: tuple[float, ...]) -> tuple[float, float]:
+    (p_places, p_areas), (t_places, t_areas) = elements(p, spacing), elements(t, spacing)
+    pairs = cdist(p_places, t_places)
+    percentiles = []
+    for distances, areas in ((pairs.min(1), p_areas), (pairs.min(0), t_areas)):
+        order = np.argsort(distances)
+        reached = np.cumsum(areas[order]) / areas.sum()
+        percentiles.append(distances[order][np.argmax(reached >= 0.95)])
+    total = (pairs.min(1) * p_areas).sum() + (pairs.min(0) * t_areas).sum()
+    return max(percentiles), total / (p_areas.sum() + t_areas.sum())
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.3, 1.4, 10.0)])
+def test_equals_brute_force(seed: int, spacing: tuple[float, ...]) -> None:
+    noise = np.random.default_rng(seed).normal(size=(2, 9, 10, 6))
+    p, t = (gaussian_filter(volume, 1.2) > 0.05 for volume in noise)
+    found = hd95_assd(p, t, spacing=spacing)
+    np.testing.assert_allclose(found, slow_hd95_assd(p, t, spacing), rtol=1e-6)
+
+
+def test_two_voxels_apart() -> None:
+    """Every corner of a voxel stands for one area, so that plain means are right whatever the weights."""
+    p, t = np.zeros((2, 9, 5, 5), bool)
+    p[1, 2, 2], t[5, 2, 2] = True, True
+    hd95, assd = hd95_assd(p, t, spacing=(2.0, 3.0, 10.0))
+    assert hd95 == pytest.approx(8)  # the far corners: four voxels of 2 mm
+    assert assd == pytest.approx((6 + 8) / 2)  # the near corners: three
+
+
+def test_symmetric_and_zero_for_equal_masks() -> None:
+    noise = np.random.default_rng(0).normal(size=(2, 8, 8, 8))
+    p, t = (gaussian_filter(volume, 1) > 0 for volume in noise)
+    assert hd95_assd(p, t, spacing=(1, 2, 3)) == pytest.approx(hd95_assd(t, p, spacing=(1, 2, 3)))
+    assert hd95_assd(p, p, spacing=(1, 2, 3)) == (0, 0)
+
+
+def test_scales_with_the_spacing_and_touches_the_border() -> None:
+    p, t = np.zeros((2, 6, 6, 6), bool)
+    p[:3], t[:4] = True, True
+    one, ten = (hd95_assd(p, t, spacing=(factor,) * 3) for factor in (1, 10))
+    np.testing.assert_allclose(np.multiply(one, 10), ten)
+    assert one[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("filled", [(), (0,), (1,)])
+def test_an_empty_mask_has_no_distance(filled: tuple[int, ...]) -> None:
+    masks = np.zeros((2, 4, 4, 4), bool)
+    masks[list(filled), 1:3] = True
+    assert all(math.isnan(value) for value in hd95_assd(*masks, spacing=(1, 1, 1)))
+
+
+def test_refuses_other_grids() -> None:
+    with pytest.raises(CoopsegError, match="two 3-D masks in one grid"):
+        hd95_assd(np.ones((2, 2, 2), bool), np.ones((2, 2, 3), bool), spacing=(1, 1, 1))

@@ -11,12 +11,22 @@ import pytest
 from PIL import Image
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.evaluate import evaluate
-from coopseg.evaluation.pictures import draw_case, pick_cases, write_pictures
-from coopseg.evaluation.predictions import Predictions
+from coopseg.evaluation.evaluate import Predictions, evaluate
+from coopseg.evaluation.pictures import (
+    choose_volume,
+    draw_case,
+    largest_slice,
+    outlines,
+    pick_cases,
+    shared_patient,
+    square_around,
+    write_pictures,
+    write_slices,
+)
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label
-from coopseg.scans.types import Scan
+from coopseg.scans.nifti import write_image, write_labels
+from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 NAMES = ("background", "LV", "MYO", "RV")
 
@@ -64,6 +74,19 @@ def test_draws_every_state(filled: str, tmp_path: Path) -> None:
         assert picture.width == 400 * panels
 
 
+def test_outlines_pass_halfway_between_pixels() -> None:
+    mask = np.zeros((9, 12), bool)
+    mask[2:6, 5:8], mask[8, 11] = True, True  # the second lies in a corner, where its outline closes too
+    rectangle, corner = outlines(mask)
+    assert np.array_equal(rectangle[0], rectangle[-1])
+    assert (rectangle.min(axis=0).tolist(), rectangle.max(axis=0).tolist()) == ([1.5, 4.5], [5.5, 7.5])
+    y, x = rectangle.T
+    area = abs(np.sum(y[:-1] * x[1:] - y[1:] * x[:-1])) / 2
+    assert area == pytest.approx(4 * 3 - 4 / 8)  # an eighth of a pixel is cut off at each corner
+    assert corner.max(axis=0).tolist() == [8.5, 11.5]
+    assert outlines(mask[:1]) == []
+
+
 @pytest.mark.real
 def test_real_scans(real_data: Path, tmp_path: Path) -> None:
     dataset = open_dataset(real_data / "acdc")
@@ -83,3 +106,96 @@ def test_real_scans(real_data: Path, tmp_path: Path) -> None:
         f"{dataset.name}_{rank}.png" for rank in ("worst", "median", "best")
     ]
     assert all(0.5 < row["dice"] < 1 for row in rows)
+
+
+TWO_NAMES = ("background", "LV", "RV")
+SHAPE = (40, 30, 5)  # X, Y, Z; slices along Z
+AFFINE = np.diag([1.5, 1.0, 8.0, 1.0])
+
+
+def make_dataset(folder: Path, name: str, volumes: list[tuple[str, str, int]], *, largest: int) -> Dataset:
+    """Volumes (patient, phase, copy) whose slice number `largest`, from 0, holds most foreground."""
+    items = []
+    for patient, phase, copy in volumes:
+        label = np.zeros(SHAPE, np.uint8)
+        label[14:20, 12:17, 1:4] = 1
+        label[14:24, 12:17, largest] = 2
+        image = np.random.default_rng(len(items)).normal(100, 20, SHAPE) + 50 * label
+        stem = folder / f"{name}_{patient}_{phase}_{copy}"
+        paths = stem.with_suffix(".nii.gz"), Path(f"{stem}_gt.nii.gz")
+        write_image(paths[0], image, affine=AFFINE)
+        write_labels(paths[1], label, like=Scan(label, AFFINE))
+        items.append(ScanRef(patient, *paths, phase, copy=copy))
+    return Dataset(name, folder, "folder", Labels(TWO_NAMES, (0, 1, 2)), tuple(items))
+
+
+@pytest.fixture
+def datasets(tmp_path: Path) -> list[Dataset]:
+    """An original with p1 to p3, copies of p2, whose largest slice has become another, and another site."""
+    volumes = [(patient, phase, 0) for patient in ("p3", "p1", "p2") for phase in ("ES", "ED")]
+    copies = [("p2", phase, copy) for phase in ("ES", "ED") for copy in (2, 1)]
+    return [
+        make_dataset(tmp_path, "site1", volumes, largest=3),
+        make_dataset(tmp_path, "RandX", copies, largest=2),
+        make_dataset(tmp_path, "site2", [("q2", "", 0), ("q1", "", 0)], largest=1),
+    ]
+
+
+def predict(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
+    right = np.where(scan.data > 150, 1, 0).astype(np.uint8)
+    return {"FTN": right, "FTN+STN": right * 2}
+
+
+def test_choice(datasets: list[Dataset], tmp_path: Path) -> None:
+    index = write_slices(Predictions(predict, names=TWO_NAMES), datasets, out=tmp_path / "out")
+    found = [tuple(e[k] for k in ("dataset", "case", "copy", "slice", "slices", "spacing")) for e in index]
+    assert found == [
+        ("site1", "p2_ED", 0, 4, 5, [1.0, 1.5]),  # the one with corrupted copies, ED
+        ("RandX", "p2_ED_copy1", 1, 4, 5, [1.0, 1.5]),  # the same slice, though another is larger there
+        ("site2", "q1", 0, 2, 5, [1.0, 1.5]),
+    ]
+    ones = Predictions(lambda *_: {"FTN": np.ones(SHAPE, np.uint8)}, names=TWO_NAMES)
+    other = write_slices(ones, datasets, out=tmp_path)
+    assert other == index  # whatever a model predicts
+
+
+def test_stored_arrays(datasets: list[Dataset], tmp_path: Path) -> None:
+    write_slices(Predictions(predict, names=TWO_NAMES), datasets[:1], out=tmp_path)
+    stored = dict(np.load(tmp_path / "slices.npz"))
+    assert sorted(stored) == ["0/FTN", "0/FTN+STN", "0/image", "0/truth"]
+    assert {array.dtype for array in stored.values()} == {np.dtype(np.uint8)}
+    assert len({array.shape for array in stored.values()}) == 1
+    truth = stored["0/truth"]
+    assert (truth == 2).sum() == 10 * 5  # all of the foreground, rows along Y
+    rows, columns = np.nonzero(truth)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (5, 10)
+    height, width = truth.shape[0] * 1.0, truth.shape[1] * 1.5
+    assert height == pytest.approx(1.7 * 15, abs=2)  # mm, of a foreground 15 mm wide and 5 mm high
+    assert width == pytest.approx(height, abs=2)
+    assert np.array_equal(stored["0/FTN+STN"], 2 * stored["0/FTN"])
+    bright = stored["0/image"].astype(float)
+    assert bright[truth > 0].mean() > bright[truth == 0].mean() + 60
+    assert (bright.min(), bright.max()) == (0, 255)
+
+
+def test_patients(datasets: list[Dataset]) -> None:
+    assert shared_patient(datasets) == "p2"
+    assert shared_patient(datasets[:1]) == "p1"
+    assert shared_patient([datasets[0], datasets[2]]) == "p1"
+    assert choose_volume(datasets[1], "nobody").id == "p2_ED_copy1"
+    no_ed = replace(datasets[0], items=tuple(ref for ref in datasets[0].items if ref.phase == "ES"))
+    assert choose_volume(no_ed, "p1").id == "p1_ES"
+
+
+def test_nothing_to_see() -> None:
+    empty = np.zeros((7, 4, 4), np.uint8)
+    assert largest_slice(empty) == 3
+    assert square_around(empty[0] > 0, (1, 1)) == (slice(None), slice(None))
+
+
+def test_a_square_at_the_border() -> None:
+    mask = np.zeros((50, 60), bool)
+    mask[:10, 50:] = True
+    rows, columns = square_around(mask, (1, 1))
+    assert mask[rows, columns].sum() == mask.sum()
+    assert (rows.start, columns.stop) == (0, 64)  # beyond the last pixel, which slicing allows

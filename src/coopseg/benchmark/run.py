@@ -49,7 +49,7 @@ def run_benchmark(
 
     data, cross: folder or NAME=FOLDER; cross is tested on only. out: new or empty folder. methods: names, or
     all, main or ablations. draws: D is the split "SPLIT-D", the file SPLIT/D.json of a folder, or the seed of
-    a random split; without them the split itself. predictors: NAME=TARGET, see `load_predictor_row`.
+    a random split; without them the split itself. predictors: NAME=TARGET, see `load_target`.
     equal_time: the main rows once more, for as long as cooperative training takes. severities: factors on
     the corruptions, for the rows `severity_methods`. copies: of each test volume and corruption.
     workers: jobs side by side on this machine. scheduler: address of a dask scheduler, whose workers then run

@@ -19,14 +19,13 @@ from coopseg.benchmark.data import (
     write_draw,
 )
 from coopseg.benchmark.grid import EVALUATION, JOBS, SEVERITIES, TRAINING, Job
-from coopseg.benchmark.predictor import load_predictor_row
 from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.records import count, follow
 from coopseg.benchmark.request import Request
 from coopseg.cases.select import REQUEST, RUN
 from coopseg.config.presets import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
-from coopseg.evaluation.subject import Subject, load_subject
+from coopseg.evaluation.subject import Subject, load_subject, load_target
 from coopseg.scans.types import Dataset
 from coopseg.text import read_json
 from coopseg.training.run import resume, train
@@ -112,6 +111,4 @@ def _subject(bench: Path, job: Job, request: Request) -> Subject:
         return load_subject(run, device=request.device, precision=request.precision)
     target = next(entry.target for entry in request.predictors if entry.name == job.row)
     classes = open_data(request).labels.names
-    return load_predictor_row(
-        job.row, target, classes=classes, device=request.device, precision=request.precision
-    )
+    return load_target(job.row, target, classes=classes, device=request.device, precision=request.precision)

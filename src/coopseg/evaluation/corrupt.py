@@ -7,19 +7,22 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK
 
+from coopseg.cases.crop import centre_start
 from coopseg.cases.prepare import Case, prepare
 from coopseg.cases.record import Record
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.case_grid import case_as_scan
+from coopseg.evaluation.artefacts import Parameters
 from coopseg.evaluation.corruptions import (
     apply_corruption,
     corruption_generator,
@@ -27,7 +30,7 @@ from coopseg.evaluation.corruptions import (
     sample_corruption,
 )
 from coopseg.scans.files import write_atomically
-from coopseg.scans.geometry import find_orientation
+from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.new_folder import UNFINISHED, new_folder
@@ -66,6 +69,14 @@ def corrupt_dataset(
     OUT is filled at the end, or not at all; an earlier output goes only then. Returns the kinds' folders.
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that must not be
     replaced, for kinds that are unknown or named twice, and for fewer than one copy.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=1, size=48)["acdc"]
+    >>> dataset = coopseg.open_dataset(scans)
+    >>> found = corrupt_dataset(dataset, folder / "copies", kinds="RandBias", copies=2, workers=1)
+    >>> sorted(file.name for file in (found[0] / "images").glob("*_ED_*"))
+    ['patient001_ED_copy1.nii.gz', 'patient001_ED_copy2.nii.gz']
     """
     out = Path(out)
     kinds = find_kinds(kinds)
@@ -75,7 +86,7 @@ def corrupt_dataset(
     target = earlier.with_name(f".{earlier.name}.{os.getpid()}{UNFINISHED}") if earlier else out
     with new_folder(target) as folder:
         job = _Job(dataset.labels, folder, kinds, copies, seed, severity, settings)
-        items: list[dict[str, Any]] = []
+        items: list[_Copy] = []
         with processes(count, begin=_compute_alone) as side_by_side:
             found = side_by_side(partial(_corrupt_volume, job), dataset.items)
             for done, (ref, entries) in enumerate(zip(dataset.items, found, strict=True), start=1):
@@ -139,22 +150,40 @@ def _compute_alone() -> None:
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _corrupt_volume(job: _Job, ref: ScanRef) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Copy:
+    """Holds the manifest's entry for one copy; image and label are paths below the kind's folder."""
+
+    kind: str
+    image: str
+    label: str
+    patient: str
+    phase: str
+    site: str
+    copy: int
+    parameters: Parameters
+    sha256: str
+
+
+def _corrupt_volume(job: _Job, ref: ScanRef) -> list[_Copy]:
     """Write every kind and copy of one volume; returns a manifest entry for each."""
     scan, case = _prepare(job, ref)
     assert case.label is not None  # checked before any volume was touched
     label = case_as_scan(case.label, scan=scan, record=case.record)
     _check_axis(label, case.record, job.settings)
-    _write_label(job, ref, label)
+    copies = list(product(job.kinds, range(1, job.copies + 1)))
+    _write_label([job.out / kind / _path("labels", ref, copy) for kind, copy in copies], label)
     entries = []
-    for kind in job.kinds:
-        for copy in range(1, job.copies + 1):
-            generator = corruption_generator(job.seed, case=ref.id, kind=kind, copy=copy)
-            corruption = sample_corruption(kind, generator, severity=job.severity)
-            volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
-            image = case_as_scan(volume, scan=scan, record=case.record)
-            entry = {"kind": kind, **_item(ref, copy), "parameters": corruption.parameters}
-            entries.append(entry | {"sha256": _write_image(job.out / kind / entry["image"], image)})
+    for kind, copy in copies:
+        generator = corruption_generator(job.seed, case=ref.id, kind=kind, copy=copy)
+        corruption = sample_corruption(kind, generator, severity=job.severity)
+        volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
+        image, file = case_as_scan(volume, scan=scan, record=case.record), _path("images", ref, copy)
+        # not compressed: that would save a tenth of the bytes and take longer than the artefact
+        write_image(job.out / kind / file, image.data, affine=image.affine, level=0)
+        digest = hashlib.sha256((job.out / kind / file).read_bytes()).hexdigest()
+        facts = (file, _path("labels", ref, copy), ref.patient, ref.phase, ref.site, copy)
+        entries.append(_Copy(kind, *facts, corruption.parameters, digest))
     return entries
 
 
@@ -174,40 +203,52 @@ def _prepare(job: _Job, ref: ScanRef) -> tuple[Scan, Case]:
     return scan, prepare(scan, job.settings, label=indices, normalised=ref.normalised)
 
 
-def _item(ref: ScanRef, copy: int) -> dict[str, Any]:
-    name = f"{ref.id}_copy{copy}.nii.gz"
-    files = {"image": f"images/{name}", "label": f"labels/{name}"}
-    return files | {"patient": ref.patient, "phase": ref.phase, "site": ref.site, "copy": copy}
+def case_as_scan(volume: np.ndarray, *, scan: Scan, record: Record) -> Scan:
+    """Turns a volume in a case's grid into a scan that lies where the anatomy lies, axes stored as in `scan`.
+
+    volume: (slices, H, W), in the grid of the case that `prepare` made of `scan` with this `record`.
+    """
+    grid = slices_affine(scan.affine, record.shape, record.orientation) @ _plane_to_stored(record)
+    stored = from_slices(volume, record.orientation)
+    affine = grid @ np.linalg.inv(slices_affine(np.eye(4), stored.shape, record.orientation))
+    return Scan(stored, affine, scan.path)
 
 
-def _write_label(job: _Job, ref: ScanRef, label: Scan) -> None:
+def _plane_to_stored(record: Record) -> np.ndarray:
+    """Returns (4, 4): maps (slice, row, column) of the case to indices of the scan before resampling."""
+    index = np.eye(4)
+    pairs = zip(record.plane, record.resampled, record.steps, record.size, strict=True)
+    for axis, (length, resampled, step, size) in enumerate(pairs, start=1):
+        index[axis, axis] = step
+        # the centres of both planes coincide, and the crop begins at centre_start
+        index[axis, 3] = (centre_start(resampled, size) - (resampled - 1) / 2) * step + (length - 1) / 2
+    return index
+
+
+def _path(folder: str, ref: ScanRef, copy: int) -> str:
+    return f"{folder}/{ref.id}_copy{copy}.nii.gz"
+
+
+def _write_label(paths: Sequence[Path], label: Scan) -> None:
     """Writes the label map, the same for every kind and copy: it is packed once, then written for each."""
-    items = [_item(ref, copy) for copy in range(1, job.copies + 1)]
-    first, *others = [job.out / kind / item["label"] for kind in job.kinds for item in items]
-    write_labels(first, label.data, like=label)
-    content = first.read_bytes()
-    for path in others:
+    write_labels(paths[0], label.data, like=label)
+    content = paths[0].read_bytes()
+    for path in paths[1:]:
         write_atomically(path, content)
 
 
-def _write_image(path: Path, image: Scan) -> str:
-    # not compressed: that would save a tenth of the bytes and take longer than the artefact
-    write_image(path, image.data, affine=image.affine, level=0)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _description(dataset: Dataset, kind: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> dict[str, Any]:
     """Returns the content of dataset.json: names of label values, and facts that file names cannot hold."""
     keys = ("image", "label", "patient", "phase", "site", "copy")
     return {
         "name": kind,
         "labels": {name: value for value, name in enumerate(dataset.labels.names)},
         "normalised": True,
-        "items": [{key: entry[key] for key in keys} for entry in entries if entry["kind"] == kind],
+        "items": [{key: getattr(entry, key) for key in keys} for entry in entries if entry.kind == kind],
     }
 
 
-def _manifest(dataset: Dataset, job: _Job, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> dict[str, Any]:
     packages = ("coopseg", "torchio", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
     return {
         "source": {"name": dataset.name, "layout": dataset.layout, "volumes": len(dataset.items)},
@@ -216,7 +257,7 @@ def _manifest(dataset: Dataset, job: _Job, entries: Sequence[dict[str, Any]]) ->
         "copies": job.copies,
         "settings": job.settings.model_dump(mode="json"),
         "versions": {package: version(package) for package in packages},
-        "volumes": list(entries),
+        "volumes": [asdict(entry) for entry in entries],
     }
 
 

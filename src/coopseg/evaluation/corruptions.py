@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torchio
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.choice_artefacts import CHOICE
-from coopseg.evaluation.published_artefacts import PUBLISHED
+from coopseg.evaluation.artefacts import CHOICE, PUBLISHED, Parameters
 
 KINDS = tuple(PUBLISHED)  # the published test: nothing is chosen by looking at these
 CHOICE_KINDS = tuple(CHOICE)  # settings are chosen by these; no test column has them
@@ -31,7 +29,7 @@ class Corruption:
     """Holds one artefact with every severity fixed. `parameters` has JSON types only."""
 
     kind: str
-    parameters: dict[str, Any]
+    parameters: Parameters
 
 
 def find_kinds(kinds: str | Sequence[str]) -> tuple[str, ...]:
@@ -63,19 +61,18 @@ def corruption_generator(seed: int, *, case: str, kind: str, copy: int) -> np.ra
 
 
 def sample_corruption(kind: str, generator: np.random.Generator, *, severity: float = 1.0) -> Corruption:
-    """Draw the parameters of an artefact.
+    """Draws the parameters of an artefact.
 
     kind: one of ALL_KINDS. severity: factor on everything that makes an artefact strong (angles, shifts,
-    standard deviations, depths, ...); 1 draws from the ranges of the kind's module, which for KINDS are the
-    paper's; 0 leaves the volume as it is.
+    standard deviations, depths, ...); 1 draws from the ranges in `artefacts`, for KINDS those of the paper;
+    0 leaves the volume as it is.
     Raises CoopsegError for an unknown kind or a negative severity.
     """
     if kind not in _ARTEFACTS:
         raise CoopsegError(_unknown(kind))
     if not severity >= 0:
         raise CoopsegError(f"severity must be 0 or more, found {severity}")
-    sample, _ = _ARTEFACTS[kind]
-    return Corruption(kind, sample(generator, severity))
+    return Corruption(kind, _ARTEFACTS[kind].sample(generator, severity))
 
 
 def apply_corruption(
@@ -95,7 +92,7 @@ def apply_corruption(
         )
     if corruption.kind not in _ARTEFACTS:
         raise CoopsegError(_unknown(corruption.kind))
-    _, transform = _ARTEFACTS[corruption.kind]
+    transform = _ARTEFACTS[corruption.kind].transform
     image = torchio.ScalarImage(
         tensor=torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None],
         affine=_centred_affine(volume.shape, spacing),

@@ -1,39 +1,101 @@
-"""Scores predictions of data sets in one row per volume, head and class."""
+"""Predicts the volumes of data sets, each once, and scores them: a row per volume, head and class."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from threading import Lock
+from typing import TypedDict
 
 import numpy as np
 from scipy.ndimage import find_objects
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.metrics import dice
-from coopseg.evaluation.predictions import Predictions
-from coopseg.evaluation.surface import hd95_assd
-from coopseg.scans.types import Dataset, ScanRef
+from coopseg.evaluation.metrics import dice, hd95_assd
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.types import Dataset, Scan, ScanRef
 from coopseg.workers import threads
 
-Row = dict[str, Any]
-
-COLUMNS = (
-    "dataset",
-    "case",
-    "patient",
-    "phase",
-    "site",
-    "copy",
-    "head",
-    "class",
-    "dice",
-    "hd95",
-    "assd",
-    "distance",  # "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN
-    "seconds",  # time to predict all heads of the volume, while other workers may be at work too
+Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
+Row = TypedDict(
+    "Row",
+    {
+        "dataset": str,
+        "case": str,
+        "patient": str,
+        "phase": str,
+        "site": str,
+        "copy": int,
+        "head": str,
+        "class": str,
+        "dice": float,
+        "hd95": float,
+        "assd": float,
+        "distance": str,  # "measured", "one empty", "both empty" or "spacing unknown": why hd95 may be NaN
+        "seconds": float,  # to predict all heads of the volume, while other workers may be at work too
+    },
 )
+COLUMNS = tuple(Row.__annotations__)
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """Holds a volume, its true class indices and the prediction of every head, all in the scan's own grid.
+
+    seconds: wall-clock time of the prediction, without reading the files.
+    """
+
+    scan: Scan
+    target: np.ndarray
+    heads: dict[str, np.ndarray]
+    seconds: float
+
+
+class Predictions:
+    """Reads and predicts volumes of data sets; several threads may call it at once.
+
+    predict: (scan, normalised) -> {head: uint8 class indices of the scan's shape}; normalised says that
+    intensities already lie in [0, 1]. names: the classes, background first; labels are mapped by name.
+    keep: store every prediction, packed to some hundredth of its size, and return it when asked again.
+    in_turn: never call `predict` from two threads at once, for a device that all of them share.
+    """
+
+    def __init__(
+        self, predict: Predict, *, names: Sequence[str], keep: bool = False, in_turn: bool = False
+    ) -> None:
+        self.names = tuple(names)
+        self._predict = predict
+        self._turn = Lock() if in_turn else nullcontext()
+        self._keep = keep
+        self._kept: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
+
+    def __call__(self, dataset: Dataset, ref: ScanRef) -> PredictedCase:
+        """Read one volume and its label; return them with its prediction, kept or newly made.
+
+        Raises CoopsegError for a volume without a label or one that cannot be read, and for a prediction
+        that is not in its scan's grid.
+        """
+        scan, label = load_scan(ref), load_label(ref)
+        if label is None:
+            raise CoopsegError(f"{ref.image}: volume {ref.id} has no label; evaluate labelled volumes only")
+        target = labels_to_indices(label.data, dataset.labels, names=self.names, path=ref.label)
+        if kept := self._kept.get((dataset.name, ref.id)):
+            return PredictedCase(scan, target, _unpack(kept[0], target.shape), kept[1])
+        with self._turn:
+            start = time.perf_counter()
+            heads = self._predict(scan, ref.normalised)
+            seconds = time.perf_counter() - start
+        _check_grid(heads, target, ref)
+        if self._keep:
+            self._kept[dataset.name, ref.id] = _pack(heads), seconds
+        return PredictedCase(scan, target, heads, seconds)
 
 
 def evaluate(
@@ -71,13 +133,22 @@ def _score_volume(
     predictions: Predictions, spacing_is_true: bool, volume: tuple[Dataset, ScanRef]
 ) -> list[Row]:
     dataset, ref = volume
-    case = predictions(dataset, ref)
-    spacing = case.scan.spacing if spacing_is_true else None
+    found = predictions(dataset, ref)
+    spacing = found.scan.spacing if spacing_is_true else None
     rows: list[Row] = []
-    for head, prediction in case.heads.items():
-        facts = {"dataset": dataset.name, **_facts(ref), "head": head}
-        scores = _scores(prediction, case.target, names=predictions.names, spacing=spacing)
-        rows.extend({**facts, **score, "seconds": case.seconds} for score in scores)
+    for head, prediction in found.heads.items():
+        predicted, target = _crop_to_foreground(prediction, found.target)
+        overlaps = dice(predicted, target, classes=range(1, len(predictions.names)))
+        for index, overlap in enumerate(overlaps, start=1):
+            hd95, assd, distance = _distances(predicted == index, target == index, spacing)
+            rows.append(
+                {
+                    "dataset": dataset.name, "case": ref.id, "patient": ref.patient, "phase": ref.phase,
+                    "site": ref.site, "copy": ref.copy, "head": head, "class": predictions.names[index],
+                    "dice": float(overlap), "hd95": hd95, "assd": assd, "distance": distance,
+                    "seconds": found.seconds,
+                }
+            )  # fmt: skip
     return rows
 
 
@@ -94,34 +165,8 @@ def _check(datasets: Sequence[Dataset]) -> None:
                 )
 
 
-def _repeated(names: Iterator[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
-def _facts(ref: ScanRef) -> Row:
-    return {"case": ref.id, "patient": ref.patient, "phase": ref.phase, "site": ref.site, "copy": ref.copy}
-
-
-def _scores(
-    prediction: np.ndarray, target: np.ndarray, *, names: Sequence[str], spacing: np.ndarray | None
-) -> Iterator[Row]:
-    prediction, target = _crop_to_foreground(prediction, target)
-    overlaps = dice(prediction, target, classes=range(1, len(names)))
-    for index, overlap in enumerate(overlaps, start=1):
-        hd95, assd, distance = _distances(prediction == index, target == index, spacing)
-        score = {
-            "class": names[index],
-            "dice": float(overlap),
-            "hd95": hd95,
-            "assd": assd,
-            "distance": distance,
-        }
-        yield score
+def _repeated(names: Iterable[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _crop_to_foreground(prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,3 +185,23 @@ def _distances(
     if not math.isnan(hd95):
         return hd95, assd, "measured"
     return hd95, assd, "one empty" if prediction.any() or target.any() else "both empty"
+
+
+def _check_grid(heads: dict[str, np.ndarray], target: np.ndarray, ref: ScanRef) -> None:
+    for head, prediction in heads.items():
+        if prediction.shape != target.shape:
+            raise CoopsegError(
+                f"{ref.image}: {head} gave shape {prediction.shape}, the label has {target.shape}; "
+                "predict in the grid in which the scan was stored"
+            )
+
+
+def _pack(heads: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {head: zlib.compress(labels.tobytes(), 1) for head, labels in heads.items()}
+
+
+def _unpack(packed: dict[str, bytes], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {
+        head: np.frombuffer(zlib.decompress(content), np.uint8).reshape(shape)
+        for head, content in packed.items()
+    }

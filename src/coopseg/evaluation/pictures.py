@@ -1,26 +1,49 @@
-"""Draws the worst, the median and the best case of each data set, with true and predicted contours."""
+"""Shows an evaluation: cases with true and predicted contours, and one stored slice of each data set.
+
+The stored slices, for a report to show, are chosen by the data alone, so that models evaluated on the same
+data can be laid side by side.
+"""
 
 from __future__ import annotations
 
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
-from matplotlib.axes import Axes
+from contourpy import contour_generator
 from matplotlib.figure import Figure
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.evaluate import Row
-from coopseg.evaluation.predictions import Predictions
+from coopseg.evaluation.evaluate import PredictedCase, Predictions, Row
+from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.labels import default_colours
-from coopseg.scans.types import Dataset
+from coopseg.scans.types import Dataset, ScanRef
 
 POSITIONS = (1 / 6, 1 / 2, 5 / 6)  # among the slices with foreground: one near each end, one in the middle
 GREY = (1, 99.5)  # percentiles of the volume shown as black and white
 MARGIN = 0.4  # shown around the foreground, as a fraction of its extent
+SLICES = "slices.npz"
+TRUTH, IMAGE = "truth", "image"
+STORED_GREY = (2, 98)  # percentiles of the volume stored as 0 and 255
+VIEW = 1.7  # side of the stored square over the longer side of the true foreground
+
+
+class StoredSlice(TypedDict):
+    """Says which slice of a data set is stored, from 1, and how far apart its rows and columns are, in mm."""
+
+    dataset: str
+    case: str
+    patient: str
+    phase: str
+    copy: int
+    slices: int
+    slice: int
+    spacing: list[float]
 
 
 def pick_cases(rows: Sequence[Row], *, head: str) -> dict[str, dict[str, tuple[str, float]]]:
@@ -115,9 +138,11 @@ def draw_case(
     for axes, index in zip(np.ravel(figure.subplots(1, len(chosen))), chosen, strict=True):
         inside = (index, *window)
         axes.imshow(image[inside], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+        axes.autoscale(False)  # an outline at the border lies half a pixel beyond it
         for label in reversed(range(1, len(names))):  # where contours meet, the first class lies on top
-            _contour(axes, target[inside] == label, colours[label], "solid")
-            _contour(axes, prediction[inside] == label, colours[label], "dashed")
+            for labels, style in ((target, "solid"), (prediction, "dashed")):
+                for line in outlines(labels[inside] == label):
+                    axes.plot(line[:, 1], line[:, 0], color=colours[label], linestyle=style, linewidth=1.4)
         axes.set_title(f"slice {index + 1} of {len(image)}", fontsize=9)
         axes.set_axis_off()
     for colour, name in zip(colours[1:], names[1:], strict=True):
@@ -146,6 +171,102 @@ def _extent(present: np.ndarray) -> slice:
     return slice(max(first - margin, 0), last + margin + 1)
 
 
-def _contour(axes: Axes, mask: np.ndarray, colour: tuple[float, ...], style: str) -> None:
-    if mask.any() and not mask.all():  # there is no contour otherwise, and matplotlib warns
-        axes.contour(mask, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.4)
+def outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """Returns the closed outlines of (H, W) bool as (N, 2) points (row, column); none if no pixel is True.
+
+    The centre of a pixel has its indices as coordinates. An outline passes halfway between pixels inside and
+    outside, and half a pixel beyond those at the border.
+
+    >>> [line.tolist() for line in outlines(np.eye(1, 3, 1, dtype=bool))]
+    [[[0.0, 0.5], [-0.5, 1.0], [0.0, 1.5], [0.5, 1.0], [0.0, 0.5]]]
+    """
+    # a rim of background closes outlines at the border and moves every pixel by one
+    lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+    return [np.asarray(line)[:, ::-1] - 1 for line in lines]
+
+
+def write_slices(predictions: Predictions, datasets: Sequence[Dataset], *, out: Path) -> list[StoredSlice]:
+    """Write OUT/slices.npz and return its index, one entry per data set in their order.
+
+    The npz holds, for data set number i from 0, "i/image" (H, W) uint8 grey values, "i/truth" and "i/HEAD"
+    (H, W) uint8 class indices: rows and columns in the common in-plane orientation (see `find_orientation`),
+    cropped around the true foreground, pixels as stored. An entry names dataset, case, patient, phase and
+    copy, the slice (from 1), the number of slices, and the spacing of rows and columns in mm.
+    The volume is of `shared_patient` if the data set has this patient, else of its first patient by name; it
+    is the ED one if there is one, and the lowest copy. The slice is the one with the most true foreground;
+    corrupted copies of the first volume shown give the same slice as it does. predictions: as for `evaluate`.
+    """
+    patient = shared_patient(datasets)
+    arrays: dict[str, np.ndarray] = {}
+    index: list[StoredSlice] = []
+    for number, dataset in enumerate(datasets):
+        ref = choose_volume(dataset, patient)
+        entry, stored = _take(dataset.name, ref, predictions(dataset, ref), shown=index[0] if index else None)
+        arrays |= {f"{number}/{name}": values for name, values in stored.items()}
+        index.append(entry)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its keyword allow_pickle is no array
+    write_atomically(out / SLICES, buffer.getvalue())
+    return index
+
+
+def shared_patient(datasets: Sequence[Dataset]) -> str:
+    """Returns that patient of the first data set whom most data sets have, e.g. one with corrupted copies."""
+    held = [set(dataset.patients) for dataset in datasets]
+    return min(held[0], key=lambda name: (-sum(name in patients for patients in held), name))
+
+
+def choose_volume(dataset: Dataset, patient: str) -> ScanRef:
+    """Returns the volume to show; see `write_slices`."""
+    wanted = patient if patient in dataset.patients else min(dataset.patients)
+    own = [ref for ref in dataset.items if ref.patient == wanted]
+    return min(own, key=lambda ref: (ref.phase != "ED", ref.copy))
+
+
+def largest_slice(target: np.ndarray) -> int:
+    """Returns the index of the slice of (slices, H, W) with most foreground; the middle if there is none."""
+    areas = np.count_nonzero(target, axis=(1, 2))
+    return int(areas.argmax()) if areas.any() else len(target) // 2
+
+
+def square_around(mask: np.ndarray, spacing: tuple[float, float]) -> tuple[slice, slice]:
+    """Returns rows and columns of a square, in mm, around the True pixels of (H, W); all if none is True."""
+    if not mask.any():
+        return slice(None), slice(None)
+    found = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    sides = [(ends[-1] - ends[0] + 1) * step for ends, step in zip(found, spacing, strict=True)]
+    half = VIEW * max(sides) / 2
+    centres = [(ends[0] + ends[-1]) / 2 for ends in found]
+    rows, columns = (
+        slice(max(round(centre - half / step), 0), round(centre + half / step) + 1)
+        for centre, step in zip(centres, spacing, strict=True)
+    )
+    return rows, columns
+
+
+def _take(
+    dataset: str, ref: ScanRef, found: PredictedCase, *, shown: StoredSlice | None
+) -> tuple[StoredSlice, dict[str, np.ndarray]]:
+    orientation = find_orientation(found.scan.affine)
+    image, target = to_slices(found.scan.data, orientation), to_slices(found.target, orientation)
+    _, height, width = orientation.spacing(found.scan.spacing)
+    volume = (ref.patient, ref.phase, len(target))
+    if shown and ref.copy and volume == (shown["patient"], shown["phase"], shown["slices"]):
+        number = shown["slice"] - 1
+    else:
+        number = largest_slice(target)
+    entry: StoredSlice = {
+        "dataset": dataset, "case": ref.id, "patient": ref.patient, "phase": ref.phase, "copy": ref.copy,
+        "slices": len(target), "slice": number + 1, "spacing": [height, width],
+    }  # fmt: skip
+    window = (number, *square_around(target[number] > 0, (height, width)))
+    stored = {IMAGE: _grey(image, window), TRUTH: target[window].astype(np.uint8)}
+    for head, prediction in found.heads.items():
+        stored[head] = to_slices(prediction, orientation)[window].astype(np.uint8)
+    return entry, stored
+
+
+def _grey(volume: np.ndarray, window: tuple[int, slice, slice]) -> np.ndarray:
+    low, high = np.percentile(volume, STORED_GREY)
+    scaled = (volume[window] - low) / max(high - low, np.finfo(np.float32).tiny)
+    return np.round(255 * np.clip(scaled, 0, 1)).astype(np.uint8)

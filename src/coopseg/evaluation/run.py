@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from coopseg.cases.select import find_split, select_part
-from coopseg.cases.splits import Part
+from coopseg.cases.splits import Part, Split
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST
-from coopseg.evaluation.domain import Domain, find_domain
-from coopseg.evaluation.evaluate import Row, evaluate
-from coopseg.evaluation.pictures import write_pictures
-from coopseg.evaluation.predictions import Predictions
-from coopseg.evaluation.slices import write_slices
-from coopseg.evaluation.subject import Subject, load_subject
+from coopseg.evaluation.evaluate import Predictions, Row, evaluate
+from coopseg.evaluation.pictures import write_pictures, write_slices
+from coopseg.evaluation.subject import Subject, find_domain, load_subject
 from coopseg.evaluation.tables import write_tables
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import parse_label_names
@@ -73,6 +70,15 @@ def evaluate_model(
     patients whose names are among those that the model was trained or selected on. pictures: false to leave
     out all that shows a scan.
     Raises CoopsegError for anything wrong with model or data; `out` is then as it was.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> found = evaluate_model(run, scans, folder / "out", split=run, device="cpu", pictures=False)
+    >>> [row["class"] for row in found.rows][:3]
+    ['RV', 'MYO', 'LV']
     """
     check_new(Path(out))
     _check_spacing(spacing)
@@ -136,7 +142,7 @@ def evaluate_subject(
             write_pictures(predictions, datasets, rows, head=subject.head, out=folder / PICTURES)
             slices = write_slices(predictions, datasets, out=folder)
         record = subject.facts | {
-            "data": [_describe(dataset, find_domain(dataset, subject.trained)) for dataset in datasets],
+            "data": [_describe(dataset, subject.trained) for dataset in datasets],
             "slices": slices,
             "split": split,
             "spacing": spacing,
@@ -194,10 +200,10 @@ def _check_spacing(spacing: str) -> None:
         raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
 
 
-def _describe(dataset: Dataset, domain: Domain) -> dict[str, Any]:
+def _describe(dataset: Dataset, trained: Split | None) -> dict[str, Any]:
     return {
         "name": dataset.name,
-        "domain": domain,
+        "domain": find_domain(dataset, trained),
         "folder": str(dataset.root),
         "layout": dataset.layout,
         "patients": dataset.patients,

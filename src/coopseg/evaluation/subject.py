@@ -1,27 +1,50 @@
-"""Describes what is evaluated: a model of this package, or anything else that turns scans into label maps."""
+"""Describes what is evaluated: a model of this package, or any function from an image to a label map.
+
+A subject also knows whether a data set is its own domain, corrupted or another site, and whether it was
+trained on it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+
+from coopseg.cases.select import RUN, split_of_run
 from coopseg.cases.splits import Split
-from coopseg.evaluation.domain import seen_in_training, split_of_model
-from coopseg.evaluation.predictions import Predict
+from coopseg.config.registry import load_object
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.evaluate import Predict
+from coopseg.inference.onnx_networks import FORMAT
 from coopseg.inference.predict import describe_predictor, load_predictor
-from coopseg.scans.types import Dataset
+from coopseg.inference.predictor import HEADS
+from coopseg.scans.labels import canonical_name
+from coopseg.scans.types import BACKGROUND, Dataset, Scan
+from coopseg.text import listing, shorten
+from coopseg.versions import versions
 from coopseg.workers import one_thread
+
+Domain = Literal["intra", "corrupted", "other"]
+WRAP = (
+    "wrap it in a callable, in mine.py: session = onnxruntime.InferenceSession({file!r}); "
+    "def segment(image, spacing): return to_labels(session.run(None, {{session.get_inputs()[0].name: "
+    "to_input(image)}})[0]); then --predictor NAME=mine:segment"
+)
 
 
 @dataclass(frozen=True)
 class Subject:
     """Holds something that predicts, and what is known about it.
 
-    predict: see `Predictions`. names: its classes, background first. head: the one whose predictions are
-    drawn. in_turn: two threads must not call it at once. facts: entries for the record. source: the folder of
-    its training, or a name if there is none. trained: the split of its training, None if unknown.
+    predict: see `coopseg.evaluation.evaluate.Predictions`. names: its classes, background first. head: the
+    one whose predictions are drawn. in_turn: two threads must not call it at once. facts: entries for the
+    record. source: the folder of its training, or a name if there is none. trained: the split of its
+    training, None if unknown.
     """
 
     predict: Predict
@@ -33,8 +56,20 @@ class Subject:
     trained: Split | None = None
 
     def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
-        """Returns a line for everything that makes its scores on these data sets doubtful."""
-        return seen_in_training(self.trained, datasets, folder=self.source)
+        """Returns a line for each data set with patients that, by name, it was trained or selected on."""
+        if self.trained is None:
+            unknown = "not found, so whether the model was trained on these patients is unknown"
+            return (f"{self.source / RUN}: {unknown}",)
+        warnings, known = [], {*self.trained.train, *self.trained.validate}
+        for dataset in datasets:
+            if seen := [patient for patient in dataset.patients if patient in known]:
+                names = ", ".join(seen[:5]) + (" ..." if len(seen) > 5 else "")
+                warnings.append(
+                    f"{dataset.name}: {len(seen)} of {len(dataset.patients)} patients bear names of training "
+                    f"or validation patients of the model ({names}); if they are the same, the scores are "
+                    f"too good; --split {self.source} takes the model's test patients"
+                )
+        return tuple(warnings)
 
 
 def load_subject(
@@ -54,12 +89,108 @@ def load_subject(
             precision=precision,
             scan_statistics=scan_statistics,
         )
+    folder = loaded.path.parent
     return Subject(
         predict=predictor,
         names=loaded.names,
         head=predictor.heads[-1],
         in_turn=predictor.device.type != "cpu",
         facts=describe_predictor(loaded, predictor, precision=precision),
-        source=loaded.path.parent,
-        trained=split_of_model(loaded),
+        source=folder,
+        trained=split_of_run(folder) if (folder / RUN).is_file() else None,
     )
+
+
+def find_domain(dataset: Dataset, trained: Split | None) -> Domain:
+    """Returns what a data set is to a model that was trained with the split `trained`.
+
+    "corrupted": all its volumes are copies by `corrupt`. "intra": the split names some of its patients.
+    "other": neither.
+    """
+    if all(ref.copy for ref in dataset.items):
+        return "corrupted"
+    known = {*trained.train, *trained.validate, *trained.test} if trained else set()
+    return "intra" if known & set(dataset.patients) else "other"
+
+
+def load_target(name: str, target: str, *, classes: tuple[str, ...], device: str, precision: str) -> Subject:
+    """Loads the target of --predictor: a run folder or ONNX file of this package, or module:callable.
+
+    classes: label names of the data set, background first. Raises CoopsegError if it cannot be loaded.
+    """
+    path = Path(target)
+    if path.suffix == ".onnx" and path.is_file() and FORMAT.encode() not in path.read_bytes():
+        raise CoopsegError(f"{path}: not written by `coopseg export`; {WRAP.format(file=path.name)}")
+    if path.exists():
+        on_processor = path.suffix == ".onnx"
+        return load_subject(
+            path, device="auto" if on_processor else device, precision="32" if on_processor else precision
+        )
+    if ":" not in target:
+        raise CoopsegError(
+            f"predictor {name}: {shorten(target)} is not there; give a file, a run folder or module:callable"
+        )
+    return wrap_callable(name, load_object(target), target=target, classes=classes)
+
+
+def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...]) -> Subject:
+    """Makes a subject of `callable(image, spacing) -> labels`; a class is first called without arguments.
+
+    image: (X, Y, Z) float32 as stored in the scan; in copies by `coopseg corrupt` it lies in [0, 1]. spacing:
+    (3,) float64, millimetres. labels: integers of the image's shape, 0 background, then in the order of
+    `classes`, or as its attribute `labels` says, {"LV": 1, ...}. It is never called twice at once.
+    """
+    predict = found() if inspect.isclass(found) else found
+    if not callable(predict):
+        raise CoopsegError(f"predictor {name}: {target} cannot be called; give callable(image, spacing)")
+    names = tuple(map(canonical_name, classes))
+    table = _table(name, getattr(predict, "labels", None), names)
+    unknown = ("model_settings", "device", "precision", "scan_statistics", "training_ended")
+    facts = {
+        "model": {"path": target, "sha256": None, "names": classes},
+        **dict.fromkeys(unknown),
+        "refinements": 0,
+        "versions": versions(),
+        "command": sys.argv,
+    }
+
+    def call(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
+        image = np.array(scan.data, np.float32, order="C")  # a copy, which the callable may change
+        labels = np.asarray(predict(image, scan.spacing))
+        where = f"{scan.path}: predictor {name}"
+        return {HEADS[0]: _indices(labels, table, shape=scan.data.shape, where=where)}
+
+    return Subject(call, classes, HEADS[0], in_turn=True, facts=facts, source=Path(name))
+
+
+def _table(name: str, labels: Any, names: tuple[str, ...]) -> dict[int, int]:
+    """Returns the class index of each value that the predictor may give."""
+    if labels is None:
+        return {index: index for index in range(len(names))}
+    if not isinstance(labels, Mapping):
+        raise CoopsegError(
+            f'predictor {name}: labels is {shorten(labels)}; write it as {{"LV": 1, "MYO": 2}}'
+        )
+    table = {0: 0}
+    for label, value in labels.items():
+        if canonical_name(str(label)) not in names:
+            raise CoopsegError(f"predictor {name}: label {shorten(label)} is not among {listing(names)}")
+        table[int(value)] = names.index(canonical_name(str(label)))
+    if missing := set(range(len(names))) - {*table.values(), names.index(BACKGROUND)}:
+        lacking = [names[index] for index in sorted(missing)]
+        raise CoopsegError(f"predictor {name}: its labels lack {listing(lacking)}; name every class")
+    return table
+
+
+def _indices(labels: np.ndarray, table: dict[int, int], *, shape: tuple[int, ...], where: str) -> np.ndarray:
+    if labels.shape != shape:
+        raise CoopsegError(f"{where} gave shape {labels.shape}, the image has {shape}; give the image's own")
+    if labels.dtype.kind not in "iub":
+        raise CoopsegError(f"{where} gave {labels.dtype}; give integers, such as by argmax")
+    indices = np.zeros(shape, np.uint8)
+    for value in np.unique(labels).tolist():
+        if int(value) not in table:
+            known = ", ".join(map(str, sorted(table)))
+            raise CoopsegError(f"{where} gave label {value}, known are {known}; give it an attribute labels")
+        indices[labels == value] = table[int(value)]
+    return indices

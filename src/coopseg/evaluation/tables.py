@@ -119,7 +119,7 @@ def write_tables(rows: Sequence[Row], out: Path) -> list[dict[str, Any]]:
     What could not be measured is an empty field in the CSV and null in the JSON. Returns the summaries.
     """
     summaries = summarise(rows)
-    plain = [{key: _plain(row[key]) for key in COLUMNS} for row in rows]
+    plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
     contents = {
         "cases.csv": pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False),
         "metrics.json": json.dumps({"summary": summaries, "rows": plain}, indent=1, allow_nan=False) + "\n",

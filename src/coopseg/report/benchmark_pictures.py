@@ -12,7 +12,7 @@ from coopseg.benchmark.collected import METRICS, STEPS, Collected, Ended
 from coopseg.benchmark.columns import Column
 from coopseg.benchmark.grid import EVALUATION
 from coopseg.benchmark.request import WHOLE
-from coopseg.evaluation.slices import IMAGE, SLICES, TRUTH
+from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH
 from coopseg.report.images import contours, grey_png
 from coopseg.report.pictures import read_arrays
 from coopseg.text import read_json

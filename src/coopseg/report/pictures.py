@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.slices import IMAGE, SLICES, TRUTH
+from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH
 from coopseg.latent.choice import SCHEMES
 from coopseg.report.cases import volumes
 from coopseg.report.images import class_png, contours, grey_png

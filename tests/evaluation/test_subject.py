@@ -1,4 +1,4 @@
-"""Anything that gives a label map for an image can be a row; what it gives is checked."""
+"""What is evaluated: its domain, its warnings, and any function from an image to a label map."""
 
 from __future__ import annotations
 
@@ -10,17 +10,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coopseg.benchmark.predictor import load_predictor_row, wrap_callable
+from coopseg.cases.splits import Split
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import evaluate_subject, open_datasets
+from coopseg.evaluation.subject import find_domain, load_target, wrap_callable
 from coopseg.inference.model import LAST, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
-from coopseg.scans.types import Scan
+from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 NAMES = ("background", "RV", "MYO", "LV")
 IMAGE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+
+def test_domains() -> None:
+    def dataset(*refs: tuple[str, int]) -> Dataset:
+        items = tuple(ScanRef(patient, Path("x"), copy=copy) for patient, copy in refs)
+        return Dataset("D", Path("x"), "folder", Labels(NAMES, (0, 1, 2, 3)), items)
+
+    trained = Split("s", ("a",), ("b",), ("c",))
+    assert find_domain(dataset(("c", 0), ("z", 0)), trained) == "intra"
+    assert find_domain(dataset(("c", 1), ("c", 2)), trained) == "corrupted"
+    assert find_domain(dataset(("z", 1)), None) == "corrupted"
+    assert find_domain(dataset(("z", 0)), trained) == "other"
+    assert find_domain(dataset(("c", 0)), None) == "other"  # nobody knows
 
 
 def given(predict: Any) -> np.ndarray:
@@ -85,7 +99,7 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     (tmp_path / "my_net_of_this_test.py").write_text("def predict(image, spacing):\n    return image > 7\n")
     how: dict[str, Any] = {"classes": NAMES, "device": "cpu", "precision": "32"}
-    subject = load_predictor_row("mine", "my_net_of_this_test:predict", **how)
+    subject = load_target("mine", "my_net_of_this_test:predict", **how)
     assert (subject.names, subject.head, subject.in_turn) == (NAMES, "FTN", True)
     np.testing.assert_array_equal(subject.predict(Scan(IMAGE, np.eye(4)), True)["FTN"], IMAGE > 7)
     (tmp_path / "net.onnx").write_bytes(b"of another program")
@@ -96,7 +110,7 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ".": "holds no last.safetensors",
     }.items():
         with pytest.raises(CoopsegError, match=says):
-            load_predictor_row("mine", target, **how)
+            load_target("mine", target, **how)
 
 
 @pytest.mark.parametrize("k", [None, 6.0])
@@ -106,7 +120,7 @@ def test_a_run_folder_predicts_as_its_model_says(tmp_path: Path, k: float | None
     )
     networks = Networks(classes=len(NAMES), settings=settings.network)
     save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=NAMES)
-    subject = load_predictor_row("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
+    subject = load_target("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
     assert subject.facts["scan_statistics"] == k
     scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]))
     expected = Predictor.from_model(load_model(tmp_path), scan_statistics="off" if k is None else k)(scan)
