@@ -31,10 +31,12 @@ def normalise(layer: Norm, x: Tensor) -> Tensor:
 
 
 def lrelu(x: Tensor) -> Tensor:
+    """Applies the leaky ReLU of the networks."""
     return F.leaky_relu(x, SLOPE)
 
 
 def residual(block: Residual, v: Tensor) -> Tensor:
+    """Adds the skip connection to two convolutions, each with its norm."""
     body = block.conv2(lrelu(normalise(block.norm1, block.conv1(v))))
     return lrelu(block.skip(v) + normalise(block.norm2, body))
 
@@ -49,6 +51,7 @@ def scale_block(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def encode(encoder: Encoder, x: Tensor) -> Tensor:
+    """Encodes images (B, C, H, W) as codes (B, C', H/16, W/16)."""
     stem = encoder.stem
     x = lrelu(normalise(stem.norm1, stem.conv1(x)))
     x = lrelu(normalise(stem.norm2, stem.conv2(x)))
@@ -58,11 +61,13 @@ def encode(encoder: Encoder, x: Tensor) -> Tensor:
 
 
 def decouple(decoupler: Decoupler, z_i: Tensor) -> Tensor:
+    """Turns the image code into the shape code."""
     x = lrelu(normalise(decoupler.norm1, decoupler.conv1(z_i)))
     return F.relu(normalise(decoupler.norm2, decoupler.conv2(x)))
 
 
 def decode(decoder: Decoder, code: Tensor) -> Tensor:
+    """Decodes a code as an image in [0, 1] or as logits, whichever the decoder is made for."""
     for block in (decoder.up1, decoder.up2, decoder.up3, decoder.up4):
         code = scale_block(block, code)
     x = decoder.out(code)
@@ -70,6 +75,7 @@ def decode(decoder: Decoder, code: Tensor) -> Tensor:
 
 
 def stn_loss(nets: Networks, inputs: Tensor, label: Tensor) -> Tensor:
+    """Returns the cross-entropy of what the STN makes of `inputs`."""
     return F.cross_entropy(decode(nets.shape_decoder, encode(nets.shape_encoder, inputs)), label)
 
 

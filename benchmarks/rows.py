@@ -57,6 +57,7 @@ def plain_row(name: str, precision: str) -> Row:
 
 
 def gflops(found: Found, rows: Found) -> str:
+    """Tells the rates of the machine limits."""
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in found["convolution_gflops"].items())
     return f"GFLOP/s of convolutions: {rates}; copy {found['copy_gb_s']:.0f} GB/s"
 
@@ -86,6 +87,8 @@ def predict_row(refinements: int, precision: str, scan_statistics: float | None 
 
 
 def curve(vary: str) -> Row:
+    """Makes the row that times a step against one setting."""
+
     def beside(found: Found, rows: Found) -> str:
         points = (f"{p['value']}: {p['seconds']:.2f}" for p in found["points"])
         return "; ".join(points)
@@ -110,6 +113,7 @@ COOPERATIVE, COOPERATIVE_BF16 = "step cooperative, float32", "step cooperative, 
 
 
 def input_row(preset: str, precision: str) -> Row:
+    """Makes the row of reading and augmenting a batch."""
     return Row(
         f"input and augmentation, {preset} {precision}",
         "batch_input",
@@ -153,6 +157,7 @@ def share(name: str, of: str) -> Callable[[Found, Found], str]:
 
 
 def onnx(found: Found, rows: Found) -> str:
+    """Tells the slices a second of each runtime."""
     speed = found["slices_per_s"]
     kinds = ", ".join(f"{kind} {rate:.0f}" for kind, rate in speed.items())
     times = speed["onnx runtime"] / speed["torch plain"]
@@ -161,6 +166,7 @@ def onnx(found: Found, rows: Found) -> str:
 
 
 def processes(found: Found, rows: Found) -> str:
+    """Tells the images a second of each set-up of processes."""
     setups = (
         f"{name}: {setup['images_per_s']:.1f} images/s, averaging {setup['averaging_share']:.1%}"
         for name, setup in found["setups"].items()

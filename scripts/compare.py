@@ -38,6 +38,7 @@ def row(label: str, summaries: list[dict[str, Any]], columns: list[str], **wante
 
 
 def table(entries: list[tuple[str, list[dict[str, Any]]]], columns: list[str], **wanted: str) -> str:
+    """Returns a Markdown table: a line for each evaluation and head, a column for each data set."""
     lines = [f"| | {' | '.join(columns)} | average |", "|---" * (len(columns) + 2) + "|"]
     for name, summaries in entries:
         for head in dict.fromkeys(summary["head"] for summary in summaries):
@@ -46,6 +47,7 @@ def table(entries: list[tuple[str, list[dict[str, Any]]]], columns: list[str], *
 
 
 def main(out: Path, arguments: list[str]) -> None:
+    """Prints the tables of the evaluations named in `arguments` and writes them to `out`."""
     read_in = [read(argument) for argument in arguments]
     entries = [(name, summaries) for name, summaries, _ in read_in]
     columns = list(dict.fromkeys(summary["dataset"] for summary in entries[0][1]))

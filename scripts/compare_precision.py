@@ -75,6 +75,7 @@ def compare(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, flo
 
 
 def main(out: Path, result: Path) -> None:
+    """Trains in both precisions and writes the Dice of every seed to `result`."""
     out.mkdir(parents=True, exist_ok=True)
     data, split = make_data(out)
     found = {

@@ -51,6 +51,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def page(title: str, *parts: str) -> str:
+    """Joins the parts of a page under its title."""
     return "\n\n".join((MADE, f"# {title}", *parts)) + "\n"
 
 
@@ -103,6 +104,7 @@ def kind_of(hint: Any, limits: Any = None) -> str:
 
 
 def default_of(info: Any, parameter: inspect.Parameter) -> str:
+    """Returns the default of an option as the page shows it."""
     if parameter.default is inspect.Parameter.empty:
         return "required"
     if isinstance(info.show_default, str):
@@ -113,6 +115,7 @@ def default_of(info: Any, parameter: inspect.Parameter) -> str:
 
 
 def command_page() -> str:
+    """Returns the page of verbs and options."""
     parts = ["Every verb also explains itself: `coopseg VERB --help`. `coopseg --version` shows the version."]
     for name, verb in verbs().items():
         rows, usage = [], f"coopseg {name}"
@@ -149,6 +152,7 @@ def sections() -> dict[str, type[BaseModel]]:
 
 
 def setting_rows(section: type[BaseModel], prefix: str) -> list[tuple[str, ...]]:
+    """Returns a table line for each setting of a section: name, value, default, meaning."""
     rows = []
     for name, field in section.model_fields.items():
         if not isinstance(field.default, BaseModel):
@@ -171,6 +175,7 @@ def changes(layer: dict[str, dict[str, Any]]) -> str:
 
 
 def settings_page() -> str:
+    """Returns the page of settings, presets, methods and named splits."""
     head = ("setting", "value", "default", "meaning")
     parts = [
         "Change a setting with `--set SECTION.KEY=VALUE`, the value as in YAML, or in Python with "
@@ -206,6 +211,7 @@ def settings_page() -> str:
 
 
 def rules_page() -> str:
+    """Returns the page of the rules of validate."""
     rows = [(f"`{r.name}`", r.severity, *map(escape, (r.means, r.why, r.do))) for r in RULES.values()]
     intro = (
         "What `coopseg validate` looks for. Errors are what training or evaluation would fail on or get "
@@ -236,6 +242,7 @@ def signature(name: str, function: Callable[..., Any]) -> str:
 
 
 def shown(parameter: inspect.Parameter) -> str:
+    """Returns a parameter as a signature shows it."""
     default = parameter.default
     text = (
         f"{type(default).__name__}()" if isinstance(default, BaseModel) else repr(default).replace("'", '"')
@@ -264,6 +271,7 @@ def methods(kind: type) -> list[str]:
 
 
 def python_page() -> str:
+    """Returns the page of public names."""
     parts = [
         "The public names. Whatever a user can put right is raised as `coopseg.CoopsegError`, one line that "
         "says what was found, where, and what to do."

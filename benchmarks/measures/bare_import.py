@@ -7,6 +7,7 @@ from typing import Any
 
 
 def measure() -> dict[str, Any]:
+    """Times the import of the training loop in a new process; returns {"median_s"}."""
     start = time.perf_counter()
     import coopseg.training.loop  # noqa: F401
 

@@ -23,6 +23,7 @@ def measure(
     repeats: int = 9,
     threads: int = 2,
 ) -> dict[str, Any]:
+    """Times ONNX Runtime and PyTorch on the same slices; "apart" is how far their probabilities differ."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         weights = save_random_model(Path(name), preset)

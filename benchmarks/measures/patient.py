@@ -31,6 +31,7 @@ def measure(
     repeats: int = 9,
     threads: int = 2,
 ) -> dict[str, Any]:
+    """Times `coopseg predict` on the scans of one patient, made-up ones if none are given."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

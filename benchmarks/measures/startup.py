@@ -18,6 +18,7 @@ from coopseg.scans.nifti import write_image
 
 
 def measure(*, preset: str = "miccai2021", repeats: int = 5, threads: int = 2) -> dict[str, Any]:
+    """Times `coopseg predict` on a scan of one small slice, which is nearly all start-up."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model, scan, out = save_random_model(folder, preset), folder / "one.nii.gz", folder / "out"

@@ -86,7 +86,7 @@ def test_divergence_is_the_mean_over_copies_and_pixels() -> None:
 
 
 def test_divergence_of_certain_copies_is_finite() -> None:
-    """log 3 where each believes in a class of its own, with a gradient that is a number."""
+    """It is log 3 where each believes in a class of its own, with a gradient that is a number."""
     logits = torch.diag(torch.full((3,), 1e4)).view(3, 1, 3, 1, 1).requires_grad_()
     found = divergence(logits)
     found.backward()

@@ -1,0 +1,1 @@
+"""Methods × draws × seeds as one resumable table."""

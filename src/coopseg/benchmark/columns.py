@@ -26,9 +26,10 @@ Column = dict[str, Any]
 
 
 def find_columns(collected: Collected) -> list[Column]:
-    """Data sets in the order intra, corrupted, other; then each average that is over two columns or more
-    and is not the same as one before it, the last over all but RandSpike where that is among them.
+    """Returns the data sets in the order intra, corrupted, other, then their averages.
 
+    An average is over two columns or more and not the same as one before it; the last is over all but
+    RandSpike where that is among them.
     A predictor's record cannot know which data set is its own, so domains are taken from a job that was
     trained here; without one the first data set is intra. Patients are those of the first record.
     """

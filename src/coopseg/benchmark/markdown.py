@@ -139,7 +139,7 @@ def _failures(results: dict[str, Any]) -> str:
 
 
 def failure_text(cell: dict[str, Any]) -> str:
-    """ "12 % / 1 %", by the limits in order; else the cell's state."""
+    """Returns "12 % / 1 %", by the limits in order; else the cell's state."""
     if cell["state"] != "value":
         return cell_text(cell)
     return " / ".join(percent(cell["failures"][str(limit)]) for limit in FAILURES)

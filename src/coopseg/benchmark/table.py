@@ -35,7 +35,9 @@ def read_table(bench: Path) -> dict[str, Any]:
 
 
 def tabulate(collected: Collected) -> dict[str, Any]:
-    """request: benchmark.json. rows, columns, classes, heads: in the order of the table. cells: see `cells`.
+    """Returns what the table, the figures and the page show.
+
+    request: benchmark.json. rows, columns, classes, heads: in the order of the table. cells: see `cells`.
     differences: see `differences`. change: by budget, see `change`. baselines: the rows that others are held
     against, the published one first. cost, severity: see there. budgets: "steps", and "time" where any row
     was trained for equal wall-clock. jobs: how many ended how, and those that failed or wait.

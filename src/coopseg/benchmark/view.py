@@ -41,9 +41,10 @@ def group_places(results: dict[str, Any], group: str) -> list[Place]:
 
 
 def grid(results: dict[str, Any], at: Sequence[Place], *, budget: str = STEPS, measure: str = "mean") -> Grid:
-    """The cells at these places, a line a row and head; {"places", "rows": [{"row", "head", "draws",
-    "cells"}]}. A row without a cell there has the state of its cells elsewhere; the best of a place are
-    marked `best` among rows with equal draws (two or more of them), compared as shown.
+    """Returns the cells at these places, a line a row and head.
+
+    They are {"places", "rows": [{"row", "head", "draws", "cells"}]}. A row without a cell there has the
+    state of its cells elsewhere; the best of a place are marked `best` among rows with equal draws (two or more of them), compared as shown.
     """
     found = {_key(cell): cell for cell in results["cells"] if cell["budget"] == budget}
     lines = []
@@ -89,12 +90,12 @@ def with_values(table: Grid) -> Grid:
 
 
 def draw_names(draws: Iterable[str]) -> str:
-    """ "A B C"; "–" where the split itself is the only one."""
+    """Returns "A B C"; "–" where the split itself is the only one."""
     return " ".join(draw for draw in draws if draw != WHOLE) or "–"
 
 
 def draws_text(cell: dict[str, Any]) -> str:
-    """ "A B C"; "A B (2 of 3)" where jobs have failed or wait; "–" for what has no draws."""
+    """Returns "A B C"; "A B (2 of 3)" where jobs have failed or wait; "–" for what has no draws."""
     if cell["state"] != "value":
         return "–"
     names = draw_names(cell["draws"])
@@ -112,7 +113,7 @@ def cell_text(cell: dict[str, Any], measure: str = "mean") -> str:
 
 
 def difference_text(entry: dict[str, Any] | None) -> str:
-    """ "+0.021 [+0.004, +0.039], p 0.012"; "–" where there is none."""
+    """Returns "+0.021 [+0.004, +0.039], p 0.012"; "–" where there is none."""
     if entry is None:
         return "–"
     text = signed(entry["mean"])

@@ -1,0 +1,1 @@
+"""What `coopseg validate` finds in a data set."""

@@ -113,6 +113,7 @@ class TrainingDisplay(Bar):
     """Shows a training, called with every Progress: a live bar on a terminal, else a line now and then."""
 
     def __call__(self, progress: Progress) -> None:
+        """Shows one event of the training."""
         where = f"step {progress.step} of {progress.steps}"
         if progress.kind == "start":
             sizes = dict(progress.values)
@@ -135,6 +136,7 @@ class DemoDisplay(Bar):
     text = ""  # text of the current stage
 
     def __call__(self, progress: DemoProgress) -> None:
+        """Shows one event of the demo."""
         if progress.text != self.text:
             self.text = progress.text
             self.say(f"{progress.share:4.0%}  {self.text}")

@@ -1,0 +1,1 @@
+"""Settings, presets, methods and rivals by name."""

@@ -1,0 +1,1 @@
+"""Metrics, corruptions, tables and pictures."""

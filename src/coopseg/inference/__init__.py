@@ -1,0 +1,1 @@
+"""Models on disk, prediction and export."""

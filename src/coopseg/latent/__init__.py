@@ -1,0 +1,1 @@
+"""Masks of latent codes: drawn once, then applied as pure functions."""

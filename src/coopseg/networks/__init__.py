@@ -1,0 +1,1 @@
+"""The networks of FTN and STN, and their blocks."""

@@ -31,8 +31,11 @@ class Tissue(IntEnum):
 
 @dataclass(frozen=True)
 class Relaxation:
-    """Describes a tissue. density: relative to water; t1, t2: ms at 1.5 T and 3 T; shift: of resonance, ppm;
-    texture: relative standard deviation within the tissue."""
+    """Describes a tissue.
+
+    density: relative to water; t1, t2: ms at 1.5 T and 3 T; shift: of resonance, ppm;
+    texture: relative standard deviation within the tissue.
+    """
 
     density: float
     t1: tuple[float, float]

@@ -1,0 +1,1 @@
+"""Trainings, evaluations and benchmarks on one page."""

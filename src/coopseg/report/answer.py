@@ -140,7 +140,7 @@ def _score(entry: Difference) -> int:
 
 
 def _counts(own: Sequence[Difference]) -> str:
-    """ "coopseg (FTN): above on 2 of 4 data sets (RandBias, RandSpike), below on 1 (ACDC), open on 1"."""
+    """Returns "coopseg (FTN): above on 2 of 4 data sets (RandBias, RandSpike), below on 1 (ACDC)"."""
     parts: list[str] = []
     for outcome, word in OUTCOMES.items():
         if listed := [entry for entry in own if entry["outcome"] == outcome]:

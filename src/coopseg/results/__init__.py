@@ -1,0 +1,1 @@
+"""The way from scores to patients, intervals, tests and verdicts."""

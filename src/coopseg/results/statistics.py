@@ -106,7 +106,7 @@ def is_clear(interval: tuple[float, float] | None, p_holm: float | None) -> bool
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p values corrected for their number (Holm 1979), in the order given; None is not in the family."""
+    """Returns p values corrected for their number (Holm 1979), in the order given; None is left out."""
     family = sorted((value, place) for place, value in enumerate(values) if value is not None)
     corrected: list[float | None] = [None] * len(values)
     highest = 0.0

@@ -1,0 +1,1 @@
+"""The methods of the table that settings alone cannot describe."""

@@ -1,0 +1,1 @@
+"""NIfTI files, geometry, labels and the layouts of data sets."""

@@ -1,0 +1,1 @@
+"""The cooperative step, the loop around it, checkpoints and resuming."""

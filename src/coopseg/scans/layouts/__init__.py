@@ -19,9 +19,11 @@ class Layout(Protocol):
 
     LOOKED_FOR: str
 
-    def recognise(self, path: Path) -> bool: ...
+    def recognise(self, path: Path) -> bool:
+        """Returns whether the folder `path` has this layout."""
 
-    def open_layout(self, path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset: ...
+    def open_layout(self, path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
+        """Lists the items of the folder `path`; reads no scan."""
 
 
 # in the order in which they are tried: the most specific first, a plain folder last
