@@ -34,7 +34,8 @@ def write_table(bench: Path) -> Path:
 
     The files: results.json (see `tabulate`), results.csv (a line a cell), differences.csv (a line a
     difference to a baseline), results.md, results.tex and figures/ as SVG and PDF. Can be called again at any
-    time; each file is replaced whole. Returns the path of results.md. Raises CoopsegError where the folder is no benchmark.
+    time; each file is replaced whole. Returns the path of results.md.
+    Raises CoopsegError where the folder is no benchmark.
     """
     results = read_table(bench)
     out = bench / TABLE

@@ -44,7 +44,8 @@ def grid(results: dict[str, Any], at: Sequence[Place], *, budget: str = STEPS, m
     """Returns the cells at these places, a line a row and head.
 
     They are {"places", "rows": [{"row", "head", "draws", "cells"}]}. A row without a cell there has the
-    state of its cells elsewhere; the best of a place are marked `best` among rows with equal draws (two or more of them), compared as shown.
+    state of its cells elsewhere; the best of a place are marked `best` among rows with equal draws (two or
+    more of them), compared as shown.
     """
     found = {_key(cell): cell for cell in results["cells"] if cell["budget"] == budget}
     lines = []
