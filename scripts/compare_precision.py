@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-from coopseg.cases.select import find_split, select_part
+from coopseg.cases.splits import find_split, select_part
 from coopseg.config.resolve import resolve_settings
 from coopseg.demo import CASES, COLUMNS, CROSS, SMALL, TEST, TRAIN, VALIDATE, _write_split
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.run import evaluate_model
-from coopseg.phantom import write_phantom
+from coopseg.phantom.write import write_phantom
 from coopseg.scans.layouts import open_dataset
 from coopseg.training.run import train
 

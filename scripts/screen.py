@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 import coopseg
-from coopseg.cases.select import select_patients
-from coopseg.cases.splits import get_split
+from coopseg.cases.splits import get_split, select_patients
 from coopseg.config.resolve import resolve_settings
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.corruptions import CHOICE_KINDS

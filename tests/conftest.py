@@ -44,6 +44,6 @@ def coopseg() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders "acdc" and "mnms" with six made-up patients each, 96 columns or so; read-only."""
-    from coopseg.phantom import write_phantom
+    from coopseg.phantom.write import write_phantom
 
     return write_phantom(tmp_path_factory.mktemp("phantom"), patients=6, seed=0, size=96)

@@ -118,7 +118,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     """
     from coopseg import demo
     from coopseg.config.presets import PRESETS
-    from coopseg.phantom import write_phantom
+    from coopseg.phantom.write import write_phantom
     from coopseg.training import loop
 
     for name in PRESETS:

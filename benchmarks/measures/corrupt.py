@@ -10,7 +10,7 @@ import torchio
 from measures.cores import EVERY, clocked, spent
 
 from coopseg.evaluation.corrupt import corrupt_dataset
-from coopseg.phantom import write_phantom
+from coopseg.phantom.write import write_phantom
 from coopseg.scans.layouts import open_dataset
 
 

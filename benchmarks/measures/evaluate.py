@@ -19,7 +19,7 @@ from coopseg.evaluation.evaluate import Predict, Predictions, evaluate
 from coopseg.inference.predict import load_predictor
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
-from coopseg.phantom import write_phantom
+from coopseg.phantom.write import write_phantom
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coopseg.inference.model import load_model as load_model
     from coopseg.inference.predict import predict as predict
     from coopseg.inference.predictor import Predictor as Predictor
-    from coopseg.phantom import write_phantom as write_phantom
+    from coopseg.phantom.write import write_phantom as write_phantom
     from coopseg.report.run import write_report as write_report
     from coopseg.scans.layouts import open_dataset as open_dataset
     from coopseg.scans.nifti import read_image as read_image
@@ -39,7 +39,7 @@ _HOMES = {
     "run_benchmark": ("coopseg.benchmark.run", "run_benchmark"),
     "train": ("coopseg.training.run", "train"),
     "validate": ("coopseg.checks.validate", "validate_dataset"),
-    "write_phantom": ("coopseg.phantom", "write_phantom"),
+    "write_phantom": ("coopseg.phantom.write", "write_phantom"),
     "write_report": ("coopseg.report.run", "write_report"),
 }
 __all__ = [

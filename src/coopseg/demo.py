@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coopseg.cases.select import find_split, select_part
+from coopseg.cases.splits import find_split, select_part
 from coopseg.config.resolve import resolve_settings
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.run import evaluate_model
-from coopseg.phantom import write_phantom
+from coopseg.phantom.write import write_phantom
 from coopseg.report.run import write_report
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import check_new, write_atomically
 from coopseg.scans.layouts import open_dataset
-from coopseg.scans.new_folder import check_new
 from coopseg.training.loop import Progress
 from coopseg.training.run import train
 

@@ -1,4 +1,4 @@
-"""The whole way from a scan to a case and back."""
+"""Preparation and its undoing against slow versions and by property; the record as JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from coopseg.cases.collect import load_cases
-from coopseg.cases.prepare import Case, most_probable, prepare, restore
-from coopseg.cases.record import Record
+from coopseg.cases.prepare import Case, Record, most_probable, prepare, restore
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
+from coopseg.scans.geometry import Orientation
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label, load_scan
@@ -247,3 +247,30 @@ def test_most_probable_is_the_first_of_the_greatest(classes: int) -> None:
     assert found.dtype == np.uint8
     assert np.array_equal(found, values.argmax(0))
     assert np.array_equal(values, kept)
+
+
+RECORD = Record(
+    shape=(30, 40, 5),
+    orientation=Orientation((2, 1, 0), (True, False, True)),
+    stored_spacing=(8.0, 1.5, 1.25),
+    clip=(3.5, 811.0),
+    steps=(0.8, 0.96),
+    resampled=(50, 31),
+    size=(32, 48),
+    slice_range=((0.0, 1.0), (0.25, 0.5)),
+)
+
+
+def test_json_round_trip_is_exact() -> None:
+    assert Record.from_dict(json.loads(json.dumps(RECORD.to_dict()))) == RECORD
+
+
+def test_derived_geometry() -> None:
+    assert RECORD.slices == 5
+    assert RECORD.plane == (40, 30)
+    np.testing.assert_allclose(RECORD.spacing, (8, 1.2, 1.2))
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        RECORD.clip = None  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Splits: the published ones against their printed lists, random ones by property, files by fault."""
+"""Splits as published, drawn and read from files; selection of a part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coopseg.cases.splits import NAMED, Split, get_split
+from coopseg.cases.splits import NAMED, Split, find_split, get_split, select_part, select_patients
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.types import Dataset, Labels, ScanRef
@@ -157,3 +157,45 @@ def test_splits_without_the_papers_test_are_complete_on_the_real_folder(real_dat
     split = get_split(name, open_dataset(real_data / "acdc"))
     assert split.absent == ()
     assert len(split.require("test")) == (32 if "choose" in name else 20)
+
+
+LABELS = Labels(("background",), (0,))
+SPLIT = {"name": "random-3", "train": ["a"], "validate": ["b"], "test": ["c", "d"]}
+
+
+def dataset(*patients: str) -> Dataset:
+    items = tuple(ScanRef(name, Path(f"{name}_{k}.nii"), phase=str(k)) for name in patients for k in (0, 1))
+    return Dataset("toy", Path("toy"), "folder", LABELS, items)
+
+
+def test_a_split_by_name_by_file_and_of_a_run(tmp_path: Path) -> None:
+    assert find_split("acdc-10-A") == Split("acdc-10-A", *NAMED["acdc-10-A"])
+    (tmp_path / "run.json").write_text(json.dumps({"split": SPLIT}))
+    assert find_split(tmp_path) == Split("random-3", ("a",), ("b",), ("c", "d"))
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"train": ["a"], "validate": ["b"], "test": ["c"]}))
+    assert find_split(file).test == ("c",)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"split": {"name": "x"}}'])
+def test_a_folder_that_is_no_run(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(CoopsegError, match=r"run\.json: .*folder of a finished training"):
+        find_split(tmp_path)
+
+
+def test_parts() -> None:
+    split = Split("s", ("a",), ("b",), ("c", "d"))
+    assert select_part(dataset("a", "b", "c", "d", "e"), split, "test").patients == ("c", "d")
+    assert len(select_part(dataset("d", "c"), split, "test").items) == 4  # copies of the test part alone
+    other = dataset("x", "y")
+    assert select_part(other, split, "test") is other
+    with pytest.raises(CoopsegError, match=r"lacks 1 of 2 test patients \(d\)"):
+        select_part(dataset("a", "c"), split, "test")
+
+
+def test_patients_by_name() -> None:
+    assert select_patients(dataset("a", "b", "c"), ["c", "a"]).patients == ("a", "c")
+    with pytest.raises(CoopsegError, match="toy: no such patients: z"):
+        select_patients(dataset("a"), ["a", "z"])

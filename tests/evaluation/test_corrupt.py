@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coopseg.cases.intensity import minmax_slices
 from coopseg.cases.prepare import prepare
+from coopseg.cases.steps import minmax_slices
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import case_as_scan, corrupt_dataset

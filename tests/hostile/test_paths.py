@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import snapshot
-from coopseg.cases.cache import cached
+from coopseg.cases.collect import cached
 from coopseg.cases.prepare import Case, prepare
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError

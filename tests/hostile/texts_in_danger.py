@@ -15,8 +15,7 @@ import yaml
 from damage import BYTES, Generator
 from verdict import LONGEST, REFUSED, refusal_of
 
-from coopseg.cases.select import split_of_run
-from coopseg.cases.splits import read_split
+from coopseg.cases.splits import read_split, split_of_run
 from coopseg.config.resolve import parse_override, resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import canonical_name

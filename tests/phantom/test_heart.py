@@ -7,7 +7,7 @@ import pytest
 
 from coopseg.phantom.anatomy import GROUPS, sample_anatomy
 from coopseg.phantom.heart import LV, MYO, RV, cut, draw_heart, draw_labels
-from coopseg.phantom.tissue import Tissue
+from coopseg.phantom.scanner import Tissue
 from coopseg.phantom.ventricles import ANGLES, solve_motion
 
 SIDE = np.arange(-100, 100, 1, dtype=np.float32)

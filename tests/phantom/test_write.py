@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 from scipy.ndimage import label as components
 
-from coopseg.phantom import write_phantom
+from coopseg.phantom.write import write_phantom
 from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset

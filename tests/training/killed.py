@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from coopseg.cases.select import REQUEST
+from coopseg.cases.splits import REQUEST
 from coopseg.scans import files
 from coopseg.training.run import resume, train
 

@@ -13,7 +13,7 @@ import pandas as pd
 from coopseg.benchmark.grid import ERROR, EVALUATION, RESULT, TIMEKEEPER, TRAINING, Job, make_jobs
 from coopseg.benchmark.probe import read_probe
 from coopseg.benchmark.request import Request, read_request, settings_of
-from coopseg.cases.select import RUN
+from coopseg.cases.splits import RUN
 from coopseg.config.presets import METHODS, POST_DAE, ROWS, split_row
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD

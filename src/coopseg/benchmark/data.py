@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from coopseg.benchmark.request import WHOLE, Request
-from coopseg.cases.select import select_patients
-from coopseg.cases.splits import NAMED, PARTS, Split, get_split
+from coopseg.cases.splits import NAMED, PARTS, Split, get_split, select_patients
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST, corrupt_dataset

@@ -12,7 +12,7 @@ from coopseg.benchmark.grid import Job, make_jobs, probed_rows
 from coopseg.benchmark.probe import read_probe
 from coopseg.benchmark.records import read_result
 from coopseg.benchmark.request import WHOLE, Request, settings_of
-from coopseg.cases.select import select_patients
+from coopseg.cases.splits import select_patients
 from coopseg.config.settings import Settings
 from coopseg.evaluation.corruptions import KINDS
 from coopseg.training.batches import slices_per_batch

@@ -17,7 +17,7 @@ from coopseg.benchmark.collected import METRICS
 from coopseg.benchmark.grid import EVALUATION, JOB, JOBS, RESULT, SEVERITIES, TRAINING, Job, make_jobs
 from coopseg.benchmark.probe import PROBES
 from coopseg.benchmark.request import read_request
-from coopseg.cases.select import RUN
+from coopseg.cases.splits import RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD
 from coopseg.scans.files import write_atomically

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopseg.benchmark.grid import ERROR, LOG, RESULT, TRAINING, Job
-from coopseg.cases.select import RUN
+from coopseg.cases.splits import RUN
 from coopseg.scans.files import write_atomically
 from coopseg.text import read_json
 

@@ -15,8 +15,7 @@ from coopseg.benchmark.kept import KEPT, PACKED, read_job, read_kept
 from coopseg.benchmark.probe import probe_file
 from coopseg.benchmark.records import write_json
 from coopseg.benchmark.request import Request, write_request
-from coopseg.cases.select import RUN
-from coopseg.cases.splits import PARTS
+from coopseg.cases.splits import PARTS, RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD
 from coopseg.scans.types import Dataset

@@ -16,7 +16,7 @@ from coopseg.benchmark.request import WHOLE, Request, read_request, write_reques
 from coopseg.benchmark.restore import check_restored, kept_request, restore
 from coopseg.benchmark.schedule import Benchmark, Report, Schedule
 from coopseg.errors import CoopsegError
-from coopseg.scans.new_folder import check_new, make_folder, new_folder
+from coopseg.scans.files import check_new, make_folder, new_folder
 from coopseg.versions import versions
 
 

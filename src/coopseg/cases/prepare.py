@@ -1,20 +1,83 @@
-"""Turns a scan into a case, and class probabilities back into the scan's own grid."""
+"""Turns a scan into a case and records how, and turns class probabilities back into the scan's grid."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from coopseg.cases.crop import centre_start, crop_centre, edge_warning, undo_crop
-from coopseg.cases.intensity import minmax_slices, scale_to_percentiles
-from coopseg.cases.record import Record
-from coopseg.cases.resample import interpolate_linear, resampled_length, source_coordinates, take_nearest
+from coopseg.cases.steps import (
+    centre_start,
+    crop_centre,
+    edge_warning,
+    interpolate_linear,
+    minmax_slices,
+    resampled_length,
+    scale_to_percentiles,
+    source_coordinates,
+    take_nearest,
+    undo_crop,
+)
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import Orientation, find_orientation, from_slices, to_slices
 from coopseg.scans.types import Scan, ScanRef
+
+
+@dataclass(frozen=True)
+class Record:
+    """Holds every step from a scan to a case, in order; `to_dict` makes plain JSON of it.
+
+    shape: the stored grid (X, Y, Z). orientation: how it became (slices, rows, columns).
+    stored_spacing: mm of (slices, rows, columns) before resampling.
+    clip: the intensities that became 0 and 1; None if the scan came normalised.
+    steps: stored pixels per resampled pixel, rows and columns; exactly 1 if nothing was interpolated.
+    resampled: (rows, columns) after resampling. size: (H, W) of the crop or padding around the centre.
+    slice_range: the two values of each slice that became 0 and 1; None if slices were left alone.
+    """
+
+    shape: tuple[int, int, int]
+    orientation: Orientation
+    stored_spacing: tuple[float, float, float]
+    clip: tuple[float, float] | None
+    steps: tuple[float, float]
+    resampled: tuple[int, int]
+    size: tuple[int, int]
+    slice_range: tuple[tuple[float, float], ...] | None
+
+    @property
+    def slices(self) -> int:
+        """Returns the number of slices, the same in scan and case."""
+        return self.shape[self.orientation.axes[0]]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Returns (rows, columns) of the scan before resampling."""
+        return self.shape[self.orientation.axes[1]], self.shape[self.orientation.axes[2]]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Returns the spacing of (slices, rows, columns) in the case, mm."""
+        slices, rows, columns = self.stored_spacing
+        return slices, rows * self.steps[0], columns * self.steps[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a dict for JSON; `from_dict` undoes it."""
+        entries = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**entries, "orientation": self.orientation.as_dict()}
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Record:
+        """Undoes `to_dict`, also after a trip through JSON."""
+        values = {name: _tuples(value) for name, value in entries.items() if name != "orientation"}
+        return cls(orientation=Orientation.from_dict(entries["orientation"]), **values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list | tuple) else value
+
 
 MOST_PIXELS = 2**25  # of a case, or four times the scan's voxels if that is more
 GREATEST = 1e30  # range of the intensities, so that float32 can hold what is computed from them

@@ -1,18 +1,19 @@
-"""Finds what shows only when volumes are compared: copies, missing classes, odd directions."""
+"""Finds what shows only when volumes are compared, with each other and with a split."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from coopseg.checks.geometry import slice_axis
-from coopseg.checks.report import Fault, Finding, relative
+from coopseg.cases.splits import NAMED, PARTS, Part, find_split, get_split, overlaps, read_parts
+from coopseg.checks.faults import background_value, slice_axis
+from coopseg.checks.report import Fault, Finding, fault_of, relative
 from coopseg.checks.rules import AGREEING, FACING
-from coopseg.checks.values import background_value
 from coopseg.checks.volumes import Volume
+from coopseg.errors import CoopsegError
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import Dataset, Labels
 from coopseg.text import listing
@@ -126,3 +127,41 @@ def _classes(labels: Labels, present: Collection[int]) -> dict[int, str]:
         return {value: f"label{value}" for value in found} if len(found) < MOST_LABELS else {}
     pairs = zip(labels.values, labels.names, strict=True)
     return {value: name for value, name in pairs if value != background_value(labels)}
+
+
+Parts = Mapping[Part, tuple[str, ...]]
+
+
+def open_split(name: str, dataset: Dataset) -> tuple[Parts | None, list[Finding]]:
+    """Returns the patients of each part, which may overlap; or None, with findings that say why.
+
+    name: as `coopseg.cases.splits.get_split` takes it, or a run folder. Raises CoopsegError if the name
+    is neither a split's nor a file's.
+    """
+    if name in NAMED or (name != "random" and not Path(name).is_file()):
+        split = find_split(name)
+        return {part: getattr(split, part) for part in PARTS}, []
+    try:
+        if name != "random":
+            return read_parts(Path(name)), []
+        split = get_split(name, dataset)
+        return {part: getattr(split, part) for part in PARTS}, []
+    except CoopsegError as error:
+        _, fault = fault_of(error, otherwise="split", root=dataset.root)
+        return None, [fault.at(name)]
+
+
+def check_split(name: str, parts: Parts, dataset: Dataset) -> Iterator[Finding]:
+    """Reports patients in two parts, parts without patients, and patients that the data set lacks."""
+    for part, other, shared in overlaps(parts):
+        for patient in shared:
+            yield Fault("split-overlap", f"{patient} is in {part} and in {other}").at(name, patient)
+    for part in ("train", "validate"):
+        if not parts[part]:
+            yield Fault("split-empty", f"no {part} patients").at(name)
+    for part in PARTS:
+        absent = [patient for patient in parts[part] if patient not in dataset.patients]
+        if absent:
+            rule = "split-untested" if name in NAMED and part == "test" else "split-unknown"
+            found = f"{len(absent)} of {len(parts[part])} {part} patients are not there: {listing(absent)}"
+            yield Fault(rule, found).at(name)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from coopseg.checks.across import check_across, merge_shared
+from coopseg.checks.across import Parts, check_across, check_split, merge_shared, open_split
 from coopseg.checks.report import Finding, Report, fault_of, relative
-from coopseg.checks.splits import Parts, check_split, open_split
 from coopseg.checks.volumes import Volume, examine, group_by_file
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import parse_label_names

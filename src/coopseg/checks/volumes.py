@@ -10,10 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coopseg.checks.geometry import check_geometry, slice_axis
+from coopseg.checks.faults import check_geometry, check_values, check_voxels, fingerprint, slice_axis
 from coopseg.checks.report import Fault, Finding, fault_of, relative
-from coopseg.checks.values import check_values
-from coopseg.checks.voxels import check_voxels, fingerprint
 from coopseg.errors import CoopsegError
 from coopseg.scans.header import Header
 from coopseg.scans.load import check_grid, frame_index

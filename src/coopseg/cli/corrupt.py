@@ -58,7 +58,7 @@ def corrupt(
     if patients and split:
         raise CoopsegError("--patients and --split both choose patients; give one of them")
 
-    from coopseg.cases.select import find_split, select_part, select_patients
+    from coopseg.cases.splits import find_split, select_part, select_patients
     from coopseg.config.resolve import resolve_settings
     from coopseg.evaluation.corrupt import corrupt_dataset
     from coopseg.scans.labels import parse_label_names

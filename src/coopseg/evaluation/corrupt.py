@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import SimpleITK
 
-from coopseg.cases.crop import centre_start
-from coopseg.cases.prepare import Case, prepare
-from coopseg.cases.record import Record
+from coopseg.cases.prepare import Case, Record, prepare
+from coopseg.cases.steps import centre_start
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.artefacts import Parameters
@@ -29,11 +28,10 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import UNFINISHED, new_folder, write_atomically
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
-from coopseg.scans.new_folder import UNFINISHED, new_folder
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import read_json

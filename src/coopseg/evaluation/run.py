@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coopseg.cases.select import find_split, select_part
-from coopseg.cases.splits import Part, Split
+from coopseg.cases.splits import Part, Split, find_split, select_part
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST
 from coopseg.evaluation.evaluate import Predictions, Row, evaluate
 from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.subject import Subject, find_domain, load_subject
 from coopseg.evaluation.tables import write_tables
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
-from coopseg.scans.new_folder import check_new, new_folder
 from coopseg.scans.types import Dataset
 from coopseg.workers import choose_workers
 

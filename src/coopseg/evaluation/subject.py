@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coopseg.cases.select import RUN, split_of_run
-from coopseg.cases.splits import Split
+from coopseg.cases.splits import RUN, Split, split_of_run
 from coopseg.config.registry import load_object
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predict

@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from coopseg.cases.crop import edge_warning
 from coopseg.cases.prepare import most_probable, prepare, restore
-from coopseg.cases.select import has_ended
+from coopseg.cases.splits import has_ended
+from coopseg.cases.steps import edge_warning
 from coopseg.errors import CoopsegError
 from coopseg.inference.device import choose_device, choose_dtype
 from coopseg.inference.model import Model, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.discover import expand_scans, stem
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.scans.labels import write_label_names
-from coopseg.scans.new_folder import check_new, new_folder
 from coopseg.scans.nifti import read_image, write_image, write_labels
 from coopseg.scans.types import Scan
 from coopseg.versions import versions

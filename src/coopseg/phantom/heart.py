@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coopseg.phantom.anatomy import Heart
-from coopseg.phantom.tissue import Tissue
+from coopseg.phantom.scanner import Tissue
 from coopseg.phantom.ventricles import ANGLES, Motion, contours
 
 LV, MYO, RV = 3, 2, 1  # in ACDC's values

@@ -11,7 +11,7 @@ import numpy as np
 
 from coopseg.phantom.anatomy import GROUPS, Heart, sample_anatomy
 from coopseg.phantom.scan import scan
-from coopseg.phantom.site import SITES, Site
+from coopseg.phantom.scanner import SITES, Site
 from coopseg.phantom.ventricles import DENSITY, Motion, solve_motion, volumes
 from coopseg.scans.files import write_atomically
 from coopseg.scans.nifti import write_image, write_labels

@@ -12,8 +12,7 @@ from coopseg.report.benchmark import collect_benchmark, render_benchmark
 from coopseg.report.collect import collect
 from coopseg.report.page import render
 from coopseg.report.sources import read_runs
-from coopseg.scans.files import is_file, write_atomically
-from coopseg.scans.new_folder import check_new, new_folder
+from coopseg.scans.files import check_new, is_file, new_folder, write_atomically
 
 PAGE, CONTENT, REPORT = "report.html", "report.json", "report"
 

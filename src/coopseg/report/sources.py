@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from coopseg.cases.select import RUN
+from coopseg.cases.splits import RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD, name_and_folder
 from coopseg.inference.model import find_weights

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from coopseg.cases.select import RUN
+from coopseg.cases.splits import RUN
 from coopseg.config.presets import POST_DAE
 from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
@@ -26,8 +26,7 @@ from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.native.build import kernels
 from coopseg.rivals.shape_training import STN, ShapeTraining
-from coopseg.scans.files import write_atomically
-from coopseg.scans.new_folder import check_new, new_folder
+from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
 from coopseg.training.inputs import Inputs, read_inputs

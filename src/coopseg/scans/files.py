@@ -1,11 +1,16 @@
-"""Writes files whole or not at all, and locks files so that one process can keep a folder to itself."""
+"""Writes files and folders whole or not at all, and locks files."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from coopseg.errors import CoopsegError
 
 
 def is_file(path: Path) -> bool:
@@ -49,3 +54,50 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+UNFINISHED = ".unfinished"  # suffix of a folder that is being filled
+
+
+def check_new(out: Path) -> None:
+    """Raise CoopsegError if `out` is a file or holds anything."""
+    if not out.exists():
+        return
+    held = list(out.iterdir()) if out.is_dir() else [out]
+    if held and all(entry.name.endswith(UNFINISHED) for entry in held):
+        raise CoopsegError(
+            f"{held[0]}: of a command that was killed or still runs; remove it, or choose another --out"
+        )
+    if held:
+        raise CoopsegError(f"{out}: exists and is not an empty folder; choose another --out")
+
+
+def make_folder(folder: Path, out: Path) -> None:
+    """Make `folder`, which is `out` or lies in it. Raises CoopsegError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder to write into and moves its content to `out` when the block ends without an error.
+
+    It lies within `out`, which may be a mount of its own that no rename can cross. If the block raises,
+    everything written and every folder made is removed. Raises CoopsegError as `check_new` does.
+    """
+    check_new(out)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    unfinished = out / f".{os.getpid()}{UNFINISHED}"
+    make_folder(unfinished, out)
+    try:
+        yield unfinished
+        for entry in sorted(unfinished.iterdir()):
+            entry.rename(out / entry.name)
+        unfinished.rmdir()
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for folder in made:
+            folder.rmdir()
+        raise

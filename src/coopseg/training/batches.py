@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coopseg.cases.crop import centre_start, overlap
 from coopseg.cases.prepare import Case
+from coopseg.cases.steps import centre_start, overlap
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.training.augmentation import apply_augmentation, beyond, sample_augmentation

@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 from coopseg.cases.prepare import Case
-from coopseg.cases.select import REQUEST
+from coopseg.cases.splits import REQUEST
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
 from coopseg.networks.native.build import kernels

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from coopseg.cases.select import REQUEST, RUN
+from coopseg.cases.splits import REQUEST, RUN
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.device import choose_device
-from coopseg.scans.files import write_atomically
-from coopseg.scans.new_folder import check_new, make_folder
+from coopseg.scans.files import check_new, make_folder, write_atomically
 from coopseg.training.batches import SliceStore, filled_share
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from coopseg.training.inputs import Arguments, Inputs, read_inputs

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import acdc, decathlon, folder, mnms, nnunet
-from coopseg.scans.layouts.problems import Problems, keep
+from coopseg.scans.layouts.description import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import shorten
 

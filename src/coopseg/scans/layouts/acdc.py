@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.layouts.problems import Problems, keep
+from coopseg.scans.layouts.description import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import read_text, whole_number
 

@@ -9,13 +9,14 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.discover import patient_and_phase, stem
 from coopseg.scans.layouts.description import (
     NAME,
+    Problems,
     check_single_channel,
     described_labels,
     described_name,
+    keep,
     listed_file,
     read_description,
 )
-from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import shorten
 

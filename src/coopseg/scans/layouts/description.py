@@ -1,16 +1,31 @@
-"""Reads dataset.json, in which nnU-Net, Decathlon and plain folders describe themselves."""
+"""Reads dataset.json, in which data sets describe themselves; collects the problems of single entries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import is_file
 from coopseg.scans.labels import make_labels
-from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.types import BACKGROUND, Labels
 from coopseg.text import read_json, shorten, whole_number
+
+Problems = list[CoopsegError] | None  # None: the first problem is raised
+
+
+@contextmanager
+def keep(problems: Problems) -> Iterator[None]:
+    """Adds a CoopsegError raised in the block to `problems`; lets it pass if `problems` is None."""
+    try:
+        yield
+    except CoopsegError as error:
+        if problems is None:
+            raise
+        problems.append(error)
+
 
 NAME = "dataset.json"
 UNNAMED = Labels((BACKGROUND,), (0,))  # used if nothing says what the values mean

@@ -13,12 +13,13 @@ from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.layouts.description import (
     NAME,
     UNNAMED,
+    Problems,
     described_labels,
     described_name,
+    keep,
     listed_file,
     read_description,
 )
-from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.nifti import read_labels
 from coopseg.scans.types import BACKGROUND, Dataset, Labels, ScanRef
 from coopseg.text import listing, shorten

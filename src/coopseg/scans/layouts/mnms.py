@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import is_file
-from coopseg.scans.layouts.problems import Problems, keep
+from coopseg.scans.layouts.description import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import read_text, shorten, whole_number
 

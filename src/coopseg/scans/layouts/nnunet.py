@@ -8,12 +8,13 @@ from pathlib import Path
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import niftis_in, patient_and_phase, stem
 from coopseg.scans.layouts.description import (
+    Problems,
     check_single_channel,
     described_labels,
     described_name,
+    keep,
     read_description,
 )
-from coopseg.scans.layouts.problems import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 
 LOOKED_FOR = "dataset.json with imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz"
