@@ -22,7 +22,8 @@ from coopseg.cases.splits import NAMED
 from coopseg.checks.report import Finding, Report
 from coopseg.checks.rules import RULES
 from coopseg.cli.main import app
-from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, RIVALS, UNDER_RIVALS
+from coopseg.config.methods import METHODS, PRESETS, RIVALS
+from coopseg.config.section import UNDER_RIVALS, Overrides
 from coopseg.config.settings import Settings
 from coopseg.evaluation.run import Evaluation
 from coopseg.inference.model import Model
@@ -168,7 +169,7 @@ def value_text(value: Any) -> str:
     return json.dumps(json.loads(json.dumps(value), parse_float=lambda text: float(f"{float(text):.6g}")))
 
 
-def changes(layer: dict[str, dict[str, Any]]) -> str:
+def changes(layer: Overrides) -> str:
     """A preset or method as the settings it changes."""
     flat = {f"{section}.{key}": value for section, entries in layer.items() for key, value in entries.items()}
     return ", ".join(f"`{key}={value_text(value)}`" for key, value in flat.items()) or "nothing"
@@ -186,10 +187,10 @@ def settings_page() -> str:
         parts.append(f"## {name}\n\n{escape(section.__doc__ or '')}")
         parts.append(table(head, setting_rows(section, f"{name}.")))
     for title, layers, option in (("Presets", PRESETS, "--preset"), ("Methods", METHODS, "--method")):
-        rows = [(f"`{name}`", escape(DESCRIPTIONS[name]), changes(layer)) for name, layer in layers.items()]
+        rows = [(f"`{name}`", escape(entry.about), changes(entry.changes)) for name, entry in layers.items()]
         parts.append(f"## {title}\n\nChosen with `{option}`.")
         parts.append(table(("name", "what it is", "settings it changes"), rows))
-    rivals = [(f"`{name}`", escape(DESCRIPTIONS[name])) for name in RIVALS]
+    rivals = [(f"`{name}`", escape(entry.about)) for name, entry in RIVALS.items()]
     parts.append(
         "## Rivals\n\nChosen with `--method`, alone (their terms are then added to those of "
         f"`{UNDER_RIVALS}`) or with a method, as in `cooperative+randconv`. `module:class` is one of your "

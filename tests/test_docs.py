@@ -117,12 +117,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     Distances and pictures, most of an evaluation's time, are left out; they have tests of their own.
     """
     from coopseg import demo
-    from coopseg.config.presets import PRESETS
+    from coopseg.config.methods import PRESETS
+    from coopseg.config.section import Named
     from coopseg.phantom.write import write_phantom
     from coopseg.training import loop
 
     for name in PRESETS:
-        monkeypatch.setitem(PRESETS, name, TINY)
+        monkeypatch.setitem(PRESETS, name, Named("tiny", TINY))
     steps = loop.total_steps
     monkeypatch.setattr(loop, "total_steps", lambda *args: min(1, steps(*args)))
     monkeypatch.setitem(write_phantom.__kwdefaults__, "size", 48)

@@ -17,7 +17,7 @@ from coopseg.benchmark.markdown import markdown
 from coopseg.benchmark.output import NAMES, write_table
 from coopseg.benchmark.table import read_table
 from coopseg.benchmark.view import grid, p_text, places, signed
-from coopseg.config.presets import title_of
+from coopseg.config.methods import title_of
 
 Line = dict[str, str]
 SEPARATE, JOINT = "standard (separate STN)", "standard (published: joint STN)"

@@ -10,7 +10,7 @@ import pytest
 
 from coopseg.benchmark.asking import extend, locate, make_block, make_request
 from coopseg.benchmark.request import read_request, write_request
-from coopseg.config.presets import MAIN_ROWS
+from coopseg.config.methods import MAIN_ROWS
 from coopseg.errors import CoopsegError
 
 

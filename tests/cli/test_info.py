@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coopseg.cases.splits import NAMED
-from coopseg.config.presets import METHODS, PRESETS
+from coopseg.config.methods import METHODS, PRESETS
 from coopseg.config.resolve import setting_names
 from coopseg.scans.layouts import LAYOUTS
 

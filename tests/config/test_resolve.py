@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from coopseg.config.presets import METHODS, PRESETS
+from coopseg.config.methods import METHODS, PRESETS
 from coopseg.config.resolve import (
     build_settings,
     override_scan_statistics,

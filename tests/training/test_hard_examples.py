@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from coopseg.config.presets import METHODS
+from coopseg.config.methods import METHODS
 from coopseg.config.resolve import resolve_settings
 from coopseg.latent.choice import SCHEMES
 from coopseg.networks.cooperative import Networks

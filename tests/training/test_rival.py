@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from coopseg.config.registry import register
+from coopseg.config.methods import register
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms

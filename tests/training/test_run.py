@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from coopseg.cases.collect import load_cases
-from coopseg.config.presets import METHODS, PRESETS
+from coopseg.config.methods import METHODS, PRESETS
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import BEST, load_model

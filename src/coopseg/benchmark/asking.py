@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from coopseg.benchmark.check import check_request
 from coopseg.benchmark.kept import GONE
 from coopseg.benchmark.request import Request
-from coopseg.config.presets import expand_methods
+from coopseg.config.methods import expand_methods
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import name_and_folder

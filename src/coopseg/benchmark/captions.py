@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coopseg.benchmark.columns import SPIKES, WITHOUT_SPIKES
-from coopseg.config.presets import title_of
+from coopseg.config.methods import title_of
 
 SPIKES_NOTE = (
     f"{SPIKES} adds a spike of one to three times the maximum of k-space, which leaves nothing of a scan to "

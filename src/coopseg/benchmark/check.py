@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coopseg.benchmark.request import Request, settings_of
-from coopseg.config.presets import MAIN_ROWS, POST_DAE, TITLES
+from coopseg.config.methods import MAIN_ROWS, POST_DAE, TITLES
 from coopseg.errors import CoopsegError
 from coopseg.text import listing, shorten
 from coopseg.training.rival import make_rivals

@@ -14,7 +14,7 @@ from coopseg.benchmark.grid import ERROR, EVALUATION, RESULT, TIMEKEEPER, TRAINI
 from coopseg.benchmark.probe import read_probe
 from coopseg.benchmark.request import Request, read_request, settings_of
 from coopseg.cases.splits import RUN
-from coopseg.config.presets import METHODS, POST_DAE, ROWS, split_row
+from coopseg.config.methods import METHODS, POST_DAE, ROWS, split_row
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD
 from coopseg.inference.predictor import HEADS

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from coopseg.benchmark.grid import TIMEKEEPER, Job
-from coopseg.config.presets import POST_DAE
+from coopseg.config.methods import POST_DAE
 from coopseg.config.settings import Settings
 
 # A step in those of standard training; others that train something beside it are taken for USUAL.

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from coopseg.benchmark.columns import DOMAINS, column_of
 from coopseg.benchmark.view import compared_with, grid, places
-from coopseg.config.presets import title_of
+from coopseg.config.methods import title_of
 
 FORMATS = ("svg", "pdf")
 # Okabe and Ito's colours in an order in which neighbours also differ in lightness.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coopseg.benchmark.request import WHOLE, Request
-from coopseg.config.presets import MAIN_ROWS, POST_DAE, split_row
+from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.text import read_json

@@ -16,7 +16,7 @@ from coopseg.benchmark.view import (
     grid,
     places,
 )
-from coopseg.config.presets import title_of
+from coopseg.config.methods import title_of
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",

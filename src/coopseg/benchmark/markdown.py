@@ -21,7 +21,7 @@ from coopseg.benchmark.view import (
     places,
     with_values,
 )
-from coopseg.config.presets import title_of
+from coopseg.config.methods import title_of
 from coopseg.results.patients import FAILURES, MEAN
 
 MAIN_NOTE = (

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from coopseg.config.presets import POST_DAE, split_row
+from coopseg.config.methods import POST_DAE, split_row
 from coopseg.config.resolve import override_scan_statistics, resolve_settings
 from coopseg.config.section import Section
 from coopseg.errors import CoopsegError

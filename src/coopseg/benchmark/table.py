@@ -14,7 +14,7 @@ from coopseg.benchmark.cost import costs
 from coopseg.benchmark.differences import change, differences
 from coopseg.benchmark.grid import BASELINES, TIMEKEEPER
 from coopseg.benchmark.severity import severity_curves
-from coopseg.config.presets import DESCRIPTIONS, POST_DAE, split_row
+from coopseg.config.methods import DESCRIPTIONS, POST_DAE, split_row
 from coopseg.inference.predictor import HEADS
 from coopseg.results.patients import MEAN
 from coopseg.results.statistics import LEVEL, RESAMPLES

@@ -23,7 +23,7 @@ from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.records import count, follow
 from coopseg.benchmark.request import Request
 from coopseg.cases.splits import REQUEST, RUN
-from coopseg.config.presets import split_row
+from coopseg.config.methods import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject, load_target
 from coopseg.scans.types import Dataset

@@ -9,7 +9,7 @@ import typer
 
 from coopseg.cli.console import fail, note, say
 from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set
-from coopseg.config.presets import PRESETS
+from coopseg.config.methods import PRESETS
 from coopseg.errors import CoopsegError
 
 

@@ -30,16 +30,16 @@ def info(
 
 def _facts() -> dict[str, dict[str, str]]:
     from coopseg.cases.splits import NAMED
-    from coopseg.config.presets import DESCRIPTIONS, METHODS, PRESETS, RIVALS
+    from coopseg.config.methods import METHODS, PRESETS, RIVALS
     from coopseg.inference.device import usable_devices
     from coopseg.scans.layouts import LAYOUTS
     from coopseg.versions import versions
 
     sizes = {name: tuple(map(len, parts)) for name, parts in NAMED.items()}
     return {
-        "presets": {name: DESCRIPTIONS[name] for name in PRESETS},
-        "methods": {name: DESCRIPTIONS[name] for name in METHODS},
-        "rivals": {name: DESCRIPTIONS[name] for name in RIVALS},
+        "presets": {name: entry.about for name, entry in PRESETS.items()},
+        "methods": {name: entry.about for name, entry in METHODS.items()},
+        "rivals": {name: entry.about for name, entry in RIVALS.items()},
         "layouts": {name: layout.LOOKED_FOR for name, layout in LAYOUTS.items()},
         "splits": {
             "random": "70 / 10 / 20 % of the patients, drawn with --seed",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from coopseg.config.presets import METHODS, RIVALS
+from coopseg.config.methods import METHODS, RIVALS
 
 METHOD_HELP = (
     f"which losses to train with: {', '.join(METHODS)}; a rival: {', '.join(RIVALS)}, or your own as "

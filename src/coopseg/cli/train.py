@@ -11,7 +11,7 @@ import typer
 
 from coopseg.cli.console import TrainingDisplay, dice_of_heads, note, say, warn
 from coopseg.cli.options import METHOD_HELP, Device, LabelNames, Layout, Precision, Set
-from coopseg.config.presets import DEFAULT_METHOD, OF_PRESETS, PRESETS
+from coopseg.config.methods import DEFAULT_METHOD, OF_PRESETS, PRESETS
 from coopseg.errors import CoopsegError
 
 METHOD_DEFAULT = f"{DEFAULT_METHOD}; with a published preset {', '.join(sorted(set(OF_PRESETS.values())))}"

@@ -8,16 +8,17 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from coopseg.config.presets import (
+from coopseg.config.methods import (
     DEFAULT_METHOD,
     METHODS,
     OF_PRESETS,
     POST_DAE,
     PRESETS,
-    UNDER_RIVALS,
-    Overrides,
+    RIVALS,
+    is_rival,
+    rival_names,
 )
-from coopseg.config.registry import is_rival, rival_names
+from coopseg.config.section import UNDER_RIVALS, Changes, Overrides
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.text import parse_yaml, shorten
@@ -29,7 +30,7 @@ def resolve_settings(
     *,
     preset: str = "default",
     method: str | None = None,
-    overrides: Mapping[str, Any] | Iterable[str] = (),
+    overrides: Changes = (),
     seed: int = 0,
     precision: str = "32",
 ) -> Settings:
@@ -40,10 +41,12 @@ def resolve_settings(
     Raises CoopsegError for an unknown preset, method or setting, naming the nearest known one, and for a
     value out of range.
     """
+    if preset not in PRESETS:
+        raise _unknown("preset", preset, PRESETS)
     if method is None:
         method = OF_PRESETS.get(preset, DEFAULT_METHOD)
     values: dict[str, Any] = {"preset": preset, "method": method, "seed": seed, "precision": precision}
-    for layer in (choose("preset", preset, PRESETS), choose_method(method)):
+    for layer in (PRESETS[preset].changes, choose_method(method)):
         for section, entries in layer.items():
             values.setdefault(section, {}).update(entries)
     for key, value in read_overrides(overrides).items():
@@ -54,24 +57,27 @@ def resolve_settings(
 def choose_method(name: str) -> Overrides:
     """Returns the overrides of a method: BASE, RIVAL, or BASE+RIVAL with any number of rivals.
 
-    A rival alone adds its terms to UNDER_RIVALS. Raises CoopsegError for an unknown part.
+    A rival alone adds its terms to those of the method that it stands on. Raises CoopsegError for an unknown
+    part.
     """
     base, *rivals = name.split("+")
     if is_rival(base):
-        base, rivals = UNDER_RIVALS, [base, *rivals]
+        rivals.insert(0, base)
+        base = RIVALS[base].base if base in RIVALS else UNDER_RIVALS
     if base == POST_DAE:
         raise CoopsegError(
             f"{POST_DAE} is trained after a standard training: `coopseg benchmark --methods {POST_DAE}`"
         )
     if base not in METHODS:
-        choose("method", base, dict.fromkeys((*METHODS, *rival_names())))
+        raise _unknown("method", base, (*METHODS, *rival_names()))
     for rival in rivals:
         if not is_rival(rival):
-            choose("rival", rival, dict.fromkeys(rival_names()))
-    return {**METHODS[base], "rivals": {"use": tuple(rivals)}} if rivals else METHODS[base]
+            raise _unknown("rival", rival, rival_names())
+    changes = METHODS[base].changes
+    return {**changes, "rivals": {"use": tuple(rivals)}} if rivals else changes
 
 
-def read_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+def read_overrides(overrides: Changes) -> dict[str, Any]:
     """Returns {"training.steps": 500}, given that or ["training.steps=500"]; a key's last value counts."""
     if isinstance(overrides, Mapping):
         return dict(overrides)
@@ -108,14 +114,6 @@ def override_scan_statistics(settings: Settings, wanted: float | str | None) -> 
         ) from None
 
 
-def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
-    """Returns the entry called `name`, or raises CoopsegError with a list of the known names."""
-    if name not in known:
-        near = _nearest(name, known)
-        raise CoopsegError(f"unknown {kind} {shorten(name)}{near}; known: {', '.join(known)}")
-    return known[name]
-
-
 def parse_override(text: str) -> tuple[str, Any]:
     """Splits "training.steps=500" into ("training.steps", 500); the value is YAML, tags are refused."""
     key, equals, value = text.partition("=")
@@ -150,6 +148,10 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         values = values.setdefault(section, {})
     values[name] = value
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> CoopsegError:
+    return CoopsegError(f"unknown {kind} {shorten(name)}{_nearest(name, known)}; known: {', '.join(known)}")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -1,23 +1,31 @@
-"""Defines the settings of the rivals in the results table.
+"""Defines the rivals of the results table: their settings, and one table of what is known of each.
 
 Defaults are the published values, except where a field or the rival's module says otherwise.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from coopseg.config.section import Section
+from coopseg.config.section import RivalEntry, Section
 
 # How BatchNorm behaves in a rival's passes: as LatentSettings.norm says, or `recorded`, which updates running
 # statistics but gives weights and biases no gradient. See docs/explanation.md.
 NormRule = Literal["shared", "no_update", "frozen", "recorded", "published"]
 
 
-class RandMwmSettings(Section):
+class RivalSection(Section):
+    """Holds the settings of one rival; `entry` says what it is."""
+
+    entry: ClassVar[RivalEntry]
+
+
+class RandMwmSettings(RivalSection):
     """Configures random multi-window masking (Zhou et al. 2019, Models Genesis)."""
+
+    entry = RivalEntry("random multi-window masking", "Zhou et al. 2019", "coopseg.rivals.rand_mwm:RandMwm")
 
     windows: int = Field(5, ge=1, description="maximum number of windows per image")
     further: float = Field(0.95, ge=0, le=1, description="probability of one more window after each window")
@@ -37,8 +45,15 @@ class RandMwmSettings(Section):
         return self
 
 
-class RandConvSettings(Section):
+class RandConvSettings(RivalSection):
     """Configures random convolution as its authors wrote it (Xu et al. 2021)."""
+
+    entry = RivalEntry(
+        "random convolution as its authors wrote it",
+        "Xu et al. 2021",
+        "coopseg.rivals.randconv:RandConv",
+        main=True,
+    )
 
     kernels: tuple[int, ...] = Field((1, 3, 5, 7), description="odd kernel sizes to draw from")
     copies: int = Field(3, ge=2, description="number of copies of a batch, each with its own kernel")
@@ -59,11 +74,19 @@ class RandConvSettings(Section):
 class RandConvSuccessorSettings(RandConvSettings):
     """Configures random convolution in the form that MaxStyle was compared with (Chen et al. 2022)."""
 
+    entry = RivalEntry(
+        "random convolution as MaxStyle was compared with, without CE",
+        "Chen et al. 2022",
+        "coopseg.rivals.randconv:RandConvSuccessor",
+    )
+
     consistency: float = Field(10.0, ge=0, description="weight of the divergence between the copies")
 
 
-class AdvNoiseSettings(Section):
+class AdvNoiseSettings(RivalSection):
     """Configures adversarial noise: virtual adversarial training (Miyato et al. 2018)."""
+
+    entry = RivalEntry("adversarial noise", "Miyato et al. 2018", "coopseg.rivals.adv_noise:AdvNoise")
 
     epsilon: float = Field(0.1, gt=0, description="L2 norm of an image's noise")
     relative: bool = Field(False, description="epsilon is a fraction of the image's own norm")
@@ -74,8 +97,10 @@ class AdvNoiseSettings(Section):
     consistency: float = Field(1.0, ge=0, description="weight of the divergence from the clean prediction")
 
 
-class AdvBiasSettings(Section):
+class AdvBiasSettings(RivalSection):
     """Configures the adversarial bias field (Chen et al. 2020)."""
+
+    entry = RivalEntry("adversarial bias field", "Chen et al. 2020", "coopseg.rivals.adv_bias:AdvBias")
 
     epsilon: float = Field(0.4, gt=0, lt=1, description="the field stays in 1 ± epsilon")
     spacing: float = Field(
@@ -87,35 +112,51 @@ class AdvBiasSettings(Section):
     consistency: float = Field(1.0, ge=0, description="weight of the distance from the clean prediction")
 
 
-class RscSettings(Section):
+class RscSettings(RivalSection):
     """Configures representation self-challenging (Huang et al. 2020)."""
+
+    entry = RivalEntry("representation self-challenging", "Huang et al. 2020", "coopseg.rivals.rsc:Rsc")
 
     fraction: float = Field(1 / 3, gt=0, lt=1, description="fraction of channels or positions set to 0")
 
 
-class MixStyleSettings(Section):
+class MixStyleSettings(RivalSection):
     """Configures mixed feature statistics (Zhou et al. 2021)."""
+
+    entry = RivalEntry("mixed feature statistics", "Zhou et al. 2021", "coopseg.rivals.mixstyle:MixStyle")
 
     p: float = Field(0.5, ge=0, le=1, description="probability that a layer is styled")
     alpha: float = Field(0.1, gt=0, description="the mixing factor is drawn from Beta(alpha, alpha)")
 
 
-class DsuSettings(Section):
+class DsuSettings(RivalSection):
     """Configures feature statistics with uncertainty (Li et al. 2022)."""
+
+    entry = RivalEntry("feature statistics with uncertainty", "Li et al. 2022", "coopseg.rivals.dsu:Dsu")
 
     p: float = Field(0.5, ge=0, le=1, description="probability that a layer is styled")
 
 
-class MaxStyleSettings(Section):
+class MaxStyleSettings(RivalSection):
     """Configures adversarially composed styles (Chen et al. 2022)."""
+
+    entry = RivalEntry(
+        "adversarially composed styles", "Chen et al. 2022", "coopseg.rivals.maxstyle:MaxStyle", main=True
+    )
 
     p: float = Field(0.5, ge=0, le=1, description="probability that a layer is styled")
     steps: int = Field(5, ge=1, description="steps of Adam that raise the loss")
     learning_rate: float = Field(0.1, gt=0, description="learning rate of Adam")
 
 
-class PostDaeSettings(Section):
+class PostDaeSettings(RivalSection):
     """Configures Post-DAE (Larrazabal et al. 2020): a denoising autoencoder on segmentations, not a rival."""
+
+    entry = RivalEntry(
+        "a denoising autoencoder trained by itself, after standard training",
+        "Larrazabal et al. 2020",
+        afterwards=True,
+    )
 
     p: float = Field(0.5, ge=0, le=1, description="probability of each of the three kinds of damage")
     reshape: int = Field(4, ge=1, description="a structure grows or shrinks by at most this, pixels")
@@ -143,8 +184,12 @@ class PostDaeSettings(Section):
         return self
 
 
-class BigAugSettings(Section):
+class BigAugSettings(RivalSection):
     """Configures strong image augmentation (Zhang et al. 2020)."""
+
+    entry = RivalEntry(
+        "strong image augmentation", "Zhang et al. 2020", "coopseg.rivals.bigaug:BigAug", main=True
+    )
 
     p: float = Field(0.5, ge=0, le=1, description="probability of each of the nine operations")
     sharpen: tuple[float, float] = Field((10.0, 30.0), description="strength of the unsharp mask")
@@ -171,8 +216,10 @@ class BigAugSettings(Section):
         return self
 
 
-class GinSettings(Section):
+class GinSettings(RivalSection):
     """Configures global intensity non-linear augmentation (Ouyang et al. 2022)."""
+
+    entry = RivalEntry("random networks on intensities", "Ouyang et al. 2022", "coopseg.rivals.gin:Gin")
 
     layers: int = Field(4, ge=1, description="convolutions of a random network")
     channels: int = Field(2, ge=1, description="channels between the convolutions")
@@ -185,20 +232,34 @@ class GinSettings(Section):
 class GinIpaSettings(GinSettings):
     """Configures interventional pseudo-correlation augmentation: blended GIN copies (Ouyang et al. 2022)."""
 
+    entry = RivalEntry(
+        "two random networks, blended by a smooth map", "Ouyang et al. 2022", "coopseg.rivals.gin_ipa:GinIpa"
+    )
+
     spacing: float = Field(
         0.25, gt=0, le=1, description="spacing of the map's control points, as a fraction of the image's side"
     )
 
 
-class AfaSettings(Section):
+class AfaSettings(RivalSection):
     """Configures auxiliary Fourier-basis augmentation and MixUp (Vaish et al. 2024, 2025)."""
+
+    entry = RivalEntry(
+        "planar waves, kin of the RandSpike test, and MixUp",
+        "Vaish et al. 2025",
+        "coopseg.rivals.afa_mixup:AfaMixup",
+    )
 
     strength: float = Field(5.0, gt=0, description="mean strength of a wave; 5 is an amplitude of 0.22")
     alpha: float = Field(0.2, gt=0, description="the mixing share is drawn from Beta(alpha, alpha)")
 
 
-class SlaugSettings(Section):
+class SlaugSettings(RivalSection):
     """Configures location-scale augmentation, fused by saliency (Su et al. 2023)."""
+
+    entry = RivalEntry(
+        "intensity curves by class, fused by saliency", "Su et al. 2023", "coopseg.rivals.slaug:Slaug"
+    )
 
     warmup: float = Field(
         0.1, ge=0, le=1, description="share of the steps before training also uses the fused image"
@@ -207,8 +268,10 @@ class SlaugSettings(Section):
     dice: float = Field(1.0, ge=0, description="weight of Dice in its passes; losses.dice counts if larger")
 
 
-class HeavySettings(Section):
+class HeavySettings(RivalSection):
     """Configures heavy augmentation (nnU-Net's DA5). Probabilities are those for a single-channel image."""
+
+    entry = RivalEntry("heavy image augmentation", "nnU-Net's DA5", "coopseg.rivals.heavy:Heavy")
 
     p_rotation: float = Field(0.2, ge=0, le=1, description="probability of rotation")
     rotation: float = Field(180.0, ge=0, description="greatest rotation either way, degrees")
@@ -283,6 +346,8 @@ class HeavySettings(Section):
         return self
 
 
+# The list of rivals, in the order of the results table. From these fields and the classes' entries follow the
+# names that --method takes, the rows, `coopseg info` and the reference.
 class RivalSettings(Section):
     """Names the rivals that add their terms to a step, and configures each."""
 
@@ -294,11 +359,11 @@ class RivalSettings(Section):
     randconv_successor: RandConvSuccessorSettings = RandConvSuccessorSettings()
     adv_noise: AdvNoiseSettings = AdvNoiseSettings()
     adv_bias: AdvBiasSettings = AdvBiasSettings()
+    post_dae: PostDaeSettings = PostDaeSettings()
     rsc: RscSettings = RscSettings()
     mixstyle: MixStyleSettings = MixStyleSettings()
     dsu: DsuSettings = DsuSettings()
     maxstyle: MaxStyleSettings = MaxStyleSettings()
-    post_dae: PostDaeSettings = PostDaeSettings()
     bigaug: BigAugSettings = BigAugSettings()
     gin: GinSettings = GinSettings()
     gin_ipa: GinIpaSettings = GinIpaSettings()
@@ -306,6 +371,16 @@ class RivalSettings(Section):
     slaug: SlaugSettings = SlaugSettings()
     heavy: HeavySettings = HeavySettings()
 
-    def of(self, name: str) -> BaseModel:
+    def of(self, name: str) -> RivalSection:
         """Returns the settings of a rival of this package, by the name that --method takes."""
         return getattr(self, name.replace("-", "_"))
+
+
+def rival_table() -> dict[str, RivalEntry]:
+    """Returns the entries of the rivals by the names that --method takes, in the order of the table."""
+    fields = RivalSettings.model_fields.items()
+    return {
+        name.replace("_", "-"): field.default.entry
+        for name, field in fields
+        if isinstance(field.default, RivalSection)
+    }

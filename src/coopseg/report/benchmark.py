@@ -24,7 +24,7 @@ from coopseg.benchmark.view import (
     places,
     with_values,
 )
-from coopseg.config.presets import title_of
+from coopseg.config.methods import title_of
 from coopseg.inference.predictor import HEADS
 from coopseg.report.benchmark_answer import answer, ask
 from coopseg.report.benchmark_pictures import slice_panels

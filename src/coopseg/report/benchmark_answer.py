@@ -8,7 +8,7 @@ from typing import Any
 from coopseg.benchmark.captions import nothing_compared
 from coopseg.benchmark.collected import STEPS, TIME
 from coopseg.benchmark.view import signed
-from coopseg.config.presets import DEFAULT_METHOD, title_of
+from coopseg.config.methods import DEFAULT_METHOD, title_of
 
 OURS = (DEFAULT_METHOD, "cooperative")  # placed among the others by name
 NAMED = 4  # methods that are named one by one

@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from coopseg.cases.splits import RUN
-from coopseg.config.presets import POST_DAE
+from coopseg.config.methods import POST_DAE
 from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError

@@ -1,12 +1,15 @@
-"""Every preset and method resolves, is described, and says what the papers say."""
+"""Every preset, method and rival resolves, is described, and says what the papers say."""
 
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from coopseg.config.presets import (
+from coopseg.config.methods import (
     ABLATIONS,
     DESCRIPTIONS,
     MAIN_ROWS,
@@ -16,10 +19,27 @@ from coopseg.config.presets import (
     ROWS,
     TITLES,
     expand_methods,
+    register,
     split_row,
     title_of,
 )
 from coopseg.config.resolve import resolve_settings
+from coopseg.config.rivals import RivalSettings
+from coopseg.errors import CoopsegError
+from coopseg.training.rival import make_rivals
+
+OWN = """
+from coopseg.training.rival import ImageRival
+
+class Mine(ImageRival):
+    name = "mine"
+
+class Wrong:
+    name = "wrong"
+
+class Misspelt(Mine):
+    norm = "froze"
+"""
 
 
 @pytest.mark.parametrize(("preset", "method"), list(itertools.product(PRESETS, METHODS)))
@@ -28,9 +48,11 @@ def test_every_pair_resolves(preset: str, method: str) -> None:
     assert (settings.preset, settings.method) == (preset, method)
 
 
-def test_each_has_a_description_and_no_other() -> None:
-    assert set(DESCRIPTIONS) == {*PRESETS, *METHODS, *RIVALS, "post-dae"}
-    assert len(DESCRIPTIONS) == len(PRESETS) + len(METHODS) + len(RIVALS) + 1
+def test_each_is_described_once() -> None:
+    assert set(DESCRIPTIONS) == {*METHODS, *RIVALS, "post-dae"}
+    said = [*DESCRIPTIONS.values(), *(preset.about for preset in PRESETS.values())]
+    assert all(said)
+    assert len(set(said)) == len(said)
 
 
 def test_groups_of_methods() -> None:
@@ -82,8 +104,58 @@ def test_lsm2022_has_no_stn() -> None:
 
 def test_methods_differ_from_cooperative_in_what_they_name() -> None:
     base = resolve_settings(method="cooperative")
-    for method, sections in METHODS.items():
+    for method, entry in METHODS.items():
         changed = resolve_settings(method=method)
         for section in ("cases", "network", "latent", "losses", "augmentation", "training", "prediction"):
             same = getattr(changed, section) == getattr(base, section)
-            assert same == (section not in sections), (method, section)
+            assert same == (section not in entry.changes), (method, section)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_every_rival_can_be_made_and_has_settings(name: str) -> None:
+    (rival,) = make_rivals(RivalSettings(use=(name,)))
+    assert rival.name == name.replace("-", "_")
+    assert rival.settings == RivalSettings().of(name)
+
+
+def test_rows_of_the_table_are_in_its_order() -> None:
+    assert " ".join(ROWS) == (
+        "standard cooperative-no-latent rand-mwm randconv randconv-successor adv-noise adv-bias post-dae rsc "
+        "mixstyle dsu maxstyle bigaug gin gin-ipa afa-mixup slaug heavy cooperative-miccai2021 "
+        "cooperative-lsm2022 cooperative coopseg"
+    )
+    assert " ".join(MAIN_ROWS) == (
+        "standard cooperative-no-latent randconv maxstyle bigaug cooperative-miccai2021 cooperative-lsm2022 "
+        "cooperative coopseg"
+    )
+    assert set(METHODS) - set(ROWS) == set(ABLATIONS)
+
+
+def test_a_class_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_methods.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (rival,) = make_rivals(resolve_settings(method="my_methods:Mine").rivals)
+    assert rival.name == "mine"
+    with pytest.raises(CoopsegError, match=r"my_methods:Wrong: has no norm; derive it from"):
+        make_rivals(RivalSettings(use=("my_methods:Wrong",)))
+    with pytest.raises(CoopsegError, match=r"my_methods:Misspelt: its norm is 'froze'; take one of shared, "):
+        make_rivals(RivalSettings(use=("my_methods:Misspelt",)))
+    with pytest.raises(CoopsegError, match=r"'my_methods:Other' cannot be imported"):
+        make_rivals(RivalSettings(use=("my_methods:Other",)))
+    with pytest.raises(
+        CoopsegError, match=r"'nowhere:Mine' cannot be imported \(No module named 'nowhere'\)"
+    ):
+        make_rivals(RivalSettings(use=("nowhere:Mine",)))
+
+
+@pytest.mark.parametrize("name", ["randconv", "cooperative", "", "a+b", "a:b", "a,b"])
+def test_names_that_cannot_be_taken(name: str) -> None:
+    with pytest.raises(CoopsegError, match="cannot be called"):
+        register(name, object)  # type: ignore[arg-type]
+
+
+def test_names_cost_no_torch() -> None:
+    code = "import sys; import coopseg.config.resolve; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
