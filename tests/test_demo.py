@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from coopseg.errors import CoopsegError
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo of seconds."""
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 6.0})
     monkeypatch.setattr(demo, "SMALL", {"network.width": 2, "training.steps": 20, "training.validations": 1})
@@ -20,7 +21,7 @@ def tiny(monkeypatch):
         monkeypatch.setattr(demo, name, value)
 
 
-def test_a_demo_with_two_seeds(tiny, tmp_path):
+def test_a_demo_with_two_seeds(tiny: None, tmp_path: Path) -> None:
     seen = []
     page = run_demo(tmp_path / "demo", seeds=2, report=seen.append)
     content = json.loads((page.parent / "report.json").read_text())
@@ -39,7 +40,7 @@ def test_a_demo_with_two_seeds(tiny, tmp_path):
     assert not set(splits[0]["train"]) & set(splits[0]["test"])
 
 
-def test_the_time_left_follows_the_costs(monkeypatch):
+def test_the_time_left_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     now, seen = [100.0], []
     monkeypatch.setattr(demo.time, "monotonic", lambda: now[0])
     course = Course([10, 30], seen.append)
@@ -57,7 +58,7 @@ def test_the_time_left_follows_the_costs(monkeypatch):
     ]
 
 
-def test_a_used_folder_is_refused_before_anything_is_made(tmp_path):
+def test_a_used_folder_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(CoopsegError, match="not an empty folder"):
         run_demo(tmp_path)

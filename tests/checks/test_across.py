@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,9 @@ def turned(degrees: float) -> np.ndarray:
     return affine
 
 
-def volume(patient: str, phase: str = "", *, print_: str = "", degrees: float = 0, values=ALL) -> Volume:
+def volume(
+    patient: str, phase: str = "", *, print_: str = "", degrees: float = 0, values: Any = ALL
+) -> Volume:
     name = f"{patient}_{phase}"
     ref = ScanRef(patient, ROOT / f"{name}.nii", ROOT / f"{name}_gt.nii", phase)
     return Volume(ref, turned(degrees), print_ or name, values)

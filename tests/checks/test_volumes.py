@@ -14,14 +14,18 @@ from coopseg.scans.types import Labels, ScanRef
 HEART = Labels(("background", "LV", "MYO", "RV"), (0, 1, 2, 3))
 
 
-def cine(root: Path, save: Callable[..., Path], volume: Callable[..., np.ndarray], drawn: np.ndarray):
+def cine(
+    root: Path, save: Callable[..., Path], volume: Callable[..., np.ndarray], drawn: np.ndarray
+) -> list[ScanRef]:
     """Two frames of one file, as in M&Ms; the second has no RV."""
     image = save(root / "x.nii.gz", np.stack([volume(0), volume(1)], axis=-1))
     label = save(root / "x_gt.nii.gz", np.stack([drawn, drawn % 3], axis=-1))
     return [ScanRef("x", image, label, phase, frame) for frame, phase in enumerate(("ED", "ES"))]
 
 
-def test_frames_are_told_apart(tmp_path: Path, save, volume, drawn: np.ndarray) -> None:
+def test_frames_are_told_apart(
+    tmp_path: Path, save: Callable[..., Path], volume: Callable[..., np.ndarray], drawn: np.ndarray
+) -> None:
     refs = cine(tmp_path, save, volume, drawn)
     findings, volumes = examine(refs, HEART, tmp_path)
     assert findings == []
@@ -30,7 +34,9 @@ def test_frames_are_told_apart(tmp_path: Path, save, volume, drawn: np.ndarray) 
     assert [item.ref for item in volumes] == refs
 
 
-def test_a_frame_that_is_not_there_hides_no_other(tmp_path: Path, save, volume, drawn) -> None:
+def test_a_frame_that_is_not_there_hides_no_other(
+    tmp_path: Path, save: Callable[..., Path], volume: Callable[..., np.ndarray], drawn: np.ndarray
+) -> None:
     refs = cine(tmp_path, save, volume, drawn)
     findings, volumes = examine([replace(refs[0], frame=7), refs[1]], HEART, tmp_path)
     assert [(f.rule, f.case, f.file) for f in findings] == [
@@ -39,7 +45,9 @@ def test_a_frame_that_is_not_there_hides_no_other(tmp_path: Path, save, volume, 
     assert [item.values for item in volumes] == [None, {0, 1, 2}]
 
 
-def test_a_file_of_two_volumes_is_named_once(tmp_path: Path, save, volume, drawn) -> None:
+def test_a_file_of_two_volumes_is_named_once(
+    tmp_path: Path, save: Callable[..., Path], volume: Callable[..., np.ndarray], drawn: np.ndarray
+) -> None:
     refs = cine(tmp_path, save, volume, drawn)
     refs[0].image.write_bytes(refs[0].image.read_bytes()[:-50])
     findings, volumes = examine(refs, HEART, tmp_path)

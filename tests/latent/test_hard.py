@@ -13,7 +13,7 @@ from coopseg.networks.decoder import Decoder
 SETTINGS = LatentSettings()
 
 
-def test_decoding_a_masked_code_leaves_no_trace():
+def test_decoding_a_masked_code_leaves_no_trace() -> None:
     decoder, code = Decoder(4, 2), torch.rand(3, 16, 2, 2)
     choice = sample_choice(code.shape, SETTINGS, torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
@@ -25,7 +25,7 @@ def test_decoding_a_masked_code_leaves_no_trace():
     torch.testing.assert_close(hard, decoder(apply_mask(code, mask)).detach())
 
 
-def test_rises_are_sums_by_scheme():
+def test_rises_are_sums_by_scheme() -> None:
     choice = sample_choice((20, 8, 2, 2), SETTINGS, torch.Generator().manual_seed(1))
     clean, hard = torch.rand(20), torch.rand(20)
     found = rise_by_scheme(choice, clean=clean, hard=hard)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from coopseg.networks.blocks import UpBlock, merge_upsampling
 
 
-def test_merged_upsampling_is_upsampling_then_convolution():
+def test_merged_upsampling_is_upsampling_then_convolution() -> None:
     weight = torch.randn(5, 3, 3, 3, dtype=torch.float64, requires_grad=True)
     x = torch.randn(2, 3, 6, 7, dtype=torch.float64, requires_grad=True)
     plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)
@@ -23,7 +23,7 @@ def test_merged_upsampling_is_upsampling_then_convolution():
         torch.testing.assert_close(a, b)
 
 
-def test_up_block_equals_its_plain_definition():
+def test_up_block_equals_its_plain_definition() -> None:
     block = UpBlock(6, 4).double()
     x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
     v = F.interpolate(x, scale_factor=2, mode="nearest")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from coopseg.config.settings import NetworkSettings
 from coopseg.errors import CoopsegError
@@ -12,24 +15,26 @@ from coopseg.networks.cooperative import NETWORKS, Networks
 
 
 @pytest.fixture
-def networks(golden):
+def networks(golden: Path) -> Networks:
     networks = Networks(classes=4, settings=NetworkSettings(width=4))
     networks.load_state_dict(load_file(golden / "weights.safetensors"), strict=True)
     return networks
 
 
 @pytest.fixture
-def tensors(golden):
+def tensors(golden: Path) -> dict[str, Tensor]:
     return load_file(golden / "tensors.safetensors")
 
 
-def close(found, expected, tolerance=1e-4):
+def close(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_golden_evaluation_mode(networks, tensors, layout):
+def test_golden_evaluation_mode(
+    networks: Networks, tensors: dict[str, Tensor], layout: torch.memory_format
+) -> None:
     networks.eval().to(memory_format=layout)
     with torch.no_grad():
         z_i, z_s = networks.encode(tensors["noisy_image"])
@@ -41,20 +46,20 @@ def test_golden_evaluation_mode(networks, tensors, layout):
         close(networks.image_decoder(z_i), tensors["eval.reconstruction"])
 
 
-def test_golden_training_mode(networks, tensors):
+def test_golden_training_mode(networks: Networks, tensors: dict[str, Tensor]) -> None:
     networks.train()
     z_i, z_s = networks.encode(tensors["noisy_image"])
     close(z_i, tensors["train.z_i"])
     close(z_s, tensors["train.z_s"])
 
 
-def test_published_parameter_counts():
+def test_published_parameter_counts() -> None:
     networks = Networks(classes=4)
     counts = [sum(p.numel() for p in getattr(networks, name).parameters()) for name in NETWORKS]
     assert counts == [1_125_888, 161_732, 248_961, 830_640, 161_732]
 
 
-def test_initialisation_is_the_published_one():
+def test_initialisation_is_the_published_one() -> None:
     torch.manual_seed(0)
     networks = Networks(classes=4)
     weight = networks.image_encoder.down4.conv2.weight.detach()
@@ -64,13 +69,15 @@ def test_initialisation_is_the_published_one():
 
 
 @pytest.mark.parametrize(("width", "classes", "channels"), [(3, 2, 1), (5, 7, 3)])
-def test_any_width_classes_channels(width, classes, channels):
+def test_any_width_classes_channels(width: int, classes: int, channels: int) -> None:
     networks = Networks(classes=classes, settings=NetworkSettings(width=width, channels=channels)).eval()
     heads = networks(torch.rand(2, channels, 32, 48), refinements=2)
     assert heads["FTN"].shape == heads["FTN+STN"].shape == (2, classes, 32, 48)
 
 
-def test_two_refinements_are_one_refinement_of_the_first(networks, tensors):
+def test_two_refinements_are_one_refinement_of_the_first(
+    networks: Networks, tensors: dict[str, Tensor]
+) -> None:
     networks.eval()
     with torch.no_grad():
         once = networks(tensors["image"])["FTN+STN"]
@@ -79,6 +86,6 @@ def test_two_refinements_are_one_refinement_of_the_first(networks, tensors):
     assert not torch.allclose(once, twice)
 
 
-def test_a_size_that_cannot_be_halved_is_refused(networks):
+def test_a_size_that_cannot_be_halved_is_refused(networks: Networks) -> None:
     with pytest.raises(CoopsegError, match="multiples of 16"):
         networks.encode(torch.rand(1, 1, 40, 48))

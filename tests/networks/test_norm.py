@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from coopseg.networks import norm as module
 from coopseg.networks.norm import Norm, norm_mode, own_statistics
 
 
-def test_equals_batchnorm_in_both_modes():
+def test_equals_batchnorm_in_both_modes() -> None:
     ours, theirs = Norm(3), nn.BatchNorm2d(3)
     x = torch.randn(4, 3, 5, 5) * 2 + 1
     torch.testing.assert_close(ours(x), theirs(x))
@@ -19,7 +21,7 @@ def test_equals_batchnorm_in_both_modes():
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
-def test_a_mode_neither_records_nor_learns_and_ends_with_its_block():
+def test_a_mode_neither_records_nor_learns_and_ends_with_its_block() -> None:
     norm = Norm(3)
     x = torch.randn(4, 3, 5, 5)
     with norm_mode([norm], record=False, learn=False):
@@ -32,13 +34,13 @@ def test_a_mode_neither_records_nor_learns_and_ends_with_its_block():
     assert norm.running_mean.abs().max() > 0
 
 
-def test_running_statistics_make_samples_independent():
+def test_running_statistics_make_samples_independent() -> None:
     norm = Norm(2, running=True)
     x = torch.randn(4, 2, 3, 3)
     torch.testing.assert_close(norm(x)[:2], norm(x[:2]))
 
 
-def used(**choices):
+def used(**choices: Any) -> Norm:
     """A norm in evaluation mode that has seen other batches."""
     norm = Norm(3, **choices)
     with torch.no_grad():
@@ -49,7 +51,7 @@ def used(**choices):
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_scan_statistics_are_mixed_by_the_number_of_slices(running):
+def test_scan_statistics_are_mixed_by_the_number_of_slices(running: bool) -> None:
     norm = used(running=running)
     before = norm.running_mean.clone(), norm.running_var.clone()
     norm.scan_statistics = 6.0
@@ -72,7 +74,7 @@ def test_scan_statistics_are_mixed_by_the_number_of_slices(running):
     assert torch.equal(norm.running_var, before[1])
 
 
-def test_scan_statistics_alone_are_those_of_batchnorm_in_training_mode():
+def test_scan_statistics_alone_are_those_of_batchnorm_in_training_mode() -> None:
     norm, theirs = used(), nn.BatchNorm2d(3, momentum=0.0)
     theirs.load_state_dict(norm.state_dict(), strict=False)
     norm.scan_statistics = 0.0
@@ -80,7 +82,7 @@ def test_scan_statistics_alone_are_those_of_batchnorm_in_training_mode():
     torch.testing.assert_close(norm(x), theirs(x))
 
 
-def test_scan_statistics_are_for_evaluation_mode():
+def test_scan_statistics_are_for_evaluation_mode() -> None:
     norm, theirs = used().train(), nn.BatchNorm2d(3)
     theirs.load_state_dict(norm.state_dict(), strict=False)
     norm.scan_statistics = 6.0
@@ -91,7 +93,9 @@ def test_scan_statistics_are_for_evaluation_mode():
 
 @pytest.mark.parametrize("at_once", [1, 400, 10**9])  # values; a slice has 192
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_own_statistics_far_from_zero(dtype, at_once, monkeypatch):
+def test_own_statistics_far_from_zero(
+    dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "VALUES_AT_ONCE", at_once)
     x = (torch.randn(7, 3, 8, 8) * 20 + torch.tensor([0.0, 1e3, -1e4])[:, None, None]).to(dtype)
     mean, variance = own_statistics(x, torch.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from coopseg.report.text import summary
 
 COLUMNS = [
@@ -10,11 +12,13 @@ COLUMNS = [
 ]
 
 
-def cell(mean, *, best=False, spread=None, over=None):
+def cell(
+    mean: float | None, *, best: bool = False, spread: float | None = None, over: str | None = None
+) -> dict[str, Any]:
     return {"state": "value", "mean": mean, "spread": spread, "spread_over": over, "best": best}
 
 
-def test_the_table_marks_the_best_and_shows_only_the_spread_over_runs():
+def test_the_table_marks_the_best_and_shows_only_the_spread_over_runs() -> None:
     plain = cell(0.75, spread=0.1, over="patients")
     best = cell(0.8, best=True, spread=0.0125, over="runs")
     rows = [
@@ -33,5 +37,5 @@ def test_the_table_marks_the_best_and_shows_only_the_spread_over_runs():
     ]
 
 
-def test_nothing_evaluated_gives_no_table():
+def test_nothing_evaluated_gives_no_table() -> None:
     assert summary({"question": "Which?", "answer": {"verdict": "?"}, "tables": []}) == "Which?\n?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from coopseg.networks.norm import norms
 from coopseg.training.step import CooperativeStep
 
 
-def make_step(rival: str, *, width: int = 2, **options) -> CooperativeStep:
+def make_step(rival: str, *, width: int = 2, **options: Any) -> CooperativeStep:
     """A step whose rival has `options` for settings."""
     settings = resolve_settings(method=rival, overrides={"network.width": width})
     own = settings.rivals.of(rival).model_copy(update=options)
@@ -51,7 +52,7 @@ def loss_of_code(networks: Networks, image_code: Tensor, image: Tensor, label: T
 
 
 def check_against_one_graph(
-    rival: str, further: Callable[..., Tensor], *, records: bool, learns: bool, **options
+    rival: str, further: Callable[..., Tensor], *, records: bool, learns: bool, **options: Any
 ) -> None:
     """A step against L_std + further(networks, image, label, drawn): total, gradients, running statistics.
 

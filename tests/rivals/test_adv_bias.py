@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_the_start_is_uniform_and_a_seed_repeats_it() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_step_has_length_1_along_the_gradient_and_climbs(steps, seed) -> None:
+def test_the_step_has_length_1_along_the_gradient_and_climbs(steps: Any, seed: int) -> None:
     image, networks = steps.make_batch(seed)[0], make_networks(seed)
     rival, start = AdvBias(AdvBiasSettings()), draw(image, seed)
     found = rival.search(image, start, networks)
@@ -99,7 +100,7 @@ def test_the_step_has_length_1_along_the_gradient_and_climbs(steps, seed) -> Non
     assert float(distance(found).detach()) > float(distance(start).detach())
 
 
-def test_the_search_leaves_networks_as_they_were(steps) -> None:
+def test_the_search_leaves_networks_as_they_were(steps: Any) -> None:
     image, networks = steps.make_batch()[0], make_networks(0)
     layers = norms(networks)
     layers[0].eval()  # unlike the others
@@ -113,7 +114,7 @@ def test_the_search_leaves_networks_as_they_were(steps) -> None:
     assert all(parameter.grad is None for parameter in networks.parameters())
 
 
-def test_running_statistics_are_those_of_evaluation_mode(steps) -> None:
+def test_running_statistics_are_those_of_evaluation_mode(steps: Any) -> None:
     image, networks = steps.make_batch()[0], make_networks(0)
     with running_statistics(norms(networks)):
         found = networks.fast(image)
@@ -122,7 +123,7 @@ def test_running_statistics_are_those_of_evaluation_mode(steps) -> None:
     torch.testing.assert_close(found, networks.fast(image))
 
 
-def test_bf16_finds_nearly_the_same_field(steps) -> None:
+def test_bf16_finds_nearly_the_same_field(steps: Any) -> None:
     image, networks = steps.make_batch()[0].float(), make_networks(0).float()
     rival, start = AdvBias(AdvBiasSettings()), draw(image)
     exact = rival.search(image, start, networks)
@@ -131,8 +132,8 @@ def test_bf16_finds_nearly_the_same_field(steps) -> None:
     assert F.cosine_similarity((found - start).flatten(1), (exact - start).flatten(1)).min() > 0.95
 
 
-def test_a_step_is_one_graph(steps) -> None:
-    def further(networks, image, label, drawn):
+def test_a_step_is_one_graph(steps: Any) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         truth = Truth(image, label)
         found = AdvBias(AdvBiasSettings()).apply(Batch(truth, None, True), drawn, networks).inputs
         low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def make_networks(seed: int) -> Networks:
     return Networks(classes=3, settings=NetworkSettings(width=4)).double()
 
 
-def make(image: Tensor, networks: Networks, seed: int = 0, **settings) -> Tensor:
+def make(image: Tensor, networks: Networks, seed: int = 0, **settings: Any) -> Tensor:
     """The image with its noise."""
     rival = AdvNoise(AdvNoiseSettings(**settings))
     drawn = rival.sample(image, None, torch.Generator().manual_seed(seed))
@@ -53,7 +54,7 @@ def exact_direction(networks: Networks, image: Tensor, start: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_float32_finds_the_exact_direction_where_the_published_step_does_not(steps, seed) -> None:
+def test_float32_finds_the_exact_direction_where_the_published_step_does_not(steps: Any, seed: int) -> None:
     image, networks = middle(steps.make_batch(seed)[0]), make_networks(seed)
     start = AdvNoise(AdvNoiseSettings()).sample(image, None, torch.Generator().manual_seed(0))
     exact = exact_direction(networks, image, start)
@@ -65,7 +66,7 @@ def test_float32_finds_the_exact_direction_where_the_published_step_does_not(ste
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_it_raises_the_divergence_more_than_random_noise_of_its_length(steps, seed) -> None:
+def test_it_raises_the_divergence_more_than_random_noise_of_its_length(steps: Any, seed: int) -> None:
     image, networks = middle(steps.make_batch(seed)[0]), make_networks(seed)
     clean = clean_prediction(networks, image)
     start = AdvNoise(AdvNoiseSettings()).sample(image, None, torch.Generator().manual_seed(0))
@@ -82,7 +83,7 @@ def test_it_raises_the_divergence_more_than_random_noise_of_its_length(steps, se
     assert raised(twice) > raised(once)
 
 
-def test_the_length_is_absolute_or_a_fraction_of_the_images(steps) -> None:
+def test_the_length_is_absolute_or_a_fraction_of_the_images(steps: Any) -> None:
     image, networks = middle(steps.make_batch()[0]), make_networks(0)
     ends = torch.zeros_like(image)
     ends[:, :, 0, :2] = 1
@@ -93,7 +94,7 @@ def test_the_length_is_absolute_or_a_fraction_of_the_images(steps) -> None:
         assert (inside > 0.97 * wanted).all()
 
 
-def test_it_stays_within_the_range_of_each_image(steps) -> None:
+def test_it_stays_within_the_range_of_each_image(steps: Any) -> None:
     image, networks = steps.make_batch()[0] * 0.8, make_networks(0)
     found = make(image, networks, epsilon=20)
     for before, after in zip(image, found, strict=True):
@@ -101,7 +102,7 @@ def test_it_stays_within_the_range_of_each_image(steps) -> None:
         assert float(after.max()) == float(before.max())
 
 
-def test_the_same_seed_makes_the_same_noise_from_directions_of_length_1(steps) -> None:
+def test_the_same_seed_makes_the_same_noise_from_directions_of_length_1(steps: Any) -> None:
     image, networks = steps.make_batch()[0], make_networks(0)
     assert torch.equal(make(image, networks, 4), make(image, networks, 4))
     assert not torch.equal(make(image, networks, 4), make(image, networks, 5))
@@ -116,7 +117,7 @@ def test_normalising_bears_gradients_whose_squares_vanish() -> None:
     assert (normalised(image)[1] == 0).all()
 
 
-def test_the_search_leaves_networks_as_they_were(steps) -> None:
+def test_the_search_leaves_networks_as_they_were(steps: Any) -> None:
     image, networks = steps.make_batch()[0], make_networks(0)
     before = {name: value.clone() for name, value in networks.state_dict().items()}
     make(image, networks)
@@ -126,7 +127,7 @@ def test_the_search_leaves_networks_as_they_were(steps) -> None:
     assert all(layer.record and layer.learn for layer in norms(networks))
 
 
-def test_search_and_hard_pass_are_not_rounded(steps, monkeypatch) -> None:
+def test_search_and_hard_pass_are_not_rounded(steps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     image, label = (t.float() if t.is_floating_point() else t for t in steps.make_batch())
     step = steps.make_step("adv-noise")
     step.networks.float()
@@ -142,8 +143,8 @@ def test_search_and_hard_pass_are_not_rounded(steps, monkeypatch) -> None:
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_a_step_is_one_graph(steps) -> None:
-    def further(networks, image, label, drawn):
+def test_a_step_is_one_graph(steps: Any) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         truth = Truth(image, label)
         inputs = AdvNoise(AdvNoiseSettings()).apply(Batch(truth, None, True), drawn, networks).inputs
         with torch.no_grad():

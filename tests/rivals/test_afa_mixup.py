@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from coopseg.training.passes import Truth
 from coopseg.training.rival import Batch, Example
 
 
-def draw(image: Tensor, seed: int = 0, **settings) -> Draws:
+def draw(image: Tensor, seed: int = 0, **settings: Any) -> Draws:
     return AfaMixup(AfaSettings(**settings)).sample(image, None, torch.Generator().manual_seed(seed))
 
 
@@ -105,10 +106,10 @@ def test_the_same_seed_makes_the_same_picture() -> None:
     assert not torch.equal(first.inputs, other.inputs)
 
 
-def test_a_step_is_one_graph(steps) -> None:
+def test_a_step_is_one_graph(steps: Any) -> None:
     """All terms are linear in the label: they are those of either label, by its share."""
 
-    def further(networks, image, label, drawn):
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         share = drawn.share
         mixed = share * image + (1 - share) * image.roll(1, 0)
         inputs, target = (scaled(x) for x in (mixed + waves(drawn, (32, 32)), mixed))

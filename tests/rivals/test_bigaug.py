@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
+from coopseg.networks.cooperative import Networks
 from coopseg.rivals.bigaug import BigAug, Draws, alter
 from coopseg.training.augmentation import displacement
 from coopseg.training.passes import Codes, Truth
 from coopseg.training.rival import Batch, Example
 
 
-def draw(image: Tensor, seed: int = 0, **settings) -> Draws:
+def draw(image: Tensor, seed: int = 0, **settings: Any) -> Draws:
     return BigAug(BigAugSettings(**settings)).sample(image, None, torch.Generator().manual_seed(seed))
 
 
@@ -159,13 +161,13 @@ def test_the_same_seed_makes_the_same_picture() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"scale": (0.0, 1.0)}, {"blur": (2.0, 1.0)}, {"gamma": (-1.0, 1.0)}])
-def test_ranges_that_mean_nothing(settings) -> None:
+def test_ranges_that_mean_nothing(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="must satisfy 0 <"):
         BigAugSettings(**settings)
 
 
-def test_a_step_is_one_graph(steps) -> None:
-    def further(networks, image, label, drawn):
+def test_a_step_is_one_graph(steps: Any) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         made = example(image, label, drawn)
         low, high = made.inputs.amin((1, 2, 3), keepdim=True), made.inputs.amax((1, 2, 3), keepdim=True)
         image_code = networks.image_encoder((made.inputs - low) / (high - low))

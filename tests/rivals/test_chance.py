@@ -37,5 +37,5 @@ def test_of_two_ranges_each_is_as_likely_whatever_its_width() -> None:
 
 
 @pytest.mark.parametrize(("p", "values"), [(0, {-7.0}), (1, {2.0})])
-def test_never_and_always(p, values) -> None:
+def test_never_and_always(p: int, values: set[float]) -> None:
     assert set(draw(p, (2, 2)).tolist()) == values

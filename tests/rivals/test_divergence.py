@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
@@ -53,7 +56,9 @@ def test_contour_distance_compares_sobel_edges_of_the_foreground() -> None:
 
 
 @pytest.mark.parametrize("distance", [divergence, contour_distance])
-def test_gradients_are_those_of_the_values_and_0_without_a_difference(distance) -> None:
+def test_gradients_are_those_of_the_values_and_0_without_a_difference(
+    distance: Callable[..., Tensor],
+) -> None:
     clean, other = logits(0)[:1, :, :3, :3], logits(1)[:1, :, :3, :3].requires_grad_()
     assert torch.autograd.gradcheck(lambda t: distance(clean, t), other)
     same = clean.clone().requires_grad_()
@@ -69,7 +74,7 @@ def test_bf16_does_not_round_what_is_left_of_two_contours() -> None:
     assert float(found) == pytest.approx(float(exact), rel=1e-3)
 
 
-def test_the_clean_prediction_leaves_no_trace(steps) -> None:
+def test_the_clean_prediction_leaves_no_trace(steps: Any) -> None:
     networks, (image, _) = steps.make_step("adv-noise").networks, steps.make_batch()
     before = {name: value.clone() for name, value in networks.state_dict().items()}
     found = clean_prediction(networks, image)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from coopseg.config.rivals import DsuSettings
+from coopseg.networks.cooperative import Networks
 from coopseg.rivals.dsu import Dsu
 from coopseg.rivals.style import Style, style_of
 
 CODE = (4, 16, 2, 2)
 
 
-def draw(seed: int = 0, batch: int = 4, **settings) -> dict[str, Style]:
+def draw(seed: int = 0, batch: int = 4, **settings: Any) -> dict[str, Style]:
     image = torch.zeros(batch, 1, 32, 32, dtype=torch.float64)
     return Dsu(DsuSettings(**settings)).sample(image, CODE, torch.Generator().manual_seed(seed))
 
@@ -76,9 +80,9 @@ def test_the_same_seed_draws_the_same_and_the_probability_changes_no_other_draw(
 
 
 @pytest.mark.parametrize("p", [1.0, 0.5])
-def test_a_step_is_one_graph(steps, p) -> None:
-    def further(networks, image, label, drawn):
-        def style(layer, x):
+def test_a_step_is_one_graph(steps: Any, p: float) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
+        def style(layer: str, x: Tensor) -> Tensor:
             return slowly(x, drawn[layer]) if layer in drawn else x
 
         return steps.loss_of_code(networks, steps.encode_styled(networks, image, style), image, label)

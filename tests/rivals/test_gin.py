@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from coopseg.config.rivals import GinIpaSettings, GinSettings
+from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.gin import Gin
 from coopseg.rivals.gin_ipa import GinIpa
@@ -36,8 +39,8 @@ def slow_dice(p: Tensor, label: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("name", "rival"), [("gin", Gin(GinSettings())), ("gin-ipa", GinIpa(GinIpaSettings()))]
 )
-def test_a_step_is_one_graph(steps, name, rival) -> None:
-    def further(networks, image, label, drawn):
+def test_a_step_is_one_graph(steps: Any, name: str, rival: Gin | GinIpa) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         copies = rival.copies(image, drawn).flatten(0, 1)
         low, high = copies.amin((1, 2, 3), keepdim=True), copies.amax((1, 2, 3), keepdim=True)
         code = networks.image_encoder((copies - low) / (high - low))
@@ -51,7 +54,7 @@ def test_a_step_is_one_graph(steps, name, rival) -> None:
     steps.check_against_one_graph(name, further, records=True, learns=True)
 
 
-def test_weights_of_the_terms(steps) -> None:
+def test_weights_of_the_terms(steps: Any) -> None:
     image, label = steps.make_batch()
     found = {}
     for weights in ({}, {"dice": 0.0}, {"consistency": 0.0}):
@@ -65,7 +68,7 @@ def test_weights_of_the_terms(steps) -> None:
     assert consistency == pytest.approx(10 / 3 * float(losses["gin_consistency"]))
 
 
-def test_all_copies_pass_together(steps) -> None:
+def test_all_copies_pass_together(steps: Any) -> None:
     image, label = steps.make_batch()
     step, seen = steps.make_step("gin"), []
     step.networks.image_encoder.register_forward_hook(lambda _, inputs, code: seen.append(len(inputs[0])))

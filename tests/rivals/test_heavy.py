@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from coopseg.config.rivals import HeavySettings
+from coopseg.networks.cooperative import Networks
 from coopseg.rivals.heavy import Draws, Heavy, alter
 from coopseg.rivals.intensity_operations import low_resolution
 from coopseg.rivals.local_operations import spot_map
@@ -29,7 +31,7 @@ def only(*names: str) -> dict[str, float]:
     return {name: float(name in names) for name in OPERATIONS}
 
 
-def draw(image: Tensor, seed: int = 0, **settings) -> Draws:
+def draw(image: Tensor, seed: int = 0, **settings: Any) -> Draws:
     return Heavy(HeavySettings(**settings)).sample(image, None, torch.Generator().manual_seed(seed))
 
 
@@ -112,7 +114,7 @@ def test_with_no_operation_chosen_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_one_operation_changes_the_image_and_geometry_the_target_too(name) -> None:
+def test_one_operation_changes_the_image_and_geometry_the_target_too(name: str) -> None:
     image, label = smooth(), blobs()
     found = example(image, label, draw(image, **only(name)))
     # all of them, but a lower contrast is nothing once a slice is scaled
@@ -226,15 +228,15 @@ def test_the_same_seed_makes_the_same_picture() -> None:
         ({"blank": (0.1, 1.2)}, "at most 1"),
     ],
 )
-def test_ranges_that_mean_nothing(settings, message) -> None:
+def test_ranges_that_mean_nothing(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         HeavySettings(**settings)
 
 
-def test_the_step_adds_its_hard_pass(steps) -> None:
+def test_the_step_adds_its_hard_pass(steps: Any) -> None:
     """The rest is as in every pass: against the warped image and label."""
 
-    def further(networks, image, label, drawn):
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         made = example(image, label, drawn)
         code = networks.image_encoder(scaled(made.inputs))
         return steps.loss_of_code(networks, code, made.truth.image, made.truth.label)

@@ -33,7 +33,7 @@ def draws(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def each(images: Tensor):
+def each(images: Tensor) -> list[tuple[int, int, np.ndarray]]:
     """(number, channel, the channel as numpy)."""
     return [(b, c, images[b, c].numpy()) for b in range(images.shape[0]) for c in range(images.shape[1])]
 
@@ -96,7 +96,7 @@ def test_gamma_of_images_and_of_their_negatives() -> None:
 
 
 @pytest.mark.parametrize("size", range(2, 8))
-def test_the_median_of_a_square_is_scipys(size) -> None:
+def test_the_median_of_a_square_is_scipys(size: int) -> None:
     images = make_images()
     found = median(images, ((0, size), (2, 3)))
     for b, c, image in each(images):
@@ -123,7 +123,7 @@ def slow_line(line: np.ndarray, side: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("zoom", [0.25, 0.6, 1.0])
-def test_low_resolution_drops_pixels_and_interpolates(zoom) -> None:
+def test_low_resolution_drops_pixels_and_interpolates(zoom: float) -> None:
     images = make_images()
     found = low_resolution(images, ((1, zoom),))
     for b, c, image in each(images):

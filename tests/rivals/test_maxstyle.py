@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from coopseg.config.rivals import MaxStyleSettings
+from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.maxstyle import LAYERS, MaxStyle, decode_from, decode_to, decoded_image
 from coopseg.training.losses import rescale_slices
@@ -18,20 +22,22 @@ from coopseg.training.rival import Batch
 SUBSETS = [layers for count in (1, 2, 3) for layers in combinations(LAYERS, count)]
 
 
-def draw(image, layers=LAYERS, seed=0, width=2):
+def draw(image: Tensor, layers: Sequence[str] = LAYERS, seed: int = 0, width: int = 2) -> dict[str, Any]:
     rival = MaxStyle(MaxStyleSettings(p=1))
     drawn = rival.sample(image, (len(image), 8 * width, 2, 2), torch.Generator().manual_seed(seed))
     return {layer: drawn[layer] for layer in layers}
 
 
-def batch_of(networks, image, label) -> Batch:
+def batch_of(networks: Networks, image: Tensor, label: Tensor) -> Batch:
     with norm_mode(norms(networks), record=False, learn=True), torch.no_grad():
         code = networks.image_encoder(image)
         codes = Codes(code, {}, networks.image_decoder(code), code, {}, code)
     return Batch(Truth(image, label), codes, True)
 
 
-def slowly(features, share, partner, mean_noise, deviation_noise):
+def slowly(
+    features: Tensor, share: Tensor, partner: Tensor, mean_noise: Tensor, deviation_noise: Tensor
+) -> Tensor:
     """A layer's style, one sample after another."""
     flat = features.flatten(2)
     mean, deviation = flat.mean(2), (flat.var(2, correction=0) + 1e-6).sqrt()
@@ -47,7 +53,9 @@ def slowly(features, share, partner, mean_noise, deviation_noise):
     return torch.stack(samples).view_as(features)
 
 
-def decode_slowly(networks, code, parameters, partners):
+def decode_slowly(
+    networks: Networks, code: Tensor, parameters: dict[str, list[Tensor]], partners: dict[str, Tensor]
+) -> Tensor:
     return networks.image_decoder(
         code,
         after=lambda layer, x: (
@@ -58,7 +66,9 @@ def decode_slowly(networks, code, parameters, partners):
     )
 
 
-def search_slowly(networks, code, label, drawn, *, steps, rate):
+def search_slowly(
+    networks: Networks, code: Tensor, label: Tensor, drawn: Any, *, steps: int, rate: float
+) -> Tensor:
     """The whole decoder every time, and Adam (Kingma and Ba 2015, algorithm 1) written out."""
     partners = {layer: made.partner for layer, made in drawn.items()}
     parameters = {
@@ -89,7 +99,7 @@ def search_slowly(networks, code, label, drawn, *, steps, rate):
 
 
 @pytest.mark.parametrize("layers", SUBSETS, ids="-".join)
-def test_decodes_as_the_whole_decoder_does(steps, layers) -> None:
+def test_decodes_as_the_whole_decoder_does(steps: Any, layers: Sequence[str]) -> None:
     image, label = steps.make_batch()
     networks = steps.make_step("maxstyle").networks
     batch, drawn = batch_of(networks, image, label), draw(image, layers)
@@ -100,7 +110,7 @@ def test_decodes_as_the_whole_decoder_does(steps, layers) -> None:
 
 
 @pytest.mark.parametrize("layers", [("up3", "up4", "out"), ("up4",)], ids="-".join)
-def test_searches_as_the_second_version_does(steps, layers) -> None:
+def test_searches_as_the_second_version_does(steps: Any, layers: tuple[str, ...]) -> None:
     image, label = steps.make_batch()
     networks = steps.make_step("maxstyle").networks
     batch, drawn = batch_of(networks, image, label), draw(image, layers)
@@ -111,12 +121,12 @@ def test_searches_as_the_second_version_does(steps, layers) -> None:
     assert all(parameter.grad is None for parameter in networks.parameters())
 
 
-def loss_of(networks, inputs, label) -> float:
+def loss_of(networks: Networks, inputs: Tensor, label: Tensor) -> float:
     with torch.no_grad(), norm_mode(norms(networks), record=False, learn=True):
         return float(F.cross_entropy(networks.fast(rescale_slices(inputs.float())).float(), label))
 
 
-def test_the_search_raises_the_loss_of_every_seed_and_precision(steps) -> None:
+def test_the_search_raises_the_loss_of_every_seed_and_precision(steps: Any) -> None:
     """After a few steps of training, so that there is something to lose."""
     image, label = steps.make_batch()
     step, image = steps.make_step("maxstyle", width=4, p=0.0), image.float()
@@ -141,7 +151,7 @@ def test_the_search_raises_the_loss_of_every_seed_and_precision(steps) -> None:
     assert sum(rises) > 1.015 * len(rises)
 
 
-def test_shares_stay_between_0_and_1(steps) -> None:
+def test_shares_stay_between_0_and_1(steps: Any) -> None:
     image, label = steps.make_batch()
     networks = steps.make_step("maxstyle").networks
     batch, drawn = batch_of(networks, image, label), draw(image)
@@ -153,7 +163,7 @@ def test_shares_stay_between_0_and_1(steps) -> None:
     assert ((shares == 0) | (shares == 1)).any()  # some have come to the end
 
 
-def test_the_draws(steps) -> None:
+def test_the_draws(steps: Any) -> None:
     image, _ = steps.make_batch()
     first, again = draw(image, seed=4), draw(image, seed=4)
     half = MaxStyle(MaxStyleSettings(p=0.5)).sample(image, (4, 16, 2, 2), torch.Generator().manual_seed(4))
@@ -169,7 +179,7 @@ def test_the_draws(steps) -> None:
 
 
 @pytest.mark.parametrize("layers", [(), ("out",)])
-def test_where_there_is_nothing_to_search_no_network_runs(steps, layers) -> None:
+def test_where_there_is_nothing_to_search_no_network_runs(steps: Any, layers: tuple[str, ...]) -> None:
     """Of one channel, the style of the decoded image is undone by the scaling to [0, 1]."""
     image, label = steps.make_batch()
     networks = steps.make_step("maxstyle").networks
@@ -183,8 +193,8 @@ def test_where_there_is_nothing_to_search_no_network_runs(steps, layers) -> None
     torch.testing.assert_close(rescale_slices(x_hat), scaled, rtol=1e-9, atol=1e-9)
 
 
-def test_a_step_is_one_graph(steps) -> None:
-    def further(networks, image, label, drawn):
+def test_a_step_is_one_graph(steps: Any) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         code = networks.image_encoder(image_with_noise(image)).detach()
         x_hat = rescale_slices(search_slowly(networks, code, label, drawn, steps=5, rate=0.1))
         return steps.loss_of_code(networks, networks.image_encoder(x_hat), image, label)
@@ -192,7 +202,7 @@ def test_a_step_is_one_graph(steps) -> None:
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(4, 1, 32, 32, generator=generator)  # the first draw of the step
 
-    def image_with_noise(image):
+    def image_with_noise(image: Tensor) -> Tensor:
         return (image + 0.05 * noise.to(image.dtype)).clamp(0, 1)
 
     steps.check_against_one_graph("maxstyle", further, records=False, learns=False, p=1.0)

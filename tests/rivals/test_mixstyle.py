@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
 from coopseg.config.rivals import MixStyleSettings
+from coopseg.networks.cooperative import Networks
 from coopseg.rivals.mixstyle import Mix, MixStyle, sample_beta
 
 CODE = (4, 16, 2, 2)
 
 
-def draw(seed: int = 0, batch: int = 4, **settings) -> dict[str, Mix]:
+def draw(seed: int = 0, batch: int = 4, **settings: Any) -> dict[str, Mix]:
     rival = MixStyle(MixStyleSettings(**settings))
     return rival.sample(torch.zeros(batch, 1, 32, 32), CODE, torch.Generator().manual_seed(seed))
 
@@ -44,7 +48,7 @@ def test_styles_as_the_loops_do() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 2.0])
-def test_shares_come_from_the_beta_distribution(alpha) -> None:
+def test_shares_come_from_the_beta_distribution(alpha: float) -> None:
     shares = sample_beta(alpha, 4000, torch.Generator().manual_seed(0))
     assert not shares.isnan().any()
     assert stats.kstest(shares.numpy(), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
@@ -68,11 +72,11 @@ def test_the_same_seed_draws_the_same_and_the_probability_changes_no_other_draw(
 
 
 @pytest.mark.parametrize("p", [1.0, 0.0])
-def test_a_step_is_one_graph(steps, p) -> None:
+def test_a_step_is_one_graph(steps: Any, p: float) -> None:
     """Without styled layers it is a pass of the clean image."""
 
-    def further(networks, image, label, drawn):
-        def style(layer, x):
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
+        def style(layer: str, x: Tensor) -> Tensor:
             return slowly(x, drawn[layer]) if layer in drawn else x
 
         return steps.loss_of_code(networks, steps.encode_styled(networks, image, style), image, label)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,9 @@ from coopseg.rivals.post_dae import train_post_dae
 from coopseg.rivals.shape_training import ShapeTraining
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_scan
+from coopseg.scans.types import Scan
 from coopseg.training.batches import SliceStore
+from coopseg.training.loop import Progress
 from coopseg.training.losses import one_hot
 from coopseg.training.run import train
 
@@ -29,10 +34,14 @@ TINY = {
 }  # fmt: skip
 
 
+Runs = tuple[Path, Path, list[Progress]]
+
+
 @pytest.fixture(scope="module")
-def runs(phantom, tmp_path_factory):
+def runs(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A standard training of a few steps, the folder of its Post-DAE, and the progress that was reported."""
-    folder, seen = tmp_path_factory.mktemp("post-dae"), []
+    folder = tmp_path_factory.mktemp("post-dae")
+    seen: list[Progress] = []
     standard = train(
         phantom["acdc"],
         folder / "standard",
@@ -46,12 +55,12 @@ def runs(phantom, tmp_path_factory):
     return standard, out, seen
 
 
-def scan_of(phantom, patient: str):
+def scan_of(phantom: dict[str, Path], patient: str) -> Scan:
     dataset = open_dataset(phantom["acdc"])
     return load_scan(next(item for item in dataset.items if item.patient == patient))
 
 
-def test_the_ftn_is_that_of_the_run_and_the_stn_is_another(runs) -> None:
+def test_the_ftn_is_that_of_the_run_and_the_stn_is_another(runs: Runs) -> None:
     standard, out, _ = runs
     before, after = (load_model(run).networks.state_dict() for run in (standard, out))
     for name, value in before.items():
@@ -60,7 +69,7 @@ def test_the_ftn_is_that_of_the_run_and_the_stn_is_another(runs) -> None:
         assert not (shape and torch.equal(value, after[name]))
 
 
-def test_the_autoencoder_is_given_hard_label_maps(runs, phantom) -> None:
+def test_the_autoencoder_is_given_hard_label_maps(runs: Runs, phantom: dict[str, Path]) -> None:
     """FTN+STN is C of the arg-max of the FTN, whose own result is the standard run's."""
     standard, out, _ = runs
     scan = scan_of(phantom, "patient003")
@@ -77,7 +86,7 @@ def test_the_autoencoder_is_given_hard_label_maps(runs, phantom) -> None:
     assert np.array_equal(found["FTN"], before["FTN"])
 
 
-def test_its_record_is_that_of_a_run(runs) -> None:
+def test_its_record_is_that_of_a_run(runs: Runs) -> None:
     standard, out, seen = runs
     before, record = (json.loads((run / "run.json").read_text()) for run in (standard, out))
     assert set(record) == {*before, "stands_on"}
@@ -103,7 +112,9 @@ def test_its_record_is_that_of_a_run(runs) -> None:
     ]
 
 
-def test_evaluate_predict_and_report_take_it(runs, phantom, tmp_path, coopseg) -> None:
+def test_evaluate_predict_and_report_take_it(
+    runs: Runs, phantom: dict[str, Path], tmp_path: Path, coopseg: Callable[..., Any]
+) -> None:
     _, out, _ = runs
     data = "--data", phantom["acdc"], "--split", out, "--device", "cpu"
     result = coopseg("evaluate", "--model", out, *data, "--out", tmp_path / "evaluation")
@@ -127,7 +138,7 @@ def rings(count: int, seed: int) -> SliceStore:
     return SliceStore.of_crops(torch.rand(count, 1, 32, 32), labels, tuple(map(str, range(count))))
 
 
-def make_training(most: int, width: int = 2, **damage) -> ShapeTraining:
+def make_training(most: int, width: int = 2, **damage: Any) -> ShapeTraining:
     settings = resolve_settings(
         preset="cpu",
         method="standard",
@@ -158,7 +169,7 @@ def test_it_learns_to_restore_maps_it_has_not_seen_and_leaves_the_ftn_alone() ->
         assert torch.equal(value, ftn[name])
 
 
-def test_it_ends_when_patience_does_with_the_weights_of_the_best(monkeypatch) -> None:
+def test_it_ends_when_patience_does_with_the_weights_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     training = make_training(most=1000, validate_every=2, patience=3, lower_after=2, lower_by=0.5)
     losses, states = iter([3.0, 1.0, 2.0, 1.0, 1.5, 0.5]), []
 
@@ -175,14 +186,14 @@ def test_it_ends_when_patience_does_with_the_weights_of_the_best(monkeypatch) ->
     assert all(torch.equal(value, states[1][name]) for name, value in training.stn.state_dict().items())
 
 
-def test_a_loss_that_is_not_finite_is_said(monkeypatch) -> None:
+def test_a_loss_that_is_not_finite_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     training = make_training(most=4, validate_every=2)
     monkeypatch.setattr(training, "validate", lambda: float("nan"))
     with pytest.raises(CoopsegError, match=r"not finite at step 2; lower training\.learning_rate"):
         training.run()
 
 
-def test_what_it_refuses(runs, phantom, tmp_path) -> None:
+def test_what_it_refuses(runs: Runs, phantom: dict[str, Path], tmp_path: Path) -> None:
     standard, out, _ = runs
     with pytest.raises(CoopsegError, match="not an empty folder"):
         train_post_dae(standard, out)

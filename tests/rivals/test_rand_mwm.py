@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,11 @@ from torch import Tensor
 
 from coopseg.config.rivals import RandMwmSettings
 from coopseg.errors import CoopsegError
+from coopseg.networks.cooperative import Networks
 from coopseg.rivals.rand_mwm import RandMwm, Windows, paint
 
 
-def draw(image: Tensor, seed: int = 0, **settings) -> Windows:
+def draw(image: Tensor, seed: int = 0, **settings: Any) -> Windows:
     return RandMwm(RandMwmSettings(**settings)).sample(image, None, torch.Generator().manual_seed(seed))
 
 
@@ -121,13 +124,13 @@ def test_the_same_seed_paints_the_same() -> None:
     ("settings", "name"),
     [({"border": 14}, "side"), ({"side": (0.0, 0.01)}, "side"), ({"out_side": (0.4, 0.9)}, "out_side")],
 )
-def test_windows_that_do_not_fit(settings, name) -> None:
+def test_windows_that_do_not_fit(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(CoopsegError, match=rf"windows of .* do not fit into .* change {name} or border"):
         draw(torch.zeros(2, 1, 32, 32), **settings)
 
 
-def test_a_step_is_one_graph(steps) -> None:
-    def further(networks, image, label, drawn):
+def test_a_step_is_one_graph(steps: Any) -> None:
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         painted = paint(image, drawn)
         low, high = painted.amin((1, 2, 3), keepdim=True), painted.amax((1, 2, 3), keepdim=True)
         image_code = networks.image_encoder((painted - low) / (high - low))

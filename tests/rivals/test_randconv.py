@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
@@ -13,11 +15,12 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from coopseg.config.rivals import RandConvSettings
+from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.randconv import Convolutions, RandConv, convolve, divergence
 
 
-def draw(image: Tensor, seed: int = 0, **settings) -> Convolutions:
+def draw(image: Tensor, seed: int = 0, **settings: Any) -> Convolutions:
     return RandConv(RandConvSettings(**settings)).sample(image, None, torch.Generator().manual_seed(seed))
 
 
@@ -95,7 +98,7 @@ def test_divergence_of_certain_copies_is_finite() -> None:
 
 
 @pytest.mark.parametrize("kernels", [(), (1, 4)])
-def test_kernels_must_have_a_middle(kernels) -> None:
+def test_kernels_must_have_a_middle(kernels: tuple[int, ...]) -> None:
     with pytest.raises(ValidationError, match="kernels must be odd sizes"):
         RandConvSettings(kernels=kernels)
 
@@ -115,10 +118,10 @@ def mean_divergence(logits: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("settings", [{}, {"copies": 4, "consistency": 10.0}])
-def test_a_step_of_the_authors_is_one_graph(steps, settings) -> None:
+def test_a_step_of_the_authors_is_one_graph(steps: Any, settings: dict[str, Any]) -> None:
     """CE and MSE of the first copy, λ KL over all, in as many forward passes; all of them recorded."""
 
-    def further(networks, image, label, drawn):
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         first, *others = one_by_one(image, drawn)
         logits = [networks.fast(copy) for copy in others]
         image_code = networks.image_encoder(first)
@@ -130,10 +133,10 @@ def test_a_step_of_the_authors_is_one_graph(steps, settings) -> None:
     steps.check_against_one_graph("randconv", further, records=True, learns=True, **settings)
 
 
-def test_a_step_of_the_successor_is_one_graph(steps) -> None:
+def test_a_step_of_the_successor_is_one_graph(steps: Any) -> None:
     """½ MSE and 10 KL, both means over three copies and passes; recorded, but norms take no gradient."""
 
-    def further(networks, image, label, drawn):
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         codes = [networks.encode(copy) for copy in one_by_one(image, drawn)]
         restored = sum(F.mse_loss(networks.image_decoder(z_i), image) for z_i, _ in codes) / 3
         logits = [networks.segmentation_decoder(z_s) for _, z_s in codes]
@@ -143,7 +146,7 @@ def test_a_step_of_the_successor_is_one_graph(steps) -> None:
 
 
 @pytest.mark.parametrize("row", ["randconv", "randconv-successor"])
-def test_every_copy_has_a_pass_and_a_divergence_of_its_own(steps, row) -> None:
+def test_every_copy_has_a_pass_and_a_divergence_of_its_own(steps: Any, row: str) -> None:
     """By common batch statistics the divergence would be another, which one graph could not tell."""
     image, label = steps.make_batch()
     step = steps.make_step(row, width=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,7 +43,7 @@ def slow_mask(gradient: Tensor, scheme: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("channels", "side"), [(32, 3), (16, 4), (7, 5), (128, 12)])
-def test_the_third_of_the_highest_gradient_is_masked(channels, side) -> None:
+def test_the_third_of_the_highest_gradient_is_masked(channels: int, side: int) -> None:
     code = (6, channels, side, side)
     drawn = draw(code).image
     gradient = torch.randn(code, generator=torch.Generator().manual_seed(1))
@@ -72,7 +74,9 @@ def test_the_same_seed_draws_the_same() -> None:
     assert not torch.equal(one.image.scheme, other.image.scheme)
 
 
-def masked_terms(networks, noisy: Tensor, image: Tensor, label: Tensor, drawn: Choices, *, joint: bool):
+def masked_terms(
+    networks: Networks, noisy: Tensor, image: Tensor, label: Tensor, drawn: Choices, *, joint: bool
+) -> Tensor:
     """L_std without CE(C(y), y), and what the masks add, all in one graph."""
 
     def stn(p: Tensor) -> Tensor:
@@ -101,7 +105,7 @@ def masked_terms(networks, noisy: Tensor, image: Tensor, label: Tensor, drawn: C
 
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("network", [{}, {"shared_code": True}, {"decoupler": False}])
-def test_a_step_is_one_graph(steps, joint, network) -> None:
+def test_a_step_is_one_graph(steps: Any, joint: bool, network: dict[str, Any]) -> None:
     image, label = steps.make_batch()
     step, plain = (make_step(joint=joint, **network) for _ in range(2))
     choice = step.sample(image, torch.Generator().manual_seed(1))
@@ -123,7 +127,7 @@ def test_a_step_is_one_graph(steps, joint, network) -> None:
         torch.testing.assert_close(found[name], statistics, rtol=1e-12, atol=1e-14)
 
 
-def make_step(*, joint: bool, **network) -> CooperativeStep:
+def make_step(*, joint: bool, **network: Any) -> CooperativeStep:
     overrides = {f"network.{name}": value for name, value in network.items()}
     method = "cooperative-no-latent+rsc" if joint else "rsc"
     found = resolve_settings(method=method, overrides={"network.width": 2} | overrides)

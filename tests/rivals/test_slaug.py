@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from coopseg.config.rivals import SlaugSettings
 from coopseg.errors import CoopsegError
+from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode, norms
 from coopseg.rivals.location_scale import relocate
 from coopseg.rivals.slaug import CLASSES, Copies, Slaug, by_class, saliency
@@ -46,7 +48,7 @@ def slow_saliency(gradient: np.ndarray, grid: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 1.0), (2, 1e-12)])
-def test_saliency_is_a_smooth_map_of_gradients_of_any_size(channels, size) -> None:
+def test_saliency_is_a_smooth_map_of_gradients_of_any_size(channels: int, size: float) -> None:
     generator = torch.Generator().manual_seed(0)
     gradient = size * torch.randn(3, channels, 24, 36, generator=generator, dtype=torch.float64)
     found = saliency(gradient, 6)
@@ -59,7 +61,7 @@ def test_where_nothing_is_salient_the_local_copy_stays() -> None:
     assert (saliency(torch.zeros(2, 1, 32, 32), 18) == 0).all()
 
 
-def test_the_local_copy_keeps_what_is_dark(steps) -> None:
+def test_the_local_copy_keeps_what_is_dark(steps: Any) -> None:
     image, label = steps.make_batch()
     curves = draw(image).classes
     found = by_class(image, label, curves.first(3))
@@ -77,7 +79,7 @@ def test_background_always_falls_and_other_classes_half_the_time() -> None:
     assert share == pytest.approx(0.5, abs=5 * 0.5 / (1000 * (CLASSES - 1)) ** 0.5)
 
 
-def test_more_classes_than_curves_are_refused_at_the_first_step(steps) -> None:
+def test_more_classes_than_curves_are_refused_at_the_first_step(steps: Any) -> None:
     image, label = steps.make_batch()
     nothing = torch.empty(0)
     codes = Codes(nothing, {}, nothing, nothing, {}, nothing)
@@ -98,15 +100,15 @@ def dice_loss(p: Tensor, label: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def test_two_passes_of_which_the_second_reads_the_saliency_of_the_first(steps) -> None:
-    def loss(networks, inputs, image, label):
+def test_two_passes_of_which_the_second_reads_the_saliency_of_the_first(steps: Any) -> None:
+    def loss(networks: Networks, inputs: Tensor, image: Tensor, label: Tensor) -> Tensor:
         code = networks.image_encoder(inputs)
         twice = norms(networks.image_encoder, networks.segmentation_decoder)
         with norm_mode(twice, record=False, learn=True):  # loss_of_code makes p too, and records it
             p = networks.segmentation_decoder(networks.image_encoder.decoupler(code))
         return steps.loss_of_code(networks, code, image, label) + 0.7 * dice_loss(p, label)
 
-    def further(networks, image, label, drawn):
+    def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         everywhere = relocate(image, torch.zeros_like(label), drawn.whole)
         inputs = scaled(everywhere).requires_grad_()
         first = loss(networks, inputs, image, label)
@@ -119,7 +121,9 @@ def test_two_passes_of_which_the_second_reads_the_saliency_of_the_first(steps) -
 
 
 @pytest.mark.parametrize(("progress", "fuses"), [(0.0, False), (0.29, False), (0.3, True), (1.0, True)])
-def test_until_the_warm_up_is_over_only_the_global_copy_is_trained_on(steps, progress, fuses) -> None:
+def test_until_the_warm_up_is_over_only_the_global_copy_is_trained_on(
+    steps: Any, progress: float, fuses: bool
+) -> None:
     image, label = steps.make_batch()
     step = steps.make_step("slaug", warmup=0.3)
     choice = step.sample(image, torch.Generator().manual_seed(1), progress=progress)
@@ -129,7 +133,7 @@ def test_until_the_warm_up_is_over_only_the_global_copy_is_trained_on(steps, pro
 
 
 @pytest.mark.parametrize(("everywhere", "total"), [(0.0, 1.0), (0.4, 1.0), (2.0, 2.0)])
-def test_dice_of_every_pass_is_not_counted_twice(steps, everywhere, total) -> None:
+def test_dice_of_every_pass_is_not_counted_twice(steps: Any, everywhere: float, total: float) -> None:
     """`losses.dice` counts in these passes too, by the larger of the two weights."""
     image, label = steps.make_batch()
     step = steps.make_step("slaug")

@@ -11,7 +11,7 @@ from coopseg.rivals.splines import control_points, spline_basis, spline_surface
 
 
 @pytest.mark.parametrize(("side", "spacing"), [(16, 0.5), (96, 0.5), (30, 1 / 3), (17, 0.3), (8, 1.0)])
-def test_splines_are_those_of_scipy(side, spacing) -> None:
+def test_splines_are_those_of_scipy(side: int, spacing: float) -> None:
     found = spline_basis(side, spacing)
     points = control_points(spacing)
     knots = spacing * np.arange(-3, points + 1)

@@ -10,7 +10,7 @@ from coopseg.errors import CoopsegError
 from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
 
 
-def features(dtype=torch.float64) -> torch.Tensor:
+def features(dtype: torch.dtype = torch.float64) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return (5 + 3 * torch.randn(4, 3, 6, 5, generator=generator, dtype=torch.float64)).to(dtype)
 
@@ -21,7 +21,7 @@ def some_style(seed: int) -> Style:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_mean_and_deviation_of_every_channel(layout) -> None:
+def test_mean_and_deviation_of_every_channel(layout: torch.memory_format) -> None:
     x = features().contiguous(memory_format=layout)
     found = style_of(x)
     for sample in range(4):

@@ -12,7 +12,7 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, new_folder, write_atomically
 
 
-def test_replaces_content_and_leaves_no_other_file(tmp_path):
+def test_replaces_content_and_leaves_no_other_file(tmp_path: Path) -> None:
     target = tmp_path / "below" / "file.bin"
     write_atomically(target, b"old")
     write_atomically(target, b"new")
@@ -20,7 +20,7 @@ def test_replaces_content_and_leaves_no_other_file(tmp_path):
     assert os.listdir(target.parent) == ["file.bin"]
 
 
-def test_mode_follows_the_umask(tmp_path):
+def test_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_atomically(tmp_path / "file", b"")
@@ -29,11 +29,11 @@ def test_mode_follows_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
-def test_a_failure_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "file.bin"
     write_atomically(target, b"old")
 
-    def fail(_):
+    def fail(_: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)

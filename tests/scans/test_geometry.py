@@ -1,7 +1,9 @@
 """From stored volumes to slices and back, for every way of storing one."""
 
 import json
+from collections.abc import Iterator
 from itertools import permutations, product
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +16,12 @@ ALL_48 = [(axes, flips) for axes in permutations(range(3)) for flips in product(
 SHAPE = (5, 4, 3)
 
 
-def axes_affine(left, posterior, superior, spacing=(1.25, 1.5, 10.0)):
+def axes_affine(
+    left: np.ndarray,
+    posterior: np.ndarray,
+    superior: np.ndarray,
+    spacing: tuple[float, float, float] = (1.25, 1.5, 10.0),
+) -> np.ndarray:
     """Affine (RAS+) whose columns are the given directions (LPS), in order columns, rows, slices."""
     affine = np.eye(4)
     directions = np.column_stack([left, posterior, superior]) * [[-1], [-1], [1]]
@@ -23,7 +30,10 @@ def axes_affine(left, posterior, superior, spacing=(1.25, 1.5, 10.0)):
     return affine
 
 
-def short_axis(tilt=(0.0, 0.0, 0.0), spacing=(1.25, 1.5, 10.0)):
+def short_axis(
+    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    spacing: tuple[float, float, float] = (1.25, 1.5, 10.0),
+) -> np.ndarray:
     """A typical short-axis stack, stored columns first, slices from apex to base; tilted by degrees."""
     normal = np.array([-0.70, 0.55, 0.45])
     columns = np.array([0.72, 0.54, 0.44])
@@ -42,7 +52,7 @@ AFFINES = {
 }
 
 
-def stored_in_48_ways(data, affine):
+def stored_in_48_ways(data: np.ndarray, affine: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same voxels in the same place, every way: nibabel permutes and flips."""
     for axes, flips in ALL_48:
         ornt = np.array([[axis, -1 if flip else 1] for axis, flip in zip(axes, flips, strict=True)])
@@ -50,7 +60,7 @@ def stored_in_48_ways(data, affine):
 
 
 @pytest.mark.parametrize("name", AFFINES)
-def test_all_48_ways_of_storing_a_scan_give_the_same_slices(name):
+def test_all_48_ways_of_storing_a_scan_give_the_same_slices(name: str) -> None:
     data = np.arange(60).reshape(SHAPE)
     affine = AFFINES[name]
     expected = to_slices(data, find_orientation(affine))
@@ -63,7 +73,7 @@ def test_all_48_ways_of_storing_a_scan_give_the_same_slices(name):
 
 
 @pytest.mark.parametrize(("axes", "flips"), ALL_48)
-def test_undo_is_exact_and_a_point_keeps_its_value(axes, flips):
+def test_undo_is_exact_and_a_point_keeps_its_value(axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
     orientation = Orientation(axes, flips)
     data = np.arange(60).reshape(SHAPE)
     sliced = to_slices(data, orientation)
@@ -77,7 +87,7 @@ def test_undo_is_exact_and_a_point_keeps_its_value(axes, flips):
 
 
 @pytest.mark.parametrize(("axes", "flips"), ALL_48[::5])
-def test_leading_axes_stay_in_front(axes, flips):
+def test_leading_axes_stay_in_front(axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
     orientation = Orientation(axes, flips)
     data = np.arange(120).reshape(2, *SHAPE)
     sliced = to_slices(data, orientation)
@@ -85,12 +95,12 @@ def test_leading_axes_stay_in_front(axes, flips):
     np.testing.assert_array_equal(from_slices(sliced, orientation), data)
 
 
-def test_acdc_as_stored_is_a_plain_transposition():
+def test_acdc_as_stored_is_a_plain_transposition() -> None:
     assert find_orientation(AFFINES["as ACDC"]) == Orientation((2, 1, 0), (False, False, False))
 
 
 @pytest.mark.parametrize("tilt", list(product((-15, 0, 15), repeat=3)))
-def test_oblique_short_axis_stacks_keep_one_orientation(tilt):
+def test_oblique_short_axis_stacks_keep_one_orientation(tilt: tuple[float, float, float]) -> None:
     """However a patient's heart lies, the plane is not turned by 90 degrees against another patient's."""
     assert find_orientation(short_axis(tilt)) == Orientation((2, 1, 0), (False, False, False))
 
@@ -99,7 +109,7 @@ def test_oblique_short_axis_stacks_keep_one_orientation(tilt):
     ("codes", "seen"),
     [("RAS", "LP"), ("LPS", "LP"), ("RSA", "LI"), ("ASR", "PI"), ("SRP", "LI"), ("PIR", "PI")],
 )
-def test_planes_are_shown_as_radiology_shows_them(codes, seen):
+def test_planes_are_shown_as_radiology_shows_them(codes: str, seen: str) -> None:
     """Axial, coronal and sagittal stacks (third axis the coarsest): columns and rows run towards these."""
     ornt = nib.orientations.axcodes2ornt(codes)
     directions = np.zeros((3, 3))
@@ -116,16 +126,16 @@ def test_planes_are_shown_as_radiology_shows_them(codes, seen):
     ("spacing", "first"),
     [((10, 1, 1), 0), ((1, 10, 1), 1), ((1, 1, 10), 2), ((1, 1, 1), 2), ((2, 2, 1), 1), ((1, 1.00001, 1), 2)],
 )
-def test_slices_are_stacked_along_the_coarsest_axis(spacing, first):
+def test_slices_are_stacked_along_the_coarsest_axis(spacing: tuple[float, ...], first: int) -> None:
     assert find_orientation(np.diag([*spacing, 1.0])).axes[0] == first
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_slice_axis_can_be_given(axis):
+def test_the_slice_axis_can_be_given(axis: int) -> None:
     assert find_orientation(np.diag([1, 1, 5, 1.0]), slice_axis=axis).axes[0] == axis
 
 
-def test_orientation_survives_json():
+def test_orientation_survives_json() -> None:
     orientation = Orientation((1, 2, 0), (True, False, True))
     assert Orientation.from_dict(json.loads(json.dumps(orientation.as_dict()))) == orientation
     with pytest.raises(ValueError, match="not an orientation"):
@@ -133,7 +143,7 @@ def test_orientation_survives_json():
 
 
 @pytest.mark.real
-def test_both_real_data_sets_show_the_rv_on_the_left(real_data):
+def test_both_real_data_sets_show_the_rv_on_the_left(real_data: Path) -> None:
     from coopseg.scans.labels import labels_to_indices
     from coopseg.scans.layouts import open_dataset
     from coopseg.scans.load import load_label

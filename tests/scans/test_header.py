@@ -1,18 +1,24 @@
 """What a header claims is checked before it is believed."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.header import HEADER_BYTES, parse_header
+from coopseg.scans.header import HEADER_BYTES, Header, parse_header
 
 PATH = Path("scan.nii")
 
 
-def raw_header(kind=nib.Nifti1Header, shape=(3, 4, 5), spacing=(1.5, 1.25, 8.0)):
+def raw_header(
+    kind: Any = nib.Nifti1Header,
+    shape: tuple[int, ...] = (3, 4, 5),
+    spacing: tuple[float, ...] = (1.5, 1.25, 8.0),
+) -> Any:
     header = kind()
     header.set_data_shape(shape)
     header.set_data_dtype(np.int16)
@@ -23,12 +29,12 @@ def raw_header(kind=nib.Nifti1Header, shape=(3, 4, 5), spacing=(1.5, 1.25, 8.0))
     return header
 
 
-def parse(header):
+def parse(header: Any) -> Header:
     return parse_header(header.binaryblock.ljust(HEADER_BYTES, b"\0"), PATH)
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Header, nib.Nifti2Header])
-def test_a_sound_header(kind):
+def test_a_sound_header(kind: Any) -> None:
     header = parse(raw_header(kind))
     assert header.shape == (3, 4, 5)
     assert header.dtype == np.int16
@@ -37,7 +43,7 @@ def test_a_sound_header(kind):
     np.testing.assert_array_equal(header.affine, np.diag([-1.5, -1.25, 8, 1]))
 
 
-def test_byte_order_does_not_matter():
+def test_byte_order_does_not_matter() -> None:
     swapped = raw_header().as_byteswapped()
     assert parse(swapped).shape == (3, 4, 5)
     assert parse(swapped).dtype.newbyteorder("=") == np.int16
@@ -52,37 +58,37 @@ def test_byte_order_does_not_matter():
         ((3, 4, 5, 6), (3, 4, 5, 6)),
     ],
 )
-def test_trailing_axes_of_length_one_are_dropped(stored, shape):
+def test_trailing_axes_of_length_one_are_dropped(stored: tuple[int, ...], shape: tuple[int, ...]) -> None:
     assert parse(raw_header(shape=stored)).shape == shape
 
 
-def test_two_dimensions_become_one_slice():
+def test_two_dimensions_become_one_slice() -> None:
     header = raw_header(shape=(3, 4, 1))
     header["dim"][0] = 2
     assert parse(header).shape == (3, 4, 1)
 
 
-def test_acdc_sform_of_unit_voxels_beside_a_true_qform():
+def test_acdc_sform_of_unit_voxels_beside_a_true_qform() -> None:
     header = raw_header(spacing=(1.25, 1.5, 10.0))
     header.set_qform(np.diag([-1.25, -1.5, 10, 1]), code=1)
     header.set_sform(np.diag([-1, -1, 1, 1]), code=1)
     np.testing.assert_allclose(parse(header).affine, np.diag([-1.25, -1.5, 10, 1]), atol=1e-6)
 
 
-def test_unit_sform_without_a_qform_takes_its_scales_from_pixdim():
+def test_unit_sform_without_a_qform_takes_its_scales_from_pixdim() -> None:
     header = raw_header(spacing=(1.25, 1.5, 10.0))
     header.set_sform(np.diag([-1, 1, -1, 1]), code=1)
     np.testing.assert_array_equal(parse(header).affine, np.diag([-1.25, 1.5, -10, 1]))
 
 
-def test_no_code_means_left_posterior_superior():
+def test_no_code_means_left_posterior_superior() -> None:
     header = raw_header()
     header["sform_code"] = 0
     np.testing.assert_array_equal(parse(header).affine, np.diag([-1.5, -1.25, 8, 1]))
 
 
-def set_field(name, value, index=None):
-    def change(header):
+def set_field(name: str, value: Any, index: int | None = None) -> Callable[[Any], None]:
+    def change(header: Any) -> None:
         if index is None:
             header[name] = value
         else:
@@ -114,7 +120,7 @@ def set_field(name, value, index=None):
         (set_field("sizeof_hdr", 7), "not a NIfTI file"),
     ],
 )
-def test_refused(change, message):
+def test_refused(change: Callable[[Any], None], message: str) -> None:
     header = raw_header()
     change(header)
     with pytest.raises(CoopsegError, match=message) as refusal:
@@ -123,7 +129,7 @@ def test_refused(change, message):
     assert "\n" not in str(refusal.value)
 
 
-def test_singular_affines_are_refused():
+def test_singular_affines_are_refused() -> None:
     header = raw_header()
     header.set_sform([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], code=1)
     header["pixdim"][1:4] = (2**0.5, 2**0.5, 1)
@@ -134,7 +140,7 @@ def test_singular_affines_are_refused():
         parse(header)
 
 
-def test_a_qform_that_is_no_rotation_is_refused():
+def test_a_qform_that_is_no_rotation_is_refused() -> None:
     header = raw_header()
     header["sform_code"], header["qform_code"] = 0, 1
     header["quatern_b"] = 3
@@ -142,6 +148,6 @@ def test_a_qform_that_is_no_rotation_is_refused():
         parse(header)
 
 
-def test_too_short_for_a_header():
+def test_too_short_for_a_header() -> None:
     with pytest.raises(CoopsegError, match="not a NIfTI file"):
         parse_header(raw_header().binaryblock[:200], PATH)

@@ -1,6 +1,7 @@
 """Label values by name."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ NAMES = ("background", "LV", "MYO", "RV")
 
 
 @pytest.mark.parametrize("layout", [acdc, mnms])
-def test_values_are_mapped_by_name(layout):
+def test_values_are_mapped_by_name(layout: Callable[..., Labels]) -> None:
     data = np.arange(4).reshape(2, 2, 1)
     indices = labels_to_indices(data, layout.LABELS, names=NAMES, path=PATH)
     assert indices.dtype == np.uint8
@@ -32,7 +33,7 @@ def test_values_are_mapped_by_name(layout):
         assert NAMES[indices[data == value][0]] == name
 
 
-def test_the_same_heart_in_acdc_and_mnms_becomes_the_same_indices():
+def test_the_same_heart_in_acdc_and_mnms_becomes_the_same_indices() -> None:
     rv_myo_lv = np.array([[[1, 2, 3]]])
     first = labels_to_indices(rv_myo_lv, acdc.LABELS, names=NAMES, path=PATH)
     second = labels_to_indices(rv_myo_lv[..., ::-1], mnms.LABELS, names=NAMES, path=PATH)
@@ -41,13 +42,13 @@ def test_the_same_heart_in_acdc_and_mnms_becomes_the_same_indices():
 
 
 @pytest.mark.parametrize("layout", [acdc, mnms])
-def test_indices_go_back_to_the_values_of_the_data_set(layout):
+def test_indices_go_back_to_the_values_of_the_data_set(layout: Callable[..., Labels]) -> None:
     data = np.random.default_rng(0).integers(0, 4, (5, 4, 3))
     indices = labels_to_indices(data, layout.LABELS, names=NAMES, path=PATH)
     np.testing.assert_array_equal(indices_to_labels(indices, layout.LABELS, names=NAMES), data)
 
 
-def test_values_far_apart_and_aliases():
+def test_values_far_apart_and_aliases() -> None:
     labels = Labels(("BG", "Left Ventricle", "lvm", "right_ventricle"), (0, 500, 200, 600))
     data = np.array([[[0, 200, 500, 600]]])
     np.testing.assert_array_equal(
@@ -55,17 +56,17 @@ def test_values_far_apart_and_aliases():
     )
 
 
-def test_a_value_without_a_name_is_refused():
+def test_a_value_without_a_name_is_refused() -> None:
     with pytest.raises(CoopsegError, match=r"^label\.nii\.gz: label value 4 has no name .*--labels$"):
         labels_to_indices(np.array([[[4]]]), acdc.LABELS, names=NAMES, path=PATH)
 
 
-def test_a_name_the_data_set_lacks_is_refused():
+def test_a_name_the_data_set_lacks_is_refused() -> None:
     with pytest.raises(CoopsegError, match="has no label atrium, only background, RV, MYO, LV"):
         labels_to_indices(np.zeros((1, 1, 1), int), acdc.LABELS, names=(*NAMES, "atrium"), path=PATH)
 
 
-def test_a_structure_that_is_not_wanted_becomes_background_only_if_allowed():
+def test_a_structure_that_is_not_wanted_becomes_background_only_if_allowed() -> None:
     data, names = np.array([[[0, 1, 2, 3]]]), ("background", "LV")
     with pytest.raises(CoopsegError, match="label 1 is RV, which is not among background, LV"):
         labels_to_indices(data, acdc.LABELS, names=names, path=PATH)
@@ -78,11 +79,11 @@ def test_a_structure_that_is_not_wanted_becomes_background_only_if_allowed():
     [("LVC", "LV"), ("left ventricle", "LV"), ("LVM", "MYO"), ("Myocardium", "MYO"), (" rv ", "RV"),
      ("Background", "background"), ("Liver", "Liver")],
 )  # fmt: skip
-def test_names_of_the_field(given, name):
+def test_names_of_the_field(given: str, name: str) -> None:
     assert canonical_name(given) == name
 
 
-def test_labels_of_the_command_line():
+def test_labels_of_the_command_line() -> None:
     assert parse_label_names("RV=3, lv=1,MYO=2") == Labels(NAMES, (0, 1, 2, 3))
     assert parse_label_names("liver=0,background=9") == Labels(("background", "liver"), (9, 0))
 
@@ -100,17 +101,17 @@ def test_labels_of_the_command_line():
         ("LV=0", "label value 0 is given twice"),
     ],
 )
-def test_labels_that_cannot_be_read(text, message):
+def test_labels_that_cannot_be_read(text: str, message: str) -> None:
     with pytest.raises(CoopsegError, match=message):
         parse_label_names(text)
 
 
-def test_negative_values_are_refused():
+def test_negative_values_are_refused() -> None:
     with pytest.raises(CoopsegError, match=r"^a\.json: labels need a name and a value of 0 or more"):
         make_labels([("LV", -1)], source="a.json")
 
 
-def test_colours_are_distinct_and_those_of_the_heart_fixed():
+def test_colours_are_distinct_and_those_of_the_heart_fixed() -> None:
     names = (*NAMES, *(f"label{i}" for i in range(8)))
     colours = default_colours(names)
     assert len(set(colours)) == len(names)
@@ -119,7 +120,7 @@ def test_colours_are_distinct_and_those_of_the_heart_fixed():
     assert len(default_colours(tuple(f"label{i}" for i in range(40)))) == 40
 
 
-def test_sidecar(tmp_path):
+def test_sidecar(tmp_path: Path) -> None:
     write_label_names(tmp_path / "labels.json", NAMES)
     entries = json.loads((tmp_path / "labels.json").read_text())["labels"]
     assert [entry["name"] for entry in entries] == list(NAMES)

@@ -1,6 +1,9 @@
 """Data sets as their owners lay them out."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +13,16 @@ from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import LAYOUTS, open_dataset
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.nifti import write_image
-from coopseg.scans.types import Labels
+from coopseg.scans.types import Dataset, Labels
 
 HEART = ("background", "LV", "MYO", "RV")
 
 
-def scan(path, shape=(4, 4, 2), value=0):
+def scan(path: Path, shape: tuple[int, ...] = (4, 4, 2), value: float = 0) -> None:
     write_image(path, np.full(shape, value), affine=np.diag([1, 1, 5, 1.0]), dtype=np.int16)
 
 
-def acdc(root, patients=("patient002", "patient001"), part=""):
+def acdc(root: Path, patients: Sequence[str] = ("patient002", "patient001"), part: str = "") -> Path:
     for patient in patients:
         for number in (1, 12):
             for mark in ("", "_gt"):
@@ -31,7 +34,11 @@ def acdc(root, patients=("patient002", "patient001"), part=""):
     return root
 
 
-def mnms(root, rows=("B1,Philips,B,2,3,1", "A1,Siemens,A,1,0,2"), name="211230_information.csv"):
+def mnms(
+    root: Path,
+    rows: Sequence[str] = ("B1,Philips,B,2,3,1", "A1,Siemens,A,1,0,2"),
+    name: str = "211230_information.csv",
+) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     header = "External code,VendorName,Vendor,Centre,ED,ES\n"
     (root / name).write_text(header + "\n".join(rows) + "\n")
@@ -41,13 +48,13 @@ def mnms(root, rows=("B1,Philips,B,2,3,1", "A1,Siemens,A,1,0,2"), name="211230_i
     return root
 
 
-def description(root, **entries):
+def description(root: Path, **entries: Any) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     (root / "dataset.json").write_text(json.dumps(entries))
     return root
 
 
-def listing(dataset):
+def listing(dataset: Dataset) -> list[tuple[str, str, bool]]:
     return [
         (item.id, item.image.relative_to(dataset.root).as_posix(), item.label is not None)
         for item in dataset.items
@@ -57,7 +64,7 @@ def listing(dataset):
 # ACDC
 
 
-def test_acdc(tmp_path):
+def test_acdc(tmp_path: Path) -> None:
     dataset = open_dataset(acdc(tmp_path))
     assert (dataset.layout, dataset.labels) == (
         "acdc",
@@ -72,13 +79,13 @@ def test_acdc(tmp_path):
     assert [item.phase for item in dataset.items[:2]] == ["ED", "ES"]
 
 
-def test_acdc_below_training_and_testing(tmp_path):
+def test_acdc_below_training_and_testing(tmp_path: Path) -> None:
     acdc(tmp_path, ["patient101"], "testing")
     dataset = open_dataset(acdc(tmp_path, ["patient001"], "training"))
     assert dataset.patients == ("patient001", "patient101")
 
 
-def test_acdc_without_a_label_or_an_image(tmp_path):
+def test_acdc_without_a_label_or_an_image(tmp_path: Path) -> None:
     root = acdc(tmp_path)
     (root / "patient001/patient001_frame12_gt.nii.gz").unlink()
     assert [item.label is None for item in open_dataset(root).items] == [False, True, False, False]
@@ -89,7 +96,7 @@ def test_acdc_without_a_label_or_an_image(tmp_path):
         open_dataset(root)
 
 
-def test_acdc_info_without_frames(tmp_path):
+def test_acdc_info_without_frames(tmp_path: Path) -> None:
     root = acdc(tmp_path)
     (root / "patient001/Info.cfg").write_text("ED: 1\nGroup: DCM\n")
     with pytest.raises(CoopsegError, match=r'Info\.cfg: no line "ES: <frame number>"'):
@@ -100,7 +107,7 @@ def test_acdc_info_without_frames(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["M&Ms Dataset Information.csv", "211230_opendataset.csv"])
-def test_mnms(tmp_path, name):
+def test_mnms(tmp_path: Path, name: str) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     dataset = open_dataset(mnms(tmp_path, name=name))
     assert (dataset.layout, dataset.labels) == ("mnms", Labels(HEART, (0, 1, 2, 3)))
@@ -113,7 +120,7 @@ def test_mnms(tmp_path, name):
     assert load_scan(dataset.items[0]).data.shape == load_label(dataset.items[0]).data.shape == (4, 4, 2)
 
 
-def test_mnms_columns_in_any_order_with_others_among_them(tmp_path):
+def test_mnms_columns_in_any_order_with_others_among_them(tmp_path: Path) -> None:
     root = mnms(tmp_path)
     (root / "211230_information.csv").write_text(
         "\ufeff,ES, Vendor,ED,Pathology,Centre,VendorName,External code\n0,2.0,A,0.0,HCM,1,Siemens,A1\n\n"
@@ -123,7 +130,7 @@ def test_mnms_columns_in_any_order_with_others_among_them(tmp_path):
     ]  # fmt: skip
 
 
-def test_mnms_unlabelled_and_absent_subjects(tmp_path):
+def test_mnms_unlabelled_and_absent_subjects(tmp_path: Path) -> None:
     rows = ("A1,Siemens,A,1,0,2", "C1,GE,D,6,1,0", "Z9,GE,D,6,1,0")
     dataset = open_dataset(mnms(tmp_path, rows))
     assert [(item.id, item.label is None) for item in dataset.items] == [
@@ -132,7 +139,7 @@ def test_mnms_unlabelled_and_absent_subjects(tmp_path):
     assert open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,2", "C1,GE,D,6,,"))).patients == ("A1",)
 
 
-def test_mnms_frames_that_cannot_be(tmp_path):
+def test_mnms_frames_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match="column ES of A1 holds ''"):
         open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,",)))
     dataset = open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,4",)))
@@ -143,7 +150,7 @@ def test_mnms_frames_that_cannot_be(tmp_path):
 # nnU-Net
 
 
-def nnunet(root, **entries):
+def nnunet(root: Path, **entries: Any) -> Path:
     for case in ("p2", "p1_ED", "p1_ES"):
         scan(root / f"imagesTr/{case}_0000.nii.gz")
         scan(root / f"labelsTr/{case}.nii.gz")
@@ -164,7 +171,7 @@ V2 = {
 
 
 @pytest.mark.parametrize("entries", [V1, V2], ids=["v1", "v2"])
-def test_nnunet(tmp_path, entries):
+def test_nnunet(tmp_path: Path, entries: dict[str, Any]) -> None:
     dataset = open_dataset(nnunet(tmp_path, **entries))
     assert (dataset.layout, dataset.labels) == ("nnunet", Labels(HEART, (0, 1, 2, 3)))
     assert listing(dataset) == [
@@ -176,7 +183,7 @@ def test_nnunet(tmp_path, entries):
     assert dataset.patients == ("p1", "p2", "p3")
 
 
-def test_nnunet_with_several_channels(tmp_path):
+def test_nnunet_with_several_channels(tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match="2 channels under channel_names"):
         open_dataset(nnunet(tmp_path, **V2 | {"channel_names": {"0": "T1", "1": "T2"}}))
     scan(nnunet(tmp_path, **V2) / "imagesTr/p2_0001.nii.gz")
@@ -194,7 +201,7 @@ def test_nnunet_with_several_channels(tmp_path):
         (["LV"], 'no "labels"'),
     ],
 )
-def test_labels_that_cannot_be_used(tmp_path, labels, message):
+def test_labels_that_cannot_be_used(tmp_path: Path, labels: dict[str, Any] | list[Any], message: str) -> None:
     with pytest.raises(CoopsegError, match=message):
         open_dataset(nnunet(tmp_path, **V2 | {"labels": labels}))
 
@@ -202,7 +209,7 @@ def test_labels_that_cannot_be_used(tmp_path, labels, message):
 # Decathlon
 
 
-def decathlon(root, **entries):
+def decathlon(root: Path, **entries: Any) -> Path:
     for name in ("imagesTr/h1", "labelsTr/h1", "imagesTr/h0", "labelsTr/h0", "imagesTs/h2"):
         scan(root / f"{name}.nii.gz")
     training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in ("h1", "h0")]
@@ -210,7 +217,7 @@ def decathlon(root, **entries):
     return description(root, **given | {"training": training, "test": ["./imagesTs/h2.nii.gz"]} | entries)
 
 
-def test_decathlon(tmp_path):
+def test_decathlon(tmp_path: Path) -> None:
     dataset = open_dataset(decathlon(tmp_path))
     assert (dataset.name, dataset.layout) == ("Heart", "decathlon")
     assert dataset.labels == Labels(("background", "left atrium"), (0, 1))
@@ -233,7 +240,7 @@ def test_decathlon(tmp_path):
         ({"training": [{"image": "imagesTr/h0.nii.gz", "label": 3}]}, "cannot read the entry"),
     ],
 )
-def test_decathlon_that_cannot_be_read(tmp_path, entries, message):
+def test_decathlon_that_cannot_be_read(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
     with pytest.raises(CoopsegError, match=message):
         open_dataset(decathlon(tmp_path, **entries))
 
@@ -241,7 +248,7 @@ def test_decathlon_that_cannot_be_read(tmp_path, entries, message):
 # plain folders
 
 
-def test_folder_of_images_and_labels(tmp_path):
+def test_folder_of_images_and_labels(tmp_path: Path) -> None:
     for name in ("images/b", "images/a_ED", "labels/b"):
         scan(tmp_path / f"{name}.nii.gz", value=7 if "labels" in name else 0)
     scan(tmp_path / "labels/a_ED.nii")  # .nii beside .nii.gz is the same name
@@ -257,7 +264,7 @@ def test_folder_of_images_and_labels(tmp_path):
 
 
 @pytest.mark.parametrize("mark", ["_gt", "_seg", "_label", "_mask"])
-def test_folder_of_marked_labels(tmp_path, mark):
+def test_folder_of_marked_labels(tmp_path: Path, mark: str) -> None:
     for name in ("a", f"a{mark}", "b"):
         scan(tmp_path / f"{name}.nii.gz")
     dataset = open_dataset(tmp_path)
@@ -268,7 +275,7 @@ def test_folder_of_marked_labels(tmp_path, mark):
         open_dataset(tmp_path)
 
 
-def test_folder_that_lists_its_items(tmp_path):
+def test_folder_that_lists_its_items(tmp_path: Path) -> None:
     for name in ("images/p1_ED_copy1", "images/p1_ED_copy2", "labels/p1"):
         scan(tmp_path / f"{name}.nii.gz")
     shared = {"label": "labels/p1.nii.gz", "patient": "p1", "phase": "ED", "site": "Siemens/1"}
@@ -304,13 +311,15 @@ def test_folder_that_lists_its_items(tmp_path):
         ({"normalised": "yes"}, "write true or false"),
     ],
 )
-def test_folder_descriptions_that_cannot_be_read(tmp_path, entries, message):
+def test_folder_descriptions_that_cannot_be_read(
+    tmp_path: Path, entries: dict[str, Any], message: str
+) -> None:
     scan(tmp_path / "a.nii.gz")
     with pytest.raises(CoopsegError, match=message):
         open_dataset(description(tmp_path, **entries))
 
 
-def test_descriptions_that_are_no_json_object(tmp_path):
+def test_descriptions_that_are_no_json_object(tmp_path: Path) -> None:
     scan(tmp_path / "a.nii.gz")
     (tmp_path / "dataset.json").write_text("{name: x}")
     with pytest.raises(CoopsegError, match=r"dataset\.json: cannot be read as JSON"):
@@ -323,7 +332,7 @@ def test_descriptions_that_are_no_json_object(tmp_path):
 # recognition
 
 
-def test_nothing_recognised_says_what_was_looked_for(tmp_path):
+def test_nothing_recognised_says_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(
         CoopsegError, match=r"Info\.cfg.*External code.*imagesTr.*training.*images/X"
@@ -337,12 +346,12 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_asked_for_that_is_not_there(tmp_path, layout):
+def test_a_layout_asked_for_that_is_not_there(tmp_path: Path, layout: str) -> None:
     with pytest.raises(CoopsegError, match="looked for"):
         open_dataset(tmp_path, layout=layout)
 
 
-def test_the_layout_can_be_told(tmp_path):
+def test_the_layout_can_be_told(tmp_path: Path) -> None:
     scan(acdc(tmp_path) / "a.nii.gz")
     assert open_dataset(tmp_path).layout == "acdc"
     assert open_dataset(tmp_path, layout="folder").patients == ("a",)
@@ -355,7 +364,7 @@ def test_the_layout_can_be_told(tmp_path):
 @pytest.mark.parametrize(("name", "patients", "sites"), [
     ("acdc", 80, {""}), ("mnms", 24, {"Siemens/1", "Philips/2", "Philips/3"}),
 ])  # fmt: skip
-def test_real_data_sets(real_data, name, patients, sites):
+def test_real_data_sets(real_data: Path, name: str, patients: int, sites: set[str]) -> None:
     dataset = open_dataset(real_data / name)
     assert dataset.layout == name
     assert (len(dataset.patients), len(dataset.items)) == (patients, 2 * patients)
@@ -372,7 +381,7 @@ def test_real_data_sets(real_data, name, patients, sites):
 
 
 @pytest.mark.real
-def test_phases_are_the_right_way_round(real_data):
+def test_phases_are_the_right_way_round(real_data: Path) -> None:
     """At ES the LV cavity is smaller than at ED."""
     for name in ("acdc", "mnms"):
         dataset = open_dataset(real_data / name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
-def rings(generator, batch=8, side=64):
+def rings(generator: torch.Generator, batch: int = 8, side: int = 64) -> tuple[Tensor, Tensor]:
     """Nested discs as images and labels: something that can be learned in a few steps."""
     rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
     centre = side * (0.25 + 0.5 * torch.rand(batch, 2, 1, 1, generator=generator))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def everywhere(images: Tensor) -> Tensor:
     return torch.tensor([[0.0, columns - 1], [0, rows - 1]]).expand(len(images), 2, 2)
 
 
-def augment(images: Tensor, labels: Tensor, params: Augmentation, **options) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, labels: Tensor, params: Augmentation, **options: Any) -> tuple[Tensor, Tensor]:
     """Canvases that are their own crops, unless `size` says otherwise."""
     options = {"size": tuple(images.shape[2:])} | options
     return apply_augmentation(images, labels, everywhere(images), params, **options)

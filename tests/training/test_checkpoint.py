@@ -6,6 +6,8 @@ import hashlib
 import os
 import pickle
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ STATE = {
 }
 
 
-def test_what_is_saved_comes_back(tmp_path):
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", STATE)
     loaded = load_checkpoint(tmp_path / "c")
     assert loaded.keys() == STATE.keys()
@@ -29,11 +31,11 @@ def test_what_is_saved_comes_back(tmp_path):
     assert (loaded["step"], loaded["batches"], loaded["none"]) == (3, [("p1", "p2")], None)
 
 
-def test_no_file_is_no_state(tmp_path):
+def test_no_file_is_no_state(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "c") is None
 
 
-def test_the_layout_of_memory_is_kept(tmp_path):
+def test_the_layout_of_memory_is_kept(tmp_path: Path) -> None:
     """Else Adam's averages would come back in another order than the weights, and every step be slower."""
     moved = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path / "c", {"x": moved})
@@ -41,7 +43,7 @@ def test_the_layout_of_memory_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_any_flipped_bit_and_any_cut_is_found(tmp_path, seed):
+def test_any_flipped_bit_and_any_cut_is_found(tmp_path: Path, seed: int) -> None:
     path, draw = tmp_path / "c", random.Random(seed)
     save_checkpoint(path, STATE)
     content = bytearray(path.read_bytes())
@@ -57,14 +59,14 @@ def test_any_flipped_bit_and_any_cut_is_found(tmp_path, seed):
 class Evil:
     """Would make a file when unpickled."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.path),)
 
 
-def test_code_is_never_run_even_under_a_right_hash(tmp_path):
+def test_code_is_never_run_even_under_a_right_hash(tmp_path: Path) -> None:
     content = pickle.dumps(Evil(tmp_path / "made"), protocol=2)
     (tmp_path / "c").write_bytes(MAGIC + hashlib.sha256(content).digest() + content)
     with pytest.raises(CoopsegError, match="holds more than tensors"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,14 +37,14 @@ def make_labels() -> torch.Tensor:
     return torch.stack([*maps, torch.zeros(SIZE, dtype=torch.int64)])
 
 
-def draw(seed: int = 0, batch: int = 6, **settings) -> Damage:
+def draw(seed: int = 0, batch: int = 6, **settings: Any) -> Damage:
     generator = torch.Generator().manual_seed(seed)
     return sample_damage(batch, SIZE, 4, PostDaeSettings(**settings), generator)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("structure", [1, 2, 3])
-def test_reshapes_as_scipy_does(operation, structure) -> None:
+def test_reshapes_as_scipy_does(operation: str, structure: int) -> None:
     """Radii of 1 to 6, the largest leave nothing of the ring; the edge of the image erodes nothing."""
     labels, radii = make_labels(), torch.arange(1, 7)
     growth = torch.tensor([operation]) * radii[:, None]
@@ -97,7 +98,7 @@ def test_draws_ellipses_pixel_by_pixel() -> None:
 
 
 @pytest.mark.parametrize("reach", [1, 2])
-def test_swaps_pixel_by_pixel(reach) -> None:
+def test_swaps_pixel_by_pixel(reach: int) -> None:
     labels, damage = make_labels(), draw(5, p=1, swap_reach=reach)
     found = swap_pixels(labels, damage).numpy()
     assert not np.array_equal(found, labels.numpy())

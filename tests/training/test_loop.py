@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from coopseg.config.rivals import RivalSettings, SlaugSettings
 from coopseg.config.settings import NetworkSettings, Settings, TrainingSettings
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.model import BEST, load_model
-from coopseg.inference.predictor import HEADS
+from coopseg.inference.predictor import HEADS, Predictor
+from coopseg.networks.cooperative import Networks
 from coopseg.training import loop as module
 from coopseg.training.batches import SliceStore
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
@@ -24,7 +29,7 @@ from coopseg.training.validation import ValidationSet
 NAMES = ("background", "LV", "MYO")
 
 
-def discs(slices=12, side=32):
+def discs(slices: int = 12, side: int = 32) -> SliceStore:
     generator = torch.Generator().manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     centre = side * (0.35 + 0.3 * torch.rand(slices, 2, 1, 1, generator=generator))
@@ -37,23 +42,23 @@ def discs(slices=12, side=32):
 class Log:
     """A tracker in memory."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lines = []
 
-    def log(self, kind, step, values):
+    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         self.lines.append((kind, step, values))
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
 class Judge:
     """Stands in for `validate`: gives the scores it was told, (FTN, FTN+STN), and keeps what it was shown."""
 
-    def __init__(self, *scores):
+    def __init__(self, *scores: tuple[float, ...]) -> None:
         self.scores, self.shown = list(scores), []
 
-    def __call__(self, predictor, validation):
+    def __call__(self, predictor: Predictor, validation: ValidationSet) -> dict[str, dict[str, float]]:
         networks = predictor.networks
         assert not networks.training
         state = {name: value.clone() for name, value in networks.state_dict().items()}
@@ -62,14 +67,22 @@ class Judge:
         return {head: {"mean": score} for head, score in zip(HEADS, scores, strict=False)}
 
 
+MakeLoop = Callable[..., tuple[Loop, Judge]]
+
+
 @torch.inference_mode()
-def predict(networks):
+def predict(networks: Networks) -> dict[str, Tensor]:
     return networks(discs(2).images)
 
 
 @pytest.fixture
-def make_loop(tmp_path, monkeypatch):
-    def make(*scores, store=None, rivals=None, **training):
+def make_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeLoop:
+    def make(
+        *scores: tuple[float, ...],
+        store: SliceStore | None = None,
+        rivals: RivalSettings | None = None,
+        **training: Any,
+    ) -> tuple[Loop, Judge]:
         judge = Judge(*scores)
         monkeypatch.setattr(module, "validate", judge)
         training = {"batch_size": 4, "steps": 6, "validations": 3, **training}
@@ -91,11 +104,13 @@ def make_loop(tmp_path, monkeypatch):
     return make
 
 
-def equal(a, b):
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_means_its_last_weights_and_keeps_the_best_of_each_head_beside_them(make_loop, tmp_path):
+def test_a_run_means_its_last_weights_and_keeps_the_best_of_each_head_beside_them(
+    make_loop: MakeLoop, tmp_path: Path
+) -> None:
     """The FTN is best at step 4, the STN at 2, where it stays: an equal score later is no better one."""
     loop, judge = make_loop((0.3, 0.9), (0.8, 0.2), (0.5, 0.9))
     history = loop.run()
@@ -109,13 +124,13 @@ def test_a_run_means_its_last_weights_and_keeps_the_best_of_each_head_beside_the
     assert [entry["step"] for entry in history.validations] == [2, 4, 6]
 
 
-def test_a_head_that_is_not_there_has_no_best(make_loop, tmp_path):
+def test_a_head_that_is_not_there_has_no_best(make_loop: MakeLoop, tmp_path: Path) -> None:
     loop, _ = make_loop((0.0,), (0.0,), (0.0,))
     assert loop.run().best == {"FTN": {"step": 2, "score": 0.0}}
     assert not (tmp_path / BEST["FTN+STN"]).exists()
 
 
-def test_what_was_best_before_a_stop_is_so_after_it(make_loop, tmp_path):
+def test_what_was_best_before_a_stop_is_so_after_it(make_loop: MakeLoop, tmp_path: Path) -> None:
     loop, judge = make_loop((0.3, 0.9), (0.8, 0.2))
     loop.report = lambda progress: setattr(loop.signals, "received", 15 if progress.step == 4 else None)
     with pytest.raises(Stopped, match="after step 4 of 6"):
@@ -129,7 +144,7 @@ def test_what_was_best_before_a_stop_is_so_after_it(make_loop, tmp_path):
         assert equal(load_model(tmp_path / path).networks.state_dict(), state)
 
 
-def test_validation_changes_nothing_in_training(make_loop):
+def test_validation_changes_nothing_in_training(make_loop: MakeLoop) -> None:
     often, _ = make_loop(validations=6, steps=4)
     often.run()
     once, _ = make_loop(validations=1, steps=4)
@@ -138,7 +153,7 @@ def test_validation_changes_nothing_in_training(make_loop):
     assert often.networks.training
 
 
-def test_cooperation_begins_with_a_window_of_the_log(make_loop):
+def test_cooperation_begins_with_a_window_of_the_log(make_loop: MakeLoop) -> None:
     loop, _ = make_loop(steps=60, validations=1, cooperate_after=0.4)
     loop.run()
     lines = {step: values for kind, step, values in loop.trackers[0].lines if kind == "train"}
@@ -150,8 +165,8 @@ def test_cooperation_begins_with_a_window_of_the_log(make_loop):
 
 @pytest.mark.parametrize("stop", [3, 6])
 def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
-    make_loop, tmp_path, monkeypatch, stop
-):
+    make_loop: MakeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
     """A rival that begins after 0.4 of 9 steps does so at step 5; the run is stopped before or after it."""
     monkeypatch.setattr(module, "READ_EVERY", 4)
     rivals = RivalSettings(use=("slaug",), slaug=SlaugSettings(warmup=0.4))
@@ -176,7 +191,9 @@ def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
     assert logged == whole.trackers[0].lines
 
 
-def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_its_own(make_loop, tmp_path):
+def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_its_own(
+    make_loop: MakeLoop, tmp_path: Path
+) -> None:
     loop, judge = make_loop(ema=0.9, steps=3)
     loop.run()
     plain, _ = make_loop(steps=3)
@@ -188,7 +205,9 @@ def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_its_
 
 
 @pytest.mark.parametrize(("steps", "times"), [(7, 3), (39, 20), (3, 20), (10, 10), (600, 7)])
-def test_as_many_validations_as_asked_for_the_last_at_the_end(make_loop, steps, times):
+def test_as_many_validations_as_asked_for_the_last_at_the_end(
+    make_loop: MakeLoop, steps: int, times: int
+) -> None:
     loop, _ = make_loop(steps=steps, validations=times)
     after = [number for number in range(1, steps + 1) if loop.validates(number)]
     assert len(after) == min(times, steps)
@@ -197,7 +216,7 @@ def test_as_many_validations_as_asked_for_the_last_at_the_end(make_loop, steps, 
     assert max(gaps) - min(gaps) <= 1
 
 
-def test_it_learns_the_discs(make_loop, monkeypatch):
+def test_it_learns_the_discs(make_loop: MakeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READ_EVERY", 12)
     loop, _ = make_loop(steps=24, validations=1, learning_rate=1e-2)
     loop.run()
@@ -206,7 +225,9 @@ def test_it_learns_the_discs(make_loop, monkeypatch):
         assert last[term] < 0.8 * first[term], term
 
 
-def test_the_logged_rate_is_that_of_the_logged_step(make_loop, monkeypatch):
+def test_the_logged_rate_is_that_of_the_logged_step(
+    make_loop: MakeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "READ_EVERY", 2)
     loop, _ = make_loop(steps=5, validations=1, schedule="one_cycle", learning_rate=1e-2, warmup=0.5)
     loop.run()
@@ -226,13 +247,15 @@ def test_the_logged_rate_is_that_of_the_logged_step(make_loop, monkeypatch):
     assert rates == pytest.approx({step: expected[step] for step in (2, 4, 5)}, abs=0)
 
 
-def test_an_epoch_is_shared_by_the_processes():
+def test_an_epoch_is_shared_by_the_processes() -> None:
     settings = Settings(training=TrainingSettings(batch_size=4, epochs=3))
     assert [total_steps(settings, 12, processes) for processes in (1, 2, 6, 100)] == [18, 9, 3, 3]
     assert total_steps(Settings(training=TrainingSettings(steps=5)), 12, 2) == 5
 
 
-def test_a_slice_that_is_not_finite_is_named_and_no_weights_are_kept(make_loop, tmp_path):
+def test_a_slice_that_is_not_finite_is_named_and_no_weights_are_kept(
+    make_loop: MakeLoop, tmp_path: Path
+) -> None:
     store = discs()
     image = store.images.clone()
     image[3] = torch.nan
@@ -246,11 +269,13 @@ def test_a_slice_that_is_not_finite_is_named_and_no_weights_are_kept(make_loop, 
         assert equal(load_model(tmp_path / "last.safetensors").networks.state_dict(), judge.shown[-1][0])
 
 
-def test_weights_that_are_not_finite_are_never_validated(make_loop, tmp_path, monkeypatch):
+def test_weights_that_are_not_finite_are_never_validated(
+    make_loop: MakeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop, judge = make_loop(steps=1)
     step = loop.optimiser.step
 
-    def broken():
+    def broken() -> None:
         step()
         next(loop.networks.parameters()).data[:] = torch.inf
 
@@ -261,14 +286,14 @@ def test_weights_that_are_not_finite_are_never_validated(make_loop, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["nonfinite.json"]
 
 
-def held():
+def held() -> int:
     """Bytes of every storage that a tensor still refers to."""
     tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())
 
 
-def test_a_step_leaves_nothing_behind_but_its_losses(make_loop):
+def test_a_step_leaves_nothing_behind_but_its_losses(make_loop: MakeLoop) -> None:
     loop, _ = make_loop()
     for _ in range(2):
         loop.train_step()  # Adam has its moments after the first

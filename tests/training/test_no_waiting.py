@@ -26,7 +26,7 @@ IMAGE, LABEL = (
 
 @pytest.mark.parametrize("preset", ["default", "miccai2021", "cpu"])
 @pytest.mark.parametrize("method", ["coopseg", "cooperative", "standard"])
-def test_a_step(preset, method):
+def test_a_step(preset: str, method: str) -> None:
     settings = resolve_settings(preset=preset, method=method, overrides={"network.width": 4})
     step = CooperativeStep(Networks(classes=4, settings=settings.network).to("meta"), settings)
     meter = Meter()
@@ -37,7 +37,7 @@ def test_a_step(preset, method):
     assert make_optimiser(step.networks, settings.training).defaults["fused"]
 
 
-def test_the_augmentation(monkeypatch):
+def test_the_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no device "meta"
     drawn = sample_augmentation(4, (32, 32), resolve_settings().augmentation).to("meta")
     inside = torch.zeros(4, 2, 2, device="meta")
@@ -46,7 +46,7 @@ def test_the_augmentation(monkeypatch):
     assert labels.shape == LABEL.shape
 
 
-def test_waiting_would_be_noticed():
+def test_waiting_would_be_noticed() -> None:
     with pytest.raises((RuntimeError, NotImplementedError)):
         IMAGE.sum().item()
     with pytest.raises((RuntimeError, NotImplementedError)):

@@ -15,7 +15,7 @@ from coopseg.training.optimiser import WeightAverage, make_optimiser, make_sched
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
-def test_the_fused_optimiser_takes_the_plain_ones_steps(name, kind):
+def test_the_fused_optimiser_takes_the_plain_ones_steps(name: str, kind: type[torch.optim.Optimizer]) -> None:
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
     settings = TrainingSettings(optimizer=name, learning_rate=0.01, weight_decay=0.1)
@@ -32,7 +32,7 @@ def test_the_fused_optimiser_takes_the_plain_ones_steps(name, kind):
     torch.testing.assert_close(ours.weight, theirs.weight)
 
 
-def rates(settings, steps):
+def rates(settings: TrainingSettings, steps: int) -> list[float]:
     network = nn.Linear(1, 1)
     optimiser = make_optimiser(network, settings)
     schedule = make_schedule(optimiser, settings, steps)
@@ -45,7 +45,7 @@ def rates(settings, steps):
     return found
 
 
-def test_one_cycle_rises_to_the_rate_and_ends_at_nothing():
+def test_one_cycle_rises_to_the_rate_and_ends_at_nothing() -> None:
     found = rates(TrainingSettings(schedule="one_cycle", learning_rate=0.1, warmup=0.2), 50)
     peak = found.index(max(found))
     assert max(found) == pytest.approx(0.1, rel=1e-2)
@@ -55,7 +55,7 @@ def test_one_cycle_rises_to_the_rate_and_ends_at_nothing():
     assert found[peak:] == sorted(found[peak:], reverse=True)
 
 
-def test_cool_down_rises_stays_and_falls_in_straight_lines():
+def test_cool_down_rises_stays_and_falls_in_straight_lines() -> None:
     settings = TrainingSettings(schedule="cool_down", learning_rate=0.1, warmup=0.2, cool_down=0.5)
     found = np.array(rates(settings, 20)) / 0.1
     np.testing.assert_allclose(found[:4], [0.25, 0.5, 0.75, 1])
@@ -68,10 +68,10 @@ def test_cool_down_rises_stays_and_falls_in_straight_lines():
 @pytest.mark.parametrize(
     ("warmup", "steps"), [(0.2, 50), (0.0, 10), (0.05, 20), (0.5, 2), (1.0, 10), (0.1, 5)]
 )
-def test_one_cycle_is_two_half_cosines(warmup, steps):
+def test_one_cycle_is_two_half_cosines(warmup: float, steps: int) -> None:
     found = rates(TrainingSettings(schedule="one_cycle", learning_rate=0.1, warmup=warmup), steps)
 
-    def cosine(start, end, share):
+    def cosine(start: float, end: float, share: float) -> float:
         return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
     peak = warmup * steps - 1 if warmup * steps > 1 else -1  # in steps, counted from 0
@@ -84,11 +84,11 @@ def test_one_cycle_is_two_half_cosines(warmup, steps):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_constant_schedule_keeps_the_rate():
+def test_a_constant_schedule_keeps_the_rate() -> None:
     assert set(rates(TrainingSettings(learning_rate=0.1), 5)) == {0.1}
 
 
-def test_the_average_of_every_weight_and_statistic_follows_its_recurrence():
+def test_the_average_of_every_weight_and_statistic_follows_its_recurrence() -> None:
     generator = torch.Generator().manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 3, 3), Norm(3))
     average = WeightAverage(network, 0.9)
@@ -105,7 +105,7 @@ def test_the_average_of_every_weight_and_statistic_follows_its_recurrence():
         np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_the_average_forgets_its_random_start_at_once():
+def test_the_average_forgets_its_random_start_at_once() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.constant_(network.weight, 1e6)
     average = WeightAverage(network, 0.999)

@@ -10,13 +10,25 @@ import torch
 import torch.nn.functional as F
 from plain import plain_step
 from rings import rings
+from torch import Tensor
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import NETWORKS, Networks
-from coopseg.training.step import CooperativeStep
+from coopseg.training.step import CooperativeStep, StepResult
 
 
-def both(preset, *, dtype, width, side, batch=4, precision="32", steps=0, scheme="mixed", seed=3):
+def both(
+    preset: str,
+    *,
+    dtype: torch.dtype,
+    width: int,
+    side: int,
+    batch: int = 4,
+    precision: str = "32",
+    steps: int = 0,
+    scheme: str = "mixed",
+    seed: int = 3,
+) -> tuple[Networks, Networks, StepResult, dict[str, Tensor]]:
     """Networks after a plain and after a fast step from the same weights, with the same choice."""
     overrides = {"network.width": width, "latent.scheme": scheme}
     settings = resolve_settings(preset=preset, method="cooperative", overrides=overrides)
@@ -40,7 +52,7 @@ def both(preset, *, dtype, width, side, batch=4, precision="32", steps=0, scheme
     return networks, reference, result, plain
 
 
-def gradients(ours, reference, network):
+def gradients(ours: Networks, reference: Networks, network: str) -> tuple[Tensor, Tensor]:
     """Both gradients of a network, a missing one as zeros: that of a bias which a norm undoes."""
     pairs = zip(getattr(ours, network).parameters(), getattr(reference, network).parameters(), strict=True)
     sides = zip(*((p.grad, q.grad) for p, q in pairs if q.grad is not None), strict=True)
@@ -50,7 +62,7 @@ def gradients(ours, reference, network):
 
 
 @pytest.mark.parametrize("preset", ["default", "miccai2021"])
-def test_gradients_and_statistics_are_those_of_the_plain_step(preset):
+def test_gradients_and_statistics_are_those_of_the_plain_step(preset: str) -> None:
     ours, reference, result, plain = both(preset, dtype=torch.float64, width=8, side=48)
     assert float(result.losses["total"]) == pytest.approx(float(plain["loss"]), rel=1e-5)
     for network in NETWORKS:
@@ -60,7 +72,7 @@ def test_gradients_and_statistics_are_those_of_the_plain_step(preset):
         torch.testing.assert_close(value, reference.get_buffer(name), rtol=1e-9, atol=1e-12)
 
 
-def test_float32_is_as_near_to_float64_as_the_plain_step_is():
+def test_float32_is_as_near_to_float64_as_the_plain_step_is() -> None:
     # A rounding error that turns one activation's sign moves a gradient of this size by 1e-4 to 1e-2,
     # in either step, hence the mean over draws and networks and the plain step's own error beside it.
     fast, plain = [], []
@@ -76,7 +88,7 @@ def test_float32_is_as_near_to_float64_as_the_plain_step_is():
 
 
 @pytest.mark.slow
-def test_bf16_gradients_point_the_same_way():
+def test_bf16_gradients_point_the_same_way() -> None:
     # dropout masks: after rounding, targeted ones may take another channel, a different but equal step
     ours, reference, _, _ = both(
         "default",

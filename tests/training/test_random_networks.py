@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
@@ -40,7 +42,7 @@ def slow_transform(image: np.ndarray, drawn: RandomNetworks, number: int) -> np.
 
 @pytest.mark.parametrize("shape", [{}, {"layers": 1}, {"layers": 2, "channels": 5}])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_every_image_goes_through_a_network_of_its_own(channels, shape) -> None:
+def test_every_image_goes_through_a_network_of_its_own(channels: int, shape: dict[str, Any]) -> None:
     image = pictures(channels=channels)
     drawn = draw(image, **shape)
     slow = np.stack([slow_transform(x, drawn, n) for n, x in enumerate(image.numpy())])

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import killed
 import pytest
@@ -29,19 +31,19 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
-def reference(phantom, tmp_path_factory):
+def reference(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never stopped."""
     run = tmp_path_factory.mktemp("reference") / "run"
     killed.finish(phantom["acdc"], run)
     return run
 
 
-def tensors(path):
+def tensors(path: Path) -> dict[str, bytes]:
     with safe_open(path, "numpy") as file:
         return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
 
 
-def log(run):
+def log(run: Path) -> list[dict[str, Any]]:
     lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
     return [line for line in lines if line["kind"] != "start"]
 
@@ -61,7 +63,9 @@ def assert_same(run: Path, reference: Path) -> None:
 
 
 @pytest.mark.parametrize("write", killed.WRITES)
-def test_killed_in_the_write_of_a_checkpoint(phantom, tmp_path, reference, write):
+def test_killed_in_the_write_of_a_checkpoint(
+    phantom: dict[str, Path], tmp_path: Path, reference: Path, write: Any
+) -> None:
     run = tmp_path / "run"
     process = killed.start(phantom["acdc"], run, (write, 9))
     assert killed.kill_after(process, 60) == -signal.SIGKILL
@@ -71,7 +75,9 @@ def test_killed_in_the_write_of_a_checkpoint(phantom, tmp_path, reference, write
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_fifty_random_moments(phantom, tmp_path, reference, seed):
+def test_killed_at_fifty_random_moments(
+    phantom: dict[str, Path], tmp_path: Path, reference: Path, seed: int
+) -> None:
     """Five kills each, at random times and in writes of checkpoints; every run that ends is the same."""
     seconds = killed.finish(phantom["acdc"], tmp_path / "warm")  # processes start quicker than the first did
     assert_same(tmp_path / "warm", reference)
@@ -90,7 +96,9 @@ def test_killed_at_fifty_random_moments(phantom, tmp_path, reference, seed):
     assert_same(run, reference)
 
 
-def test_sigterm_saves_and_exits_143_and_the_program_resumes(phantom, tmp_path, reference):
+def test_sigterm_saves_and_exits_143_and_the_program_resumes(
+    phantom: dict[str, Path], tmp_path: Path, reference: Path
+) -> None:
     run = tmp_path / "run"
     words = ["--preset=cpu", "--method=cooperative", "--seed=3", "--device=cpu"]
     words += [f"--set={name}={json.dumps(value)}" for name, value in killed.SETTINGS.items()]
@@ -111,7 +119,7 @@ def test_sigterm_saves_and_exits_143_and_the_program_resumes(phantom, tmp_path, 
     assert_same(run, reference)
 
 
-def processes_naming(run):
+def processes_naming(run: Path) -> list[int]:
     """Numbers of the processes that have the run folder in their command line."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
@@ -122,7 +130,7 @@ def processes_naming(run):
 
 
 @pytest.mark.slow
-def test_two_processes_resume(phantom, tmp_path):
+def test_two_processes_resume(phantom: dict[str, Path], tmp_path: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
     settings = {**killed.SETTINGS, "training.steps": 60}
     words = ["--preset=cpu", "--method=cooperative", "--seed=3", "--device=cpu", "--save-every=0"]
@@ -162,7 +170,9 @@ except CoopsegError as error:
 """
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(phantom, tmp_path, reference):
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    phantom: dict[str, Path], tmp_path: Path, reference: Path
+) -> None:
     run = tmp_path / "run"
     code = FILLING.replace("SETTINGS", repr(killed.SETTINGS))
     command = [sys.executable, "-c", code, str(phantom["acdc"]), str(run)]
@@ -178,7 +188,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(phantom, tmp_path, referenc
 
 
 @pytest.fixture(scope="module")
-def killed_once(phantom, tmp_path_factory):
+def killed_once(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("killed") / "run"
     process = killed.start(phantom["acdc"], run, ("after replace", 20))
     assert killed.kill_after(process, 60) == -signal.SIGKILL
@@ -186,7 +196,7 @@ def killed_once(phantom, tmp_path_factory):
 
 
 @pytest.fixture
-def stopped(killed_once, tmp_path):
+def stopped(killed_once: Path, tmp_path: Path) -> Path:
     """A run that was killed when about half of it was done."""
     return shutil.copytree(killed_once, tmp_path / "run")
 
@@ -201,14 +211,18 @@ def stopped(killed_once, tmp_path):
         ({"precision": "bf16"}, "setting precision"),
     ],
 )
-def test_a_changed_setting_is_named_and_changes_nothing(stopped, given, named):
+def test_a_changed_setting_is_named_and_changes_nothing(
+    stopped: Path, given: dict[str, Any], named: str
+) -> None:
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
     with pytest.raises(CoopsegError, match="cannot resume with another " + named):
         resume(stopped, **given)
     assert before == {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
 
 
-def test_changed_scans_and_patients_are_refused(stopped, phantom, tmp_path):
+def test_changed_scans_and_patients_are_refused(
+    stopped: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
     data = shutil.copytree(phantom["acdc"], tmp_path / "data")
     request = json.loads((stopped / "request.json").read_text())
     patient = request["same"]["split"]["train"][0]
@@ -222,7 +236,9 @@ def test_changed_scans_and_patients_are_refused(stopped, phantom, tmp_path):
         resume(stopped, data=data)
 
 
-def test_a_data_folder_that_has_moved_is_told(stopped, phantom, tmp_path, reference):
+def test_a_data_folder_that_has_moved_is_told(
+    stopped: Path, phantom: dict[str, Path], tmp_path: Path, reference: Path
+) -> None:
     data = shutil.copytree(phantom["acdc"], tmp_path / "data")
     with one_thread():
         resume(stopped, data=data)
@@ -230,7 +246,7 @@ def test_a_data_folder_that_has_moved_is_told(stopped, phantom, tmp_path, refere
         assert resume(stopped, data=data) == stopped  # finished: left as it is
 
 
-def test_other_threads_are_noted(stopped):
+def test_other_threads_are_noted(stopped: Path) -> None:
     with one_thread():
         path = stopped / "request.json"
         request = json.loads(path.read_text())
@@ -242,14 +258,16 @@ def test_other_threads_are_noted(stopped):
 
 
 @contextmanager
-def one_thread():
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def test_a_new_training_does_not_write_over_an_unfinished_one(stopped, phantom):
+def test_a_new_training_does_not_write_over_an_unfinished_one(
+    stopped: Path, phantom: dict[str, Path]
+) -> None:
     with pytest.raises(CoopsegError, match=r"did not end; go on with `coopseg train --resume"):
         train(
             phantom["acdc"],
@@ -261,7 +279,7 @@ def test_a_new_training_does_not_write_over_an_unfinished_one(stopped, phantom):
         )
 
 
-def test_two_processes_do_not_train_in_one_folder(stopped):
+def test_two_processes_do_not_train_in_one_folder(stopped: Path) -> None:
     with open(stopped / "request.json") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(CoopsegError, match="another process trains in it"):
@@ -269,12 +287,12 @@ def test_two_processes_do_not_train_in_one_folder(stopped):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000, b"\xff\x00", b'{"arguments": {}, "same": 1}'])
-def test_a_damaged_request_is_refused(stopped, damage):
+def test_a_damaged_request_is_refused(stopped: Path, damage: bytes) -> None:
     (stopped / "request.json").write_bytes(damage)
     with pytest.raises(CoopsegError, match="damaged, it does not say what was trained"):
         resume(stopped)
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match="--resume takes the run folder of a training"):
         resume(tmp_path)

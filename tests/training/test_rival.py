@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from coopseg.config.methods import register
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
-from coopseg.training.rival import Example, ImageRival
+from coopseg.training.passes import Passes, Truth
+from coopseg.training.rival import Batch, Example, ImageRival
 from coopseg.training.step import CooperativeStep, StepChoice
 
 SMALL = {"network.width": 2}
@@ -21,17 +25,17 @@ class Gamma(ImageRival):
 
     name = "gamma"
 
-    def sample(self, image, code, generator):
+    def sample(self, image: Tensor, code: Any, generator: torch.Generator) -> Tensor:
         return torch.empty(len(image)).uniform_(0.5, 2, generator=generator).to(image.device)
 
-    def apply(self, batch, drawn, networks):
+    def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
         return Example(batch.truth.image ** drawn.view(-1, 1, 1, 1), batch.truth)
 
 
 register("test-gamma", Gamma)
 
 
-def make_step(method: str, **settings) -> CooperativeStep:
+def make_step(method: str, **settings: Any) -> CooperativeStep:
     found = resolve_settings(method=method, overrides=SMALL | settings)
     torch.manual_seed(0)
     return CooperativeStep(Networks(classes=3, settings=found.network).double(), found)
@@ -49,7 +53,9 @@ def gradients(step: CooperativeStep) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in step.networks.parameters() if p.grad is not None])
 
 
-def loss_of(networks, inputs, image, label, *, stn_gradient=True):
+def loss_of(
+    networks: Networks, inputs: Tensor, image: Tensor, label: Tensor, *, stn_gradient: bool = True
+) -> Tensor:
     """CE(p, y) + ½ MSE(x', x) + CE(C(p), y), in one graph."""
     image_code, shape_code = networks.encode(inputs)
     p = networks.segmentation_decoder(shape_code)
@@ -64,7 +70,7 @@ def loss_of(networks, inputs, image, label, *, stn_gradient=True):
 @pytest.mark.parametrize(
     ("method", "flows"), [("test-gamma", False), ("cooperative-no-latent+test-gamma", True)]
 )
-def test_a_rival_adds_its_hard_pass_once(batch, method, flows) -> None:
+def test_a_rival_adds_its_hard_pass_once(batch: tuple[Tensor, Tensor], method: str, flows: bool) -> None:
     image, label = batch
     step = make_step(method)
     choice = step.sample(image, torch.Generator().manual_seed(1))
@@ -88,7 +94,7 @@ def test_a_rival_adds_its_hard_pass_once(batch, method, flows) -> None:
     assert {"gamma_segmentation", "gamma_reconstruction", "gamma_refined"} < set(result.losses)
 
 
-def test_a_combination_is_the_sum_of_both(batch) -> None:
+def test_a_combination_is_the_sum_of_both(batch: tuple[Tensor, Tensor]) -> None:
     """Latent masks and a rival: the total is that of each without the standard pass, which counts once."""
     image, label = batch
     both = make_step("cooperative+test-gamma")
@@ -105,14 +111,14 @@ def test_a_combination_is_the_sum_of_both(batch) -> None:
     torch.testing.assert_close(gradients(both), gradients(alone) + gradients(rival) - gradients(none))
 
 
-def test_the_same_seed_draws_the_same(batch) -> None:
+def test_the_same_seed_draws_the_same(batch: tuple[Tensor, Tensor]) -> None:
     image, _ = batch
     step = make_step("test-gamma")
     first, again = (step.sample(image, torch.Generator().manual_seed(5)).rivals[0] for _ in range(2))
     assert torch.equal(first, again)
 
 
-def test_no_rival_before_the_networks_cooperate(batch) -> None:
+def test_no_rival_before_the_networks_cooperate(batch: tuple[Tensor, Tensor]) -> None:
     image, label = batch
     step = make_step("test-gamma")
     result = step.backward(image, label, step.sample(image, cooperate=False))
@@ -131,14 +137,16 @@ class Ruled(Gamma):
     def note(self, where: str, networks: Networks) -> None:
         self.seen.append((where, {(layer.record, layer.learn) for layer in norms(networks)}))
 
-    def at_codes(self, passes, truth, drawn, ledger, z_i, z_s, codes):
+    def at_codes(
+        self, passes: Passes, truth: Truth, drawn: Any, ledger: Any, z_i: Tensor, z_s: Tensor, codes: Any
+    ) -> None:
         self.note("at codes", passes.networks)
 
-    def apply(self, batch, drawn, networks):
+    def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
         networks(batch.truth.image)
         return super().apply(batch, drawn, networks)
 
-    def add(self, passes, batch, drawn, ledger):
+    def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Any) -> None:
         self.note("add", passes.networks)
         super().add(passes, batch, drawn, ledger)
 
@@ -153,7 +161,9 @@ class Ruled(Gamma):
         ("recorded", True, False),
     ],
 )
-def test_a_rival_has_a_norm_rule_of_its_own(batch, rule, records, learns, masks) -> None:
+def test_a_rival_has_a_norm_rule_of_its_own(
+    batch: tuple[Tensor, Tensor], rule: str, records: bool, learns: bool, masks: str
+) -> None:
     """Whatever that of the latent masks is, it holds in `at_codes` and `add`, and in nothing else."""
     image, label = batch
     rival = Ruled(rule)
@@ -175,7 +185,7 @@ def test_a_rival_has_a_norm_rule_of_its_own(batch, rule, records, learns, masks)
         assert torch.equal(one.weight.grad, other.weight.grad) != learns
 
 
-def test_as_published_the_image_decoder_is_left_out_of_the_rule(batch) -> None:
+def test_as_published_the_image_decoder_is_left_out_of_the_rule(batch: tuple[Tensor, Tensor]) -> None:
     image, label = batch
     rival = Ruled("published")
     register("test-ruled", lambda: rival)
@@ -189,7 +199,7 @@ def test_as_published_the_image_decoder_is_left_out_of_the_rule(batch) -> None:
         assert same == [name != "image_decoder"] * len(same)
 
 
-def test_the_latent_masks_keep_their_rule_beside_a_rival(batch) -> None:
+def test_the_latent_masks_keep_their_rule_beside_a_rival(batch: tuple[Tensor, Tensor]) -> None:
     """The hard pass of masks leaves the statistics alone; that of the rival, after it, records."""
     image, label = batch
     both, rival = make_step("cooperative+test-gamma"), make_step("cooperative-no-latent+test-gamma")

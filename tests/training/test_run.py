@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from coopseg.cases.collect import load_cases
 from coopseg.config.methods import METHODS, PRESETS
@@ -17,6 +21,7 @@ from coopseg.inference.model import BEST, load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.nifti import read_labels
+from coopseg.training.loop import Progress
 from coopseg.training.run import train
 from coopseg.training.validation import ValidationSet, validate
 
@@ -27,10 +32,10 @@ TINY = {
 
 
 @pytest.fixture
-def tiny_train(phantom, tmp_path):
+def tiny_train(phantom: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
     """train(name, settings, ...) on the phantom at 32 × 32; returns the run folder."""
 
-    def run(name, settings=(), **arguments):
+    def run(name: str, settings: Any = (), **arguments: Any) -> Path:
         wanted = {**TINY, **dict(settings)}
         return train(
             phantom["acdc"],
@@ -42,16 +47,18 @@ def tiny_train(phantom, tmp_path):
     return run
 
 
-def weights(run):
+def weights(run: Path) -> dict[str, Tensor]:
     return load_model(run / "last.safetensors").networks.state_dict()
 
 
-def equal(a, b):
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="module")
-def finished(phantom, tmp_path_factory):
+def finished(
+    phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Progress]]:
     """A finished run and the progress it reported."""
     seen = []
     out = tmp_path_factory.mktemp("finished") / "run"
@@ -60,7 +67,7 @@ def finished(phantom, tmp_path_factory):
     return out, seen
 
 
-def test_a_run_writes_its_record(finished, phantom):
+def test_a_run_writes_its_record(finished: tuple[Path, list[Progress]], phantom: dict[str, Path]) -> None:
     record = json.loads((finished[0] / "run.json").read_text())
     assert record["settings"] == resolve_settings(
         preset="cpu", method="cooperative", overrides=TINY, seed=3
@@ -81,7 +88,7 @@ def test_a_run_writes_its_record(finished, phantom):
     assert [entry["step"] for entry in record["validations"]] == [2, 4, 6]
 
 
-def test_a_run_logs_every_term_and_rise(finished):
+def test_a_run_logs_every_term_and_rise(finished: tuple[Path, list[Progress]]) -> None:
     out, seen = finished
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     losses = next(line for line in lines if line["kind"] == "train")
@@ -97,7 +104,9 @@ def test_a_run_logs_every_term_and_rise(finished):
     assert [(p.kind, p.step) for p in seen] == [(line["kind"], line["step"]) for line in lines]
 
 
-def test_the_saved_weights_reach_the_recorded_dice(finished, phantom):
+def test_the_saved_weights_reach_the_recorded_dice(
+    finished: tuple[Path, list[Progress]], phantom: dict[str, Path]
+) -> None:
     run = finished[0]
     record = json.loads((run / "run.json").read_text())
     models = {name: load_model(run / name) for name in ("", *BEST.values())}
@@ -114,7 +123,9 @@ def test_the_saved_weights_reach_the_recorded_dice(finished, phantom):
         assert reached[name][head]["mean"] == best["score"]
 
 
-def test_validation_predicts_by_scan_statistics_as_the_model_will(tiny_train, phantom):
+def test_validation_predicts_by_scan_statistics_as_the_model_will(
+    tiny_train: Callable[..., Path], phantom: dict[str, Path]
+) -> None:
     short = {"training.steps": 2, "training.validations": 1}
     run = tiny_train("run", {**short, "prediction.scan_statistics": 6})
     record, model = json.loads((run / "run.json").read_text()), load_model(run)
@@ -128,7 +139,9 @@ def test_validation_predicts_by_scan_statistics_as_the_model_will(tiny_train, ph
     assert equal(weights(run), weights(tiny_train("off", short)))  # it has no part in the training
 
 
-def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(tiny_train, tmp_path):
+def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(
+    tiny_train: Callable[..., Path], tmp_path: Path
+) -> None:
     split = tmp_path / "split.json"  # else the seed draws the patients too
     split.write_text(json.dumps({"train": ["patient001", "patient002"], "validate": ["patient003"]}))
     runs = []
@@ -141,7 +154,7 @@ def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(tiny_train, tmp_p
     assert not equal(first, other)
 
 
-def test_a_setting_of_masks_without_masks_is_said(tiny_train):
+def test_a_setting_of_masks_without_masks_is_said(tiny_train: Callable[..., Path]) -> None:
     short = {"training.steps": 2, "training.validations": 1, "latent.p": 0.3}
     said = []
     for method in ("coopseg", "cooperative"):
@@ -154,20 +167,20 @@ def test_a_setting_of_masks_without_masks_is_said(tiny_train):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains(tiny_train, method):
+def test_every_method_trains(tiny_train: Callable[..., Path], method: str) -> None:
     run = tiny_train("run", {"training.steps": 2, "training.validations": 1}, method=method)
     assert json.loads((run / "run.json").read_text())["settings"]["method"] == method
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_trains(phantom, tmp_path, preset):
+def test_every_preset_trains(phantom: dict[str, Path], tmp_path: Path, preset: str) -> None:
     settings = {**TINY, "training.steps": 2, "training.validations": 1}
     run = train(phantom["acdc"], tmp_path / "run", preset=preset, settings=settings, device="cpu")
     heads = set(json.loads((run / "run.json").read_text())["validations"][0]) - {"step"}
     assert heads == ({"FTN"} if preset == "lsm2022" else {"FTN", "FTN+STN"})
 
 
-def test_a_loss_that_is_not_finite_names_its_slices(tiny_train, tmp_path):
+def test_a_loss_that_is_not_finite_names_its_slices(tiny_train: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match=r"not finite.*nonfinite\.json"):
         tiny_train("run", {"training.learning_rate": 1e30, "training.schedule": "constant"})
     record = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
@@ -175,7 +188,7 @@ def test_a_loss_that_is_not_finite_names_its_slices(tiny_train, tmp_path):
     assert all(name.startswith("patient") for name in record["slices"])
 
 
-def test_a_used_folder_is_refused_and_left_alone(tiny_train, tmp_path):
+def test_a_used_folder_is_refused_and_left_alone(tiny_train: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("kept")
     with pytest.raises(CoopsegError, match="not an empty folder"):
@@ -183,13 +196,17 @@ def test_a_used_folder_is_refused_and_left_alone(tiny_train, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_one_line(phantom, tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(
+    phantom: dict[str, Path], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CoopsegError, match=r"file/run: cannot be made \(Not a directory\)"):
         train(phantom["acdc"], tmp_path / "file" / "run", preset="cpu", settings=TINY, device="cpu")
 
 
-def test_a_missing_label_is_refused_before_anything_is_written(phantom, tmp_path):
+def test_a_missing_label_is_refused_before_anything_is_written(
+    phantom: dict[str, Path], tmp_path: Path
+) -> None:
     shutil.copytree(phantom["acdc"], tmp_path / "data")
     for label in (tmp_path / "data").glob("patient00[1-6]/*_gt.nii.gz"):
         label.unlink()

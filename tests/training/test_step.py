@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from rings import rings
 from safetensors.torch import load_file
+from torch import Tensor
 
 from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice, sample_choice
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
 from coopseg.training.label_damage import damage_labels
-from coopseg.training.step import CooperativeStep, StepChoice
+from coopseg.training.step import CooperativeStep, StepChoice, StepResult
 
 
 def choice_of(
@@ -26,7 +29,7 @@ def choice_of(
     channels: int = 32,
     positions: int = 9,
     factor: float = 0.0,
-):
+) -> Any:
     """A choice with nothing random in it; a factor of 0 makes hard masks."""
     return MaskChoice(
         scheme=torch.full((batch,), scheme),
@@ -38,7 +41,9 @@ def choice_of(
     )
 
 
-def build(latent=None, losses=None, width=4, **network) -> CooperativeStep:
+def build(
+    latent: LatentSettings | None = None, losses: LossSettings | None = None, width: int = 4, **network: Any
+) -> CooperativeStep:
     network = NetworkSettings(width=width, **network)
     losses = losses or LossSettings()
     settings = Settings(network=network, latent=latent or LatentSettings(), losses=losses)
@@ -46,12 +51,12 @@ def build(latent=None, losses=None, width=4, **network) -> CooperativeStep:
     return CooperativeStep(Networks(classes=4, settings=network), settings)
 
 
-def gradient_of(module) -> torch.Tensor:
+def gradient_of(module: torch.nn.Module) -> torch.Tensor:
     """All there is; a bias that a norm undoes has none."""
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
 
-def gradient_norms(networks, *, with_norms: bool) -> dict[str, float]:
+def gradient_norms(networks: Networks, *, with_norms: bool) -> dict[str, float]:
     result = {}
     for name in NETWORKS:
         skipped = (
@@ -65,16 +70,18 @@ def gradient_norms(networks, *, with_norms: bool) -> dict[str, float]:
 
 
 @pytest.fixture
-def tensors(golden):
+def tensors(golden: Path) -> dict[str, Tensor]:
     return load_file(golden / "tensors.safetensors")
 
 
 @pytest.fixture
-def expected(golden):
+def expected(golden: Path) -> Any:
     return json.loads((golden / "losses.json").read_text())
 
 
-def golden_step(golden, tensors, latent, losses=None) -> tuple[CooperativeStep, StepChoice]:
+def golden_step(
+    golden: Path, tensors: dict[str, Tensor], latent: LatentSettings, losses: LossSettings | None = None
+) -> tuple[CooperativeStep, StepChoice]:
     step = build(latent, losses)
     step.networks.load_state_dict(load_file(golden / "weights.safetensors"))
     noise = (tensors["noisy_image"] - tensors["image"]) / 0.05  # the step adds and clamps again
@@ -84,7 +91,7 @@ def golden_step(golden, tensors, latent, losses=None) -> tuple[CooperativeStep, 
 PUBLISHED = LatentSettings(norm="published", ties="strict", skip_dead=False, soft=False, scope="batch")
 
 
-def test_golden_standard_pass(golden, tensors, expected):
+def test_golden_standard_pass(golden: Path, tensors: dict[str, Tensor], expected: Any) -> None:
     step, choice = golden_step(golden, tensors, PUBLISHED.model_copy(update={"image": False, "shape": False}))
     result = step.backward(tensors["image"], tensors["label"], StepChoice(choice.noise, None, None))
     found, golden_losses = result.losses, expected["losses"]
@@ -98,7 +105,7 @@ def test_golden_standard_pass(golden, tensors, expected):
     )
 
 
-def test_golden_step(golden, tensors, expected):
+def test_golden_step(golden: Path, tensors: dict[str, Tensor], expected: Any) -> None:
     step, choice = golden_step(golden, tensors, PUBLISHED)
     result = step.backward(tensors["image"], tensors["label"], choice)
     for found, name in ((result.x_hat, "hard.x_hat"), (result.p_hat, "hard.p_hat")):
@@ -116,17 +123,19 @@ def test_golden_step(golden, tensors, expected):
     assert found == pytest.approx(expected["step"]["gradient_l2_norm_without_norm_layers"], rel=5e-3)
 
 
-def one_graph(step, image, label, choice, x_hat, p_hat):
+def one_graph(
+    step: CooperativeStep, image: Tensor, label: Tensor, choice: StepChoice, x_hat: Tensor, p_hat: Tensor
+) -> Tensor:
     """The same loss as one differentiable expression, from the equations of the paper."""
     nets, weights = step.networks, step.settings.losses
     noisy = (image + weights.input_noise * choice.noise).clamp(0, 1)
 
-    def stn(inputs):
+    def stn(inputs: Tensor) -> Tensor:
         """On every n-th of the first images, as many as there are inputs."""
         some = slice(0, len(inputs), weights.stn_every)
         return F.cross_entropy(nets.refine(inputs[some]), label[some])
 
-    def ftn(inputs):
+    def ftn(inputs: Tensor) -> Tensor:
         n = len(inputs)
         z_i, z_s = nets.encode(inputs)
         p = nets.segmentation_decoder(z_s)
@@ -171,7 +180,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
-def test_gradients_equal_those_of_one_graph(case, dtype, tolerance):
+def test_gradients_equal_those_of_one_graph(case: Any, dtype: torch.dtype, tolerance: float) -> None:
     latent, losses, network = CASES[case]
     step = build(LatentSettings(**latent), LossSettings(**losses), **network)
     step.networks.to(dtype)
@@ -201,11 +210,11 @@ def test_gradients_equal_those_of_one_graph(case, dtype, tolerance):
         assert (ours - reference).norm() <= tolerance * reference.norm(), network
 
 
-def statistics(networks) -> torch.Tensor:
+def statistics(networks: Networks) -> torch.Tensor:
     return torch.cat([layer.running_mean for layer in norms(networks)])
 
 
-def run(step, batch=2, side=32):
+def run(step: CooperativeStep, batch: int = 2, side: int = 32) -> StepResult:
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 1, side, side, generator=generator)
     label = torch.randint(4, (batch, side, side), generator=generator)
@@ -213,7 +222,7 @@ def run(step, batch=2, side=32):
 
 
 @pytest.mark.parametrize("norm", ["no_update", "frozen"])
-def test_hard_pass_leaves_running_statistics(norm):
+def test_hard_pass_leaves_running_statistics(norm: str) -> None:
     clean, hard = build(LatentSettings(image=False, shape=False)), build(LatentSettings(norm=norm))
     run(clean)
     run(hard)
@@ -221,14 +230,14 @@ def test_hard_pass_leaves_running_statistics(norm):
     torch.testing.assert_close(statistics(hard.networks), statistics(clean.networks))
 
 
-def test_shared_hard_pass_records():
+def test_shared_hard_pass_records() -> None:
     quiet, loud = build(LatentSettings(norm="no_update")), build(LatentSettings(norm="shared"))
     run(quiet)
     run(loud)
     assert not torch.allclose(statistics(quiet.networks), statistics(loud.networks))
 
 
-def test_frozen_hard_pass_gives_norm_layers_the_standard_gradient_only():
+def test_frozen_hard_pass_gives_norm_layers_the_standard_gradient_only() -> None:
     clean, frozen = build(LatentSettings(image=False, shape=False)), build(LatentSettings(norm="frozen"))
     run(clean)
     run(frozen)
@@ -236,7 +245,7 @@ def test_frozen_hard_pass_gives_norm_layers_the_standard_gradient_only():
         torch.testing.assert_close(ours.weight.grad, reference.weight.grad)
 
 
-def test_published_probe_records_a_second_time():
+def test_published_probe_records_a_second_time() -> None:
     step = build(PUBLISHED.model_copy(update={"scheme": "channel"}))
     once = build(LatentSettings(image=False, shape=False))
     run(once)
@@ -247,20 +256,20 @@ def test_published_probe_records_a_second_time():
         torch.testing.assert_close(ours, expected)
 
 
-def test_the_same_choice_gives_the_same_gradients():
+def test_the_same_choice_gives_the_same_gradients() -> None:
     first, second = build(), build()
     run(first)
     run(second)
     assert torch.equal(gradient_of(first.networks), gradient_of(second.networks))
 
 
-def test_rises_count_every_sample_once():
+def test_rises_count_every_sample_once() -> None:
     result = run(build(), batch=6)
     assert float(result.rises["image"][:, 2].sum()) == 6
     assert float(result.rises["shape"][:, 2].sum()) == 6
 
 
-def test_without_an_stn_it_gets_no_gradient():
+def test_without_an_stn_it_gets_no_gradient() -> None:
     step = build(losses=LossSettings(stn=False))
     result = run(step)
     assert all(p.grad is None for p in step.networks.shape_encoder.parameters())
@@ -268,7 +277,7 @@ def test_without_an_stn_it_gets_no_gradient():
 
 
 @pytest.mark.slow
-def test_bfloat16_gradients_point_the_same_way():
+def test_bfloat16_gradients_point_the_same_way() -> None:
     # Only once something is learned: the gradient of random weights is the sum of terms that cancel.
     reference, ours = build(width=8), build(width=8)
     generator = torch.Generator().manual_seed(0)
@@ -298,7 +307,7 @@ def test_bfloat16_gradients_point_the_same_way():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_the_gpu_computes_what_the_cpu_does():
+def test_the_gpu_computes_what_the_cpu_does() -> None:
     here, there = build(), build()
     here.networks.double()
     there.networks.double().cuda()

@@ -12,7 +12,7 @@ from coopseg.training.stopping import StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_is_noted_and_handlers_come_back(number):
+def test_the_first_signal_is_noted_and_handlers_come_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopSignals() as signals:
         assert signals.received is None
@@ -21,7 +21,7 @@ def test_the_first_signal_is_noted_and_handlers_come_back(number):
     assert signal.getsignal(number) is before
 
 
-def test_the_second_one_has_its_usual_effect():
+def test_the_second_one_has_its_usual_effect() -> None:
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -29,10 +29,10 @@ def test_the_second_one_has_its_usual_effect():
     assert signals.received == signal.SIGTERM
 
 
-def test_outside_the_main_thread_nothing_is_touched():
+def test_outside_the_main_thread_nothing_is_touched() -> None:
     seen = []
 
-    def work():
+    def work() -> None:
         with StopSignals() as signals:
             seen.append((signals.received, signal.getsignal(signal.SIGTERM)))
 

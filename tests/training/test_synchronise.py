@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 @pytest.fixture(scope="module")
-def folder(phantom, tmp_path_factory):
+def folder(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes, started as a user would, have left their answers."""
     out = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -29,15 +31,15 @@ def folder(phantom, tmp_path_factory):
 
 
 @pytest.fixture
-def ranks(folder):
+def ranks(folder: Path) -> list[Any]:
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def flat(gradients):
+def flat(gradients: dict[str, Tensor]) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in gradients.values()])
 
 
-def test_averaged_gradients_are_those_of_the_joined_batch(ranks):
+def test_averaged_gradients_are_those_of_the_joined_batch(ranks: list[Any]) -> None:
     # With running statistics no sample sees another; with batch statistics each process has its own.
     for found in ranks:
         averaged, alone, mine = (flat(found[key]) for key in ("averaged", "alone", "mine"))
@@ -45,7 +47,7 @@ def test_averaged_gradients_are_those_of_the_joined_batch(ranks):
         assert (mine - alone).norm() > 0.1 * alone.norm()
 
 
-def test_ranks_end_with_equal_weights_and_running_statistics(ranks, folder):
+def test_ranks_end_with_equal_weights_and_running_statistics(ranks: list[Any], folder: Path) -> None:
     first, second = (found["weights"] for found in ranks)
     assert any("running_var" in name for name in first)
     assert first.keys() == second.keys()
@@ -53,7 +55,7 @@ def test_ranks_end_with_equal_weights_and_running_statistics(ranks, folder):
     assert json.loads((folder / "run" / "run.json").read_text())["processes"] == 2
 
 
-def test_every_rank_draws_its_own_masks_and_noise(ranks):
+def test_every_rank_draws_its_own_masks_and_noise(ranks: list[Any]) -> None:
     first, second = (found["masks"] for found in ranks)
     assert len(first) == len(second) == 5
     for ours, theirs in zip(first, second, strict=True):
@@ -62,7 +64,7 @@ def test_every_rank_draws_its_own_masks_and_noise(ranks):
         assert not torch.equal(ours["noise"], theirs["noise"])
 
 
-def test_the_first_rank_alone_writes(ranks, folder):
+def test_the_first_rank_alone_writes(ranks: list[Any], folder: Path) -> None:
     names = {Path(path).name for path in ranks[0]["written"]}
     assert {"run", "log.jsonl"} <= names
     assert any("last.safetensors" in name for name in names)
@@ -72,11 +74,11 @@ def test_the_first_rank_alone_writes(ranks, folder):
     assert files == weights | {"request.json", "run.json", "log.jsonl", "hard_examples"}
 
 
-def test_a_used_folder_is_refused_by_every_rank(ranks):
+def test_a_used_folder_is_refused_by_every_rank(ranks: list[Any]) -> None:
     assert all("not an empty folder" in found["refused"] for found in ranks)
 
 
-def test_what_breaks_on_one_rank_stops_all_and_is_named(ranks, folder):
+def test_what_breaks_on_one_rank_stops_all_and_is_named(ranks: list[Any], folder: Path) -> None:
     assert ranks[0]["broken"] == ranks[1]["broken"]
     assert "not finite at step 2" in ranks[0]["broken"]
     record = json.loads((folder / "broken" / "nonfinite.json").read_text())

@@ -17,13 +17,13 @@ HALF = np.array([[[1, 0, 2, 2]]], np.uint8)  # Dice 2/3 and 1
 WRONG = np.zeros_like(TRUE)
 
 
-def test_validation_needs_labels():
+def test_validation_needs_labels() -> None:
     case = SimpleNamespace(ref=ScanRef("p1", Path("p1.nii.gz")))
     with pytest.raises(CoopsegError, match=r"p1\.nii\.gz: validation needs a label"):
         ValidationSet.from_cases([case], Labels(("background", "LV"), (0, 1)), ("background", "LV"))
 
 
-def test_two_volumes_of_one_patient_count_as_one():
+def test_two_volumes_of_one_patient_count_as_one() -> None:
     maps = {"a1": TRUE, "a2": WRONG, "b1": HALF}
     cases = tuple(SimpleNamespace(ref=SimpleNamespace(patient=name[0], id=name)) for name in maps)
     data = ValidationSet(cases, (TRUE,) * 3, ("background", "LV", "MYO"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from coopseg.networks.native.build import kernels
 from coopseg.networks.native.normalise import fits, normalise
@@ -15,12 +16,12 @@ needs_kernels = pytest.mark.skipif(not kernels(), reason=f"no fused kernels: {ke
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
 
-def draw(channels, dtype, *, batch=3, side=8, mean=1.0):
+def draw(channels: int, dtype: torch.dtype, *, batch: int = 3, side: int = 8, mean: float = 1.0) -> Tensor:
     x = torch.randn(batch, channels, side, side, dtype=torch.float64) * 2 + mean
     return x.to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
 
 
-def plain(x, skip, weight, bias, slope):
+def plain(x: Tensor, skip: Tensor | None, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
     y = F.batch_norm(x, None, None, weight, bias, training=True, eps=EPSILON)
     y = y if skip is None else y + skip
     return F.leaky_relu(y, slope)
@@ -31,7 +32,9 @@ def plain(x, skip, weight, bias, slope):
 @pytest.mark.parametrize("channels", [1, 4, 16, 64, 128, 256])
 @pytest.mark.parametrize("with_skip", [False, True])
 @pytest.mark.parametrize("slope", [0.2, 0.0, 1.0])
-def test_values_and_gradients_are_those_of_torch(dtype, channels, with_skip, slope):
+def test_values_and_gradients_are_those_of_torch(
+    dtype: torch.dtype, channels: int, with_skip: bool, slope: float
+) -> None:
     torch.manual_seed(channels)
     x, skip = draw(channels, dtype), draw(channels, dtype) if with_skip else None
     kind = torch.float64 if dtype == torch.float64 else torch.float32
@@ -53,7 +56,7 @@ def test_values_and_gradients_are_those_of_torch(dtype, channels, with_skip, slo
 
 
 @needs_kernels
-def test_a_mean_far_from_zero_loses_no_digits():
+def test_a_mean_far_from_zero_loses_no_digits() -> None:
     x = draw(16, torch.float32, side=64, mean=1e4)
     _, _, variance = normalise(x, None, torch.ones(16), torch.zeros(16), epsilon=EPSILON, slope=1.0)
     torch.testing.assert_close(variance.double(), x.double().var((0, 2, 3), correction=0), rtol=1e-5, atol=0)
@@ -61,7 +64,7 @@ def test_a_mean_far_from_zero_loses_no_digits():
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_a_nan_stays_a_nan(dtype):
+def test_a_nan_stays_a_nan(dtype: torch.dtype) -> None:
     x = draw(16, dtype).detach()
     x[0, 3, 0, 0] = torch.nan
     kind = torch.float64 if dtype == torch.float64 else torch.float32
@@ -73,13 +76,13 @@ def test_a_nan_stays_a_nan(dtype):
 
 
 @needs_kernels
-def test_the_same_twice_gives_the_same_bits():
+def test_the_same_twice_gives_the_same_bits() -> None:
     x, weight, bias = draw(16, torch.float32, side=48), torch.rand(16), torch.rand(16)
     first, second = (normalise(x, None, weight, bias, epsilon=EPSILON, slope=0.2) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_what_the_kernels_do_not_take():
+def test_what_the_kernels_do_not_take() -> None:
     contiguous = torch.randn(2, 16, 8, 8)
     assert not fits(contiguous, None)
     assert not fits(draw(12, torch.float32), None)  # neither a divisor nor a multiple of 64
@@ -89,7 +92,7 @@ def test_what_the_kernels_do_not_take():
 
 @needs_kernels
 @pytest.mark.parametrize("record", [True, False])
-def test_norm_gives_the_same_with_and_without_them(record, monkeypatch):
+def test_norm_gives_the_same_with_and_without_them(record: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for layout in (torch.channels_last, torch.contiguous_format):  # the kernels take the first only
         torch.manual_seed(0)
