@@ -63,7 +63,7 @@ def train(data: Path, seed: int, options: list[str]) -> dict[str, Any]:
 def minutes_to(mark: float, run: dict[str, Any], head: str) -> float:
     """Minutes of steps until the first validation at the mark or above; infinite if there is none."""
     reached = (entry["step"] for entry in run["validations"] if entry[head]["mean"] >= mark)
-    return next(reached, float("inf")) / run["steps"] * run["minutes"]
+    return float(next(reached, float("inf")) / run["steps"] * run["minutes"])
 
 
 def main(options: list[str]) -> None:

@@ -29,7 +29,8 @@ def measure(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         return {"error": (answer.stderr.strip().splitlines() or ["no word of why"])[-1]}
-    return json.loads(answer.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return found
 
 
 def line(row: Row, found: dict[str, Any], results: dict[str, Any]) -> str:

@@ -27,11 +27,13 @@ class Cost:
 
 class _Watch(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators = self.flops = self.live = self.peak = 0
         self.known: set[int] = set()
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         self.operators += 1
         found = function(*args, **(kwargs or {}))
         formula = flop_registry.get(function.overloadpacket)

@@ -6,6 +6,8 @@ of the rearrangements of `coopseg.networks` and `coopseg.training.step`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,8 +28,8 @@ def normalise(layer: Norm, x: Tensor) -> Tensor:
     """Batch normalisation by the batch, with the layer's choices."""
     learned = layer.weight, layer.bias
     weight, bias = learned if layer.learn else (value.detach() for value in learned)
-    running = (layer.running_mean, layer.running_var) if layer.record else (None, None)
-    return F.batch_norm(x, *running, weight, bias, training=True, momentum=MOMENTUM, eps=EPSILON)
+    mean, variance = (layer.running_mean, layer.running_var) if layer.record else (None, None)
+    return F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=MOMENTUM, eps=EPSILON)
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -79,10 +81,13 @@ def stn_loss(nets: Networks, inputs: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(decode(nets.shape_decoder, encode(nets.shape_encoder, inputs)), label)
 
 
-def ftn_loss(nets: Networks, settings: Settings, inputs: Tensor, image: Tensor, label: Tensor) -> tuple:
+def ftn_loss(
+    nets: Networks, settings: Settings, inputs: Tensor, image: Tensor, label: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """CE(p, y) + ½ MSE(x', x) + CE(C(p), y), and the two codes."""
     weights = settings.losses
     z_i = encode(nets.image_encoder, inputs)
+    assert isinstance(nets.image_encoder.decoupler, Decoupler)
     z_s = decouple(nets.image_encoder.decoupler, z_i)
     p, decoded = decode(nets.segmentation_decoder, z_s), decode(nets.image_decoder, z_i)
     softened = torch.softmax(p / weights.temperature, 1)
@@ -91,7 +96,9 @@ def ftn_loss(nets: Networks, settings: Settings, inputs: Tensor, image: Tensor, 
     return loss + weights.refined * stn_loss(nets, softened, label), z_i, z_s
 
 
-def hard_example(decoder: Decoder, code: Tensor, choice: MaskChoice, settings: Settings, loss) -> Tensor:
+def hard_example(
+    decoder: Decoder, code: Tensor, choice: MaskChoice, settings: Settings, loss: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Probe the decoder for the gradient at the code, mask the code, decode it again."""
     code = code.detach().requires_grad_()
     gradient = None

@@ -51,7 +51,11 @@ def dice_of(out: Path, data: dict[str, Path], split: Path, precision: str, seed:
             seed=seed,
         )
     if not (run / "evaluation").exists():
-        sets = [f"same site={data['acdc']}", out / "corrupted", f"other sites={data['mnms']}"]
+        sets: list[str | Path] = [
+            f"same site={data['acdc']}",
+            out / "corrupted",
+            f"other sites={data['mnms']}",
+        ]
         evaluate_model(run, sets, run / "evaluation", split=split, precision=precision, pictures=False)
     rows = json.loads((run / "evaluation" / "metrics.json").read_text())["summary"]
     whole = [row for row in rows if row["group"] == "all" and row["class"] == "mean"]

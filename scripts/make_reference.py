@@ -154,7 +154,7 @@ def sections() -> dict[str, type[BaseModel]]:
 
 def setting_rows(section: type[BaseModel], prefix: str) -> list[tuple[str, ...]]:
     """Returns a table line for each setting of a section: name, value, default, meaning."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, field in section.model_fields.items():
         if not isinstance(field.default, BaseModel):
             limits = {key: getattr(m, key) for m in field.metadata for key in BOUNDS if hasattr(m, key)}
@@ -229,7 +229,8 @@ def rules_page() -> str:
 def signature(name: str, function: Callable[..., Any]) -> str:
     """One line, or a line a parameter where that is too long."""
     found = inspect.signature(function)
-    listed, keyword_only = [], False
+    listed: list[str] = []
+    keyword_only = False
     for parameter in found.parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
             listed, keyword_only = [*listed, "*"], True

@@ -69,7 +69,7 @@ def point(vary: str, value: int, preset: str, precision: str, repeats: int, thre
     """One value of the quantity, measured in this process."""
     keep_freed_memory()
     torch.set_num_threads(threads)
-    overrides = {
+    overrides: dict[str, dict[str, Any]] = {
         "batch_size": {"training.batch_size": value},
         "side": {"cases.size": (value, value)},
         "width": {"network.width": value},

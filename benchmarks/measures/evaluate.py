@@ -6,6 +6,7 @@ run the networks compute and are not listened to: the prediction is the truth, t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +44,7 @@ def measure(
     with TemporaryDirectory() as folder:
         source = data or write_phantom(Path(folder) / "phantom", patients=patients, cross_patients=0)["acdc"]
         dataset = open_dataset(source)
+        predict: Callable[[Scan, bool], dict[str, np.ndarray]]
         if run:
             model, predict = load_predictor(run, device="cpu")
             names = model.names

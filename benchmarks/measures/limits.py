@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
@@ -38,23 +39,23 @@ def best_convolution(precision: str) -> float:
         image = torch.randn(20, channels, side, side, dtype=TYPES[precision])
         weight = torch.randn(channels, channels, 3, 3, dtype=TYPES[precision])
         image, weight = (t.contiguous(memory_format=torch.channels_last) for t in (image, weight))
-        seconds = timed(lambda i=image, w=weight: F.conv2d(i, w, padding=1), 7)["median_s"]
+        seconds = timed(partial(F.conv2d, image, weight, padding=1), 7)["median_s"]
         rates.append(2 * 9 * channels**2 * side**2 * 20 / seconds / 1e9)
-    return max(rates)
+    return float(max(rates))
 
 
 def copy_rate() -> float:
     """GB/s, read and written, of tensors that no cache holds."""
     tensors = [torch.randn(2**25) for _ in range(8)]
     seconds = timed(lambda: [b.copy_(a) for a, b in pairwise(tensors)], 3)["median_s"]
-    return 7 * 2 * 4 * 2**25 / seconds / 1e9
+    return float(7 * 2 * 4 * 2**25 / seconds / 1e9)
 
 
 class _Bound(TorchDispatchMode):
     """Adds up the least seconds of every operator, and the floating-point operations."""
 
     def __init__(self, flops_a_second: float, bytes_a_second: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rates = flops_a_second, bytes_a_second
         self.seconds = self.arithmetic = self.flops = 0.0
 
@@ -63,7 +64,9 @@ class _Bound(TorchDispatchMode):
         self.arithmetic += flops / self.rates[0]
         self.seconds += max(flops / self.rates[0], size / self.rates[1])
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         found = function(*args, **(kwargs or {}))
         if function.overloadpacket.__name__ not in FREE:
             tensors = [leaf for leaf in tree_leaves((args, found)) if isinstance(leaf, Tensor)]
@@ -95,7 +98,7 @@ def bound_of_step(preset: str, method: str, precision: str, gflops: float, copy:
     return {"limit_s": bound.seconds, "arithmetic_s": bound.arithmetic, "gflop": bound.flops / 1e9}
 
 
-def measure(*, steps: list[list[str]], threads: int = 2) -> dict[str, Any]:
+def measure(*, steps: list[tuple[str, str, str]], threads: int = 2) -> dict[str, Any]:
     """steps: [preset, method, precision] each."""
     keep_freed_memory()
     torch.set_num_threads(threads)

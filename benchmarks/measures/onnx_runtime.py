@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,7 @@ def measure(
         "torch plain": Predictor(model.networks, model.settings, refinements=refinements),
         "onnx runtime": Predictor.from_model(exported, refinements=refinements),
     }
-    runs = {
-        kind: lambda predictor=predictor: predictor.probabilities(case)
-        for kind, predictor in predictors.items()
-    }
+    runs = {kind: partial(predictor.probabilities, case) for kind, predictor in predictors.items()}
     seconds = alternate(runs, repeats)
     return {
         "median_s": seconds["onnx runtime"],

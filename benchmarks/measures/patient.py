@@ -18,6 +18,7 @@ from coopseg import write_phantom
 from coopseg.cases.prepare import prepare, restore
 from coopseg.inference.model import LAST, save_model
 from coopseg.inference.predict import load_predictor, predict
+from coopseg.networks.cooperative import Networks
 from coopseg.scans.nifti import read_image, write_labels
 
 
@@ -84,5 +85,6 @@ def phantom_patient(folder: Path) -> list[Path]:
 def save_random_model(folder: Path, preset: str) -> Path:
     """A folder with random weights."""
     model = random_model(preset)
+    assert isinstance(model.networks, Networks)
     save_model(folder / "model" / LAST, model.networks.state_dict(), settings=model.settings, names=NAMES)
     return folder / "model"

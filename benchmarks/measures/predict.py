@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def measure(
     """Slices a second of each way to predict; `slices_per_s` is by scan statistics where K is given."""
     torch.set_num_threads(threads)
     model = random_model(preset)
-    how = {"refinements": refinements, "precision": precision}
+    how: dict[str, Any] = {"refinements": refinements, "precision": precision}
     # The fast one first: making it also lets all keep freed memory.
     fast = Predictor.from_model(model, **how)
     autocast = partial(torch.autocast, "cpu", torch.bfloat16, enabled=precision == "bf16")
@@ -46,10 +46,7 @@ def measure(
     if scan_statistics is not None:
         predictors["mixed"] = Predictor.from_model(model, scan_statistics=scan_statistics, **how)
     case = random_case(model, slices)
-    runs = {
-        kind: lambda predictor=predictor: predictor.probabilities(case)
-        for kind, predictor in predictors.items()
-    }
+    runs = {kind: partial(predictor.probabilities, case) for kind, predictor in predictors.items()}
     seconds = alternate(runs, repeats)
     last = list(seconds.values())[-1]
     gflop = gflop_a_slice(model, refinements)
@@ -78,7 +75,7 @@ def random_case(model: Model, slices: int) -> Case:
     return prepare(Scan(volume, np.diag([cases.spacing or 1.0, cases.spacing or 1.0, 10, 1])), cases)
 
 
-def alternate(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def alternate(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Median seconds of each; they run in turn, so that all meet the same moments of the machine."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
@@ -96,4 +93,4 @@ def gflop_a_slice(model: Model, refinements: int) -> float:
     image = torch.zeros(1, 1, *model.settings.cases.size)
     with FlopCounterMode(display=False) as counter:
         fold(model.networks)(image, refinements=refinements)
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops() / 1e9)

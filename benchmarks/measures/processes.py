@@ -58,7 +58,8 @@ def start(processes: int, threads: int, arguments: str) -> dict[str, float]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    return json.loads(answer.stdout.splitlines()[-1])
+    seconds: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return seconds
 
 
 def train_here(*, preset: str, precision: str, slices: int, repeats: int) -> dict[str, float]:

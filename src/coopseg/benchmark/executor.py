@@ -90,7 +90,7 @@ class DaskExecutor:
     @property
     def width(self) -> int:
         """Threads of all workers that there are now; 1 at least."""
-        return max(1, sum(self.client.nthreads().values()))
+        return max(1, int(sum(self.client.nthreads().values())))
 
     def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
         """See `Executor`."""

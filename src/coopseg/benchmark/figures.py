@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -77,7 +77,7 @@ def _looks(results: dict[str, Any], shown: Collection[str]) -> dict[str, dict[st
 def _plain(figure: Figure) -> Figure:
     """A dollar sign in a name is no formula."""
     for text in figure.findobj(Text):
-        cast(Text, text).set_parse_math(False)
+        text.set_parse_math(False)
     return figure
 
 

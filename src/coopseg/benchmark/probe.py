@@ -90,7 +90,7 @@ def steps_in_equal_time(bench: Path, row: str, steps: int) -> int:
     own, other = (read_probe(bench, name).get("seconds_per_step") for name in (row, TIMEKEEPER))
     if not own or not other:
         raise CoopsegError(f"{probe_file(bench, TIMEKEEPER if own else row)}: no step was timed; see there")
-    return max(1, round(steps * other / own))
+    return max(1, round(float(steps * other / own)))
 
 
 def read_probe(bench: Path, row: str) -> dict[str, Any]:

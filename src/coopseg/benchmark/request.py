@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from coopseg.config.methods import POST_DAE, split_row
 from coopseg.config.resolve import override_scan_statistics, resolve_settings
 from coopseg.config.section import Section
+from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.text import read_json
@@ -73,7 +74,7 @@ class Request(Section):
         return tuple(value for value in self.severities if value != 1) if row in self.severity_methods else ()
 
 
-def settings_of(request: Request, row: str, *, seed: int) -> Any:
+def settings_of(request: Request, row: str, *, seed: int) -> Settings:
     """Settings of a row that is trained here, or of ROW@K. Raises CoopsegError as `resolve_settings` does."""
     base, k = split_row(row)
     settings = resolve_settings(

@@ -373,7 +373,8 @@ class RivalSettings(Section):
 
     def of(self, name: str) -> RivalSection:
         """Returns the settings of a rival of this package, by the name that --method takes."""
-        return getattr(self, name.replace("-", "_"))
+        section: RivalSection = getattr(self, name.replace("-", "_"))
+        return section
 
 
 def rival_table() -> dict[str, RivalEntry]:

@@ -46,7 +46,7 @@ class Predictor:
         *,
         stem: Stem | None = None,
         refinements: int = 1,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.settings = settings
         self.networks = networks

@@ -32,7 +32,7 @@ def convolve_and_normalise(
 ) -> Tensor:
     """Returns LeakyReLU(norm(convolution(x)) + skip); `slope` and `skip` are those of `Norm.forward`."""
     bias = bias_before(norm, convolution)
-    y = F.conv2d(x, convolution.weight, bias, padding=convolution.padding)  # type: ignore[arg-type]
+    y = F.conv2d(x, convolution.weight, bias, padding=convolution.padding)
     return norm(y, slope=slope, offset=None if bias is not None else convolution.bias, **skip)
 
 

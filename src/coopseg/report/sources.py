@@ -146,6 +146,7 @@ def _check_once(run: Run, evaluations: tuple[Evaluated, ...]) -> None:
 
 
 def _read_json(path: Path, needs: Sequence[str], advice: str) -> dict[str, Any]:
+    content: dict[str, Any]
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_nothing)
     except OSError as error:

@@ -34,6 +34,6 @@ def _title(column: dict[str, Any]) -> str:
 
 def _cell(cell: dict[str, Any], digits: int) -> str:
     if cell["state"] != "value":
-        return cell["state"]
+        return str(cell["state"])
     spread = f" ± {cell['spread']:.{digits}f}" if cell["spread_over"] == "runs" else ""
     return f"{cell['mean']:.{digits}f}{spread}{'*' if cell['best'] else ''}"

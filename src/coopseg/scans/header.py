@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -71,7 +72,8 @@ def parse_header(block: bytes, path: Path) -> Header:
 
 
 def _identify(block: bytes, path: Path) -> tuple[Nifti1Header, int]:
-    for header, version, single in ((Nifti1Header, 1, b"n+1"), (Nifti2Header, 2, b"n+2")):
+    kinds: tuple[tuple[Any, int, bytes], ...] = ((Nifti1Header, 1, b"n+1"), (Nifti2Header, 2, b"n+2"))
+    for header, version, single in kinds:
         size = header.sizeof_hdr
         magic = block[344:347] if version == 1 else block[4:7]
         declared = {"<": int.from_bytes(block[:4], "little"), ">": int.from_bytes(block[:4], "big")}

@@ -37,7 +37,7 @@ def normalise(
     x, skip: (B, C, H, W) for which `fits` holds. weight, bias: (C,) float32, or float64 for a float64 x. The
     statistics carry no gradient.
     """
-    return _Normalise.apply(x, skip, weight, bias, epsilon, slope)
+    return _Normalise.apply(x, skip, weight, bias, epsilon, slope)  # type: ignore[no-untyped-call]
 
 
 class _Normalise(torch.autograd.Function):
