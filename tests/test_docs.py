@@ -133,7 +133,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setattr("coopseg.evaluation.evaluate.hd95_assd", lambda *args, **options: (1.0, 1.0))
     monkeypatch.setattr("coopseg.evaluation.run.write_pictures", lambda *args, **options: [])
-    monkeypatch.setattr("coopseg.benchmark.tasks.Processes.run", run_task_here)
+    monkeypatch.setattr("coopseg.benchmark.executor.Processes.run", run_task_here)
 
 
 def run_task_here(processes: object, task: Any, threads: int) -> int:

@@ -16,12 +16,11 @@ import pytest
 from tiny_grid import TINY, WORDS, InProcess, state
 
 from coopseg.benchmark import data, run, schedule
-from coopseg.benchmark.executor import Ended
+from coopseg.benchmark.executor import Ended, Task
 from coopseg.benchmark.request import read_request
 from coopseg.benchmark.run import resume_benchmark, run_benchmark
 from coopseg.benchmark.schedule import reason
 from coopseg.benchmark.table import read_table
-from coopseg.benchmark.tasks import Task
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.scans.nifti import read_image
@@ -298,11 +297,9 @@ def test_draws_of_a_folder(
     run_benchmark(phantom["acdc"], "bench", methods="standard", split="splits", draws=["mine"], **TINY)
     assert executor.ran == ["standard", "standard-mine-0"]
     request = read_request(Path("bench"))
-    dataset = data.open_data(request)
-    assert data.find_draw(request, "mine", dataset).test == ("patient006",)
-    assert data.write_draw(Path("bench"), request, "mine", dataset) == str(tmp_path / "splits" / "mine.json")
-    assert all(
-        each.patients == ("patient006",) for each in data.data_of_test(Path("bench"), request, ["patient006"])
-    )
+    opened = data.open_data(request)
+    assert opened.split("mine").test == ("patient006",)
+    assert opened.write_split(Path("bench"), "mine") == str(tmp_path / "splits" / "mine.json")
+    assert all(each.patients == ("patient006",) for each in opened.test_sets(Path("bench"), ["patient006"]))
     with pytest.raises(CoopsegError, match=r"other\.json: no such split"):
         resume_benchmark("bench", draws=["other"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from coopseg.benchmark.estimate import (
     relative_cost,
     standard_step,
 )
-from coopseg.benchmark.grid import Job
+from coopseg.benchmark.grid import Job, Result
 from coopseg.config.resolve import resolve_settings
 
 SETTINGS = resolve_settings(preset="cpu")
@@ -24,11 +23,11 @@ KNOWN = Known(settings=lambda row: SETTINGS, steps=lambda row: 600, volumes=100)
 STANDARD = Job("s", "standard", "train", "A", 0)
 
 
-def result(row: str, training: float, evaluation: float = 30.0, budget: str = "steps") -> dict[str, Any]:
-    return {
-        "row": row, "budget": budget, "steps": 600, "seconds": training + evaluation,
-        "training_seconds": training, "evaluation_seconds": evaluation,
-    }  # fmt: skip
+def result(row: str, training: float, evaluation: float = 30.0) -> Result:
+    return Result(
+        id=row, row=row, draw="A", seed=0, budget="steps", steps=600, seconds=training + evaluation,
+        training_seconds=training, evaluation_seconds=evaluation, finished="",
+    )  # fmt: skip
 
 
 def test_the_measured_costs_of_two_cores() -> None:

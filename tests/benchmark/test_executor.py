@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from coopseg.benchmark import executor as module
-from coopseg.benchmark.executor import Ended, Executor, LocalExecutor, open_executor
-from coopseg.benchmark.tasks import Task
+from coopseg.benchmark.executor import Ended, Executor, LocalExecutor, Task, open_executor
 from coopseg.errors import CoopsegError
 from coopseg.workers import cores
 

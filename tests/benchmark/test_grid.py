@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from coopseg.benchmark.check import check_request
 from coopseg.benchmark.grid import (
     Job,
     is_finished,
@@ -18,7 +17,7 @@ from coopseg.benchmark.grid import (
     read_job,
     write_job,
 )
-from coopseg.benchmark.request import Request, settings_of
+from coopseg.benchmark.request import Request, check_request, settings_of
 from coopseg.errors import CoopsegError
 
 

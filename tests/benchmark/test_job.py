@@ -18,11 +18,10 @@ import pytest
 from tiny_grid import TINY
 
 from coopseg.benchmark import data, job
-from coopseg.benchmark.asking import extend, make_block, make_request
 from coopseg.benchmark.collected import collect
-from coopseg.benchmark.data import corrupt_tested
+from coopseg.benchmark.data import corrupt_tested, open_data
 from coopseg.benchmark.grid import make_jobs, write_job
-from coopseg.benchmark.request import Request, write_request
+from coopseg.benchmark.request import Request, ask, write_request
 from coopseg.evaluation.corrupt import corrupt_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
@@ -31,8 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy
 def make_bench(bench: Path, folder: Path, *rows: str, **settings: Any) -> Request:
     """A benchmark of one job, standard---0, or of one of each of `rows`, that has not begun."""
     given = TINY | {"settings": TINY["settings"] | settings}
-    block = make_block(rows or ["standard"], ["-"], [0])
-    request = make_request(given | {"data": folder, "split": "random", "blocks": [block], "started": ""})
+    request = ask(data=folder, methods=rows or ["standard"], **given)
     write_request(bench, request)
     for each in make_jobs(request):
         write_job(bench, each)
@@ -59,7 +57,7 @@ def begin(bench: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("how", ["SIGTERM", "its starter dies"])
 def test_stopped_it_goes_on_from_its_checkpoint(phantom: dict[str, Path], tmp_path: Path, how: str) -> None:
     request = make_bench(tmp_path, phantom["acdc"], **{"training.steps": 150})
-    corrupt_tested(tmp_path, request)
+    corrupt_tested(tmp_path, open_data(request))
     folder = tmp_path / "jobs" / "standard---0"
     with begin(tmp_path) as process:
         wait_for(lambda: "step 20 of" in (folder / "log.txt").read_text())
@@ -111,7 +109,7 @@ def test_scan_statistics_predict_anew_with_the_weights_that_are_there(
     phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     request = make_bench(tmp_path, phantom["acdc"], "standard", "standard@2")
-    corrupt_tested(tmp_path, request)
+    corrupt_tested(tmp_path, open_data(request))
     for name in ("standard---0", "standard@2---0"):
         assert job.main(tmp_path, name) == 0
     plain, mixed = (
@@ -130,13 +128,13 @@ def test_test_patients_that_join_later_are_corrupted_too(
 ) -> None:
     monkeypatch.setattr(data, "corrupt_dataset", partial(corrupt_dataset, workers=1))
     request = make_bench(tmp_path, phantom["acdc"])
-    corrupt_tested(tmp_path, request)
+    corrupt_tested(tmp_path, open_data(request))
     images = {path: path.read_bytes() for path in (tmp_path / "corrupted").rglob("*_copy1.nii.gz")}
     times = {path: path.stat().st_mtime_ns for path in images}
-    corrupt_tested(tmp_path, request)
+    corrupt_tested(tmp_path, open_data(request))
     assert {path: path.stat().st_mtime_ns for path in images} == times  # nothing was done again
-    more = extend(request, draws=["1"])
-    corrupt_tested(tmp_path, more)
+    more = request.extended(draws=["1"])
+    corrupt_tested(tmp_path, open_data(more))
     later = {path: path.read_bytes() for path in (tmp_path / "corrupted").rglob("*_copy1.nii.gz")}
     assert len(later) == 2 * len(images)
     assert {path: later[path] for path in images} == images

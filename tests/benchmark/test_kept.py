@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from made_up_bench import CLASSES, HEADS, Bench
 
-from coopseg.benchmark.kept import keep_benchmark, pack_scores, read_kept, without_places
+from coopseg.benchmark.keep import keep_benchmark, pack_scores, read_kept, without_places
 from coopseg.errors import CoopsegError
 
 REAL = {

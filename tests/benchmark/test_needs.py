@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coopseg.benchmark.grid import Job
-from coopseg.benchmark.needs import lacking
+from coopseg.benchmark.schedule import lacking
 
 STANDARD = Job("s", "standard", "train", "A", 0)
 POST_DAE = Job("p", "post-dae", "post-dae", "A", 0, needs=("s",))

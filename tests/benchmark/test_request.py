@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coopseg.benchmark.asking import extend, locate, make_block, make_request
-from coopseg.benchmark.request import read_request, write_request
+from coopseg.benchmark import request as module
+from coopseg.benchmark.keep import locate
+from coopseg.benchmark.request import Request, read_request, write_request
+from coopseg.cli.benchmark import WHERE, benchmark
 from coopseg.config.methods import MAIN_ROWS
 from coopseg.errors import CoopsegError
 
 
-def ask(**changes: Any) -> Any:
+def ask(**changes: Any) -> Request:
     """A request with changes."""
-    values = {
-        "data": "data", "split": "acdc-dev", "preset": "cpu", "started": "now",
-        "blocks": [make_block(changes.pop("methods", ["standard"]), ["A"], [0])],
-    }  # fmt: skip
-    return make_request(values | changes)
+    values = {"data": "data", "split": "acdc-dev", "preset": "cpu", "methods": ["standard"], "draws": "A"}
+    return module.ask(**values | changes)
 
 
 def test_what_is_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,24 +47,26 @@ def test_what_is_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_block_takes_from_the_grid_what_it_does_not_say() -> None:
     request = ask()
-    more = extend(request, methods="main", draws=["B", "C"])
+    more = request.extended(methods="main", draws=["B", "C"])
     assert [block.draws for block in more.blocks] == [("A",), ("B", "C")]
     assert more.blocks[1].methods == MAIN_ROWS
     assert more.blocks[1].seeds == (0,)
-    more = extend(more, seeds=[1])
+    more = more.extended(seeds=[1])
     assert more.blocks[2].methods == MAIN_ROWS  # standard is one of them
     assert more.blocks[2].draws == ("A", "B", "C")
-    assert extend(more, seeds=[1]) == more
-    assert extend(request) == request
+    assert more.extended(seeds=[1]) == more
+    assert request.extended() == request
 
 
 def test_what_else_can_be_added() -> None:
-    more = extend(ask(), predictors=["a=m:f"], severities=[2.0], severity_methods="standard", equal_time=True)
+    more = ask().extended(
+        predictors=["a=m:f"], severities=[2.0], severity_methods="standard", equal_time=True
+    )
     assert more.predictors[0].name == "a"
     assert (more.severities, more.severity_methods, more.equal_time) == ((2.0,), ("standard",), True)
-    assert extend(more, severities=[0.5, 2.0]).severities == (2.0, 0.5)
-    assert extend(more, severities=[0]).severities_of("standard") == (2.0, 0.0)
-    assert extend(more, predictors=["a=m:f"], data="data", settings=()) == more
+    assert more.extended(severities=[0.5, 2.0]).severities == (2.0, 0.5)
+    assert more.extended(severities=[0]).severities_of("standard") == (2.0, 0.0)
+    assert more.extended(predictors=["a=m:f"], data="data", settings=()) == more
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_what_else_can_be_added() -> None:
 )
 def test_what_cannot_change(given: dict[str, Any], says: str) -> None:
     with pytest.raises(CoopsegError, match=says):
-        extend(ask(), **given)
+        ask().extended(**given)
 
 
 @pytest.mark.parametrize(
@@ -119,16 +121,14 @@ def test_a_kept_request_finds_its_data_elsewhere(tmp_path: Path, monkeypatch: py
     with pytest.raises(CoopsegError, match="had a --cross; give it as it was"):
         locate(kept, data="new", split="acdc-dev")
     given = ["b=net.onnx", "c=m:g"]
-    found, added = locate(kept, data="new", cross="near=other", split="acdc-dev", predictors=given)
+    found = locate(kept, data="new", cross="near=other", split="acdc-dev", predictors=given)
     assert (found.data, found.cross) == (f"ACDC={tmp_path / 'new'}", f"near={tmp_path / 'other'}")
     assert found.split == "acdc-dev"
     assert [(entry.name, entry.target) for entry in found.predictors] == [
-        ("a", "m:f"), ("b", str(tmp_path / "net.onnx")),
+        ("a", "m:f"), ("b", str(tmp_path / "net.onnx")), ("c", "m:g"),
     ]  # fmt: skip
-    assert added == ("c=m:g",)
-    assert extend(found, predictors=added).predictors[-1].name == "c"
     alone = kept.model_copy(update={"cross": None, "split": "random"})
-    assert locate(alone, data="new")[0].split == "random"
+    assert locate(alone, data="new").split == "random"
     with pytest.raises(CoopsegError, match="had no --cross"):
         locate(alone, data="new", cross="other")
 
@@ -139,3 +139,16 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "benchmark.json").write_text('{"data": 3}')
     with pytest.raises(CoopsegError, match=r"benchmark.json: data: .* correct it or begin anew"):
         read_request(tmp_path)
+
+
+def test_the_program_and_the_request_have_the_same_arguments_and_defaults() -> None:
+    """The options' defaults are only shown: what is not typed is left to the request."""
+    shown = {name: option.default for name, option in inspect.signature(benchmark).parameters.items()}
+    options = set(shown) - {"context", *WHERE}
+    recorded = {"blocks", "started", "versions", "command", "seed_of_corruption"}
+    assert options == Request.model_fields.keys() - recorded | {"methods", "draws", "seeds"}
+    for name, field in Request.model_fields.items():
+        if name in options and shown[name] not in (None, ""):
+            assert shown[name] == field.default, name
+    with pytest.raises(CoopsegError, match="a benchmark takes no epochs; see `coopseg benchmark --help`"):
+        ask(epochs=3)

@@ -17,7 +17,7 @@ from tiny_grid import InProcess, state
 
 from coopseg.benchmark import run, schedule
 from coopseg.benchmark.executor import Ended
-from coopseg.benchmark.kept import keep_benchmark
+from coopseg.benchmark.keep import keep_benchmark
 from coopseg.benchmark.run import restore_benchmark, resume_benchmark
 from coopseg.benchmark.table import read_table
 from coopseg.errors import CoopsegError

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coopseg.benchmark import job, probe
-from coopseg.benchmark.executor import Ended
-from coopseg.benchmark.tasks import Task
+from coopseg.benchmark.executor import Ended, Task
 
 SETTINGS = {
     "network.width": 2, "cases.size": [32, 32], "cases.spacing": 6.0, "training.steps": 2,

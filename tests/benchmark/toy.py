@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from coopseg.benchmark.tethered import tether
+from coopseg.benchmark.executor import tether
 from coopseg.errors import Stopped
 
 

@@ -119,7 +119,7 @@ def collect(bench: Path) -> Collected:
     request = read_request(bench)
     jobs = tuple(_read(job, job.folder(bench)) for job in make_jobs(request))
     rows = dict.fromkeys(entry.job.row for entry in jobs)
-    return Collected(bench, request, jobs, {row: read_probe(bench, row) for row in rows})
+    return Collected(bench, request, jobs, {row: read_probe(bench, row).model_dump() for row in rows})
 
 
 def _read(job: Job, folder: Path) -> Ended:

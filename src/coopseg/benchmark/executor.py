@@ -1,27 +1,60 @@
-"""Where jobs run: this machine, or the workers of a dask cluster. What they compute does not depend on it."""
+"""Runs jobs, each in a process of its own, on this machine or on the workers of a dask cluster.
+
+What they compute does not depend on where they run.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 from uuid import uuid4
 
-from coopseg.benchmark.tasks import Processes, Task
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, Stopped
 from coopseg.text import one_line, shorten, whole_number
 from coopseg.workers import cores
 
 INSTALL = 'pip install "coopseg[cluster]"'
 PATIENCE = "10s"  # in which a scheduler has to answer
+SIGNALLED = 128  # and the number of the signal: the exit code of a process that saved its work and ended
+
+
+@dataclass(frozen=True)
+class Task:
+    """Describes a process, python -m MODULE BENCH ARGUMENT, all of whose output is appended to `log`.
+
+    home: the folder to run in if it exists, so that the user's own modules are found there.
+    """
+
+    module: str
+    bench: Path
+    argument: str
+    log: Path
+    home: Path
+
+    @property
+    def command(self) -> list[str]:
+        """Returns the command line."""
+        return [sys.executable, "-m", self.module, str(self.bench), self.argument]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended. code: negative after a signal; None where none was seen, for a `reason`."""
+    """Says how a process ended.
+
+    code: its exit code, the negative signal number if it was killed, or None if the process could not be
+    observed; `reason` then says why.
+    """
 
     code: int | None
     reason: str = ""
@@ -35,19 +68,69 @@ class Executor(Protocol):
 
     @property
     def width(self) -> int:
-        """How many run side by side."""
+        """Returns how many tasks run side by side."""
         ...
 
     def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
-        """Every task with how it ended, as they end. alone: one after another, on one machine.
+        """Yields every task with how it ended, as they end. alone: one after another, on one machine.
 
-        When the iterator is closed or raises, those that run are told to save what they need and to end.
+        When the iterator is closed or raises, running processes are told to save their work and to end.
         """
         ...
 
 
+@dataclass
+class Processes:
+    """Runs tasks, from any thread, until it is told to stop."""
+
+    stopped: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+
+    def run(self, task: Task, threads: int) -> int:
+        """Runs a task to its end; returns its exit code, negative after a signal. threads: of OpenMP."""
+        if not task.bench.is_dir():
+            raise CoopsegError(
+                f"{task.bench}: not seen by this worker; put it on a disk that all of them share"
+            )
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(task.log, "ab") as log:
+            process = self._start(task, threads, log.fileno())
+            if process is None:
+                return -signal.SIGTERM
+            try:
+                return process.wait()
+            finally:
+                self.running.discard(process)
+                if process.stdin:
+                    process.stdin.close()
+
+    def stop(self) -> None:
+        """Tells every process to save its work and to end; none is started any more."""
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                process.terminate()
+
+    def _start(self, task: Task, threads: int, log: int) -> subprocess.Popen[bytes] | None:
+        with self.lock:
+            if self.stopped:
+                return None
+            process = subprocess.Popen(
+                task.command,
+                cwd=task.home if task.home.is_dir() else None,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.PIPE,  # held open: see `tether`
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in a terminal reaches us alone; we tell them
+            )
+            self.running.add(process)
+            return process
+
+
 class LocalExecutor:
-    """Processes of this machine. workers: side by side; each gets its share of the cores."""
+    """Runs processes on this machine, `workers` side by side; each gets its share of the cores."""
 
     def __init__(self, workers: int = 1) -> None:
         if workers < 1:
@@ -57,7 +140,7 @@ class LocalExecutor:
         self.threads = max(1, allowed // workers)
 
     def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
-        """See `Executor`."""
+        """Runs the tasks; see `Executor`."""
         processes = Processes()
         pool = ThreadPoolExecutor(1 if alone else self.width)
         try:
@@ -71,29 +154,28 @@ class LocalExecutor:
 
 
 class DaskExecutor:
-    """Workers of a dask cluster that see the same disk. Each runs as many tasks at once as it has threads.
+    """Runs processes on workers of a dask cluster that see the same disk, one for each of their threads.
 
     A task whose worker dies is run again on another, three times at most; jobs go on from their checkpoint.
     """
 
     def __init__(self, scheduler: str) -> None:
-        distributed = import_distributed()
+        self.distributed = import_distributed()
         try:
-            self.client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
+            self.client = self.distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise CoopsegError(
                 f"{shorten(scheduler)}: no dask scheduler answers ({one_line(error)}); start one, and "
                 "workers, with `dask scheduler` and `dask worker`, and give its tcp://HOST:PORT"
             ) from None
-        self.distributed = distributed
 
     @property
     def width(self) -> int:
-        """Threads of all workers that there are now; 1 at least."""
+        """Returns the number of threads of all present workers, at least 1."""
         return max(1, int(sum(self.client.nthreads().values())))
 
     def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Results:
-        """See `Executor`."""
+        """Runs the tasks; see `Executor`."""
         key = uuid4().hex
         try:
             for group in [[task] for task in tasks] if alone else [list(tasks)]:
@@ -123,7 +205,7 @@ class DaskExecutor:
 
 @contextmanager
 def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor]:
-    """The one that is asked for. scheduler: address of a dask scheduler, None for this machine."""
+    """Yields the executor asked for. scheduler: address of a dask scheduler, None for this machine."""
     if scheduler is None:
         yield LocalExecutor(workers)
         return
@@ -135,7 +217,7 @@ def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor]:
 
 
 def import_distributed() -> Any:
-    """The optional library of the extra `cluster`."""
+    """Imports the optional library of the extra `cluster`. Raises CoopsegError if it is not installed."""
     try:
         import distributed
     except ImportError:
@@ -154,3 +236,40 @@ def _run_on_worker(key: str, task: Task) -> int:
 
 def _stop(key: str) -> None:
     _on_this_worker.setdefault(key, Processes()).stop()
+
+
+def tether() -> None:
+    """Raises Stopped in this process on SIGTERM, and sends SIGTERM to it at the end of standard input.
+
+    The parent holds our standard input open, so that its end means that the parent has died.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    threading.Thread(target=_await_end_of_input, daemon=True).start()
+
+
+def exit_code(work: Callable[[], object], failed: Callable[[Exception], object]) -> int:
+    """Does the work of a process; returns its exit code: 0, 1 after a failure, 128 + number after a signal.
+
+    failed: called with what was raised if it is not `Stopped`.
+    """
+    try:
+        work()
+    except Stopped as stopped:
+        print(stopped, flush=True)
+        return SIGNALLED + stopped.signal
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.flush()
+        failed(error)
+        return 1
+    return 0
+
+
+def _await_end_of_input() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Stopped("stopped", number)

@@ -1,4 +1,7 @@
-"""From a request to jobs, each of which can be run by itself, once those it needs have finished."""
+"""Turns a request into jobs, and says what lies in the folder of each.
+
+A job can be run by itself, once those that it needs have finished.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from coopseg.benchmark.request import WHOLE, Request
+from pydantic import BaseModel, ConfigDict
+
+from coopseg.benchmark.request import WHOLE, Request, now
 from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
@@ -16,6 +21,7 @@ from coopseg.text import read_json
 
 JOBS, JOB, RESULT, ERROR, LOG = "jobs", "job.json", "result.json", "error.json", "log.txt"
 TRAINING, EVALUATION, SEVERITIES = "training", "evaluation", "severities"
+LAST_LINES = 20  # of the log, in error.json
 # Standard training as published trains the STN jointly; "standard" trains it on detached predictions. Every
 # row is held against both, the published one first.
 BASELINES = ("cooperative-no-latent", "standard")
@@ -23,13 +29,16 @@ UNDER_POST_DAE = "standard"
 TIMEKEEPER = "cooperative"  # how long it takes is what rows get at equal time
 
 Kind = Literal["train", "post-dae", "statistics", "predictor"]
+Budget = Literal["steps", "time"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training with its evaluation, or the evaluation of a predictor. needs: ids of other jobs.
+    """Describes one training with its evaluation, or the evaluation of a predictor.
 
-    kind "statistics": no training, but the networks of the job that it needs once more, predicted otherwise.
+    kind: "statistics" trains nothing; the networks of the job that it needs predict once more, otherwise.
+    budget: "steps", or "time" for as many steps as fit in the time of the timekeeper. needs: ids of other
+    jobs.
     """
 
     id: str
@@ -37,18 +46,47 @@ class Job:
     kind: Kind
     draw: str
     seed: int
-    budget: Literal["steps", "time"] = "steps"
+    budget: Budget = "steps"
     needs: tuple[str, ...] = ()
 
     def folder(self, bench: Path) -> Path:
-        """Where everything of it lies."""
+        """Returns the folder of all that belongs to the job."""
         return bench / JOBS / self.id
 
 
-def make_jobs(request: Request) -> tuple[Job, ...]:
-    """The union of all blocks, draw by draw, then what stands on it, predictors, and rows at equal time.
+class Result(BaseModel):
+    """Holds result.json of a job that has finished; times in seconds, None if there was no training."""
 
-    No two jobs share an id, and each comes after those that it needs.
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    row: str
+    draw: str
+    seed: int
+    budget: Budget
+    steps: int | None
+    seconds: float
+    training_seconds: float | None
+    evaluation_seconds: float
+    finished: str
+    machine: str | None = None  # not kept
+
+
+class Failure(BaseModel):
+    """Holds error.json of a job that failed. log: the last lines of its log.txt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    error: str
+    kind: str
+    log: str
+    when: str
+
+
+def make_jobs(request: Request) -> tuple[Job, ...]:
+    """Returns all jobs: each (row, draw, seed) of the blocks once, then predictors, then rows at equal time.
+
+    What a job needs, such as the training that Post-DAE builds on, is added and comes before it.
     """
     jobs: dict[str, Job] = {}
     for row, draw, seed in _cells(request):
@@ -66,7 +104,7 @@ def make_jobs(request: Request) -> tuple[Job, ...]:
 
 
 def notes(request: Request) -> list[str]:
-    """A line about every job that was added unasked."""
+    """Returns a line about every job that was added unasked."""
     asked = set(_cells(request))
     added = dict.fromkeys(
         f"{job.row}, draw {draw}, seed {seed}: added, since {row} stands on it"
@@ -78,13 +116,13 @@ def notes(request: Request) -> list[str]:
 
 
 def probed_rows(request: Request) -> tuple[str, ...]:
-    """The rows whose steps are timed: all that are trained by the loop."""
+    """Returns the rows whose steps are timed: all that the training loop trains."""
     rows = [row for row in request.rows if row != POST_DAE and not split_row(row)[1]]
     return tuple(dict.fromkeys([*rows, TIMEKEEPER] if request.equal_time else rows))
 
 
 def levels(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Jobs that need no other; those that need only these; and so on."""
+    """Yields the jobs that need no other, then those that need only these, and so on."""
     left = list(jobs)
     while left:
         names = {job.id for job in left}
@@ -94,30 +132,56 @@ def levels(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 
 def write_job(bench: Path, job: Job) -> None:
-    """Its job.json, unless it is there."""
+    """Writes job.json of a job, unless it is there."""
     path = job.folder(bench) / JOB
     if not path.is_file():
-        write_atomically(path, (json.dumps(asdict(job), indent=1) + "\n").encode())
+        write_json(path, asdict(job))
 
 
 def read_job(bench: Path, name: str) -> Job:
-    """From its job.json. Raises CoopsegError where there is none."""
+    """Reads the job.json of an id. Raises CoopsegError if there is none."""
     path = bench / JOBS / name / JOB
     if not path.is_file():
         raise CoopsegError(f"{path}: no such job; if another machine runs it, share the folder with that one")
-    values: dict[str, Any] = read_json(path)
+    values = read_json(path)
     return Job(**{**values, "needs": tuple(values["needs"])})
 
 
+def read_result(bench: Path, job: Job) -> Result | None:
+    """Reads result.json of a job, None if it has not finished."""
+    path = job.folder(bench) / RESULT
+    return Result.model_validate(read_json(path)) if path.is_file() else None
+
+
+def read_failure(bench: Path, job: Job) -> Failure | None:
+    """Reads error.json of a job, None if it has not failed."""
+    path = job.folder(bench) / ERROR
+    return Failure.model_validate(read_json(path)) if path.is_file() else None
+
+
+def write_failure(folder: Path, error: str, *, kind: str) -> None:
+    """Writes error.json of a job; `error` becomes one line."""
+    log = folder / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    text = " ".join(error.split()) or kind
+    failure = Failure(error=text, kind=kind, log="\n".join(lines[-LAST_LINES:]), when=now())
+    write_json(folder / ERROR, failure.model_dump())
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a record."""
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
 def is_finished(bench: Path, job: Job, request: Request) -> bool:
-    """Whether nothing of it is left to do, severities that were asked for later included."""
+    """Tells whether a job has nothing left to do, not even severities that were asked for later."""
     folder = job.folder(bench)
     wanted = [folder / SEVERITIES / f"{value:g}" for value in request.severities_of(job.row)]
     return (folder / RESULT).is_file() and (job.budget == "time" or all(path.is_dir() for path in wanted))
 
 
 def _cells(request: Request) -> list[tuple[str, str, int]]:
-    """(row, draw, seed) in the order in which a table fills best: a draw whole before the next."""
+    """Returns (row, draw, seed) in the order in which a table fills best: a whole draw before the next."""
     cells = [
         (row, draw, seed)
         for block in request.blocks

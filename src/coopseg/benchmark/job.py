@@ -1,77 +1,227 @@
-"""One job in a process of its own: python -m coopseg.benchmark.job BENCH ID.
+"""Does one job in a process of its own: python -m coopseg.benchmark.job BENCH ID.
 
 It does what is missing of training, evaluation and severities; result.json comes last.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shutil
 import sys
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coopseg.benchmark.grid import JOBS, RESULT, is_finished, read_job
-from coopseg.benchmark.records import now, read_result, read_run, write_error, write_json
-from coopseg.benchmark.request import read_request
-from coopseg.benchmark.tethered import SIGNALLED, tether
-from coopseg.benchmark.work import evaluate_job, train_job
-from coopseg.errors import Stopped
+import torch
+
+from coopseg.benchmark.data import Data, open_data, severe_sets, split_name
+from coopseg.benchmark.executor import exit_code, tether
+from coopseg.benchmark.grid import (
+    EVALUATION,
+    JOBS,
+    RESULT,
+    SEVERITIES,
+    TRAINING,
+    Job,
+    Result,
+    is_finished,
+    read_job,
+    read_result,
+    write_failure,
+    write_json,
+)
+from coopseg.benchmark.probe import steps_in_equal_time
+from coopseg.benchmark.request import Request, now, read_request
+from coopseg.cases.splits import REQUEST, RUN
+from coopseg.config.methods import split_row
+from coopseg.evaluation.run import RECORD, evaluate_subject
+from coopseg.evaluation.subject import Subject, load_subject, load_target
 from coopseg.scans.files import lock
+from coopseg.scans.types import Dataset
+from coopseg.text import read_json
+from coopseg.training.run import resume, train
+
+if TYPE_CHECKING:
+    from coopseg.training.loop import Progress
+
+QUIET = 10.0  # seconds between two lines of progress
 
 
 def main(bench: Path, name: str) -> int:
-    """Run a job; its exit code. 1: it failed, and error.json says how; 128 and more: it was stopped."""
-    try:
-        run_job(bench, name)
-    except Stopped as stopped:
-        print(stopped, flush=True)
-        return SIGNALLED + stopped.signal
-    except Exception as error:
-        traceback.print_exc()
-        sys.stderr.flush()
-        write_error(bench / JOBS / name, str(error), kind=type(error).__name__)
-        return 1
-    return 0
+    """Runs a job; returns its exit code, see `exit_code`. If it failed, error.json says how."""
+    folder = bench / JOBS / name
+    return exit_code(
+        lambda: run_job(bench, name),
+        lambda error: write_failure(folder, str(error), kind=type(error).__name__),
+    )
 
 
 def run_job(bench: Path, name: str) -> None:
-    """Do what is missing of a job. Raises whatever goes wrong."""
+    """Does what is missing of a job. Raises whatever goes wrong."""
     job, request, begun = read_job(bench, name), read_request(bench), time.monotonic()
-    with alone(job.folder(bench)):
+    folder = job.folder(bench)
+    with alone(folder):
         if is_finished(bench, job, request):
             return
         print(f"{now()} {job.id} begins on {platform.node()}, process {os.getpid()}", flush=True)
-        train_job(bench, job, request)
-        run, earlier = read_run(bench, job), read_result(bench, job)
+        work = Work(bench, job, open_data(request))
+        work.train()
+        run = read_json(folder / TRAINING / RUN) if (folder / TRAINING / RUN).is_file() else {}
         # A training that was broken off counts what processes before this one spent on it.
         before = max(0.0, run.get("seconds", 0.0) - (time.monotonic() - begun))
-        seconds = evaluate_job(bench, job, request)
-        result = {
-            **{key: getattr(job, key) for key in ("id", "row", "draw", "seed", "budget")},
-            "steps": run.get("steps"),
-            "seconds": before + time.monotonic() - begun,
-            "training_seconds": run.get("seconds"),
-            "evaluation_seconds": seconds,
-        }
+        seconds = work.evaluate()
+        ended = {"finished": now(), "machine": platform.node()}
+        result = read_result(bench, job) or Result(
+            id=job.id, row=job.row, draw=job.draw, seed=job.seed, budget=job.budget, steps=run.get("steps"),
+            seconds=before + time.monotonic() - begun, training_seconds=run.get("seconds"),
+            evaluation_seconds=seconds, **ended,
+        )  # fmt: skip
         # Severities that were asked for later belong to no comparison of costs.
-        write_json(
-            job.folder(bench) / RESULT, result | earlier | {"finished": now(), "machine": platform.node()}
-        )
+        write_json(folder / RESULT, result.model_dump() | ended)
         print(f"{now()} {job.id} finished", flush=True)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process works on the job: one whose worker died may still be ending."""
+    """Waits until no other process works on the job: one whose worker died may still be ending."""
     with open(folder / ".lock", "w") as file:
         if not lock(file):
             print(f"{now()} {folder.name}: another process works on it; waiting", flush=True)
             lock(file, wait=True)
         yield
+
+
+@dataclass(frozen=True)
+class Work:
+    """Trains and evaluates for one job; whatever is there already is kept."""
+
+    bench: Path
+    job: Job
+    data: Data
+
+    @property
+    def request(self) -> Request:
+        """Returns what the benchmark was asked for."""
+        return self.data.request
+
+    @property
+    def needed(self) -> Path:
+        """Returns the run folder of the first job that this one needs."""
+        return self.bench / JOBS / self.job.needs[0] / TRAINING
+
+    def train(self) -> None:
+        """Trains to run.json, from nothing or from the checkpoint of a training that was broken off."""
+        job, request, out = self.job, self.request, self.job.folder(self.bench) / TRAINING
+        if job.kind in ("predictor", "statistics") or (out / RUN).is_file():
+            return
+        if job.kind == "train" and (out / REQUEST).is_file():
+            resume(out, report=follow())
+            return
+        shutil.rmtree(out, ignore_errors=True)  # of a job that was killed before anything could be kept
+        if job.kind == "post-dae":
+            from coopseg.rivals.post_dae import train_post_dae
+
+            train_post_dae(self.needed, out, report=follow())
+            return
+        train(
+            self.data.own.root,
+            out,
+            preset=request.preset,
+            method=job.row,
+            split=self.data.write_split(self.bench, job.draw),
+            layout=request.layout,
+            labels=request.labels,
+            settings=request.settings | self._steps(),
+            seed=job.seed,
+            device=request.device,
+            precision=request.precision,
+            report=follow(),
+        )
+
+    def evaluate(self) -> float:
+        """Does the evaluation and the severities; returns the seconds of the evaluation."""
+        job, folder = self.job, self.job.folder(self.bench)
+        test = self.data.tested if job.kind == "predictor" else self.data.split(job.draw).test
+        begun = time.monotonic()
+        self._evaluate(self.data.test_sets(self.bench, test), folder / EVALUATION)
+        seconds = time.monotonic() - begun
+        for severity in self.request.severities_of(job.row) if job.budget == "steps" else ():
+            sets = severe_sets(self.bench, severity, test)
+            self._evaluate(sets, folder / SEVERITIES / f"{severity:g}", pictures=False)
+        return seconds
+
+    def _steps(self) -> dict[str, int]:
+        """Returns, under equal time, the setting for as many steps as fit; else none."""
+        if self.job.budget == "steps":
+            return {}
+        ordinary = read_json(self.needed / RUN)["steps"]
+        return {"training.steps": steps_in_equal_time(self.bench, self.job.row, ordinary)}
+
+    def _evaluate(self, data: Sequence[Dataset], out: Path, *, pictures: bool = True) -> None:
+        if (out / RECORD).is_file():
+            return
+        shutil.rmtree(out, ignore_errors=True)  # what a killed job had begun
+        evaluate_subject(
+            self._subject(),
+            data,
+            out,
+            split={"name": split_name(self.request, self.job.draw), "part": "test"},
+            spacing=self.request.spacing,
+            workers=torch.get_num_threads(),
+            pictures=pictures,
+            progress=count(),
+        )
+
+    def _subject(self) -> Subject:
+        job, device, precision = self.job, self.request.device, self.request.precision
+        if job.kind == "predictor":
+            target = next(entry.target for entry in self.request.predictors if entry.name == job.row)
+            classes = self.data.own.labels.names
+            return load_target(job.row, target, classes=classes, device=device, precision=precision)
+        statistics = split_row(job.row)[1] if job.kind == "statistics" else None
+        run = job.folder(self.bench) / TRAINING if statistics is None else self.needed
+        return load_subject(run, device=device, precision=precision, scan_statistics=statistics)
+
+
+def follow() -> Callable[[Progress], None]:
+    """Returns a function that prints the progress of a training, now and then."""
+    due = _Now()
+
+    def report(progress: Progress) -> None:
+        if progress.kind != "train" or due():
+            values = json.dumps(progress.values)
+            print(f"step {progress.step} of {progress.steps}, {progress.kind}: {values}", flush=True)
+
+    return report
+
+
+def count() -> Callable[[int, int, str], None]:
+    """Returns a function that prints the progress of an evaluation, now and then."""
+    due = _Now()
+
+    def report(done: int, total: int, name: str) -> None:
+        if due() or done == total:
+            print(f"evaluated {done} of {total}, {name}", flush=True)
+
+    return report
+
+
+class _Now:
+    """Says whether it is time for another line."""
+
+    def __init__(self) -> None:
+        self.last = float("-inf")
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self.last < QUIET:
+            return False
+        self.last = time.monotonic()
+        return True
 
 
 if __name__ == "__main__":

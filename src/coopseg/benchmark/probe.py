@@ -1,4 +1,4 @@
-"""What a step of a row costs, alone on the machine: python -m coopseg.benchmark.probe BENCH ROW."""
+"""Times a training step of a row, alone on the machine: python -m coopseg.benchmark.probe BENCH ROW."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import platform
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 
-from coopseg.benchmark.data import open_data, write_draw
-from coopseg.benchmark.grid import TIMEKEEPER
-from coopseg.benchmark.records import write_json
+from coopseg.benchmark.data import open_data
+from coopseg.benchmark.executor import exit_code, tether
+from coopseg.benchmark.grid import TIMEKEEPER, write_json
 from coopseg.benchmark.request import WHOLE, Request, read_request
-from coopseg.benchmark.tethered import SIGNALLED, tether
-from coopseg.errors import CoopsegError, Stopped
+from coopseg.errors import CoopsegError
 from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
 from coopseg.training.inputs import Arguments, read_inputs
@@ -30,31 +28,48 @@ PROBES = "probes"
 WARM_UP, TIMED = 3, 20  # steps
 
 
-def main(bench: Path, row: str) -> int:
-    """Write BENCH/probes/ROW.json; the exit code. Where it fails, the file says how."""
-    path = probe_file(bench, row)
-    try:
-        write_json(path, {"row": row, **time_steps(bench, read_request(bench), row)})
-    except Stopped as stopped:
-        return SIGNALLED + stopped.signal
-    except Exception as error:
-        traceback.print_exc()
-        write_json(path, {"row": row, "error": " ".join(str(error).split()) or type(error).__name__})
-        return 1
-    return 0
+class Probe(BaseModel):
+    """Holds the cost of a row's steps, from BENCH/probes/ROW.json; None is what was not measured.
 
-
-def time_steps(bench: Path, request: Request, row: str) -> dict[str, Any]:
-    """Median and interquartile range of TIMED steps, and the most memory this process has held.
-
-    Steps are those in which the networks cooperate, where a row begins without.
+    seconds_per_step, spread: median and interquartile range of `steps` steps. peak_memory_gb: the most memory
+    that the process has held. steps_of_training: how many a whole training has. error: why no step was timed.
     """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    seconds_per_step: float | None = None
+    spread: float | None = None
+    peak_memory_gb: float | None = None
+    steps: int | None = None
+    steps_of_training: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    machine: str | None = None
+    error: str | None = None
+
+
+def main(bench: Path, row: str) -> int:
+    """Writes BENCH/probes/ROW.json, which says how it failed if it did; returns the exit code."""
+
+    def write(probe: Probe) -> None:
+        write_json(probe_file(bench, row), probe.model_dump(exclude_none=True))
+
+    def failed(error: Exception) -> None:
+        write(Probe(row=row, error=" ".join(str(error).split()) or type(error).__name__))
+
+    return exit_code(lambda: write(time_steps(bench, read_request(bench), row)), failed)
+
+
+def time_steps(bench: Path, request: Request, row: str) -> Probe:
+    """Times TIMED steps; for a row that begins without cooperating, steps in which the networks do."""
     draw = next((block.draws[0] for block in request.blocks if row in block.methods), None)
     draw = draw or next(iter(request.draws), WHOLE)
-    dataset = open_data(request)
+    data = open_data(request)
     arguments = Arguments.of(
-        data=dataset.root, preset=request.preset, method=row, layout=request.layout, labels=request.labels,
-        split=write_draw(bench, request, draw, dataset), settings=request.settings, seed=0,
+        data=data.own.root, preset=request.preset, method=row, layout=request.layout, labels=request.labels,
+        split=data.write_split(bench, draw), settings=request.settings, seed=0,
         device=request.device, precision=request.precision, cache=None,
     )  # fmt: skip
     fabric = make_fabric(request.device, request.precision)
@@ -69,38 +84,39 @@ def time_steps(bench: Path, request: Request, row: str) -> dict[str, Any]:
         loop.alone = 0
         seconds = [_time_step(loop) for _ in range(WARM_UP + TIMED)][WARM_UP:]
     low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
-    return {
-        "seconds_per_step": median,
-        "spread": high - low,
-        "peak_memory_gb": peak_memory_gb(fabric.device),
-        "steps": TIMED,
-        "steps_of_training": loop.steps,
-        "threads": torch.get_num_threads(),
-        "device": str(fabric.device),
-        "precision": request.precision,
-        "machine": platform.node(),
-    }
+    return Probe(
+        row=row,
+        seconds_per_step=median,
+        spread=high - low,
+        peak_memory_gb=peak_memory_gb(fabric.device),
+        steps=TIMED,
+        steps_of_training=loop.steps,
+        threads=torch.get_num_threads(),
+        device=str(fabric.device),
+        precision=request.precision,
+        machine=platform.node(),
+    )
 
 
 def steps_in_equal_time(bench: Path, row: str, steps: int) -> int:
-    """How many steps of a row take as long as `steps` of the timekeeper, by their probes; 1 at least.
+    """Returns how many steps of a row take as long as `steps` of the timekeeper, by their probes; at least 1.
 
-    Raises CoopsegError where either was not measured.
+    Raises CoopsegError if either was not timed.
     """
-    own, other = (read_probe(bench, name).get("seconds_per_step") for name in (row, TIMEKEEPER))
+    own, other = (read_probe(bench, name).seconds_per_step for name in (row, TIMEKEEPER))
     if not own or not other:
         raise CoopsegError(f"{probe_file(bench, TIMEKEEPER if own else row)}: no step was timed; see there")
     return max(1, round(float(steps * other / own)))
 
 
-def read_probe(bench: Path, row: str) -> dict[str, Any]:
-    """What was measured of a row, or nothing."""
+def read_probe(bench: Path, row: str) -> Probe:
+    """Reads what was measured of a row, all None if it was not probed."""
     path = probe_file(bench, row)
-    return read_json(path) if path.is_file() else {}
+    return Probe.model_validate(read_json(path)) if path.is_file() else Probe(row=row)
 
 
 def probe_file(bench: Path, row: str) -> Path:
-    """Where the cost of a row lies."""
+    """Returns the file of a row's probe."""
     return bench / PROBES / f"{row.replace(':', '_').replace('/', '_')}.json"
 
 

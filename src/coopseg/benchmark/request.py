@@ -1,27 +1,34 @@
-"""What a benchmark was asked for: benchmark.json, which grows by blocks and otherwise stays as it is."""
+"""Says what a benchmark was asked for: benchmark.json, which grows by blocks and otherwise stays as it is."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from coopseg.config.methods import POST_DAE, split_row
-from coopseg.config.resolve import override_scan_statistics, resolve_settings
+from coopseg.config.methods import MAIN_ROWS, POST_DAE, TITLES, expand_methods, split_row
+from coopseg.config.resolve import override_scan_statistics, read_overrides, resolve_settings
 from coopseg.config.section import Section
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
+from coopseg.evaluation.run import name_and_folder
 from coopseg.scans.files import write_atomically
-from coopseg.text import read_json
+from coopseg.text import listing, read_json, shorten
+from coopseg.training.rival import make_rivals
+from coopseg.versions import versions
 
 REQUEST = "benchmark.json"
 WHOLE = "-"  # the draw that is the split itself
 
 
 class Block(Section):
-    """Every method with every draw and every seed."""
+    """Asks for every method with every draw and every seed."""
 
     methods: tuple[str, ...]
     draws: tuple[str, ...]
@@ -29,18 +36,27 @@ class Block(Section):
 
 
 class PredictorEntry(Section):
-    """A row that is tested only. target: module:callable, an ONNX file or a run folder."""
+    """Asks for a row that is only tested. target: module:callable, an ONNX file or a run folder."""
 
     name: str
     target: str
 
 
 class Request(Section):
-    """All of it. Paths are absolute; data and cross may be NAME=FOLDER."""
+    """Holds all that a benchmark was asked for; `coopseg benchmark` has an option for each field.
+
+    data: folder of the data set to train and test on, absolute or as NAME=FOLDER. cross: the same for one of
+    other sites, which is tested on only. split: "random", the name of a split, a file, or a folder of files
+    DRAW.json. settings: overrides such as {"training.steps": 500}. spacing: "nominal" if headers hold no true
+    spacing. copies: of each test volume and corruption. equal_time: train the main rows once more, for as
+    long as cooperative training takes. severities: factors on the corruptions, for the rows of
+    `severity_methods`. blocks: what is trained: every method of a block with each of its draws and seeds.
+    started, versions, command: when and how the benchmark began.
+    """
 
     data: str
     cross: str | None = None
-    split: str
+    split: str = "random"
     preset: str = "default"
     precision: Literal["32", "bf16"] = "32"
     device: str = "auto"
@@ -61,21 +77,69 @@ class Request(Section):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The methods asked for, each once."""
+        """Returns the methods asked for, each once."""
         return tuple(dict.fromkeys(name for block in self.blocks for name in block.methods))
 
     @property
     def draws(self) -> tuple[str, ...]:
-        """The draws asked for, each once."""
+        """Returns the draws asked for, each once."""
         return tuple(dict.fromkeys(draw for block in self.blocks for draw in block.draws))
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Returns the seeds asked for, each once."""
+        return tuple(dict.fromkeys(seed for block in self.blocks for seed in block.seeds))
+
     def severities_of(self, row: str) -> tuple[float, ...]:
-        """Severities beside 1, which the evaluation itself measures."""
+        """Returns a row's severities besides 1, which the evaluation itself measures."""
         return tuple(value for value in self.severities if value != 1) if row in self.severity_methods else ()
+
+    def extended(self, **asked: Any) -> Request:
+        """Returns the request with one more block, and with what else may be added later.
+
+        asked: as for `ask`. A block takes what it does not say from the grid so far; predictors, severities,
+        severity_methods and equal_time are added. Raises CoopsegError for any other that has changed.
+        """
+        given = read_arguments(asked)
+        more = any(given.get(name) for name in ("methods", "draws", "seeds"))
+        block = _take_block(given, self.rows, self.draws, self.seeds)
+        changes: dict[str, Any] = {
+            "blocks": tuple(dict.fromkeys((*self.blocks, block))) if more else self.blocks
+        }
+        for name in ("predictors", "severities", "severity_methods"):
+            changes[name] = tuple(dict.fromkeys((*getattr(self, name), *given.pop(name, ()))))
+        changes["equal_time"] = given.pop("equal_time", False) or self.equal_time
+        for name, value in given.items():  # everything in a grid is measured in the same way
+            if value != (was := getattr(self, name)):
+                raise CoopsegError(
+                    f"cannot resume with another {name}: the benchmark began with {shorten(was)}, now given "
+                    f"{shorten(value)}; leave it out, or begin another with --out"
+                )
+        return check_request(build_request(self.model_dump() | changes))
+
+
+def ask(**asked: Any) -> Request:
+    """Makes the request of a new benchmark; checks all that can be checked without the data.
+
+    asked: fields of `Request`, but `methods`, `draws` and `seeds` in place of blocks, and predictors as
+    NAME=TARGET. What is a list may also be given as text with commas. Raises CoopsegError for what is wrong.
+    """
+    given = read_arguments(asked)
+    block = _take_block(given, (), (WHOLE,), (0,))
+    began = {"started": now(), "versions": versions(), "command": sys.argv}
+    return check_request(build_request({"blocks": (block,), **began, **given}))
+
+
+def now() -> str:
+    """Returns the time, for records."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def settings_of(request: Request, row: str, *, seed: int) -> Settings:
-    """Settings of a row that is trained here, or of ROW@K. Raises CoopsegError as `resolve_settings` does."""
+    """Returns the settings of a row that is trained here, or of ROW@K.
+
+    Raises CoopsegError as `resolve_settings` does.
+    """
     base, k = split_row(row)
     settings = resolve_settings(
         preset=request.preset,
@@ -88,18 +152,143 @@ def settings_of(request: Request, row: str, *, seed: int) -> Settings:
 
 
 def write_request(bench: Path, request: Request) -> None:
-    """Into BENCH/benchmark.json."""
+    """Writes BENCH/benchmark.json."""
     text = json.dumps(request.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     write_atomically(bench / REQUEST, text.encode())
 
 
 def read_request(bench: Path) -> Request:
-    """From BENCH/benchmark.json. Raises CoopsegError where there is none, or it cannot be understood."""
+    """Reads BENCH/benchmark.json. Raises CoopsegError if it is missing or cannot be understood."""
     if not (bench / REQUEST).is_file():
         raise CoopsegError(f"{bench / REQUEST}: not found; --resume takes the --out of `coopseg benchmark`")
+    return build_request(read_json(bench / REQUEST), file=bench / REQUEST, advice="correct it or begin anew")
+
+
+def build_request(values: Mapping[str, Any], *, file: Path | None = None, advice: str = "") -> Request:
+    """Checks the values of every field. Raises CoopsegError with the field, and the file they are from."""
     try:
-        return Request.model_validate(read_json(bench / REQUEST))
+        return Request.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise CoopsegError(f"{bench / REQUEST}: {where}: {first['msg']}; correct it or begin anew") from None
+        if file:
+            raise CoopsegError(f"{file}: {where}: {first['msg']}; {advice}") from None
+        raise CoopsegError(f"{where}: {first['msg']} (found {shorten(first['input'])})") from None
+
+
+def check_request(request: Request) -> Request:
+    """Returns the request. Raises CoopsegError for unknown rows, clashing names and numbers out of range."""
+    for row in request.rows:
+        if row != POST_DAE:  # of POST_DAE@K the settings are those of what it stands on
+            settings = settings_of(request, row, seed=0)
+            if ":" in row:  # a class of the user's: better to fail now than in every job
+                make_rivals(settings.rivals)
+    predictors = [entry.name for entry in request.predictors]
+    names = [*request.rows, *predictors]
+    if not names:
+        raise CoopsegError("nothing to do: give --methods or --predictor")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CoopsegError(f"two rows are called {listing(twice)}; give the predictor another name")
+    if wrong := [name for name in predictors if not _is_name(name)]:
+        raise CoopsegError(
+            f"a predictor cannot be called {shorten(wrong[0])}: use letters, digits and - _ . +"
+        )
+    if taken := [name for name in predictors if name in TITLES]:
+        raise CoopsegError(f"a predictor cannot be called {taken[0]}, the name of a training; choose another")
+    _check_numbers(request, names)
+    return request
+
+
+def _check_numbers(request: Request, names: Sequence[str]) -> None:
+    if request.copies < 1:
+        raise CoopsegError(f"copies must be 1 or more, found {request.copies}")
+    if wrong := [value for value in request.severities if not value >= 0]:
+        raise CoopsegError(f"severities must be 0 or more, found {wrong[0]}")
+    if bool(request.severities) != bool(request.severity_methods):
+        raise CoopsegError("--severities and --severity-methods belong together; give both or none")
+    if absent := [name for name in request.severity_methods if name not in names]:
+        raise CoopsegError(f"--severity-methods: {listing(absent)} not in the grid; add them with --methods")
+    if request.equal_time and not set(MAIN_ROWS) & set(request.rows):
+        raise CoopsegError(
+            f"--equal-time needs one of the rows {listing(MAIN_ROWS)}; add them with --methods"
+        )
+
+
+def _is_name(name: str) -> bool:
+    return all(letter.isalnum() or letter in "-_.+ " for letter in name) and not name.startswith(".")
+
+
+def read_arguments(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns arguments as people give them into values of a request: paths absolute, lists split at commas."""
+    if unknown := [name for name in asked if name not in (*READ, *Request.model_fields)]:
+        raise CoopsegError(f"a benchmark takes no {listing(unknown)}; see `coopseg benchmark --help`")
+    return {name: READ[name](value) if name in READ else value for name, value in asked.items()}
+
+
+def _take_block(
+    given: dict[str, Any], rows: tuple[str, ...], draws: tuple[str, ...], seeds: tuple[int, ...]
+) -> Block:
+    """Takes methods, draws and seeds out of `given` for a block; those that are missing are the others."""
+    return Block(
+        methods=given.pop("methods", ()) or rows,
+        draws=given.pop("draws", ()) or draws,
+        seeds=given.pop("seeds", ()) or seeds,
+    )
+
+
+def _absolute(entry: str | Path | None) -> str | None:
+    if entry is None:
+        return None
+    name, folder = name_and_folder(entry)
+    return (f"{name}=" if name else "") + os.path.abspath(folder)
+
+
+def _existing(path: str | Path) -> str:
+    return os.path.abspath(path) if os.path.exists(path) else str(path)
+
+
+def _words(values: str | Iterable[object]) -> tuple[str, ...]:
+    listed = values.split(",") if isinstance(values, str) else map(str, values)
+    return tuple(word for value in listed if (word := value.strip()))
+
+
+def _methods(values: str | Sequence[str]) -> tuple[str, ...]:
+    return expand_methods(",".join(_words(values)))
+
+
+def _numbers(option: str, kind: Callable[[str], float]) -> Callable[[str | Iterable[object]], Any]:
+    def read(values: str | Iterable[object]) -> tuple[float, ...]:
+        words = _words(values)
+        try:
+            return tuple(kind(word) for word in words)
+        except ValueError:
+            raise CoopsegError(f"{option}: {', '.join(words)!r} is no number; write it as 0,1") from None
+
+    return read
+
+
+def _predictors(texts: Iterable[str]) -> tuple[PredictorEntry, ...]:
+    entries = []
+    for text in texts:
+        name, equals, target = (part.strip() for part in text.partition("="))
+        if not (equals and name and target):
+            raise CoopsegError(
+                f"--predictor {shorten(text)}: write it as NAME=module:callable, NAME=FILE.onnx or NAME=RUN"
+            )
+        entries.append(PredictorEntry(name=name, target=_existing(target)))
+    return tuple(entries)
+
+
+# how each argument is read that may be given otherwise than a request holds it
+READ: dict[str, Callable[[Any], Any]] = {
+    "data": _absolute,
+    "cross": _absolute,
+    "split": _existing,
+    "settings": read_overrides,
+    "methods": _methods,
+    "draws": _words,
+    "seeds": _numbers("--seeds", int),
+    "severities": _numbers("--severities", float),
+    "severity_methods": _methods,
+    "predictors": _predictors,
+}

@@ -1,78 +1,53 @@
-"""`benchmark`: methods × draws × seeds, trained and tested by the same rules, to one table."""
+"""Implements `benchmark`: methods × draws × seeds, trained and tested by the same rules, to one table."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coopseg.benchmark.asking import extend, locate, make_block, make_request, methods_of
-from coopseg.benchmark.data import check_data
+from coopseg.benchmark.data import open_data
 from coopseg.benchmark.executor import open_executor
 from coopseg.benchmark.grid import make_jobs
-from coopseg.benchmark.records import now
-from coopseg.benchmark.request import WHOLE, Request, read_request, write_request
-from coopseg.benchmark.restore import check_restored, kept_request, restore
+from coopseg.benchmark.keep import check_restored, kept_request, locate, restore
+from coopseg.benchmark.request import Request, ask, read_request, write_request
 from coopseg.benchmark.schedule import Benchmark, Report, Schedule
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, make_folder, new_folder
-from coopseg.versions import versions
 
 
 def run_benchmark(
     data: str | Path,
     out: str | Path,
     *,
-    cross: str | Path | None = None,
-    split: str = "random",
-    preset: str = "default",
-    methods: str | Sequence[str] = (),
-    draws: Sequence[str] = (),
-    seeds: Sequence[int] = (0,),
-    predictors: Sequence[str] = (),
-    equal_time: bool = False,
-    severities: Sequence[float] = (),
-    severity_methods: str | Sequence[str] = (),
-    copies: int = 3,
-    settings: Mapping[str, Any] | Iterable[str] = (),
-    layout: str = "auto",
-    labels: str | None = None,
-    spacing: str = "true",
-    device: str = "auto",
-    precision: str = "32",
     workers: int = 1,
     scheduler: str | None = None,
     report: Report = lambda line: None,
+    **asked: Any,
 ) -> Benchmark:
     """Train and test every method with every draw and seed, and write the table of all of them into `out`.
 
-    data, cross: folder or NAME=FOLDER; cross is tested on only. out: new or empty folder. methods: names, or
-    all, main or ablations. draws: D is the split "SPLIT-D", the file SPLIT/D.json of a folder, or the seed of
-    a random split; without them the split itself. predictors: NAME=TARGET, see `load_target`.
-    equal_time: the main rows once more, for as long as cooperative training takes. severities: factors on
-    the corruptions, for the rows `severity_methods`. copies: of each test volume and corruption.
-    workers: jobs side by side on this machine. scheduler: address of a dask scheduler, whose workers then run
-    the jobs. Others as in `coopseg.train` and `coopseg.evaluate`. report: called with every line of progress.
+    data: folder or NAME=FOLDER. out: new or empty folder. workers: jobs side by side on this machine.
+    scheduler: address of a dask scheduler, whose workers then run the jobs. report: called with every line of
+    progress. asked: any of
+
+    methods: names of rows, or all, main or ablations. draws: D is the split "SPLIT-D", the file SPLIT/D.json
+    of a folder, or the seed of a random split; by default the split itself. seeds: of the trainings, by
+    default 0. predictors: NAME=TARGET, rows that are only tested, see `load_target`; and the fields of
+    `Request`: cross, split, preset, settings, copies, equal_time, severities, severity_methods, layout,
+    labels, spacing, device, precision. A list may also be given as text with commas.
+
     A job that fails is listed, and the others go on. Raises CoopsegError, with nothing written, for anything
     wrong with arguments, data or draws; after any interruption `resume_benchmark` goes on.
     """
     out = Path(out)
     check_new(out)
-    request = make_request(
-        {
-            "data": data, "cross": cross, "split": split, "preset": preset, "settings": settings,
-            "blocks": [make_block(methods_of(methods), draws or (WHOLE,), seeds)], "predictors": predictors,
-            "equal_time": equal_time, "severities": severities, "severity_methods": severity_methods,
-            "copies": copies, "layout": layout, "labels": labels, "spacing": spacing, "device": device,
-            "precision": precision, "started": now(), "versions": versions(), "command": sys.argv,
-        }
-    )  # fmt: skip
-    check_data(request)
+    request = ask(data=data, **asked)
+    opened = open_data(request)
     with open_executor(scheduler, workers) as executor:
         make_folder(out, out)
         write_request(out, request)
-        return Schedule(out, request, executor, report).run()
+        return Schedule(out, opened, executor, report).run()
 
 
 def resume_benchmark(
@@ -81,22 +56,22 @@ def resume_benchmark(
     workers: int = 1,
     scheduler: str | None = None,
     report: Report = lambda line: None,
-    **given: Any,
+    **asked: Any,
 ) -> Benchmark:
     """Go on with a benchmark: what has finished stays, what failed is tried again.
 
-    given: arguments of `run_benchmark` that add to it: methods, draws and seeds (what is left out of them is
+    asked: arguments of `run_benchmark` that add to it: methods, draws and seeds (what is left out of them is
     as in the grid so far), predictors, severities, severity_methods, equal_time. Others have to be what they
     were; CoopsegError names the first that is not.
     """
     bench = Path(bench)
     before = read_request(bench)
-    request = extend(before, **given)
-    check_data(request)
+    request = before.extended(**asked)
+    opened = open_data(request)
     with open_executor(scheduler, workers) as executor:
         if request != before:
             write_request(bench, request)
-        return Schedule(bench, request, executor, report).run()
+        return Schedule(bench, opened, executor, report).run()
 
 
 def restore_benchmark(
@@ -106,16 +81,16 @@ def restore_benchmark(
     data: str | Path | None = None,
     cross: str | Path | None = None,
     split: str | None = None,
-    predictors: Sequence[str] = (),
+    predictors: tuple[str, ...] | list[str] = (),
     workers: int = 1,
     scheduler: str | None = None,
     report: Report = lambda line: None,
-    **given: Any,
+    **asked: Any,
 ) -> Benchmark:
     """Make a benchmark folder `out` from what `keep_benchmark` has written, and go on with what is left.
 
-    data, cross: as they were, wherever they lie now. split: needed where it was a file or folder. Others as
-    in `resume_benchmark`. Jobs that were kept have finished; since their weights were not kept, a Post-DAE
+    data, cross: as they were, wherever they lie now. split: needed if it was a file or folder. Others as in
+    `resume_benchmark`. Jobs that were kept have finished; since their weights were not kept, a Post-DAE
     that stands on one fails, and so does a severity that is added to one, each with a line that says what to
     do. Without `data` no job is run: the table is that of the jobs that were kept.
     Raises CoopsegError, with nothing written, for data or splits other than those of the jobs that were kept.
@@ -124,20 +99,20 @@ def restore_benchmark(
     check_new(out)
     before = kept_request(kept).model_copy(update={"command": tuple(sys.argv)})
     if data is None:
-        if given or cross or split or predictors:
+        if asked or cross or split or predictors:
             raise CoopsegError("give --data too; without it what was kept is restored, and nothing is added")
         return _restore_alone(kept, out, before, report)
-    located, added = locate(before, data=data, cross=cross, split=split, predictors=predictors)
-    request = extend(located, predictors=added, **given)
-    check_data(request)
-    check_restored(kept, request)
+    located = locate(before, data=data, cross=cross, split=split, predictors=predictors)
+    request = located.extended(**asked)
+    opened = open_data(request)
+    check_restored(kept, opened)
     with open_executor(scheduler, workers) as executor:
         with new_folder(out) as folder:
             finished = restore(kept, folder, request)
         report(
             f"{len(finished)} jobs and the seconds of a step restored; to time steps here remove {out}/probes"
         )
-        return Schedule(out, request, executor, report).run()
+        return Schedule(out, opened, executor, report).run()
 
 
 def _restore_alone(kept: Path, out: Path, request: Request, report: Report) -> Benchmark:

@@ -1,4 +1,4 @@
-"""The course of a benchmark: copies, probes, jobs in the order of what they need, and the table."""
+"""Runs a benchmark: copies, probes, jobs in the order of what they need, and the table."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coopseg.benchmark.data import corrupt_tested
-from coopseg.benchmark.executor import Ended, Executor
-from coopseg.benchmark.forecast import Forecast
+from coopseg.benchmark.data import Data, corrupt_tested
+from coopseg.benchmark.estimate import Forecast
+from coopseg.benchmark.executor import SIGNALLED, Ended, Executor, Task
 from coopseg.benchmark.grid import (
     ERROR,
+    JOBS,
     LOG,
     RESULT,
+    TRAINING,
     Job,
     is_finished,
     levels,
     make_jobs,
     notes,
     probed_rows,
+    read_failure,
+    read_result,
+    write_failure,
     write_job,
 )
-from coopseg.benchmark.needs import lacking
 from coopseg.benchmark.probe import PROBES, read_probe
-from coopseg.benchmark.records import read_error, write_error
-from coopseg.benchmark.request import Request
-from coopseg.benchmark.tasks import Task
-from coopseg.benchmark.tethered import SIGNALLED
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import lock
 
@@ -40,7 +40,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How it ended. failed: the error of each job that did, by its id."""
+    """Says how a benchmark ended. finished: ids of jobs. failed: the error of each job that failed, by id."""
 
     out: Path
     finished: tuple[str, ...]
@@ -48,16 +48,17 @@ class Benchmark:
 
 
 class Schedule:
-    """One run of what is left of a benchmark. report: called with every line of progress."""
+    """Runs what is left of a benchmark once. report: called with every line of progress."""
 
-    def __init__(self, bench: Path, request: Request, executor: Executor, report: Report) -> None:
-        self.bench, self.request, self.executor, self.report = bench.resolve(), request, executor, report
-        self.jobs = make_jobs(request)
-        self.forecast = Forecast(self.bench, request, width=executor.width)
+    def __init__(self, bench: Path, data: Data, executor: Executor, report: Report) -> None:
+        self.bench, self.data, self.executor, self.report = bench.resolve(), data, executor, report
+        self.request = data.request
+        self.jobs = make_jobs(self.request)
+        self.forecast = Forecast(self.bench, data, width=executor.width)
         self.written = time.monotonic()  # the table, last
 
     def run(self) -> Benchmark:
-        """To the end of all jobs. Raises CoopsegError where another process works in the folder."""
+        """Runs all jobs to their end. Raises CoopsegError while another process works in the folder."""
         with claimed(self.bench), self._saying_how_to_go_on():
             for job in self.jobs:
                 write_job(self.bench, job)
@@ -71,30 +72,30 @@ class Schedule:
                     self.report(line)
                 self._work(rows)
             self._write_table()
-        failed = {job.id: error["error"] for job in self.jobs if (error := read_error(self.bench, job))}
+        failed = {job.id: found.error for job in self.jobs if (found := read_failure(self.bench, job))}
         finished = [job.id for job in self.jobs if (job.folder(self.bench) / RESULT).is_file()]
         return Benchmark(self.bench, tuple(finished), failed)
 
     def _work(self, rows: Sequence[str]) -> None:
         self.report("copies of the test scans with artefacts")
-        corrupt_tested(self.bench, self.request)
+        corrupt_tested(self.bench, self.data)
         self._probe(rows)
         for level in levels(self.jobs):
             self._run_level([job for job in level if not is_finished(self.bench, job, self.request)])
 
     def _probe(self, rows: Sequence[str]) -> None:
-        """The cost of a step of each row, one at a time and nothing beside."""
+        """Times a step of each row, one row at a time and nothing beside it."""
         log, home = self.bench / PROBES / LOG, Path.cwd()
         tasks = [Task("coopseg.benchmark.probe", self.bench, row, log, home) for row in rows]
         with closing(self.executor.run(tasks, alone=True)) as all_ended:
             for task, ended in all_ended:
                 found = read_probe(self.bench, task.argument)
-                seconds, error = found.get("seconds_per_step"), found.get("error")
-                text = f"{seconds:.3g} s a step" if seconds else f"not timed: {error or reason(ended)}"
+                seconds = found.seconds_per_step
+                text = f"{seconds:.3g} s a step" if seconds else f"not timed: {found.error or reason(ended)}"
                 self.report(f"{task.argument}: {text}")
 
     def _run_level(self, level: Sequence[Job]) -> None:
-        """Jobs that need none of each other."""
+        """Runs jobs that do not need one another."""
         jobs = {job.id: job for job in level if self._has_what_it_needs(job)}
         tasks = [
             Task("coopseg.benchmark.job", self.bench, job.id, job.folder(self.bench) / LOG, Path.cwd())
@@ -111,24 +112,25 @@ class Schedule:
         return not reason
 
     def _settle(self, job: Job, ended: Ended) -> None:
-        """Whatever became of its process, the job is now finished or failed."""
-        if is_finished(self.bench, job, self.request):
+        """Reports a job whose process has ended; one that left no word has failed."""
+        result = read_result(self.bench, job)
+        if result and is_finished(self.bench, job, self.request):
             left = [each for each in self.jobs if self._waits(each)]
-            self.report(self.forecast.after(job, left, of=len(self.jobs)))
-        elif error := read_error(self.bench, job):
-            self.report(f"{job.id}: failed: {error['error']}")
+            self.report(self.forecast.after(result, left, of=len(self.jobs)))
+        elif failure := read_failure(self.bench, job):
+            self.report(f"{job.id}: failed: {failure.error}")
         else:
             self._fail(job, reason(ended), kind="Ended")
 
     def _fail(self, job: Job, error: str, *, kind: str) -> None:
-        write_error(job.folder(self.bench), error, kind=kind)
+        write_failure(job.folder(self.bench), error, kind=kind)
         self.report(f"{job.id}: failed: {error}")
 
     def _waits(self, job: Job) -> bool:
-        return not is_finished(self.bench, job, self.request) and not read_error(self.bench, job)
+        return not is_finished(self.bench, job, self.request) and not read_failure(self.bench, job)
 
     def _is_probed(self, row: str) -> bool:
-        return "seconds_per_step" in read_probe(self.bench, row)
+        return read_probe(self.bench, row).seconds_per_step is not None
 
     def _write_table(self) -> None:
         from coopseg.benchmark.output import write_table
@@ -136,7 +138,7 @@ class Schedule:
         write_table(self.bench)
 
     def _write_table_meanwhile(self) -> None:
-        """Now and then. A table that cannot be written yet must not end days of work."""
+        """Writes the table now and then; one that cannot be written yet must not end days of work."""
         if time.monotonic() - self.written < TABLE_EVERY:
             return
         try:
@@ -155,7 +157,7 @@ class Schedule:
 
 
 def reason(ended: Ended) -> str:
-    """Why a process left neither a result nor an error."""
+    """Says why a process left neither a result nor an error."""
     if ended.code is None:
         return ended.reason
     if ended.code == -signal.SIGKILL:
@@ -168,8 +170,34 @@ def reason(ended: Ended) -> str:
 
 @contextmanager
 def claimed(bench: Path) -> Iterator[None]:
-    """Keep a benchmark folder for this process. Raises CoopsegError while another works in it."""
+    """Keeps a benchmark folder for this process. Raises CoopsegError while another works in it."""
     with open(bench / ".lock", "w") as file:
         if not lock(file):
             raise CoopsegError(f"{bench}: another `coopseg benchmark` works in it; wait, or stop it")
         yield
+
+
+def lacking(bench: Path, job: Job) -> str:
+    """Says why a job cannot be done; "" if it can.
+
+    A job that was restored from kept numbers has no weights: no Post-DAE can stand on it, it cannot predict
+    with other statistics, and no severity can be added to it. It is not trained again unasked, since its
+    scores would change.
+    """
+    for name in job.needs:
+        if not (bench / JOBS / name / RESULT).is_file():
+            return f"needs {name}, which failed"
+    source = _source(bench, job)
+    if source is None or any((source / TRAINING).glob("*.safetensors")):
+        return ""
+    own = source == job.folder(bench)
+    what = "its weights were not kept" if own else f"needs the weights of {source.name}, which were not kept"
+    return f"{what}; remove {source} to have it trained anew, then go on with --resume"
+
+
+def _source(bench: Path, job: Job) -> Path | None:
+    """Returns the folder of the job whose weights this one reads; None if it makes its own or has none."""
+    finished = (job.folder(bench) / RESULT).is_file()  # what is left then is severities
+    if job.kind == "statistics" or (job.kind == "post-dae" and not finished):
+        return bench / JOBS / job.needs[0]
+    return job.folder(bench) if finished and job.kind != "predictor" else None

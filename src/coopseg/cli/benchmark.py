@@ -12,6 +12,9 @@ from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set
 from coopseg.config.methods import PRESETS
 from coopseg.errors import CoopsegError
 
+# says where a benchmark lies and runs; every other option is an argument of `run_benchmark`
+WHERE = ("out", "workers", "scheduler", "resume", "keep", "restore")
+
 
 def benchmark(
     context: typer.Context,
@@ -53,9 +56,10 @@ def benchmark(
         ),
     ] = "",
     seeds: Annotated[str, typer.Option(help="comma-separated seeds of the trainings, e.g. 0,1,2")] = "0",
-    predictor: Annotated[
+    predictors: Annotated[
         list[str] | None,
         typer.Option(
+            "--predictor",
             metavar="NAME=TARGET",
             help="a row that is only tested: module:callable, an ONNX file or a run folder; may be repeated",
             show_default=False,
@@ -130,17 +134,8 @@ def benchmark(
     fails is listed and the others go on; the exit code is then 1. --keep OUT --out KEPT saves the numbers of
     finished jobs, as often as you like; --restore KEPT makes a new benchmark from them.
     """
-    given: dict[str, Any] = dict(
-        data=data, cross=cross, split=split, preset=preset, methods=methods, draws=_words(draws),
-        seeds=[_number(word, int, "--seeds") for word in _words(seeds)], predictors=predictor or (),
-        equal_time=equal_time, severity_methods=severity_methods,
-        severities=[_number(word, float, "--severities") for word in _words(severities)], copies=copies,
-        layout=layout, labels=labels, spacing=spacing, settings=settings or (), device=device,
-        precision=precision,
-    )  # fmt: skip
-    where: dict[str, Any] = dict(workers=workers, scheduler=scheduler, report=note)
-    typed = {name: value for name, value in given.items() if _is_typed(context, name)}
-    _check(typed, out=out, resume=resume, keep=keep, restore=restore)
+    asked = {name: value for name, value in context.params.items() if _is_asked(context, name)}
+    _check(asked, out=out, resume=resume, keep=keep, restore=restore)
     if workers > 1 and scheduler:
         raise CoopsegError("--workers is for this machine, --scheduler for others; give one of them")
     if keep is not None and out is not None:
@@ -148,12 +143,13 @@ def benchmark(
         return
     from coopseg.benchmark.run import restore_benchmark, resume_benchmark, run_benchmark
 
+    asked |= {"workers": workers, "scheduler": scheduler, "report": note}
     if resume is not None:
-        done = resume_benchmark(resume, **where, **typed)
+        done = resume_benchmark(resume, **asked)
     elif restore is not None:
-        done = restore_benchmark(restore, out=out, **where, **typed)  # type: ignore[arg-type]
+        done = restore_benchmark(restore, out=out, **asked)  # type: ignore[arg-type]
     else:
-        done = run_benchmark(out=out, **where, **given)  # type: ignore[arg-type]
+        done = run_benchmark(out=out, **asked)  # type: ignore[arg-type]
     for name, error in done.failed.items():
         fail(CoopsegError(f"{name}: {error}"))
     say(f"{len(done.finished)} jobs finished, {len(done.failed)} failed; table: {done.out}/table/results.md")
@@ -163,39 +159,29 @@ def benchmark(
         raise typer.Exit(1)
 
 
-def _check(typed: dict[str, Any], *, out: Path | None, **earlier: Path | None) -> None:
-    """Raise CoopsegError for options that do not go together."""
+def _check(asked: dict[str, Any], *, out: Path | None, **earlier: Path | None) -> None:
+    """Raises CoopsegError for options that do not go together."""
     given = {f"--{name}": folder for name, folder in earlier.items() if folder is not None}
     if len(given) > 1:
         raise CoopsegError(f"{' and '.join(given)} exclude each other; give one of them")
-    if not given and (out is None or "data" not in typed):
+    if not given and (out is None or "data" not in asked):
         raise CoopsegError("benchmark needs --data and --out, or --resume with the folder of an earlier one")
     if "--resume" in given and out is not None:
         raise CoopsegError(f"--resume goes on in {given['--resume']}; leave --out away")
     if given and "--resume" not in given and out is None:
         raise CoopsegError(f"{next(iter(given))} needs --out, the folder to write")
-    if "--keep" in given and typed:
+    if "--keep" in given and asked:
         raise CoopsegError("--keep runs nothing; it takes --out and no other option")
 
 
 def _keep(bench: Path, out: Path) -> None:
-    from coopseg.benchmark.kept import keep_benchmark
+    from coopseg.benchmark.keep import keep_benchmark
 
     written = keep_benchmark(bench, out)
     say(f"{len(written)} jobs kept anew in {out}" + (f": {', '.join(written)}" if written else ""))
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
-    option = "predictor" if name == "predictors" else name
-    return context.get_parameter_source(option).name == "COMMANDLINE"  # type: ignore[union-attr]
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _number(word: str, kind: type[int] | type[float], option: str) -> float:
-    try:
-        return kind(word)
-    except ValueError:
-        raise CoopsegError(f"{option}: {word!r} is no number; write it as 0,1 or 0.5,1.5") from None
+def _is_asked(context: typer.Context, name: str) -> bool:
+    """Tells whether an option was typed that is an argument of the benchmark, whose defaults are there."""
+    source = context.get_parameter_source(name)
+    return name not in WHERE and source is not None and source.name == "COMMANDLINE"
