@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 SETUP = .venv/.installed
 
-.PHONY: demo test test-slow lint bench bench-accuracy clean
+.PHONY: demo test test-slow lint docs bench bench-accuracy clean
 
 demo: $(SETUP)
 	rm -rf demo
@@ -21,6 +21,10 @@ lint: $(SETUP)
 	.venv/bin/ruff format --check src tests benchmarks scripts
 	.venv/bin/mypy
 
+# Into site/; a broken link is an error. Searching in the pages needs a server: python -m http.server -d site
+docs: $(SETUP)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
 bench: $(SETUP)
 	$(PY) benchmarks/bench.py
 
@@ -33,4 +37,4 @@ $(SETUP): pyproject.toml constraints.txt
 	touch $(SETUP)
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
