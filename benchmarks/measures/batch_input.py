@@ -23,10 +23,9 @@ from coopseg.networks.native.build import kernels
 from coopseg.training import loop as training_loop
 from coopseg.training.augmentation import reach
 from coopseg.training.batches import SliceStore, make_batch
+from coopseg.training.inputs import ValidationSet
 from coopseg.training.loop import Loop
-from coopseg.training.memory import keep_freed_memory
-from coopseg.training.run import make_fabric
-from coopseg.training.validation import ValidationSet
+from coopseg.training.processes import keep_freed_memory, make_fabric
 
 NAMES = ("background", "RV", "MYO", "LV")
 

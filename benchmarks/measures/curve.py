@@ -19,8 +19,7 @@ from measures.timing import timed
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.native.build import kernels
-from coopseg.training.memory import keep_freed_memory, peak_memory_gb
-from coopseg.training.run import make_fabric
+from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 
 POINTS = {
     "batch_size": (2, 4, 8, 12, 20, 28),

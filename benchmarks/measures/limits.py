@@ -25,7 +25,7 @@ from torch.utils.flop_counter import flop_registry
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.native import normalise
-from coopseg.training.memory import keep_freed_memory
+from coopseg.training.processes import keep_freed_memory
 
 TYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 SHAPES = ((64, 48), (128, 24), (32, 96))  # channels and side of the convolutions tried, batch 20

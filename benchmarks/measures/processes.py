@@ -22,9 +22,7 @@ from torch import nn
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.native.build import kernels
 from coopseg.training import loop as training_loop
-from coopseg.training.memory import keep_freed_memory
-from coopseg.training.run import make_fabric
-from coopseg.training.synchronise import average_gradients, gather
+from coopseg.training.processes import average_gradients, gather, keep_freed_memory, make_fabric
 
 BENCHMARKS = Path(__file__).parents[1]
 SETUPS = {  # processes, threads of each

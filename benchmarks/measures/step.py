@@ -13,8 +13,8 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.native.build import kernels
-from coopseg.training.memory import keep_freed_memory
 from coopseg.training.optimiser import make_optimiser
+from coopseg.training.processes import keep_freed_memory
 from coopseg.training.step import CooperativeStep
 
 

@@ -19,11 +19,10 @@ from coopseg.config.methods import (
     ROWS,
     TITLES,
     expand_methods,
-    register,
     split_row,
     title_of,
 )
-from coopseg.config.resolve import resolve_settings
+from coopseg.config.resolve import register, resolve_settings
 from coopseg.config.rivals import RivalSettings
 from coopseg.errors import CoopsegError
 from coopseg.training.rival import make_rivals

@@ -1,4 +1,4 @@
-"""Weights on disk: what is saved comes back, and anything else is refused."""
+"""Weight files that can be checked, and the device that is taken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from safetensors.torch import save_file
 
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import BEST, LAST, find_weights, load_model, save_model
+from coopseg.inference.model import (
+    BEST,
+    LAST,
+    choose_device,
+    choose_dtype,
+    find_weights,
+    load_model,
+    save_model,
+    usable_devices,
+)
 from coopseg.inference.predict import SUFFIX
 from coopseg.networks.cooperative import Networks
 
@@ -90,3 +99,22 @@ def test_refuses_what_is_no_model(tmp_path: Path, small_settings: Settings, save
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(CoopsegError, match="cannot be read as safetensors"):
         load_model(tmp_path)
+
+
+def test_the_fastest_is_taken_and_the_cpu_is_always_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert usable_devices() == ("cpu",)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(CoopsegError, match="device 'cuda' is not available here; usable: auto, cpu"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+
+
+def test_precision() -> None:
+    assert choose_dtype("32") == torch.float32
+    assert choose_dtype("bf16") == torch.bfloat16
+    with pytest.raises(CoopsegError, match="precision '16' is not known; use 32 or bf16"):
+        choose_dtype("16")

@@ -22,9 +22,9 @@ from coopseg.networks.cooperative import Networks
 from coopseg.training import loop as module
 from coopseg.training.batches import SliceStore
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
+from coopseg.training.inputs import ValidationSet
 from coopseg.training.loop import Loop, total_steps
-from coopseg.training.run import make_fabric
-from coopseg.training.validation import ValidationSet
+from coopseg.training.processes import make_fabric
 
 NAMES = ("background", "LV", "MYO")
 

@@ -14,7 +14,7 @@ import torch
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.training.augmentation import apply_augmentation, sample_augmentation
-from coopseg.training.meter import Meter
+from coopseg.training.log import Meter
 from coopseg.training.optimiser import make_optimiser
 from coopseg.training.step import CooperativeStep
 

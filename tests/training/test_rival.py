@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coopseg.config.methods import register
-from coopseg.config.resolve import resolve_settings
+from coopseg.config.resolve import register, resolve_settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
 from coopseg.training.passes import Passes, Truth

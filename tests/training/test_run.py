@@ -21,9 +21,9 @@ from coopseg.inference.model import BEST, load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.nifti import read_labels
+from coopseg.training.inputs import ValidationSet, validate
 from coopseg.training.loop import Progress
 from coopseg.training.run import train
-from coopseg.training.validation import ValidationSet, validate
 
 TINY = {
     "network.width": 2, "cases.size": (32, 32), "cases.spacing": 6.0, "training.batch_size": 4,

@@ -18,9 +18,9 @@ from coopseg.errors import CoopsegError
 from coopseg.latent.choice import MaskChoice
 from coopseg.networks.cooperative import Networks
 from coopseg.training import loop
-from coopseg.training.run import make_fabric, train
+from coopseg.training.processes import average_gradients, make_fabric
+from coopseg.training.run import train
 from coopseg.training.step import CooperativeStep, StepChoice
-from coopseg.training.synchronise import average_gradients
 
 RANK = int(os.environ["RANK"])
 TINY = {

@@ -21,8 +21,7 @@ from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
 from coopseg.training.inputs import Arguments, read_inputs
 from coopseg.training.loop import Loop
-from coopseg.training.memory import keep_freed_memory, peak_memory_gb
-from coopseg.training.run import make_fabric
+from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 
 PROBES = "probes"
 WARM_UP, TIMED = 3, 20  # steps

@@ -1,1 +1,1 @@
-"""The command line: one verb a file."""
+"""The command line: the verbs, their options, and what is printed."""

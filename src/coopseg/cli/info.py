@@ -1,13 +1,14 @@
-"""Defines the verb `coopseg info`."""
+"""Defines the verbs for a first look: `coopseg info` and `coopseg demo`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from coopseg.cli.console import say
+from coopseg.cli.console import DemoDisplay, say, say_report
 
 
 def info(
@@ -31,7 +32,7 @@ def info(
 def _facts() -> dict[str, dict[str, str]]:
     from coopseg.cases.splits import NAMED
     from coopseg.config.methods import METHODS, PRESETS, RIVALS
-    from coopseg.inference.device import usable_devices
+    from coopseg.inference.model import usable_devices
     from coopseg.scans.layouts import LAYOUTS
     from coopseg.versions import versions
 
@@ -77,3 +78,20 @@ def _describe(field: Any) -> str:
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     listed = f" ({', '.join(map(str, choices))})" if choices else ""
     return f"{default}{listed}" + (f": {field.description}" if field.description else "")
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(help="folder to make")] = Path("demo"),
+    seeds: Annotated[int, typer.Option(min=1, help="trainings of each method; each takes minutes")] = 1,
+) -> None:
+    """Show the problem and the method on made-up scans, in minutes: train, corrupt, test, report.
+
+    It trains the standard and the cooperative method on one made-up site, and tests both on other patients of
+    that site, on their corrupted copies and on three other sites. OUT gets phantom/, corrupted/, runs/ and
+    report/report.html.
+    """
+    from coopseg.demo import run_demo
+
+    with DemoDisplay() as display:
+        page = run_demo(out, seeds=seeds, report=display)
+    say_report(page)

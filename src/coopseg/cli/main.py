@@ -12,12 +12,9 @@ from typer.core import TyperGroup
 from coopseg import __version__
 from coopseg.cli.benchmark import benchmark
 from coopseg.cli.console import fail, note
-from coopseg.cli.corrupt import corrupt
-from coopseg.cli.demo import demo
-from coopseg.cli.evaluate import evaluate
-from coopseg.cli.export import export
-from coopseg.cli.info import info
-from coopseg.cli.predict import predict
+from coopseg.cli.evaluate import corrupt, evaluate
+from coopseg.cli.info import demo, info
+from coopseg.cli.predict import export, predict
 from coopseg.cli.report import report
 from coopseg.cli.train import train
 from coopseg.cli.validate import validate

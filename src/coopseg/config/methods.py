@@ -1,21 +1,15 @@
 """Names presets, which say how much is trained and on what, and methods, which say with which losses.
 
 Both override the defaults in settings.py. The preset is applied first, then the method, then the user's own
-settings. Rivals, in rivals.py, add their terms to those of a method; your own are registered here.
+settings. Rivals, in rivals.py, add their terms to those of a method.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import Any
+from collections.abc import Mapping
 
 from coopseg.config.rivals import rival_table
 from coopseg.config.section import Named, Value
-from coopseg.errors import CoopsegError
-from coopseg.text import shorten
 
 PUBLISHED_LATENT: Mapping[str, Value] = {
     "scope": "batch",
@@ -181,45 +175,3 @@ def split_row(row: str) -> tuple[str, str]:
     """
     base, _, k = row.partition("@")
     return base, k
-
-
-_registered: dict[str, Callable[[], Any]] = {}
-
-
-def register(name: str, make: Callable[[], Any]) -> None:
-    """Register your own method, a class or a function that makes an instance, under a name for `--method`.
-
-    Raises CoopsegError for an empty name, one that this package uses, and one with "+", ":" or ",".
-    """
-    if name in {**RIVALS, **METHODS} or not name or any(mark in name for mark in "+:,"):
-        raise CoopsegError(f"a method cannot be called {shorten(name)}: taken, or it holds one of + : ,")
-    _registered[name] = make
-
-
-def is_rival(name: str) -> bool:
-    """Tells whether `name` means a rival: one of this package, a registered one, or module:class."""
-    return name in RIVALS or name in _registered or ":" in name
-
-
-def rival_names() -> tuple[str, ...]:
-    """Returns the names of all rivals, those of this package first."""
-    return *RIVALS, *_registered
-
-
-def maker_of(name: str) -> Callable[..., Any]:
-    """Returns the class of a rival of this package, or what a user registered. Raises CoopsegError."""
-    return _registered.get(name) or load_object(RIVALS[name].path if name in RIVALS else name)
-
-
-def load_object(path: str) -> Any:
-    """Imports "module:name"; the current folder is searched too. Raises CoopsegError if that fails."""
-    module, _, name = path.partition(":")
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise CoopsegError(
-            f"{shorten(path)} cannot be imported ({error}); give module:name, with the module in this folder "
-            "or installed"
-        ) from None

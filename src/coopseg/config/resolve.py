@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -15,8 +18,6 @@ from coopseg.config.methods import (
     POST_DAE,
     PRESETS,
     RIVALS,
-    is_rival,
-    rival_names,
 )
 from coopseg.config.section import UNDER_RIVALS, Changes, Overrides
 from coopseg.config.settings import Settings
@@ -24,6 +25,7 @@ from coopseg.errors import CoopsegError
 from coopseg.text import parse_yaml, shorten
 
 OFF = "off"  # a value of --scan-statistics
+_registered: dict[str, Callable[[], Any]] = {}  # rivals of users
 
 
 def resolve_settings(
@@ -75,6 +77,45 @@ def choose_method(name: str) -> Overrides:
             raise _unknown("rival", rival, rival_names())
     changes = METHODS[base].changes
     return {**changes, "rivals": {"use": tuple(rivals)}} if rivals else changes
+
+
+def register(name: str, make: Callable[[], Any]) -> None:
+    """Register your own method, a class or a function that makes an instance, under a name for `--method`.
+
+    Raises CoopsegError for an empty name, one that this package uses, and one with "+", ":" or ",".
+    """
+    if name in {**RIVALS, **METHODS} or not name or any(mark in name for mark in "+:,"):
+        raise CoopsegError(f"a method cannot be called {shorten(name)}: taken, or it holds one of + : ,")
+    _registered[name] = make
+
+
+def is_rival(name: str) -> bool:
+    """Tells whether `name` means a rival: one of this package, a registered one, or module:class."""
+    return name in RIVALS or name in _registered or ":" in name
+
+
+def rival_names() -> tuple[str, ...]:
+    """Returns the names of all rivals, those of this package first."""
+    return *RIVALS, *_registered
+
+
+def maker_of(name: str) -> Callable[..., Any]:
+    """Returns the class of a rival of this package, or what a user registered. Raises CoopsegError."""
+    return _registered.get(name) or load_object(RIVALS[name].path if name in RIVALS else name)
+
+
+def load_object(path: str) -> Any:
+    """Imports "module:name"; the current folder is searched too. Raises CoopsegError if that fails."""
+    module, _, name = path.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CoopsegError(
+            f"{shorten(path)} cannot be imported ({error}); give module:name, with the module in this folder "
+            "or installed"
+        ) from None
 
 
 def read_overrides(overrides: Changes) -> dict[str, Any]:

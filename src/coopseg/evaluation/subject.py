@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from coopseg.cases.splits import RUN, Split, split_of_run
-from coopseg.config.methods import load_object
+from coopseg.config.resolve import load_object
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predict
 from coopseg.inference.onnx_networks import FORMAT

@@ -17,8 +17,7 @@ from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
 from coopseg.errors import CoopsegError
-from coopseg.inference.device import choose_device, choose_dtype
-from coopseg.inference.model import Model, load_model
+from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.discover import expand_scans, stem
 from coopseg.scans.files import check_new, new_folder, write_atomically

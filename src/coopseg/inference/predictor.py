@@ -13,8 +13,7 @@ from coopseg.cases.prepare import Case, prepare, restore
 from coopseg.config.resolve import OFF, override_scan_statistics
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.device import choose_dtype
-from coopseg.inference.model import Model
+from coopseg.inference.model import Model, choose_dtype
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
 from coopseg.networks.cooperative import Networks

@@ -29,13 +29,11 @@ from coopseg.rivals.shape_training import STN, ShapeTraining
 from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
-from coopseg.training.inputs import Inputs, read_inputs
+from coopseg.training.inputs import Inputs, read_inputs, validate
+from coopseg.training.log import make_trackers
 from coopseg.training.loop import Progress
-from coopseg.training.memory import keep_freed_memory, peak_memory_gb
+from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 from coopseg.training.request import change_arguments, hash_cases, read_request
-from coopseg.training.run import make_fabric
-from coopseg.training.tracking import make_trackers
-from coopseg.training.validation import validate
 from coopseg.versions import versions
 
 TEMPERATURE = 0.01

@@ -25,10 +25,10 @@ from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
 from coopseg.training.label_damage import damage_labels, sample_damage
+from coopseg.training.log import Tracker
 from coopseg.training.loop import Progress
 from coopseg.training.losses import cross_entropy, one_hot
 from coopseg.training.optimiser import make_optimiser
-from coopseg.training.tracking import Tracker
 
 STN = ("shape_encoder", "shape_decoder")
 

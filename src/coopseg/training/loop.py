@@ -22,13 +22,11 @@ from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slice
 from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 from coopseg.training.hard_examples import moments, write_hard_examples
-from coopseg.training.meter import Meter
+from coopseg.training.inputs import ValidationSet, validate
+from coopseg.training.log import Meter, Tracker
 from coopseg.training.optimiser import WeightAverage, make_optimiser, make_schedule
+from coopseg.training.processes import StopSignals, average_gradients, gather, share_weights
 from coopseg.training.step import CooperativeStep
-from coopseg.training.stopping import StopSignals
-from coopseg.training.synchronise import average_gradients, gather, share_weights
-from coopseg.training.tracking import Tracker
-from coopseg.training.validation import ValidationSet, validate
 
 READ_EVERY = 20  # steps between two looks at the losses
 SAVE_EVERY = 60.0  # seconds of training that a killed run may lose

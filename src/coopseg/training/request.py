@@ -22,8 +22,7 @@ from coopseg.errors import CoopsegError
 from coopseg.networks.native.build import kernels
 from coopseg.scans.files import lock, write_atomically
 from coopseg.text import flatten
-from coopseg.training.inputs import Arguments, Inputs
-from coopseg.training.validation import ValidationSet
+from coopseg.training.inputs import Arguments, Inputs, ValidationSet
 from coopseg.versions import versions
 
 ABSENT = "nothing"

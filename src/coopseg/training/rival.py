@@ -14,7 +14,8 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
-from coopseg.config.methods import RIVALS, maker_of
+from coopseg.config.methods import RIVALS
+from coopseg.config.resolve import maker_of
 from coopseg.config.rivals import NormRule, RivalSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +14,13 @@ from lightning_fabric import Fabric
 
 from coopseg.cases.splits import REQUEST, RUN
 from coopseg.errors import CoopsegError, Stopped
-from coopseg.inference.device import choose_device
 from coopseg.scans.files import check_new, make_folder, write_atomically
 from coopseg.training.batches import SliceStore, filled_share
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from coopseg.training.inputs import Arguments, Inputs, read_inputs
+from coopseg.training.log import make_trackers
 from coopseg.training.loop import SAVE_EVERY, Loop, Progress
-from coopseg.training.memory import keep_freed_memory, peak_memory_gb
+from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 from coopseg.training.request import (
     change_arguments,
     check_same,
@@ -30,7 +29,6 @@ from coopseg.training.request import (
     read_request,
     write_request,
 )
-from coopseg.training.tracking import make_trackers
 from coopseg.versions import versions
 
 
@@ -208,21 +206,3 @@ def _failing_clearly(out: Path) -> Iterator[None]:
         ) from None
     except Stopped as stopped:
         raise Stopped(f"{out}: {stopped}; go on with {again}", stopped.signal) from None
-
-
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Makes Fabric for the device; under torchrun it joins the other processes.
-
-    Raises CoopsegError if the device is not there.
-    """
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
-    fabric = Fabric(
-        accelerator=choose_device(device).type,
-        devices=processes,
-        num_nodes=max(1, nodes),
-        strategy="ddp" if processes * nodes > 1 else "auto",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-    )
-    fabric.launch()
-    return fabric

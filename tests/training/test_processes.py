@@ -1,17 +1,26 @@
-"""Two gloo processes on this machine: equal ranks, and the gradients of one process on the joined batch."""
+"""Processes: equal ranks, signals that are noted once, memory that is kept and counted.
+
+Two gloo processes on this machine end with equal weights, and average to the gradients of one process on the
+joined batch.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from coopseg.training.processes import StopSignals, peak_memory_gb
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -83,3 +92,47 @@ def test_what_breaks_on_one_rank_stops_all_and_is_named(ranks: list[Any], folder
     assert "not finite at step 2" in ranks[0]["broken"]
     record = json.loads((folder / "broken" / "nonfinite.json").read_text())
     assert record == {"step": 2, "slices": ranks[1]["slices"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_noted_and_handlers_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopSignals() as signals:
+        assert signals.received is None
+        os.kill(os.getpid(), number)
+        assert signals.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_one_has_its_usual_effect() -> None:
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signals.received == signal.SIGTERM
+
+
+def test_outside_the_main_thread_nothing_is_touched() -> None:
+    seen = []
+
+    def work() -> None:
+        with StopSignals() as signals:
+            seen.append((signals.received, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(None, signal.getsignal(signal.SIGTERM))]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_glibc_takes_the_settings() -> None:
+    # In a process of its own: the setting cannot be taken back.
+    code = "from coopseg.training.processes import keep_freed_memory; print(keep_freed_memory())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_the_peak_is_at_least_what_is_held() -> None:
+    held = torch.ones(2**26)
+    assert peak_memory_gb(torch.device("cpu")) > held.nbytes / 2**30

@@ -1,4 +1,4 @@
-"""Dice averaged per patient first, on predictions made by hand."""
+"""Validation on whole patients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.types import Labels, ScanRef
-from coopseg.training.validation import ValidationSet, validate
+from coopseg.training.inputs import ValidationSet, validate
 
 TRUE = np.array([[[1, 1, 2, 2]]], np.uint8)
 HALF = np.array([[[1, 0, 2, 2]]], np.uint8)  # Dice 2/3 and 1
