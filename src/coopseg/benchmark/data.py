@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST, corrupt_dataset
 from coopseg.evaluation.corruptions import KINDS
 from coopseg.evaluation.run import open_datasets
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import write_json
 from coopseg.scans.types import Dataset
 from coopseg.text import read_json, whole_number
 
@@ -62,8 +61,7 @@ class Data:
             return split_name(self.request, draw)
         path, split = bench / SPLITS / f"{draw}.json", self.split(draw)
         if not path.is_file():
-            parts = {part: getattr(split, part) for part in PARTS}
-            write_atomically(path, json.dumps(parts, indent=1).encode())
+            write_json(path, {part: getattr(split, part) for part in PARTS})
         return str(path.resolve())
 
     def test_sets(self, bench: Path, patients: Sequence[str]) -> list[Dataset]:

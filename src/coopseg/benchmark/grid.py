@@ -5,18 +5,17 @@ A job can be run by itself, once those that it needs have finished.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from coopseg.benchmark.request import WHOLE, Request, now
 from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import write_json
 from coopseg.text import read_json
 
 JOBS, JOB, RESULT, ERROR, LOG = "jobs", "job.json", "result.json", "error.json", "log.txt"
@@ -166,11 +165,6 @@ def write_failure(folder: Path, error: str, *, kind: str) -> None:
     text = " ".join(error.split()) or kind
     failure = Failure(error=text, kind=kind, log="\n".join(lines[-LAST_LINES:]), when=now())
     write_json(folder / ERROR, failure.model_dump())
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a record."""
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def is_finished(bench: Path, job: Job, request: Request) -> bool:

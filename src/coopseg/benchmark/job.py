@@ -33,7 +33,6 @@ from coopseg.benchmark.grid import (
     read_job,
     read_result,
     write_failure,
-    write_json,
 )
 from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.request import Request, now, read_request
@@ -41,7 +40,7 @@ from coopseg.cases.splits import REQUEST, RUN
 from coopseg.config.methods import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject, load_target
-from coopseg.scans.files import lock
+from coopseg.scans.files import lock, write_json
 from coopseg.scans.types import Dataset
 from coopseg.text import read_json
 from coopseg.training.run import resume, train
@@ -190,7 +189,7 @@ class Work:
 
 def follow() -> Callable[[Progress], None]:
     """Returns a function that prints the progress of a training, now and then."""
-    due = _Now()
+    due = _now_and_then()
 
     def report(progress: Progress) -> None:
         if progress.kind != "train" or due():
@@ -202,7 +201,7 @@ def follow() -> Callable[[Progress], None]:
 
 def count() -> Callable[[int, int, str], None]:
     """Returns a function that prints the progress of an evaluation, now and then."""
-    due = _Now()
+    due = _now_and_then()
 
     def report(done: int, total: int, name: str) -> None:
         if due() or done == total:
@@ -211,17 +210,16 @@ def count() -> Callable[[int, int, str], None]:
     return report
 
 
-class _Now:
-    """Says whether it is time for another line."""
+def _now_and_then() -> Callable[[], bool]:
+    last = -QUIET
 
-    def __init__(self) -> None:
-        self.last = float("-inf")
+    def due() -> bool:
+        nonlocal last
+        quiet = time.monotonic() - last >= QUIET
+        last = time.monotonic() if quiet else last
+        return quiet
 
-    def __call__(self) -> bool:
-        if time.monotonic() - self.last < QUIET:
-            return False
-        self.last = time.monotonic()
-        return True
+    return due
 
 
 if __name__ == "__main__":

@@ -25,14 +25,13 @@ from coopseg.benchmark.grid import (
     TRAINING,
     Job,
     make_jobs,
-    write_json,
 )
 from coopseg.benchmark.probe import PROBES, probe_file
 from coopseg.benchmark.request import READ, Request, build_request, read_request, write_request
 from coopseg.cases.splits import PARTS, RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD, name_and_folder
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import write_atomically, write_json
 from coopseg.text import listing, read_json
 
 KEPT, PACKED, FORMAT = "kept.json", ".json.xz", 1
@@ -90,12 +89,10 @@ def _pack_evaluation(folder: Path) -> Json:
 
 def pack_scores(rows: Sequence[Json]) -> dict[str, list[Any]]:
     """Returns the rows of a metrics.json by column, rounded; all but the seconds that a prediction took."""
-    names = [name for name in rows[0] if name != "seconds"]
-    return {name: [_rounded(row[name], DIGITS.get(name)) for row in rows] for name in names}
-
-
-def _rounded(value: Any, digits: int | None) -> Any:
-    return value if digits is None or value is None else round(value, digits)
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "seconds"}
+    for name, digits in DIGITS.items():
+        columns[name] = [value if value is None else round(value, digits) for value in columns[name]]
+    return columns
 
 
 def without_places(record: Json) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ from coopseg.config.section import Section
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import name_and_folder
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import write_json
 from coopseg.text import listing, read_json, shorten
 from coopseg.training.rival import make_rivals
 from coopseg.versions import versions
@@ -153,8 +152,7 @@ def settings_of(request: Request, row: str, *, seed: int) -> Settings:
 
 def write_request(bench: Path, request: Request) -> None:
     """Writes BENCH/benchmark.json."""
-    text = json.dumps(request.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-    write_atomically(bench / REQUEST, text.encode())
+    write_json(bench / REQUEST, request.model_dump(mode="json"))
 
 
 def read_request(bench: Path) -> Request:
@@ -183,35 +181,33 @@ def check_request(request: Request) -> Request:
             settings = settings_of(request, row, seed=0)
             if ":" in row:  # a class of the user's: better to fail now than in every job
                 make_rivals(settings.rivals)
-    predictors = [entry.name for entry in request.predictors]
-    names = [*request.rows, *predictors]
-    if not names:
-        raise CoopsegError("nothing to do: give --methods or --predictor")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise CoopsegError(f"two rows are called {listing(twice)}; give the predictor another name")
-    if wrong := [name for name in predictors if not _is_name(name)]:
-        raise CoopsegError(
-            f"a predictor cannot be called {shorten(wrong[0])}: use letters, digits and - _ . +"
-        )
-    if taken := [name for name in predictors if name in TITLES]:
-        raise CoopsegError(f"a predictor cannot be called {taken[0]}, the name of a training; choose another")
-    _check_numbers(request, names)
+    own = [entry.name for entry in request.predictors]
+    names = [*request.rows, *own]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    odd = [shorten(name) for name in own if not _is_name(name)]
+    taken = [name for name in own if name in TITLES]
+    negative = [str(value) for value in request.severities if not value >= 0]
+    absent = [name for name in request.severity_methods if name not in names]
+    for wrong, message in (
+        (not names, "nothing to do: give --methods or --predictor"),
+        (twice, f"two rows are called {listing(twice)}; give the predictor another name"),
+        (odd, f"a predictor cannot be called {listing(odd)}: use letters, digits and - _ . +"),
+        (taken, f"a predictor cannot be called {listing(taken)}, the name of a training; choose another"),
+        (request.copies < 1, f"copies must be 1 or more, found {request.copies}"),
+        (negative, f"severities must be 0 or more, found {listing(negative)}"),
+        (
+            bool(request.severities) != bool(request.severity_methods),
+            "--severities and --severity-methods belong together; give both or none",
+        ),
+        (absent, f"--severity-methods: {listing(absent)} not in the grid; add them with --methods"),
+        (
+            request.equal_time and not set(MAIN_ROWS) & set(request.rows),
+            f"--equal-time needs one of the rows {listing(MAIN_ROWS)}; add them with --methods",
+        ),
+    ):
+        if wrong:
+            raise CoopsegError(message)
     return request
-
-
-def _check_numbers(request: Request, names: Sequence[str]) -> None:
-    if request.copies < 1:
-        raise CoopsegError(f"copies must be 1 or more, found {request.copies}")
-    if wrong := [value for value in request.severities if not value >= 0]:
-        raise CoopsegError(f"severities must be 0 or more, found {wrong[0]}")
-    if bool(request.severities) != bool(request.severity_methods):
-        raise CoopsegError("--severities and --severity-methods belong together; give both or none")
-    if absent := [name for name in request.severity_methods if name not in names]:
-        raise CoopsegError(f"--severity-methods: {listing(absent)} not in the grid; add them with --methods")
-    if request.equal_time and not set(MAIN_ROWS) & set(request.rows):
-        raise CoopsegError(
-            f"--equal-time needs one of the rows {listing(MAIN_ROWS)}; add them with --methods"
-        )
 
 
 def _is_name(name: str) -> bool:

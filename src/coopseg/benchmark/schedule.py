@@ -59,13 +59,14 @@ class Schedule:
 
     def run(self) -> Benchmark:
         """Runs all jobs to their end. Raises CoopsegError while another process works in the folder."""
-        with claimed(self.bench), self._saying_how_to_go_on():
+        with claimed(self.bench, self.report):
             for job in self.jobs:
                 write_job(self.bench, job)
             waiting = [job for job in self.jobs if not is_finished(self.bench, job, self.request)]
             for job in waiting:
                 (job.folder(self.bench) / ERROR).unlink(missing_ok=True)
-            rows = [row for row in probed_rows(self.request) if not self._is_probed(row)] if waiting else []
+            probes = {row: read_probe(self.bench, row) for row in probed_rows(self.request) if waiting}
+            rows = [row for row, probe in probes.items() if probe.seconds_per_step is None]
             self.report(self.forecast.begin(self.jobs, waiting, probes=rows))
             if waiting:
                 for line in notes(self.request):
@@ -96,20 +97,17 @@ class Schedule:
 
     def _run_level(self, level: Sequence[Job]) -> None:
         """Runs jobs that do not need one another."""
-        jobs = {job.id: job for job in level if self._has_what_it_needs(job)}
-        tasks = [
-            Task("coopseg.benchmark.job", self.bench, job.id, job.folder(self.bench) / LOG, Path.cwd())
-            for job in jobs.values()
-        ]
-        with closing(self.executor.run(tasks)) as all_ended:
+        tasks: dict[Task, Job] = {}
+        for job in level:
+            if missing := lacking(self.bench, job):
+                self._fail(job, missing, kind="CoopsegError")
+            else:
+                log = job.folder(self.bench) / LOG
+                tasks[Task("coopseg.benchmark.job", self.bench, job.id, log, Path.cwd())] = job
+        with closing(self.executor.run(list(tasks))) as all_ended:
             for task, ended in all_ended:
-                self._settle(jobs[task.argument], ended)
+                self._settle(tasks[task], ended)
                 self._write_table_meanwhile()
-
-    def _has_what_it_needs(self, job: Job) -> bool:
-        if reason := lacking(self.bench, job):
-            self._fail(job, reason, kind="CoopsegError")
-        return not reason
 
     def _settle(self, job: Job, ended: Ended) -> None:
         """Reports a job whose process has ended; one that left no word has failed."""
@@ -129,9 +127,6 @@ class Schedule:
     def _waits(self, job: Job) -> bool:
         return not is_finished(self.bench, job, self.request) and not read_failure(self.bench, job)
 
-    def _is_probed(self, row: str) -> bool:
-        return read_probe(self.bench, row).seconds_per_step is not None
-
     def _write_table(self) -> None:
         from coopseg.benchmark.output import write_table
 
@@ -147,14 +142,6 @@ class Schedule:
             self.report(f"the table could not be written: {error}")
         self.written = time.monotonic()
 
-    @contextmanager
-    def _saying_how_to_go_on(self) -> Iterator[None]:
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit):
-            self.report(f"stopped; go on with `coopseg benchmark --resume {self.bench}`")
-            raise
-
 
 def reason(ended: Ended) -> str:
     """Says why a process left neither a result nor an error."""
@@ -169,12 +156,19 @@ def reason(ended: Ended) -> str:
 
 
 @contextmanager
-def claimed(bench: Path) -> Iterator[None]:
-    """Keeps a benchmark folder for this process. Raises CoopsegError while another works in it."""
+def claimed(bench: Path, report: Report) -> Iterator[None]:
+    """Keeps a benchmark folder for this process, and reports how to go on if it is interrupted.
+
+    Raises CoopsegError while another process works in the folder.
+    """
     with open(bench / ".lock", "w") as file:
         if not lock(file):
             raise CoopsegError(f"{bench}: another `coopseg benchmark` works in it; wait, or stop it")
-        yield
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            report(f"stopped; go on with `coopseg benchmark --resume {bench}`")
+            raise
 
 
 def lacking(bench: Path, job: Job) -> str:

@@ -87,10 +87,7 @@ def _motion(parameters: Parameters) -> torchio.Transform:
 
 def _sample_spike(generator: np.random.Generator, severity: float) -> Parameters:
     positions = generator.uniform(size=(SPIKES, 3)).tolist()
-    return {
-        "spikes_positions": positions,
-        "intensity": float(generator.uniform(*SPIKE_INTENSITY)) * severity,
-    }
+    return {"spikes_positions": positions, "intensity": float(generator.uniform(*SPIKE_INTENSITY)) * severity}
 
 
 def _spike(parameters: Parameters) -> torchio.Transform:

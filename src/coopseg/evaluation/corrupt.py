@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
-from coopseg.scans.files import UNFINISHED, new_folder, write_atomically
+from coopseg.scans.files import UNFINISHED, new_folder, write_atomically, write_json
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
@@ -92,8 +91,8 @@ def corrupt_dataset(
                 if progress:
                     progress(done, len(dataset.items), ref.id)
         for kind in kinds:
-            _write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
-        _write_json(folder / MANIFEST, _manifest(dataset, job, items))
+            write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
+        write_json(folder / MANIFEST, _manifest(dataset, job, items))
     if earlier:
         shutil.rmtree(earlier)
         target.rename(earlier)
@@ -257,7 +256,3 @@ def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> dict[str
         "versions": {package: version(package) for package in packages},
         "volumes": [asdict(entry) for entry in entries],
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())

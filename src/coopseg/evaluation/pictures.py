@@ -74,12 +74,7 @@ def _pick(cases: dict[str, float]) -> dict[str, tuple[str, float]]:
 
 
 def write_pictures(
-    predictions: Predictions,
-    datasets: Sequence[Dataset],
-    rows: Sequence[Row],
-    *,
-    head: str,
-    out: Path,
+    predictions: Predictions, datasets: Sequence[Dataset], rows: Sequence[Row], *, head: str, out: Path
 ) -> list[Path]:
     """Write OUT/<data set>_<rank>.png for the cases of `pick_cases`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from coopseg.evaluation.evaluate import Predictions, Row, evaluate
 from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.subject import Subject, find_domain, load_subject
 from coopseg.evaluation.tables import write_tables
-from coopseg.scans.files import check_new, new_folder, write_atomically
+from coopseg.scans.files import check_new, new_folder, write_json
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.types import Dataset
@@ -78,14 +77,8 @@ def evaluate_model(
     >>> [row["class"] for row in found.rows][:3]
     ['RV', 'MYO', 'LV']
     """
-    check_new(Path(out))
-    _check_spacing(spacing)
     subject = load_subject(
-        model,
-        refinements=refinements,
-        device=device,
-        precision=precision,
-        scan_statistics=scan_statistics,
+        model, refinements=refinements, device=device, precision=precision, scan_statistics=scan_statistics
     )
     datasets = open_datasets(data, layout=layout, labels=labels)
     given = parse_label_names(labels) if labels else None
@@ -146,7 +139,7 @@ def evaluate_subject(
             "spacing": spacing,
             "warnings": warnings,
         }
-        write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        write_json(folder / RECORD, record)
     return Evaluation(out, rows, summaries, warnings)
 
 
