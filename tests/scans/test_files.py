@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.files import check_new, new_folder, write_atomically
+from coopseg.scans.files import check_new, new_folder, write_atomically, write_json
 
 
 def test_replaces_content_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -84,3 +84,11 @@ def test_what_a_killed_command_left_is_named(tmp_path: Path) -> None:
     (tmp_path / ".123.unfinished").mkdir()
     with pytest.raises(CoopsegError, match=r"\.123\.unfinished: of a command that was killed"):
         check_new(tmp_path)
+
+
+def test_a_record_is_json_of_one_entry_a_line_without_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1, "b": [None]})
+    assert (tmp_path / "a.json").read_text() == '{\n "a": 1,\n "b": [\n  null\n ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert (tmp_path / "a.json").is_file()

@@ -24,7 +24,7 @@ from coopseg.scans.types import Dataset, Scan, ScanRef
 from coopseg.workers import threads
 
 Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
-# distance: "measured", "one empty", "both empty" or "spacing unknown", which says why hd95 and assd may be NaN.
+# distance: "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN.
 # seconds: to predict all heads of the volume, while other workers may be at work too.
 Row = TypedDict("Row", {
     "dataset": str, "case": str, "patient": str, "phase": str, "site": str, "copy": int, "head": str,
