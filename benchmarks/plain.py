@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice
-from coopseg.latent.masks import build_mask
+from coopseg.latent.masks import LatentMasks
 from coopseg.networks.blocks import SLOPE, DownBlock, Residual, TransposedUpBlock
+from coopseg.networks.coders import Decoder, Decoupler, Encoder
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.decoder import Decoder
-from coopseg.networks.encoder import Decoupler, Encoder
-from coopseg.networks.norm import EPSILON, MOMENTUM, Norm, norm_mode, norms
+from coopseg.networks.norm import EPSILON, MOMENTUM, Norm, norm_mode
 from coopseg.training.losses import rescale_slices
 from coopseg.training.step import StepChoice
 
@@ -103,10 +102,10 @@ def hard_example(
     code = code.detach().requires_grad_()
     gradient = None
     if choice.needs_gradient:  # the published probe runs in training mode and so records its statistics
-        with norm_mode(norms(decoder), record=settings.latent.norm == "published", learn=True):
+        with norm_mode(decoder, record=settings.latent.norm == "published", learn=True):
             (gradient,) = torch.autograd.grad(loss(decode(decoder, code)), code)
-    mask = build_mask(choice, code=code.detach(), gradient=gradient, settings=settings.latent)
-    with torch.no_grad(), norm_mode(norms(decoder), record=False, learn=True):
+    mask = LatentMasks.of(settings.latent).build(choice, code.detach(), gradient)
+    with torch.no_grad(), norm_mode(decoder, record=False, learn=True):
         return decode(decoder, code * mask)
 
 
@@ -131,8 +130,8 @@ def plain_step(
             nets.segmentation_decoder, z_s, choice.shape, settings, lambda out: F.cross_entropy(out, label)
         )
     published = latent.norm == "published"
-    ruled = norms(*(n for n in nets.children() if not (published and n is nets.image_decoder)))
-    with norm_mode(ruled, record=latent.norm == "shared", learn=latent.norm in ("shared", "no_update")):
+    ruled = [n for n in nets.children() if not (published and n is nets.image_decoder)]
+    with norm_mode(*ruled, record=latent.norm == "shared", learn=latent.norm in ("shared", "no_update")):
         if x_hat is not None:
             loss = loss + weights.hard * ftn_loss(nets, settings, x_hat, image, label)[0]
         if p_hat is not None:

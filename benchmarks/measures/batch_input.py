@@ -19,7 +19,7 @@ from measures.timing import timed
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.training import loop as training_loop
 from coopseg.training.augmentation import reach
 from coopseg.training.batches import SliceStore, make_batch

@@ -18,7 +18,7 @@ from measures.batch_input import made_up_loop
 from measures.timing import timed
 
 from coopseg.config.resolve import resolve_settings
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 
 POINTS = {

@@ -73,7 +73,7 @@ def _measure(predictions: Predictions, dataset: Dataset, distances: bool, repeat
 
 def _nearly_right(dataset: Dataset, preset: str) -> Predict:
     settings = resolve_settings(preset=preset, method="cooperative")
-    networks = Networks(classes=len(dataset.labels.names), settings=settings.network).eval()
+    networks = Networks(classes=len(dataset.labels.names), **dict(settings.network)).eval()
     predictor = Predictor(networks, settings)
     nearly = {}
     for ref in dataset.items:

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from coopseg.config.resolve import resolve_settings
-from coopseg.networks.native import normalise
+from coopseg.networks import native
 from coopseg.training.processes import keep_freed_memory
 
 TYPES = {"32": torch.float32, "bf16": torch.bfloat16}
@@ -79,7 +79,7 @@ class _Bound(TorchDispatchMode):
 @contextmanager
 def _kernels_counted(bound: _Bound) -> Iterator[None]:
     """The fused kernels are no operators of PyTorch's: their images are counted where they are called."""
-    call = normalise._call
+    call = native._call
 
     def counted(name: str, x: Tensor, images: list[Tensor | None], channelwise: list[Any]) -> None:
         bound.add(0, sum(image.nbytes for image in images if image is not None))

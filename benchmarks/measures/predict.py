@@ -63,7 +63,7 @@ def random_model(preset: str) -> Model:
     """Random weights, ready to predict."""
     torch.manual_seed(0)
     settings = resolve_settings(preset=preset, method="cooperative")
-    networks = Networks(classes=len(NAMES), settings=settings.network)
+    networks = Networks(classes=len(NAMES), **dict(settings.network))
     networks.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     return Model(networks, settings, NAMES, Path("random"), "")
 

@@ -20,7 +20,7 @@ from measures.timing import timed
 from torch import nn
 
 from coopseg.config.resolve import resolve_settings
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.training import loop as training_loop
 from coopseg.training.processes import average_gradients, gather, keep_freed_memory, make_fabric
 

@@ -12,7 +12,7 @@ from plain import plain_step
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.training.optimiser import make_optimiser
 from coopseg.training.processes import keep_freed_memory
 from coopseg.training.step import CooperativeStep
@@ -22,7 +22,7 @@ def make_step(settings: Settings, *, plain: bool = False) -> Callable[[], None]:
     """One step of the kind wanted, on made-up images, each call on the same ones."""
     torch.manual_seed(0)
     layout = torch.contiguous_format if plain else torch.channels_last
-    networks = Networks(classes=4, settings=settings.network).to(memory_format=layout)  # type: ignore[call-overload]
+    networks = Networks(classes=4, **dict(settings.network)).to(memory_format=layout)  # type: ignore[call-overload]
     step, optimiser = CooperativeStep(networks, settings), make_optimiser(networks, settings.training)
     generator = torch.Generator().manual_seed(0)
     size = (settings.training.batch_size, 1, *settings.cases.size)

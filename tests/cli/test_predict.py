@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = resolve_settings(overrides={"network.width": 2, "cases.size": (32, 32), "cases.spacing": 4.0})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = Networks(classes=4, settings=settings.network).state_dict()
+        state = Networks(classes=4, **dict(settings.network)).state_dict()
     save_model(folder / LAST, state, settings=settings, names=("background", "RV", "MYO", "LV"))
     return folder
 

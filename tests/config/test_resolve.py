@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from coopseg.config.methods import METHODS, PRESETS
 from coopseg.config.resolve import (
-    build_settings,
     override_scan_statistics,
     parse_override,
     resolve_settings,
@@ -115,9 +114,9 @@ def test_methods_combine() -> None:
 
 def test_settings_are_closed_frozen_and_survive_json() -> None:
     settings = resolve_settings(preset="miccai2021")
-    assert build_settings(settings.model_dump(mode="json")) == settings
+    assert Settings.checked(settings.model_dump(mode="json")) == settings
     with pytest.raises(CoopsegError, match=r"setting cases\.sice: Extra inputs"):
-        build_settings({"cases": {"sice": 3}})
+        Settings.checked({"cases": {"sice": 3}})
     with pytest.raises(ValidationError, match="frozen"):
         settings.seed = 3  # type: ignore[misc]
 

@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = Networks(classes=4, settings=settings.network).state_dict()
+        state = Networks(classes=4, **dict(settings.network)).state_dict()
     save_model(folder / LAST, state, settings=settings, names=NAMES)
     (folder / "run.json").write_text(json.dumps({"split": SPLIT}))
     return folder

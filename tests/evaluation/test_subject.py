@@ -118,7 +118,7 @@ def test_a_run_folder_predicts_as_its_model_says(tmp_path: Path, k: float | None
     settings = resolve_settings(
         overrides={"network.width": 1, "cases.size": (32, 32), "prediction.scan_statistics": k}
     )
-    networks = Networks(classes=len(NAMES), settings=settings.network)
+    networks = Networks(classes=len(NAMES), **dict(settings.network))
     save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=NAMES)
     subject = load_target("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
     assert subject.facts["scan_statistics"] == k

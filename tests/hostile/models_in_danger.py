@@ -37,7 +37,7 @@ def write_model(path: Path) -> None:
     """A small model with random weights."""
     torch.manual_seed(0)
     settings = resolve_settings(overrides={"network.width": 1, "cases.size": (32, 32), "cases.spacing": 6.0})
-    networks = Networks(classes=len(NAMES), settings=settings.network)
+    networks = Networks(classes=len(NAMES), **dict(settings.network))
     save_model(path, networks.state_dict(), settings=settings, names=NAMES)
 
 

@@ -31,7 +31,7 @@ def small_networks(small_settings: Settings) -> Networks:
     """Random weights whose normalisation has seen a batch, so that classes vary within an image."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        networks = Networks(classes=len(NAMES), settings=small_settings.network)
+        networks = Networks(classes=len(NAMES), **dict(small_settings.network))
         networks.train()(torch.rand(8, 1, 32, 32))
     return networks.eval()
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coopseg.config.settings import LatentSettings
 from coopseg.latent.choice import CHANNEL, DROPOUT, SCHEMES, SPATIAL, MaskChoice, sample_choice
+from coopseg.latent.masks import LatentMasks
 
 SHAPE = (4000, 6, 3, 5)
 
 
 def draw(seed: int = 0, shape: tuple[int, ...] = SHAPE, **changes: object) -> MaskChoice:
-    return sample_choice(shape, LatentSettings(**changes), torch.Generator().manual_seed(seed))
+    return LatentMasks(**changes).sample(shape, torch.Generator().manual_seed(seed))
 
 
 def assert_same(one: MaskChoice, other: MaskChoice) -> None:
@@ -84,9 +84,9 @@ def test_the_same_seed_gives_the_same_draws_and_another_seed_others() -> None:
 
 def test_without_a_generator_the_global_one_is_used() -> None:
     torch.manual_seed(11)
-    first = sample_choice(SHAPE, LatentSettings())
+    first = sample_choice(SHAPE)
     torch.manual_seed(11)
-    assert_same(first, sample_choice(SHAPE, LatentSettings()))
+    assert_same(first, sample_choice(SHAPE))
 
 
 def test_only_dropout_needs_no_gradient() -> None:
@@ -121,4 +121,4 @@ def test_to_moves_every_tensor() -> None:
 
 def test_a_code_without_positions_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(B, C, \*spatial\), found \(2, 3\)"):
-        sample_choice((2, 3), LatentSettings())
+        sample_choice((2, 3))

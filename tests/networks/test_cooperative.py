@@ -9,14 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from coopseg.config.settings import NetworkSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import NETWORKS, Networks
 
 
 @pytest.fixture
 def networks(golden: Path) -> Networks:
-    networks = Networks(classes=4, settings=NetworkSettings(width=4))
+    networks = Networks(classes=4, width=4)
     networks.load_state_dict(load_file(golden / "weights.safetensors"), strict=True)
     return networks
 
@@ -70,7 +69,7 @@ def test_initialisation_is_the_published_one() -> None:
 
 @pytest.mark.parametrize(("width", "classes", "channels"), [(3, 2, 1), (5, 7, 3)])
 def test_any_width_classes_channels(width: int, classes: int, channels: int) -> None:
-    networks = Networks(classes=classes, settings=NetworkSettings(width=width, channels=channels)).eval()
+    networks = Networks(classes=classes, width=width, channels=channels).eval()
     heads = networks(torch.rand(2, channels, 32, 48), refinements=2)
     assert heads["FTN"].shape == heads["FTN+STN"].shape == (2, classes, 32, 48)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import fold
 from coopseg.networks.norm import norms
@@ -18,7 +17,7 @@ def make(*, decoupler: bool = True, classes: int = 3) -> Networks:
     """Networks whose norms have statistics, factors and shifts of their own."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        networks = Networks(classes=classes, settings=NetworkSettings(width=3, decoupler=decoupler)).double()
+        networks = Networks(classes=classes, width=3, decoupler=decoupler).double()
         with torch.no_grad():
             for norm in norms(networks):
                 norm.running_mean.normal_()
@@ -45,7 +44,7 @@ def test_equal_to_rounding_in_float64(merge: bool, decoupler: bool, refinements:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_golden(golden: Path, layout: torch.memory_format) -> None:
-    networks = Networks(classes=4, settings=NetworkSettings(width=4))
+    networks = Networks(classes=4, width=4)
     networks.load_state_dict(load_file(golden / "weights.safetensors"))
     tensors = load_file(golden / "tensors.safetensors")
     heads = fold(networks.eval()).to(memory_format=layout)(tensors["noisy_image"])

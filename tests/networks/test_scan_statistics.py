@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coopseg.config.settings import NetworkSettings
+from coopseg.networks.coders import Stem
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.encoder import Stem
 from coopseg.networks.fold import fold
 from coopseg.networks.norm import Norm, norms
 from coopseg.networks.scan_statistics import scan_stem
@@ -25,7 +24,7 @@ def make(kind: Kind = "batch") -> Networks:
     """Networks in float64 whose norms have statistics, factors and shifts of their own."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        networks = Networks(classes=3, settings=NetworkSettings(width=3, norm=kind)).double()
+        networks = Networks(classes=3, width=3, norm=kind).double()
         with torch.no_grad():
             for norm in norms(networks):
                 norm.running_mean.normal_()

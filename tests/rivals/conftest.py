@@ -26,7 +26,7 @@ def make_step(rival: str, *, width: int = 2, **options: Any) -> CooperativeStep:
         update={"rivals": settings.rivals.model_copy(update={rival.replace("-", "_"): own})}
     )
     torch.manual_seed(0)
-    return CooperativeStep(Networks(classes=3, settings=settings.network).double(), settings)
+    return CooperativeStep(Networks(classes=3, **dict(settings.network)).double(), settings)
 
 
 def make_batch(seed: int = 3) -> tuple[Tensor, Tensor]:

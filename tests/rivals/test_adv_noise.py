@@ -12,18 +12,17 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from coopseg.config.rivals import AdvNoiseSettings
-from coopseg.config.settings import NetworkSettings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
-from coopseg.rivals.adv_noise import AdvNoise, normalised
-from coopseg.rivals.divergence import clean_prediction, divergence
+from coopseg.rivals.adv_noise import AdvNoise, clean_prediction, normalised
+from coopseg.training.losses import divergence
 from coopseg.training.passes import Truth
 from coopseg.training.rival import Batch
 
 
 def make_networks(seed: int) -> Networks:
     torch.manual_seed(seed)
-    return Networks(classes=3, settings=NetworkSettings(width=4)).double()
+    return Networks(classes=3, width=4).double()
 
 
 def make(image: Tensor, networks: Networks, seed: int = 0, **settings: Any) -> Tensor:
@@ -154,3 +153,18 @@ def test_a_step_is_one_graph(steps: Any) -> None:
         return ordinary + kl_divergence(clean, found).mean()
 
     steps.check_against_one_graph("adv-noise", further, records=False, learns=False)
+
+
+def test_the_clean_prediction_leaves_no_trace(steps: Any) -> None:
+    networks, (image, _) = steps.make_step("adv-noise").networks, steps.make_batch()
+    before = {name: value.clone() for name, value in networks.state_dict().items()}
+    found = clean_prediction(networks, image)
+    assert not found.requires_grad
+    for name, value in networks.state_dict().items():
+        assert torch.equal(value, before[name])
+    torch.testing.assert_close(found, training_prediction(networks, image))
+
+
+def training_prediction(networks: Networks, image: Tensor) -> Tensor:
+    """By the batch's statistics, whatever it records."""
+    return networks.train()(image)["FTN"].detach()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coopseg.config.rivals import MaxStyleSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import norm_mode, norms
+from coopseg.networks.norm import norm_mode
 from coopseg.rivals.maxstyle import LAYERS, MaxStyle, decode_from, decode_to, decoded_image
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Codes, Truth
@@ -29,7 +29,7 @@ def draw(image: Tensor, layers: Sequence[str] = LAYERS, seed: int = 0, width: in
 
 
 def batch_of(networks: Networks, image: Tensor, label: Tensor) -> Batch:
-    with norm_mode(norms(networks), record=False, learn=True), torch.no_grad():
+    with norm_mode(networks, record=False, learn=True), torch.no_grad():
         code = networks.image_encoder(image)
         codes = Codes(code, {}, networks.image_decoder(code), code, {}, code)
     return Batch(Truth(image, label), codes, True)
@@ -122,7 +122,7 @@ def test_searches_as_the_second_version_does(steps: Any, layers: tuple[str, ...]
 
 
 def loss_of(networks: Networks, inputs: Tensor, label: Tensor) -> float:
-    with torch.no_grad(), norm_mode(norms(networks), record=False, learn=True):
+    with torch.no_grad(), norm_mode(networks, record=False, learn=True):
         return float(F.cross_entropy(networks.fast(rescale_slices(inputs.float())).float(), label))
 
 
@@ -140,7 +140,7 @@ def test_the_search_raises_the_loss_of_every_seed_and_precision(steps: Any) -> N
     rises = []
     for seed in range(4):
         drawn = draw(image, ("up3", "up4"), seed, width=4)
-        with torch.no_grad(), norm_mode(norms(networks), record=False, learn=True):
+        with torch.no_grad(), norm_mode(networks, record=False, learn=True):
             fixed = decode_to("up3", networks.image_decoder, batch)
             start = loss_of(networks, decode_from(fixed, drawn, networks.image_decoder), label)
         for half in (False, True):

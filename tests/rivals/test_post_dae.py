@@ -148,7 +148,7 @@ def make_training(most: int, width: int = 2, **damage: Any) -> ShapeTraining:
     rivals = settings.rivals.model_copy(update={"post_dae": post_dae})
     torch.manual_seed(0)
     return ShapeTraining(
-        Networks(classes=4, settings=settings.network),
+        Networks(classes=4, **dict(settings.network)),
         settings.model_copy(update={"rivals": rivals}),
         store=rings(12, 0),
         held_out=rings(8, 1),

@@ -16,7 +16,7 @@ from torch.distributions import Categorical, kl_divergence
 
 from coopseg.config.rivals import RandConvSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import norm_mode, norms
+from coopseg.networks.norm import norm_mode
 from coopseg.rivals.randconv import Convolutions, RandConv, convolve, divergence
 
 
@@ -126,7 +126,7 @@ def test_a_step_of_the_authors_is_one_graph(steps: Any, settings: dict[str, Any]
         logits = [networks.fast(copy) for copy in others]
         image_code = networks.image_encoder(first)
         ordinary = steps.loss_of_code(networks, image_code, image, label)
-        with norm_mode(norms(networks), record=False, learn=True):  # the same pass again
+        with norm_mode(networks, record=False, learn=True):  # the same pass again
             logits.append(networks.segmentation_decoder(networks.image_encoder.shape_code(image_code)))
         return ordinary + settings.get("consistency", 1) * mean_divergence(logits)
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.rivals import RscSettings
 from coopseg.latent.choice import CHANNEL, SPATIAL
-from coopseg.latent.masks import build_mask
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import norm_mode, norms
+from coopseg.networks.norm import norm_mode
 from coopseg.rivals.rsc import RULE, Choices, Rsc
 from coopseg.training.step import CooperativeStep
 
@@ -49,7 +48,7 @@ def test_the_third_of_the_highest_gradient_is_masked(channels: int, side: int) -
     gradient = torch.randn(code, generator=torch.Generator().manual_seed(1))
     assert set(drawn.scheme.tolist()) == {CHANNEL, SPATIAL}
     dead = torch.zeros(code)  # whether a channel is alive plays no part
-    mask = build_mask(drawn, code=dead, gradient=gradient, settings=RULE)
+    mask = RULE.build(drawn, dead, gradient)
     assert torch.equal(mask.expand(code), slow_mask(gradient, drawn.scheme))
 
 
@@ -93,7 +92,7 @@ def masked_terms(
     target = F.one_hot(label, 3).permute(0, 3, 1, 2)
     # the gradients at the two codes, the other branch kept apart
     at_i, at_s = (code.detach().requires_grad_() for code in (z_i, z_s))
-    with norm_mode(norms(networks), record=False, learn=True):
+    with norm_mode(networks, record=False, learn=True):
         (by_image,) = torch.autograd.grad((networks.image_decoder(at_i) * image).mean(), at_i)
         (by_shape,) = torch.autograd.grad((networks.segmentation_decoder(at_s) * target).mean(), at_s)
     m_i = slow_mask(by_image, drawn.image.scheme)
@@ -132,4 +131,4 @@ def make_step(*, joint: bool, **network: Any) -> CooperativeStep:
     method = "cooperative-no-latent+rsc" if joint else "rsc"
     found = resolve_settings(method=method, overrides={"network.width": 2} | overrides)
     torch.manual_seed(0)
-    return CooperativeStep(Networks(classes=3, settings=found.network).double(), found)
+    return CooperativeStep(Networks(classes=3, **dict(found.network)).double(), found)

@@ -14,7 +14,7 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.networks import norm
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.training.step import CooperativeStep, StepChoice
 
 BATCH, SIDE = 4, 64
@@ -25,7 +25,7 @@ def make(
 ) -> tuple[CooperativeStep, Settings, Tensor, Tensor, StepChoice]:
     settings = resolve_settings(preset=preset, method=method, overrides={"latent.scheme": "channel"})
     torch.manual_seed(0)
-    networks = Networks(classes=4, settings=settings.network).to(memory_format=torch.channels_last)
+    networks = Networks(classes=4, **dict(settings.network)).to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 1, SIDE, SIDE, generator=generator)
     label = torch.randint(4, (batch, SIDE, SIDE), generator=generator)
@@ -75,7 +75,7 @@ def test_operators_and_memory_with_kernels() -> None:
 
 def test_it_stays_below_the_plain_step() -> None:
     _, settings, image, label, choice = make()
-    networks = Networks(classes=4, settings=settings.network)
+    networks = Networks(classes=4, **dict(settings.network))
     plain = count(lambda: plain_step(networks, settings, image, label, choice))
     ours = cost_of_step()
     assert ours.flops < 0.85 * plain.flops

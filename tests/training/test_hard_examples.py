@@ -21,7 +21,7 @@ from coopseg.training.step import CooperativeStep
 def make_step(method: str = "cooperative", **settings: Any) -> CooperativeStep:
     resolved = resolve_settings(method=method, overrides={"network.width": 2, **settings})
     torch.manual_seed(0)
-    return CooperativeStep(Networks(classes=3, settings=resolved.network), resolved)
+    return CooperativeStep(Networks(classes=3, **dict(resolved.network)), resolved)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ IMAGE, LABEL = (
 @pytest.mark.parametrize("method", ["coopseg", "cooperative", "standard"])
 def test_a_step(preset: str, method: str) -> None:
     settings = resolve_settings(preset=preset, method=method, overrides={"network.width": 4})
-    step = CooperativeStep(Networks(classes=4, settings=settings.network).to("meta"), settings)
+    step = CooperativeStep(Networks(classes=4, **dict(settings.network)).to("meta"), settings)
     meter = Meter()
     result = step.backward(IMAGE, LABEL, step.sample(IMAGE))
     meter.add(result, ())

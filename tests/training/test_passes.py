@@ -7,8 +7,7 @@ import torch
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.networks.cooperative import Networks
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import soft_dice_loss
+from coopseg.training.losses import Ledger, soft_dice_loss
 from coopseg.training.passes import Further, Passes, Truth
 
 
@@ -19,7 +18,7 @@ def test_dice_joins_every_pass_by_its_weight() -> None:
     for dice in (0.0, 0.7):
         settings = resolve_settings(overrides={"network.width": 2, "losses.dice": dice})
         torch.manual_seed(0)
-        networks, ledger = Networks(classes=3, settings=settings.network).double(), Ledger()
+        networks, ledger = Networks(classes=3, **dict(settings.network)).double(), Ledger()
         Passes(networks, settings).ftn(
             image, Truth(image, label), ledger, joint=False, prefix="x_", scale=0.5
         )
@@ -36,7 +35,7 @@ def test_dice_joins_every_pass_by_its_weight() -> None:
 def test_a_further_term_counts_by_its_weight_and_is_noted_without() -> None:
     settings = resolve_settings(overrides={"network.width": 2})
     torch.manual_seed(0)
-    networks = Networks(classes=3, settings=settings.network).double()
+    networks = Networks(classes=3, **dict(settings.network)).double()
     image, label = torch.rand(2, 1, 32, 32).double(), torch.randint(3, (2, 32, 32))
     truth = Truth(image, label)
 

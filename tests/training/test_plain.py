@@ -34,7 +34,7 @@ def both(
     settings = resolve_settings(preset=preset, method="cooperative", overrides=overrides)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    networks = Networks(classes=4, settings=settings.network).to(dtype)
+    networks = Networks(classes=4, **dict(settings.network)).to(dtype)
     image, label = rings(generator, batch, side)
     image = image.to(dtype)
     fast = CooperativeStep(networks.to(memory_format=torch.channels_last), settings)

@@ -37,7 +37,7 @@ register("test-gamma", Gamma)
 def make_step(method: str, **settings: Any) -> CooperativeStep:
     found = resolve_settings(method=method, overrides=SMALL | settings)
     torch.manual_seed(0)
-    return CooperativeStep(Networks(classes=3, settings=found.network).double(), found)
+    return CooperativeStep(Networks(classes=3, **dict(found.network)).double(), found)
 
 
 @pytest.fixture

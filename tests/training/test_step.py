@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings
-from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice, sample_choice
+from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
+from coopseg.latent.masks import LatentMasks
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
 from coopseg.training.label_damage import damage_labels
@@ -48,7 +49,7 @@ def build(
     losses = losses or LossSettings()
     settings = Settings(network=network, latent=latent or LatentSettings(), losses=losses)
     torch.manual_seed(1)
-    return CooperativeStep(Networks(classes=4, settings=network), settings)
+    return CooperativeStep(Networks(classes=4, **dict(network)), settings)
 
 
 def gradient_of(module: torch.nn.Module) -> torch.Tensor:
@@ -290,11 +291,11 @@ def test_bfloat16_gradients_point_the_same_way() -> None:
     ours.networks.load_state_dict(reference.networks.state_dict())
     # Dropout masks: targeted ones may pick another channel after rounding, a different but equal step.
     image, label = rings(generator)
-    masks = LatentSettings(scheme="dropout")
+    masks = LatentMasks(scheme="dropout")
     choice = StepChoice(
         torch.randn(image.shape, generator=generator),
-        sample_choice((8, 64, 4, 4), masks, generator),
-        sample_choice((8, 64, 4, 4), masks, generator),
+        masks.sample((8, 64, 4, 4), generator),
+        masks.sample((8, 64, 4, 4), generator),
     )
     reference.networks.zero_grad()
     reference.backward(image, label, choice)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from coopseg.config.methods import (
     DEFAULT_METHOD,
@@ -53,7 +53,7 @@ def resolve_settings(
             values.setdefault(section, {}).update(entries)
     for key, value in read_overrides(overrides).items():
         _set(values, key, value)
-    return build_settings(values)
+    return Settings.checked(values)
 
 
 def choose_method(name: str) -> Overrides:
@@ -123,17 +123,6 @@ def read_overrides(overrides: Changes) -> dict[str, Any]:
     if isinstance(overrides, Mapping):
         return dict(overrides)
     return dict(parse_override(text) for text in overrides)
-
-
-def build_settings(values: Mapping[str, Any]) -> Settings:
-    """Builds Settings from nested values. Raises CoopsegError in one line that names the setting."""
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        found = f" (found {shorten(first['input'])})" if key and not isinstance(first["input"], dict) else ""
-        raise CoopsegError(f"setting {key or 'combination'}: {first['msg']}{found}") from None
 
 
 def override_scan_statistics(settings: Settings, wanted: float | str | None) -> Settings:

@@ -123,7 +123,7 @@ class RscSettings(RivalSection):
 class MixStyleSettings(RivalSection):
     """Configures mixed feature statistics (Zhou et al. 2021)."""
 
-    entry = RivalEntry("mixed feature statistics", "Zhou et al. 2021", "coopseg.rivals.mixstyle:MixStyle")
+    entry = RivalEntry("mixed feature statistics", "Zhou et al. 2021", "coopseg.rivals.styles:MixStyle")
 
     p: float = Field(0.5, ge=0, le=1, description="probability that a layer is styled")
     alpha: float = Field(0.1, gt=0, description="the mixing factor is drawn from Beta(alpha, alpha)")
@@ -132,7 +132,7 @@ class MixStyleSettings(RivalSection):
 class DsuSettings(RivalSection):
     """Configures feature statistics with uncertainty (Li et al. 2022)."""
 
-    entry = RivalEntry("feature statistics with uncertainty", "Li et al. 2022", "coopseg.rivals.dsu:Dsu")
+    entry = RivalEntry("feature statistics with uncertainty", "Li et al. 2022", "coopseg.rivals.styles:Dsu")
 
     p: float = Field(0.5, ge=0, le=1, description="probability that a layer is styled")
 
@@ -233,7 +233,7 @@ class GinIpaSettings(GinSettings):
     """Configures interventional pseudo-correlation augmentation: blended GIN copies (Ouyang et al. 2022)."""
 
     entry = RivalEntry(
-        "two random networks, blended by a smooth map", "Ouyang et al. 2022", "coopseg.rivals.gin_ipa:GinIpa"
+        "two random networks, blended by a smooth map", "Ouyang et al. 2022", "coopseg.rivals.gin:GinIpa"
     )
 
     spacing: float = Field(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from coopseg.errors import CoopsegError
+from coopseg.text import shorten
 
 Value = bool | int | float | str | tuple[int | float | str, ...] | None  # of one setting
 Overrides = Mapping[str, Mapping[str, Value]]  # of a preset or method: section, key, value
@@ -20,6 +23,19 @@ class Section(BaseModel):
     """Holds a frozen group of settings and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, values: Any) -> Self:
+        """Builds settings from nested values. Raises CoopsegError in one line that names the setting."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            found = (
+                f" (found {shorten(first['input'])})" if key and not isinstance(first["input"], dict) else ""
+            )
+            raise CoopsegError(f"setting {key or 'combination'}: {first['msg']}{found}") from None
 
     def check_ranges(self, *names: str, positive: bool = False) -> None:
         """Raise ValueError for a field (low, high) out of order or below 0; if `positive`, at 0 too."""

@@ -23,8 +23,8 @@ from coopseg.inference.onnx_networks import (
     seal,
     start_session,
 )
+from coopseg.networks.coders import Stem
 from coopseg.networks.cooperative import MULTIPLE, Networks
-from coopseg.networks.encoder import Stem
 from coopseg.networks.fold import fold
 from coopseg.networks.scan_statistics import ExportedStem, scan_stem
 from coopseg.scans.files import write_atomically

@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.onnx_networks import OnnxNetworks, open_onnx
@@ -115,7 +114,7 @@ def read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:
     """Reads settings and names as `write_facts` wrote them. Raises CoopsegError for any other text."""
     try:
         facts = parse_json(text)
-        settings, names = build_settings(facts["settings"]), _check_names(facts["names"])
+        settings, names = Settings.checked(facts["settings"]), _check_names(facts["names"])
         if settings.network.channels != 1:
             raise ValueError(f"{settings.network.channels} image channels")
         return settings, names
@@ -138,7 +137,7 @@ def _build(state: dict[str, Tensor], settings: Settings, classes: int, file: Pat
     """Builds networks with the tensors of `state`, but only if it has about as many weights as they need."""
     width = settings.network.width
     if sum(tensor.numel() for tensor in state.values()) > WEIGHTS * width**2:
-        networks = Networks(classes=classes, settings=settings.network)
+        networks = Networks(classes=classes, **dict(settings.network))
         if _shapes(networks.state_dict()) == _shapes(state):
             networks.load_state_dict(state)
             return networks

@@ -16,8 +16,8 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.model import Model, choose_dtype
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
+from coopseg.networks.coders import Stem
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.encoder import Stem
 from coopseg.networks.fold import FoldedNetworks, fold
 from coopseg.networks.scan_statistics import scan_stem
 from coopseg.scans.types import Scan

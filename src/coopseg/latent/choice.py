@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from coopseg.config.settings import LatentSettings
-
+Scheme = Literal["dropout", "channel", "spatial", "mixed"]
 SCHEMES = ("dropout", "channel", "spatial")
 DROPOUT, CHANNEL, SPATIAL = range(3)
 
@@ -26,6 +26,11 @@ class MaskChoice:
     channel_factor: (B, C) float32 in [0, annealing), a: the factor on a masked channel.
     position_factor: (B, N) float32 in [0, annealing), the same for positions, in row-major order.
     present: the schemes that occur, known on the host so that nothing waits for the device.
+
+    >>> choice = sample_choice((2, 8, 3, 3), torch.Generator().manual_seed(0))
+    >>> again = MaskChoice.from_state(choice.state())
+    >>> torch.equal(again.fraction, choice.fraction)
+    True
     """
 
     scheme: Tensor
@@ -50,7 +55,7 @@ class MaskChoice:
         return MaskChoice(**moved, present=self.present)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns the draws as plain tensors, for saving."""
+        """Returns the draws as plain tensors by name, for saving."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "present"}
 
     @classmethod
@@ -68,30 +73,43 @@ class MaskChoice:
 
 def sample_choice(
     shape: Sequence[int],
-    settings: LatentSettings,
     generator: torch.Generator | None = None,
+    *,
+    scheme: Scheme = "mixed",
+    p: float = 0.5,
+    annealing: float = 0.5,
+    soft: bool = True,
+    scope: Literal["sample", "batch"] = "sample",
     device: torch.device | str = "cpu",
 ) -> MaskChoice:
-    """Draw a mask's decisions for a code of `shape` (B, C, *spatial) and put them on `device`.
+    """Draws a mask's decisions for a code of `shape` (B, C, *spatial) and puts them on `device`.
+
+    scheme: what is masked, "mixed" for one of the three at random. p: the masked fraction u is drawn from
+    U(0, p), p in [0, 1]. annealing: masked features are multiplied by a factor from U(0, annealing), in
+    [0, 1]; with `soft` false they become 0. scope: "batch" for one scheme and one u for all samples, as
+    published; priorities and factors are each sample's own all the same.
 
     The draws are made on the CPU whatever the device: the same seed gives the same masks everywhere,
-    and the host knows the schemes without asking. With scope "batch" all samples share one scheme and
-    one u (as published); priorities and factors are each sample's own. The number of draws depends on
-    `shape` and scope only, so that changing the scheme or turning `soft` off leaves the rest as it was.
+    and the host knows the schemes without asking. The number of draws depends on `shape` and scope only, so
+    that changing the scheme or turning `soft` off leaves the rest as it was.
 
     Raises ValueError if `shape` has no spatial dimension.
+
+    >>> choice = sample_choice((8, 128, 12, 12), torch.Generator().manual_seed(0), scheme="channel", p=0.3)
+    >>> len(choice), bool((choice.fraction < 0.3).all()), choice.needs_gradient
+    (8, True, True)
     """
     if len(shape) < 3:
         raise ValueError(f"a code has shape (B, C, *spatial), found {tuple(shape)}")
     batch, channels, positions = shape[0], shape[1], math.prod(shape[2:])
-    draws = 1 if settings.scope == "batch" else batch
-    scheme = torch.randint(len(SCHEMES), (draws,), generator=generator).repeat(batch // draws)
-    if settings.scheme != "mixed":
-        scheme = torch.full_like(scheme, SCHEMES.index(settings.scheme))
-    fraction = torch.rand(draws, generator=generator).repeat(batch // draws) * settings.p
+    draws = 1 if scope == "batch" else batch
+    schemes = torch.randint(len(SCHEMES), (draws,), generator=generator).repeat(batch // draws)
+    if scheme != "mixed":
+        schemes = torch.full_like(schemes, SCHEMES.index(scheme))
+    fraction = torch.rand(draws, generator=generator).repeat(batch // draws) * p
     priority = torch.rand(batch, channels, generator=generator)
-    annealing = settings.annealing if settings.soft else 0.0
-    channel_factor = torch.rand(batch, channels, generator=generator) * annealing
-    position_factor = torch.rand(batch, positions, generator=generator) * annealing
-    present = frozenset(scheme.tolist())
-    return MaskChoice(scheme, fraction, priority, channel_factor, position_factor, present).to(device)
+    limit = annealing if soft else 0.0
+    channel_factor = torch.rand(batch, channels, generator=generator) * limit
+    position_factor = torch.rand(batch, positions, generator=generator) * limit
+    present = frozenset(schemes.tolist())
+    return MaskChoice(schemes, fraction, priority, channel_factor, position_factor, present).to(device)

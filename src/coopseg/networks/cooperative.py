@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol
+
 import torch
 from torch import Tensor, nn
 
 from coopseg.config.settings import NetworkSettings
 from coopseg.errors import CoopsegError
-from coopseg.networks.decoder import Decoder
-from coopseg.networks.encoder import After, Decoupler, Encoder, unchanged
+from coopseg.networks.coders import After, Decoder, Decoupler, Encoder, unchanged
 from coopseg.networks.norm import Norm
 
 NETWORKS = ("image_encoder", "segmentation_decoder", "image_decoder", "shape_encoder", "shape_decoder")
@@ -38,40 +40,88 @@ class ImageEncoder(Encoder):
         return image_code if self.shared else self.decoupler(image_code)
 
 
+class StepNetworks(Protocol):
+    """Lists what a cooperative step needs of networks; any nn.Module that has it can be trained.
+
+    classes: number of label values, background included. image_decoder: maps the image code to an image
+    (B, channels, H, W). segmentation_decoder: maps the shape code to logits (B, classes, H, W).
+    """
+
+    classes: int
+
+    @property
+    def image_decoder(self) -> nn.Module: ...  # noqa: D102
+
+    @property
+    def segmentation_decoder(self) -> nn.Module: ...  # noqa: D102
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns image code and shape code, (B, C, *spatial) each, for images (B, channels, H, W)."""
+
+    def code_shape(self, image_shape: Sequence[int]) -> Sequence[int]:
+        """Returns the shape of both codes for images of this shape; masks are drawn for it beforehand."""
+
+    def refine(self, probabilities: Tensor) -> Tensor:
+        """Returns the STN's logits for probabilities or a one-hot label map (B, classes, H, W)."""
+
+    def children(self) -> Iterator[nn.Module]:
+        """Returns the parts, as every nn.Module does; their normalisation layers follow the step's rules."""
+
+
 class Networks(nn.Module):
     """Holds FTN and STN for images (B, channels, H, W) in [0, 1]; H and W must be multiples of 16.
 
-    classes: number of label values, background included. Parameter names are those of the golden weights.
+    classes: number of label values, background included. width: channels at full resolution; the codes have
+    8 times as many. channels: of the images. decoupler: false for a shape code that is the image code.
+    shared_code: the image decoder reads the shape code too. norm: "running" to normalise by running
+    statistics in training too. Parameter names are those of the golden weights. Raises CoopsegError for a
+    value out of range.
+
+    >>> import torch
+    >>> networks = Networks(classes=4, width=2).eval()
+    >>> heads = networks(torch.rand(1, 1, 64, 64))
+    >>> {name: tuple(logits.shape) for name, logits in heads.items()}
+    {'FTN': (1, 4, 64, 64), 'FTN+STN': (1, 4, 64, 64)}
     """
 
-    def __init__(self, *, classes: int, settings: NetworkSettings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        classes: int,
+        width: int = 16,
+        channels: int = 1,
+        decoupler: bool = True,
+        shared_code: bool = False,
+        norm: Literal["batch", "running"] = "batch",
+    ) -> None:
         super().__init__()
-        settings = settings or NetworkSettings()
-        width, running = settings.width, settings.norm == "running"
+        NetworkSettings.checked({"width": width, "channels": channels, "norm": norm})
+        running = norm == "running"
         self.classes = classes
         self.image_encoder = ImageEncoder(
-            settings.channels,
-            width,
-            decoupler=settings.decoupler,
-            shared=settings.shared_code,
-            running=running,
+            channels, width, decoupler=decoupler, shared=shared_code, running=running
         )
         self.segmentation_decoder = Decoder(classes, width, running=running)
-        self.image_decoder = Decoder(settings.channels, width, image=True, running=running)
+        self.image_decoder = Decoder(channels, width, image=True, running=running)
         self.shape_encoder = Encoder(classes, width, running=running)
         self.shape_decoder = Decoder(classes, width, running=running)
         self.apply(initialise)
         for decoder in (self.segmentation_decoder, self.image_decoder, self.shape_decoder):
             nn.init.zeros_(decoder.out.bias)  # type: ignore[arg-type]
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, after: After = unchanged) -> tuple[Tensor, Tensor]:
         """Returns image code z_i and shape code z_s, both (B, 8 width, H/16, W/16).
 
-        Raises CoopsegError for a size that cannot be halved four times.
+        after: see `Encoder.forward`. Raises CoopsegError for a size that cannot be halved four times.
         """
         check_size(image)
-        image_code = self.image_encoder(image)
+        image_code = self.image_encoder(image, after)
         return image_code, self.image_encoder.shape_code(image_code)
+
+    def code_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """Returns the shape of both codes for images of shape (B, channels, H, W)."""
+        batch, _, height, width = image_shape
+        return batch, self.image_encoder.head.conv.out_channels, height // MULTIPLE, width // MULTIPLE
 
     def fast(self, image: Tensor) -> Tensor:
         """Returns the FTN's logits p (B, classes, H, W)."""

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coopseg.networks.blocks import SLOPE, DownBlock, UpBlock, merge_upsampling
+from coopseg.networks.coders import Decoder, Decoupler, Encoder, Stem
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.decoder import Decoder
-from coopseg.networks.encoder import Decoupler, Encoder, Stem
 from coopseg.networks.norm import EPSILON, Norm
 
 

@@ -6,14 +6,16 @@ their code), so every choice is an attribute here instead of a side effect of `t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coopseg.networks.native.normalise import fits, normalise
+from coopseg.errors import CoopsegError
+from coopseg.networks.native import fits, normalise
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -29,6 +31,8 @@ class Norm(nn.Module):
     scan_statistics: None, or k: in evaluation mode, normalise by (1 - s) times the running statistics plus
     s times those of x, with s = B / (B + k). x is then one volume and B its slices.
     """
+
+    momentum = MOMENTUM
 
     def __init__(self, channels: int, *, running: bool = False) -> None:
         super().__init__()
@@ -122,35 +126,81 @@ def own_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def norms(*networks: nn.Module) -> list[Norm]:
-    """Returns all norm layers of the networks, in order."""
-    return [module for network in networks for module in network.modules() if isinstance(module, Norm)]
+    """Returns all norm layers of this package in the networks, in order."""
+    return [layer for layer in norm_layers(*networks) if isinstance(layer, Norm)]
+
+
+def norm_layers(*modules: nn.Module) -> list[nn.Module]:
+    """Returns all normalisation layers in the modules, torch's and this package's, in order."""
+    return [layer for module in modules for layer in module.modules() if isinstance(layer, KINDS)]
 
 
 @contextmanager
-def norm_mode(layers: Iterable[Norm], *, record: bool, learn: bool) -> Iterator[None]:
-    """Sets `record` and `learn` of the layers within the block, and restores them after it."""
-    layers = list(layers)
-    before = [(layer.record, layer.learn) for layer in layers]
-    for layer in layers:
-        layer.record, layer.learn = record, learn
-    try:
+def norm_mode(*modules: nn.Module, record: bool, learn: bool, evaluate: bool = False) -> Iterator[None]:
+    """Restricts, within the block, what the normalisation layers in `modules` do, whoever wrote them.
+
+    record: false to leave running statistics and num_batches_tracked alone. learn: false to keep gradient
+    from weight and bias. evaluate: normalise as in evaluation mode. A block never allows what a block around
+    it forbids. Layers still normalise by the batch in training mode if `evaluate` is false.
+    """
+    with ExitStack() as undo:
+        for layer in norm_layers(*modules):
+            replaced: dict[str, object] = {"training": False} if evaluate else {}
+            if isinstance(layer, Norm):
+                replaced |= {"record": layer.record and record, "learn": layer.learn and learn}
+            else:
+                # A copy takes the updates: graphs made before may still need the statistics as they are.
+                if not record:
+                    replaced |= {name: kept.clone() for name, kept in layer.named_buffers(recurse=False)}
+                if not learn:
+                    replaced |= {
+                        name: nn.Parameter(kept.detach(), requires_grad=False)
+                        for name, kept in layer.named_parameters(recurse=False)
+                    }
+            for name, value in replaced.items():
+                undo.callback(setattr, layer, name, getattr(layer, name))
+                setattr(layer, name, value)
         yield
-    finally:
-        for layer, (was_record, was_learn) in zip(layers, before, strict=True):
-            layer.record, layer.learn = was_record, was_learn
+
+
+def frozen_norms(*modules: nn.Module) -> AbstractContextManager[None]:
+    """Makes every normalisation layer in `modules` leave its state alone within the block.
+
+    Running statistics, num_batches_tracked, weights and biases are the same after it; no gradient reaches
+    weights and biases. In training mode the layers still normalise by the statistics of the batch. It works
+    on torch's BatchNorm, SyncBatchNorm, InstanceNorm, GroupNorm, LayerNorm and RMSNorm and on `Norm`.
+
+    >>> import torch
+    >>> layer = torch.nn.BatchNorm3d(2)
+    >>> with frozen_norms(torch.nn.Sequential(layer)):
+    ...     _ = layer(torch.randn(4, 2, 3, 3, 3))
+    >>> layer.running_mean, int(layer.num_batches_tracked)
+    (tensor([0., 0.]), 0)
+    """
+    return norm_mode(*modules, record=False, learn=False)
 
 
 @contextmanager
-def recorded_twice(layers: Iterable[Norm]) -> Iterator[None]:
+def recorded_twice(module: nn.Module) -> Iterator[None]:
     """Updates running statistics as if the forward pass in the block had run twice on the same batch.
 
     With r₁ = (1 - m) r₀ + m b after one pass, a second gives r₂ = r₁ + (1 - m)(r₁ - r₀). The published
-    code probes its decoders with a second pass of the same batch and so records it again.
+    code probes its decoders with a second pass of the same batch and so records it again. Raises CoopsegError
+    for a layer without a momentum m, which averages over all batches alike.
     """
-    layers = list(layers)
+    layers: list[Any] = [layer for layer in norm_layers(module) if hasattr(layer, "running_mean")]
+    layers = [layer for layer in layers if layer.running_mean is not None]
+    if any(layer.momentum is None for layer in layers):
+        raise CoopsegError("latent.norm=published needs norm layers with a momentum; choose another rule")
     before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
     yield
     for layer, (mean, var) in zip(layers, before, strict=True):
         # Through .data: autograd holds these buffers, but reads them in evaluation mode only.
-        layer.running_mean.data.add_((1 - MOMENTUM) * (layer.running_mean - mean))
-        layer.running_var.data.add_((1 - MOMENTUM) * (layer.running_var - var))
+        layer.running_mean.data.add_((1 - layer.momentum) * (layer.running_mean - mean))
+        layer.running_var.data.add_((1 - layer.momentum) * (layer.running_var - var))
+
+
+KINDS = (
+    Norm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d,
+    nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
+)  # fmt: skip

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coopseg.networks.blocks import SLOPE
+from coopseg.networks.coders import Stem
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.encoder import Stem
 from coopseg.networks.norm import EPSILON, Norm, norms
 
 

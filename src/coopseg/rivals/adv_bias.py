@@ -16,23 +16,19 @@ weights and biases get no gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from coopseg.config.rivals import AdvBiasSettings
-from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import Norm, norms
-from coopseg.rivals.adv_noise import normalised
-from coopseg.rivals.divergence import clean_prediction, contour_distance, divergence
-from coopseg.rivals.splines import control_points, spline_surface
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import rescale_slices
-from coopseg.training.passes import Further, Passes
-from coopseg.training.rival import Batch, Example, ImageRival
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.networks.norm import norm_mode
+from coopseg.rivals.adv_noise import clean_prediction, normalised
+from coopseg.rivals.regions import control_points, spline_surface
+from coopseg.training.losses import Ledger, contour_distance, divergence, rescale_slices
+from coopseg.training.passes import Further, Passes, fast_logits
+from coopseg.training.rival import Batch, Example, ImageRival, like
 
 
 class AdvBias(ImageRival):
@@ -40,18 +36,20 @@ class AdvBias(ImageRival):
 
     name = "adv_bias"
     norm = "frozen"
+    settings: AdvBiasSettings
 
-    def __init__(self, settings: AdvBiasSettings) -> None:
-        self.settings = settings
-        self.limits = math.log(1 - settings.epsilon), math.log(1 + settings.epsilon)
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Returns the least and greatest control point."""
+        return math.log(1 - self.settings.epsilon), math.log(1 + self.settings.epsilon)
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Tensor:
         """Draws the control points that the search starts from, (B, 1, n, n): one field for all channels."""
         points = control_points(self.settings.spacing)
         start = torch.empty(len(image), 1, points, points).uniform_(*self.limits, generator=generator)
-        return start.to(image.device, image.dtype, non_blocking=True)
+        return like(start, image)
 
-    def apply(self, batch: Batch, drawn: Tensor, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Tensor, networks: StepNetworks) -> Example:
         """Returns the image under the field that the search found, not scaled yet."""
         image = batch.truth.image
         found = self.search(image, drawn, networks)
@@ -61,25 +59,18 @@ class AdvBias(ImageRival):
         """Runs the hard pass, with the distance from the clean prediction as a further term."""
         example = self.apply(batch, drawn, passes.networks)
         clean = clean_prediction(passes.networks, batch.truth.image)
-        passes.ftn(
-            rescale_slices(example.inputs),
-            batch.truth,
-            ledger,
-            joint=batch.joint,
-            prefix="adv_bias_",
-            scale=passes.settings.losses.hard,
-            further=[Further("consistency", self.settings.consistency, lambda p: self.distance(clean, p))],
-        )
+        apart = Further("consistency", self.settings.consistency, lambda p: self.distance(clean, p))
+        self.hard_pass(passes, batch, rescale_slices(example.inputs), ledger, further=[apart])
 
-    def search(self, image: Tensor, start: Tensor, networks: Networks) -> Tensor:
+    def search(self, image: Tensor, start: Tensor, networks: StepNetworks) -> Tensor:
         """Returns `start` moved so as to raise the distance between the predictions, detached."""
         points, spacing = start, self.settings.spacing
-        with running_statistics(norms(networks.image_encoder, networks.segmentation_decoder)):
+        with norm_mode(*networks.children(), record=False, learn=True, evaluate=True):
             clean = clean_prediction(networks, image)
             for _ in range(self.settings.steps):
                 points = points.detach().requires_grad_()
                 inputs = rescale_slices(image * bias_field(points, image.shape[2:], spacing))
-                (gradient,) = torch.autograd.grad(self.distance(clean, networks.fast(inputs)), points)
+                (gradient,) = torch.autograd.grad(self.distance(clean, fast_logits(networks, inputs)), points)
                 points = (points + self.settings.length * normalised(gradient)).clamp(*self.limits)
         return points.detach()
 
@@ -92,17 +83,3 @@ def bias_field(points: Tensor, size: tuple[int, ...], spacing: float) -> Tensor:
     """Returns the factor of every pixel, (B, 1, H, W), for control points (B, 1, n, n); H and W are even."""
     coarse = spline_surface(points, (size[0] // 2, size[1] // 2), spacing)
     return F.interpolate(coarse.exp(), size=size, mode="bilinear")
-
-
-@contextmanager
-def running_statistics(layers: Iterable[Norm]) -> Iterator[None]:
-    """Makes the layers normalise as in evaluation mode, and record nothing, within the block."""
-    layers = list(layers)
-    before = [layer.running for layer in layers]
-    for layer in layers:
-        layer.running = True
-    try:
-        yield
-    finally:
-        for layer, was_running in zip(layers, before, strict=True):
-            layer.running = was_running

@@ -23,12 +23,11 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import AdvNoiseSettings
-from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import norm_mode, norms
-from coopseg.rivals.divergence import clean_prediction, divergence
-from coopseg.training.ledger import Ledger
-from coopseg.training.passes import Further, Passes
-from coopseg.training.rival import Batch, Example, ImageRival
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.networks.norm import norm_mode
+from coopseg.training.losses import Ledger, divergence
+from coopseg.training.passes import Further, Passes, fast_logits
+from coopseg.training.rival import Batch, Example, ImageRival, like
 
 
 class AdvNoise(ImageRival):
@@ -37,16 +36,13 @@ class AdvNoise(ImageRival):
     name = "adv_noise"
     norm = "frozen"
     rescale = False
-
-    def __init__(self, settings: AdvNoiseSettings) -> None:
-        self.settings = settings
+    settings: AdvNoiseSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Tensor:
         """Draws the direction that the power iteration starts from: (B, C, H, W), each image's of norm 1."""
-        start = torch.randn(image.shape, generator=generator)
-        return normalised(start.to(image.device, image.dtype, non_blocking=True))
+        return normalised(like(torch.randn(image.shape, generator=generator), image))
 
-    def apply(self, batch: Batch, drawn: Tensor, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Tensor, networks: StepNetworks) -> Example:
         """Returns the image with its adversarial noise."""
         with full_precision(drawn.device.type):
             clean = clean_prediction(networks, batch.truth.image)
@@ -57,28 +53,32 @@ class AdvNoise(ImageRival):
         image, nets = batch.truth.image, passes.networks
         with full_precision(image.device.type):
             clean = clean_prediction(nets, image)
-            passes.ftn(
-                self.perturb(image, clean, drawn, nets),
-                batch.truth,
-                ledger,
-                joint=batch.joint,
-                prefix="adv_noise_",
-                scale=passes.settings.losses.hard,
-                further=[Further("consistency", self.settings.consistency, lambda p: divergence(clean, p))],
-            )
+            apart = Further("consistency", self.settings.consistency, lambda p: divergence(clean, p))
+            inputs = self.perturb(image, clean, drawn, nets)
+            self.hard_pass(passes, batch, inputs, ledger, further=[apart])
 
-    def perturb(self, image: Tensor, clean: Tensor, direction: Tensor, networks: Networks) -> Tensor:
+    def perturb(self, image: Tensor, clean: Tensor, direction: Tensor, networks: StepNetworks) -> Tensor:
         """Returns image + ε r / ‖r‖, detached. clean: the logits for `image`. direction: the start of r."""
-        with norm_mode(
-            norms(networks.image_encoder, networks.segmentation_decoder), record=False, learn=True
-        ):
+        with norm_mode(*networks.children(), record=False, learn=True):
             for _ in range(self.settings.steps):
                 step = (self.settings.probe * direction).requires_grad_()
-                (gradient,) = torch.autograd.grad(divergence(clean, networks.fast(image + step)), step)
+                (gradient,) = torch.autograd.grad(
+                    divergence(clean, fast_logits(networks, image + step)), step
+                )
                 direction = normalised(gradient)
         length = self.settings.epsilon * (lengths(image) if self.settings.relative else 1.0)
         low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
         return torch.clamp(image + length * direction, low, high)
+
+
+@torch.no_grad()
+def clean_prediction(networks: StepNetworks, image: Tensor) -> Tensor:
+    """Returns the FTN's logits for images (B, C, H, W) in the networks' current mode, and records nothing.
+
+    The logits of the standard pass cannot serve: its input noise would hide a small perturbation.
+    """
+    with norm_mode(*networks.children(), record=False, learn=True):
+        return fast_logits(networks, image)
 
 
 @contextmanager

@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import AfaSettings
-from coopseg.networks.cooperative import Networks
-from coopseg.rivals.mixstyle import sample_beta
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.rivals.styles import sample_beta
 from coopseg.training.losses import one_hot, rescale_slices
 from coopseg.training.passes import Truth
 from coopseg.training.rival import Batch, Example, ImageRival
@@ -58,9 +58,7 @@ class AfaMixup(ImageRival):
 
     name = "afa_mixup"
     norm = "no_update"
-
-    def __init__(self, settings: AfaSettings) -> None:
-        self.settings = settings
+    settings: AfaSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
         """Draws λ and the waves of a batch."""
@@ -70,7 +68,7 @@ class AfaMixup(ImageRival):
         drawn = share, 1 - uniform[0], math.pi * uniform[1], math.pi * uniform[2], strength
         return Draws(*(t.to(image.device, image.dtype, non_blocking=True) for t in drawn))
 
-    def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Draws, networks: StepNetworks) -> Example:
         """Returns the mixed images with their waves; the targets are mixed images and shares of classes."""
         image = batch.truth.image
         mixed = mix(image, drawn.share)

@@ -24,19 +24,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from coopseg.config.rivals import BigAugSettings
-from coopseg.networks.cooperative import Networks
-from coopseg.rivals.chance import perhaps
-from coopseg.rivals.intensity_operations import blur, pixelwise
-from coopseg.rivals.warping import still_map, warp
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.rivals.operations import Range, blur, perhaps, pixelwise, still_map, warp
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
-from coopseg.training.rival import Batch, Example, ImageRival
+from coopseg.training.rival import Batch, Example, ImageRival, like
 
 MASK, SMOOTHED = 0.5, 1.0  # pixels: widths of the unsharp mask's Gaussians G and G'
 
@@ -60,36 +59,32 @@ class BigAug(ImageRival):
 
     name = "bigaug"
     norm = "shared"
-
-    def __init__(self, settings: BigAugSettings) -> None:
-        self.settings = settings
+    settings: BigAugSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
         """Draws the parameters of all nine operations."""
         chosen, batch = self.settings, len(image)
 
-        def draw(low: float, high: float, otherwise: float) -> Tensor:
-            drawn = perhaps(chosen.p, (low, high), otherwise=otherwise, batch=batch, generator=generator)
-            return drawn.to(image.device, image.dtype, non_blocking=True)
+        def draw(limits: Range, otherwise: float = 0) -> Tensor:
+            drawn = perhaps(chosen.p, limits, otherwise=otherwise, batch=batch, generator=generator)
+            return like(drawn, image)
 
-        normal = torch.randn(image.shape, generator=generator)
-        normal = normal.to(image.device, image.dtype, non_blocking=True)
+        normal = like(torch.randn(image.shape, generator=generator), image)
         # factor and shift of the perturbation are chosen together
-        limit = draw(chosen.perturbation, chosen.perturbation, 0)
-        parts = torch.empty(2, batch).uniform_(-1, 1, generator=generator)
-        tilt = limit * parts.to(image.device, image.dtype, non_blocking=True)
+        limit = draw((chosen.perturbation, chosen.perturbation))
+        tilt = limit * like(torch.empty(2, batch).uniform_(-1, 1, generator=generator), image)
         return Draws(
-            sharpen=draw(*chosen.sharpen, 0),
-            blur=draw(*chosen.blur, 0),
-            noise=draw(*chosen.noise, 0).view(-1, 1, 1, 1) * normal,
-            brightness=draw(-chosen.brightness, chosen.brightness, 0),
-            gamma=draw(*chosen.gamma, 1),
+            sharpen=draw(chosen.sharpen),
+            blur=draw(chosen.blur),
+            noise=pixelwise(draw(chosen.noise)) * normal,
+            brightness=draw((-chosen.brightness, chosen.brightness)),
+            gamma=draw(chosen.gamma, otherwise=1),
             factor=1 + tilt[0],
             shift=tilt[1],
             map=self._sample_map(image, generator).to(image.device),
         )
 
-    def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Draws, networks: StepNetworks) -> Example:
         """Returns the altered, warped image; its targets are the clean image and label, warped alike."""
         truth = batch.truth
         # bf16 would turn smooth changes into steps
@@ -104,13 +99,13 @@ class BigAug(ImageRival):
         chosen = self.settings
         still = still_map(image, chosen.deformation, generator)
 
-        def draw(low: float, high: float, otherwise: float) -> Tensor:
-            return perhaps(chosen.p, (low, high), otherwise=otherwise, batch=len(image), generator=generator)
-
-        angle = draw(-chosen.rotation, chosen.rotation, 0)
-        zoom = (1 / draw(*chosen.scale, 1))[:, None].expand(-1, 2)  # the map goes from output to input
+        draw = partial(perhaps, chosen.p, batch=len(image), generator=generator)
+        angle = draw((-chosen.rotation, chosen.rotation), otherwise=0)
+        zoom = (1 / draw(chosen.scale, otherwise=1))[:, None].expand(
+            -1, 2
+        )  # the map goes from output to input
         through_plane = (math.sqrt(4 * math.pi) * still.sigma).sqrt()
-        alpha = draw(*chosen.deformation_strength, 0) / through_plane
+        alpha = draw(chosen.deformation_strength, otherwise=0) / through_plane
         return replace(still, angle=angle, zoom=zoom, alpha=alpha)
 
 

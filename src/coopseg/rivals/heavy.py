@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import HeavySettings
-from coopseg.networks.cooperative import Networks
-from coopseg.rivals.chance import around_one, perhaps
-from coopseg.rivals.intensity_operations import (
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.rivals.operations import (
     Some,
+    around_one,
     blur,
     brighten,
     contrast,
@@ -35,22 +35,16 @@ from coopseg.rivals.intensity_operations import (
     gamma,
     low_resolution,
     median,
+    perhaps,
     sharpen,
-)
-from coopseg.rivals.local_operations import (
-    Blanks,
-    Spot,
-    blank,
-    local_gamma,
-    sample_blanks,
-    sample_spot,
-    shade,
-)
-from coopseg.rivals.warping import still_map, warp
+    still_map,
+    warp,
+)  # fmt: skip
+from coopseg.rivals.regions import Blanks, Spot, blank, local_gamma, sample_blanks, sample_spot, shade
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth
-from coopseg.training.rival import Batch, Example, ImageRival
+from coopseg.training.rival import Batch, Example, ImageRival, like
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +71,7 @@ class Heavy(ImageRival):
 
     name = "heavy"
     norm = "shared"
-
-    def __init__(self, settings: HeavySettings) -> None:
-        self.settings = settings
+    settings: HeavySettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
         """Draws the parameters of all operations."""
@@ -93,7 +85,7 @@ class Heavy(ImageRival):
             return torch.randn(batch, *shape, generator=generator)
 
         def there(drawn: Tensor) -> Tensor:
-            return drawn.to(image.device, image.dtype, non_blocking=True)
+            return like(drawn, image)
 
         low, high = chosen.median
         gammas = around_one(chosen.gamma)
@@ -117,7 +109,7 @@ class Heavy(ImageRival):
             sharpen=there(draw(chosen.p_sharpen, chosen.sharpen, otherwise=0)),
         )
 
-    def apply(self, batch: Batch, drawn: Draws, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Draws, networks: StepNetworks) -> Example:
         """Warp image, target and label alike, then alter the image."""
         moved, label = warp(batch.truth.image, batch.truth.label, drawn.map)
         image = rescale_slices(moved)

@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import MaxStyleSettings
-from coopseg.networks.cooperative import Networks
-from coopseg.networks.decoder import Decoder
-from coopseg.rivals.dsu import sample_noise
-from coopseg.rivals.style import Style, mix, restyle, sample_layers, spread, style_of
+from coopseg.networks.coders import Decoder
+from coopseg.networks.cooperative import Networks, StepNetworks
+from coopseg.rivals.styles import Style, mix, restyle, sample_layers, sample_noise, spread, style_of
 from coopseg.training.losses import cross_entropy, rescale_slices, wide
-from coopseg.training.rival import Batch, Example, ImageRival
+from coopseg.training.rival import Batch, Example, ImageRival, like, own_networks
 
 LAYERS = ("up3", "up4", "out")
 BEFORE = ("up1", "up2")
@@ -62,9 +61,7 @@ class MaxStyle(ImageRival):
 
     name = "maxstyle"
     norm = "frozen"
-
-    def __init__(self, settings: MaxStyleSettings) -> None:
-        self.settings = settings
+    settings: MaxStyleSettings
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Styles:
         """Draws the start of the search for each styled layer: λ from U(0, 1), noise from N(0, 1)."""
@@ -74,13 +71,13 @@ class MaxStyle(ImageRival):
         drawn = {}
         for layer in LAYERS:
             partner = torch.randperm(len(image), generator=generator).to(image.device, non_blocking=True)
-            share = torch.rand(len(image), generator=generator)
-            share = share.to(image.device, image.dtype, non_blocking=True)
+            share = like(torch.rand(len(image), generator=generator), image)
             drawn[layer] = Composition(partner, share, sample_noise(channels[layer], image, generator))
         return {layer: drawn[layer] for layer in LAYERS if layer in chosen}
 
-    def apply(self, batch: Batch, drawn: Styles, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Styles, networks: StepNetworks) -> Example:
         """Returns x̂, not scaled yet; without styles it is the decoded image of the standard pass."""
+        networks = own_networks(networks, self.name)
         if not drawn:
             return Example(wide(decoded_image(batch)), batch.truth)
         fixed = decode_to(next(iter(drawn)), networks.image_decoder, batch)

@@ -18,13 +18,12 @@ from lightning_fabric import Fabric
 
 from coopseg.cases.splits import RUN
 from coopseg.config.methods import POST_DAE
-from coopseg.config.resolve import build_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import LAST, Model, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.rivals.shape_training import STN, ShapeTraining
 from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.text import read_json
@@ -103,14 +102,14 @@ def _settle(settings: Settings) -> Settings:
     """Returns the settings for prediction by the FTN and then the autoencoder."""
     values = settings.model_dump()
     losses = values["losses"] | {"stn": True, "temperature": TEMPERATURE}
-    return build_settings(values | {"method": POST_DAE, "losses": losses})
+    return Settings.checked(values | {"method": POST_DAE, "losses": losses})
 
 
 def _renew(model: Model, fabric: Fabric) -> Networks:
     """Returns the FTN of a model with a newly initialised STN, drawn with the seed of its training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.settings.seed)
-        networks = Networks(classes=len(model.names), settings=model.settings.network)
+        networks = Networks(classes=len(model.names), **dict(model.settings.network))
     assert isinstance(model.networks, Networks)  # a run folder holds no ONNX file
     trained = model.networks.state_dict()
     kept = {name: value for name, value in trained.items() if name.partition(".")[0] not in STN}

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from coopseg.config.rivals import RandMwmSettings
 from coopseg.errors import CoopsegError
-from coopseg.networks.cooperative import Networks
-from coopseg.rivals.windows import covered
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.rivals.regions import covered
 from coopseg.training.rival import Batch, Example, ImageRival
 
 
@@ -47,9 +47,7 @@ class RandMwm(ImageRival):
 
     name = "rand_mwm"
     norm = "frozen"
-
-    def __init__(self, settings: RandMwmSettings) -> None:
-        self.settings = settings
+    settings: RandMwmSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Windows:
         """Draws windows and noise. Raises CoopsegError if the largest window does not fit."""
@@ -71,7 +69,7 @@ class RandMwm(ImageRival):
         drawn = start, length, present.cumprod(1).bool(), outside, applied, noise
         return Windows(*(tensor.to(image.device, non_blocking=True) for tensor in drawn))
 
-    def apply(self, batch: Batch, drawn: Windows, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Windows, networks: StepNetworks) -> Example:
         """Returns the image with noise in its windows, or everywhere else, or as it is."""
         return Example(paint(batch.truth.image, drawn), batch.truth)
 

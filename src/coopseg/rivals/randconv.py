@@ -23,10 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coopseg.config.rivals import NormRule, RandConvSettings
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import reconstruction, rescale_slices, wide
-from coopseg.training.passes import Further, Passes, leaf
-from coopseg.training.rival import Batch, Rival
+from coopseg.training.losses import Ledger, reconstruction, rescale_slices, wide
+from coopseg.training.passes import Further, Passes, fast_logits, leaf
+from coopseg.training.rival import Batch, Rival, like
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +45,7 @@ class RandConv(Rival):
 
     name = "randconv"
     norm: ClassVar[NormRule] = "shared"
-
-    def __init__(self, settings: RandConvSettings) -> None:
-        self.settings = settings
+    settings: RandConvSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Convolutions:
         """Draws the kernels and mixing factors of all copies."""
@@ -61,25 +58,15 @@ class RandConv(Rival):
         inside = torch.maximum(from_middle, from_middle[:, None]) <= size // 2
         kernels = weights * inside / (channels * size.square()).sqrt()
         kept = torch.rand(copies, generator=generator) * self.settings.mix
-        return Convolutions(*(t.to(image.device, image.dtype, non_blocking=True) for t in (kernels, kept)))
+        return Convolutions(like(kernels, image), like(kept, image))
 
     def add(self, passes: Passes, batch: Batch, drawn: Convolutions, ledger: Ledger) -> None:
         """Runs the hard pass of the first copy, with the divergence between the predictions of all copies."""
         first, *others = map(rescale_slices, convolve(batch.truth.image, drawn))
-        said = [passes.networks.fast(copy) for copy in others]
-        passes.ftn(
-            first,
-            batch.truth,
-            ledger,
-            joint=batch.joint,
-            prefix=f"{self.name}_",
-            scale=passes.settings.losses.hard,
-            further=[
-                Further(
-                    "consistency", self.settings.consistency, lambda p: divergence(torch.stack([p, *said]))
-                )
-            ],
-        )
+        said = [fast_logits(passes.networks, copy) for copy in others]
+        weight = self.settings.consistency
+        apart = Further("consistency", weight, lambda p: divergence(torch.stack([p, *said])))
+        self.hard_pass(passes, batch, first, ledger, further=[apart])
 
 
 class RandConvSuccessor(RandConv):
@@ -91,15 +78,15 @@ class RandConvSuccessor(RandConv):
     def add(self, passes: Passes, batch: Batch, drawn: Convolutions, ledger: Ledger) -> None:
         """Runs a pass for each copy; frees the graphs through one decoder before it builds the other's."""
         nets, image, losses = passes.networks, batch.truth.image, passes.settings.losses
-        codes = [nets.image_encoder(rescale_slices(copy)) for copy in convolve(image, drawn)]
-        leaves = [leaf(code) for code in codes]
-        term = torch.stack([reconstruction(nets.image_decoder(z), image) for z in leaves]).mean()
+        codes = [nets.encode(rescale_slices(copy)) for copy in convolve(image, drawn)]
+        leaves = [(leaf(z_i), leaf(z_s)) for z_i, z_s in codes]
+        term = torch.stack([reconstruction(nets.image_decoder(z_i), image) for z_i, _ in leaves]).mean()
         ledger.add(f"{self.name}_reconstruction", term, losses.hard * losses.reconstruction).backward()
-        said = [nets.segmentation_decoder(nets.image_encoder.shape_code(z)) for z in leaves]
+        said = [nets.segmentation_decoder(z_s) for _, z_s in leaves]
         term = divergence(torch.stack(said))
         ledger.add(f"{self.name}_consistency", term, losses.hard * self.settings.consistency).backward()
-        for code, z in zip(codes, leaves, strict=True):
-            code.backward(z.grad)
+        for both, z in zip(codes, leaves, strict=True):
+            torch.autograd.backward(both, [code.grad for code in z])
 
 
 def convolve(image: Tensor, drawn: Convolutions) -> Tensor:

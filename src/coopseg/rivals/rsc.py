@@ -17,16 +17,14 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import RscSettings
-from coopseg.config.settings import LatentSettings
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
-from coopseg.latent.masks import apply_mask, build_mask
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import cross_entropy, reconstruction, soft_dice_loss, soften
+from coopseg.latent.masks import LatentMasks, apply_mask
+from coopseg.training.losses import Ledger, cross_entropy, reconstruction, soft_dice_loss, soften
 from coopseg.training.passes import Codes, Passes, Truth, leaf
-from coopseg.training.rival import Rival
+from coopseg.training.rival import Rival, own_networks
 
 # The third is one of all channels, dead ones included.
-RULE = LatentSettings(score="score", ties="exact", skip_dead=False, published_dropout=False)
+RULE = LatentMasks(score="score", skip_dead=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +41,7 @@ class Rsc(Rival):
     name = "rsc"
     norm = "shared"
     wanted = frozenset({"score"})
-
-    def __init__(self, settings: RscSettings) -> None:
-        self.settings = settings
+    settings: RscSettings
 
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Choices:
         """Draws for each code which samples are masked by channel and which by position."""
@@ -62,13 +58,9 @@ class Rsc(Rival):
         codes: Codes,
     ) -> None:
         """Runs three passes through the decoders and frees the graph of each before the next."""
-        nets, losses = passes.networks, passes.settings.losses
-        image_mask = build_mask(
-            drawn.image, code=codes.image, gradient=codes.image_gradients["score"], settings=RULE
-        )
-        shape_mask = build_mask(
-            drawn.shape, code=codes.shape, gradient=codes.shape_gradients["score"], settings=RULE
-        )
+        nets, losses = own_networks(passes.networks, self.name), passes.settings.losses
+        image_mask = RULE.build(drawn.image, codes.image, codes.image_gradients["score"])
+        shape_mask = RULE.build(drawn.shape, codes.shape, codes.shape_gradients["score"])
         decoded = nets.image_decoder(apply_mask(z_i, image_mask))
         term = reconstruction(decoded, truth.image)
         ledger.add("rsc_reconstruction", term, losses.hard * losses.reconstruction).backward()

@@ -14,6 +14,7 @@ from torch import Tensor
 from coopseg.latent.choice import SCHEMES, MaskChoice
 from coopseg.scans.files import write_atomically
 from coopseg.training.batches import SliceStore
+from coopseg.training.rival import own_networks
 from coopseg.training.step import CooperativeStep, StepChoice
 
 FOLDER = "hard_examples"
@@ -35,12 +36,13 @@ def write_hard_examples(folder: Path, number: int, step: CooperativeStep, store:
     prediction p and, for each scheme, shape_SCHEME p̂ if it masks the shape code. The masked share u is
     p / 2, the mean of its distribution.
     """
-    kept = {name: value.clone() for name, value in step.networks.state_dict().items()}
+    networks = own_networks(step.networks, "the page of hard examples")
+    kept = {name: value.clone() for name, value in networks.state_dict().items()}
     images, labels = store.plain(torch.arange(len(store)))
     chosen = _fullest(labels)
     arrays = _decode_all(step, images[chosen], labels[chosen])
-    step.networks.load_state_dict(kept)
-    step.networks.zero_grad(set_to_none=True)
+    networks.load_state_dict(kept)
+    networks.zero_grad(set_to_none=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / f"step{number:06d}.npz", buffer.getvalue())

@@ -84,7 +84,7 @@ class Loop:
         self.steps = total_steps(settings, len(store), fabric.world_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            networks = Networks(classes=len(self.names), settings=settings.network)
+            networks = Networks(classes=len(self.names), **dict(settings.network))
         self.networks = networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_weights(fabric, self.networks)
         self.step = CooperativeStep(self.networks, settings)

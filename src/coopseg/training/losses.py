@@ -1,6 +1,8 @@
-"""Defines the loss terms of Chen et al. 2021 (equations 1 to 3), each as a pure function."""
+"""Defines the loss terms of Chen et al. 2021 (equations 1 to 3) and of rivals, each as a pure function."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +44,32 @@ def reconstruction(decoded: Tensor, image: Tensor) -> Tensor:
     return F.mse_loss(wide(decoded), image)
 
 
+def divergence(clean: Tensor, logits: Tensor) -> Tensor:
+    """Returns KL(softmax(clean) ‖ softmax(logits)), a scalar: the mean over pixels of (B, classes, H, W)."""
+    expected, found = wide(clean).log_softmax(1), wide(logits).log_softmax(1)
+    return (expected.exp() * (expected - found)).sum(1).mean()
+
+
+def contour_distance(clean: Tensor, logits: Tensor) -> Tensor:
+    """Returns the mean squared difference of the foreground probabilities' edge maps (Chen et al. 2020, 2.3).
+
+    Edge maps are the Sobel derivatives (1, 2, 1) × (-1, 0, 1) along both axes, with zeros beyond the border.
+    The mean, a scalar, is over images, classes except the background, both derivatives and pixels.
+    """
+    difference = (wide(clean).softmax(1) - wide(logits).softmax(1))[:, 1:]
+    filters = _sobel().to(difference)
+    # bf16 would round away the difference of two nearly equal predictions
+    with torch.autocast(difference.device.type, enabled=False):
+        return F.conv2d(difference.flatten(0, 1)[:, None], filters, padding=1).square().mean()
+
+
+@cache
+def _sobel() -> Tensor:
+    """Returns the filters (2, 1, 3, 3): the derivative along columns, then along rows."""
+    along_columns = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    return torch.stack([along_columns, along_columns.T])[:, None]
+
+
 def soften(logits: Tensor, temperature: float) -> Tensor:
     """Returns softmax(p / T) over classes, which the STN reads: (B, classes, H, W), summing to 1."""
     return torch.softmax(logits / temperature, 1)
@@ -63,3 +91,23 @@ def rescale_slices(image: Tensor) -> Tensor:
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     # compared this way, an image that is not finite stays so, and is noticed
     return torch.where(high - low <= FLAT, 0.0, (image - low) / (high - low).clamp_min(FLAT))
+
+
+class Ledger:
+    """Keeps what the log needs of every loss term."""
+
+    def __init__(self) -> None:
+        self.terms: dict[str, Tensor] = {}  # unweighted, detached
+        self.weighted: list[Tensor] = []
+
+    def add(self, name: str, term: Tensor, weight: float) -> Tensor:
+        """Notes a scalar term under `name`; returns it weighted, to be differentiated."""
+        weighted = weight * term
+        self.terms[name] = term.detach()
+        self.weighted.append(weighted.detach())
+        return weighted
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """Returns every term, unweighted, and the weighted "total"."""
+        return {**self.terms, "total": sum(self.weighted[1:], self.weighted[0])}

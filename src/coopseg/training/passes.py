@@ -17,10 +17,17 @@ from torch import Tensor, nn
 
 from coopseg.config.rivals import NormRule
 from coopseg.config.settings import Settings
-from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import norm_mode, norms, recorded_twice
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import cross_entropy, one_hot, reconstruction, soft_dice_loss, soften, wide
+from coopseg.networks.cooperative import StepNetworks
+from coopseg.networks.norm import norm_mode, recorded_twice
+from coopseg.training.losses import (
+    Ledger,
+    cross_entropy,
+    one_hot,
+    reconstruction,
+    soft_dice_loss,
+    soften,
+    wide,
+)
 
 # What a mask can rank by: the gradient of the task loss, or that of mean(output × target).
 Wanted = frozenset[Literal["loss", "score"]]
@@ -64,10 +71,15 @@ def leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_()
 
 
+def fast_logits(networks: StepNetworks, image: Tensor) -> Tensor:
+    """Returns the FTN's logits p (B, classes, H, W) for an image (B, C, H, W)."""
+    return networks.segmentation_decoder(networks.encode(image)[1])
+
+
 class Passes:
     """Runs the passes of a step over given networks; each adds its gradient to their parameters."""
 
-    def __init__(self, networks: Networks, settings: Settings) -> None:
+    def __init__(self, networks: StepNetworks, settings: Settings) -> None:
         self.networks = networks
         self.settings = settings
 
@@ -82,7 +94,7 @@ class Passes:
         scale: float = 1.0,
         wanted_image: Wanted = NOTHING,
         wanted_shape: Wanted = NOTHING,
-        encode: Callable[[Tensor], Tensor] | None = None,
+        encode: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
         dice: float = 0.0,
         further: Sequence[Further] = (),
         at_codes: Sequence[AtCodes] = (),
@@ -93,16 +105,14 @@ class Passes:
 
         joint: whether the gradient of the STN flows into the FTN. prefix: put before the terms' names. scale:
         factor on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: maps
-        inputs to the image code; None means the image encoder. dice: least weight of the Dice loss; the
+        inputs to both codes; None means `networks.encode`. dice: least weight of the Dice loss; the
         settings may have a larger one. further: other terms of p. at_codes: called as (z_i, z_s, codes), with
         z_i and z_s the leaves of the graph, before their gradient goes on into the encoder; further terms may
         add to their `.grad`.
         """
         weights, nets = self.settings.losses, self.networks
-        image_code = (encode or nets.image_encoder)(inputs)
-        z_i = leaf(image_code)
-        shape_code = nets.image_encoder.shape_code(z_i)
-        z_s = leaf(shape_code)
+        image_code, shape_code = (encode or nets.encode)(inputs)
+        z_i, z_s = leaf(image_code), leaf(shape_code)
 
         image_gradients: dict[str, Tensor] = {}
         decoded = None
@@ -131,11 +141,8 @@ class Passes:
         codes = Codes(z_i.detach(), image_gradients, decoded, z_s.detach(), shape_gradients, p.detach())
         for add_to in at_codes:
             add_to(z_i, z_s, codes)
-        if shape_code is z_i:  # no decoupler: the two codes are one, and so is their gradient
-            z_i.grad = z_s.grad if z_i.grad is None else z_i.grad + z_s.grad  # type: ignore[operator]
-        else:
-            shape_code.backward(z_s.grad)
-        image_code.backward(z_i.grad)
+        reached = [(code, z.grad) for code, z in ((shape_code, z_s), (image_code, z_i)) if z.grad is not None]
+        torch.autograd.backward([code for code, _ in reached], [gradient for _, gradient in reached])
         return codes
 
     def stn(self, inputs: Tensor, label: Tensor, ledger: Ledger, name: str, weight: float) -> None:
@@ -146,11 +153,9 @@ class Passes:
     def hard_norms(self, rule: NormRule) -> AbstractContextManager[None]:
         """Applies a BatchNorm rule within the block; "published" leaves out the image decoder."""
         nets = self.networks
-        if rule == "published":
-            ruled = [nets.image_encoder, nets.segmentation_decoder, nets.shape_encoder, nets.shape_decoder]
-            return norm_mode(norms(*ruled), record=False, learn=False)
+        ruled = [part for part in nets.children() if rule != "published" or part is not nets.image_decoder]
         record, learn = rule in ("shared", "recorded"), rule in ("shared", "no_update")
-        return norm_mode(norms(nets), record=record, learn=learn)
+        return norm_mode(*ruled, record=record, learn=learn)
 
     def _image_branch(
         self, z_i: Tensor, truth: Truth, ledger: Ledger, prefix: str, scale: float, wanted: Wanted
@@ -188,4 +193,4 @@ class Passes:
     def _probed(self, decoder: nn.Module, wanted: Wanted) -> AbstractContextManager[None]:
         """Has the decoder's running statistics record the "published" probe, which is a second pass."""
         published = wanted and self.settings.latent.norm == "published"
-        return recorded_twice(norms(decoder)) if published else nullcontext()
+        return recorded_twice(decoder) if published else nullcontext()

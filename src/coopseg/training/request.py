@@ -19,7 +19,7 @@ from coopseg.cases.prepare import Case
 from coopseg.cases.splits import REQUEST
 from coopseg.config.resolve import read_overrides
 from coopseg.errors import CoopsegError
-from coopseg.networks.native.build import kernels
+from coopseg.networks.native import kernels
 from coopseg.scans.files import lock, write_atomically
 from coopseg.text import flatten
 from coopseg.training.inputs import Arguments, Inputs, ValidationSet

@@ -18,10 +18,9 @@ from coopseg.config.methods import RIVALS
 from coopseg.config.resolve import maker_of
 from coopseg.config.rivals import NormRule, RivalSettings
 from coopseg.errors import CoopsegError
-from coopseg.networks.cooperative import Networks
+from coopseg.networks.cooperative import Networks, StepNetworks
 from coopseg.text import shorten
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import rescale_slices
+from coopseg.training.losses import Ledger, rescale_slices
 from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
 
 
@@ -58,6 +57,9 @@ class Rival:
     norm: ClassVar[NormRule] = "shared"
     wanted: ClassVar[Wanted] = NOTHING
 
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings
+
     def sample(self, image: Tensor, code: Sequence[int], generator: torch.Generator | None) -> Any:
         """Draws every random decision for a batch `image` (B, C, H, W) with codes of the shape `code`.
 
@@ -74,6 +76,32 @@ class Rival:
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
         """Adds terms from passes of its own."""
 
+    def hard_pass(
+        self,
+        passes: Passes,
+        batch: Batch,
+        inputs: Tensor,
+        ledger: Ledger,
+        *,
+        truth: Truth | None = None,
+        suffix: str = "",
+        **more: Any,
+    ) -> None:
+        """Runs the pass that hard examples go through, on `inputs` (B, C, H, W).
+
+        truth: its targets, by default those of the batch. suffix: follows the rival's name in the names of
+        the terms. more: arguments of `Passes.ftn`.
+        """
+        passes.ftn(
+            inputs,
+            truth or batch.truth,
+            ledger,
+            joint=batch.joint,
+            prefix=f"{self.name}_{suffix}",
+            scale=passes.settings.losses.hard,
+            **more,
+        )
+
 
 class ImageRival(Rival):
     """Adds CE(p̃, y) + ½ MSE(x̃', x) + CE(C(p̃), y) for the harder image x̃ that `apply` returns.
@@ -83,7 +111,7 @@ class ImageRival(Rival):
 
     rescale: ClassVar[bool] = True
 
-    def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Any, networks: StepNetworks) -> Example:
         """Returns the harder example, detached; depends on its arguments alone.
 
         Whatever `norm` says, networks that run in here record nothing: only the hard pass does.
@@ -95,8 +123,21 @@ class ImageRival(Rival):
         with passes.hard_norms("no_update"):
             example = self.apply(batch, drawn, passes.networks)
         inputs = rescale_slices(example.inputs) if self.rescale else example.inputs
-        scale = passes.settings.losses.hard
-        passes.ftn(inputs, example.truth, ledger, joint=batch.joint, prefix=f"{self.name}_", scale=scale)
+        self.hard_pass(passes, batch, inputs, ledger, truth=example.truth)
+
+
+def like(drawn: Tensor, image: Tensor) -> Tensor:
+    """Moves what was drawn on the CPU to the device and type of `image`, without waiting."""
+    return drawn.to(image.device, image.dtype, non_blocking=True)
+
+
+def own_networks(networks: StepNetworks, rival: str) -> Networks:
+    """Returns the networks if they are of this package; raises CoopsegError for others."""
+    if not isinstance(networks, Networks):
+        raise CoopsegError(
+            f"{rival} works inside the layers of coopseg.networks.Networks; train these with it"
+        )
+    return networks
 
 
 def make_rivals(settings: RivalSettings) -> tuple[Rival, ...]:

@@ -6,22 +6,21 @@ hard pass is built, and their memory is never needed together. Rivals add their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from coopseg.config.settings import Settings
-from coopseg.latent.choice import MaskChoice, sample_choice
-from coopseg.latent.hard import decode_masked, rise_by_scheme
-from coopseg.networks.cooperative import MULTIPLE, Networks
+from coopseg.latent.choice import MaskChoice
+from coopseg.latent.masks import LatentMasks, rise_by_scheme
+from coopseg.networks.cooperative import StepNetworks
 from coopseg.training.label_damage import Damage, damage_labels, sample_damage
-from coopseg.training.ledger import Ledger
-from coopseg.training.losses import one_hot, rescale_slices, soften, wide
+from coopseg.training.losses import Ledger, one_hot, rescale_slices, soften, wide
 from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
 from coopseg.training.rival import Batch, Rival, make_rivals
 
@@ -44,7 +43,7 @@ class StepResult:
     """Holds what a step measured, all on the device, so nothing waits. Gradients are in the parameters."""
 
     losses: dict[str, Tensor]  # unweighted terms by name, and their weighted "total"
-    rises: dict[str, Tensor] = field(default_factory=dict)  # "image", "shape": see latent.hard.rise_by_scheme
+    rises: dict[str, Tensor] = field(default_factory=dict)  # "image", "shape": see `rise_by_scheme`
     x_hat: Tensor | None = None
     p_hat: Tensor | None = None
 
@@ -52,15 +51,25 @@ class StepResult:
 class CooperativeStep:
     """Combines FTN and STN with their losses; `backward` adds the whole step's gradient to the parameters.
 
-    Settings choose method, ablations and rivals: without latent masks and with `losses.separate` this is
-    standard training; with `losses.stn` off it trains the FTN alone.
+    networks: those of this package, or your own with what `coopseg.networks.StepNetworks` lists. settings
+    choose method, ablations and rivals; the default is cooperative training with latent masks. Without the
+    masks and with `losses.separate` this is standard training; with `losses.stn` off it trains the FTN alone.
+
+    >>> import torch
+    >>> from coopseg.networks import Networks
+    >>> step, generator = CooperativeStep(Networks(classes=3, width=2)), torch.Generator().manual_seed(0)
+    >>> image, label = torch.rand(2, 1, 32, 32), torch.randint(3, (2, 32, 32))
+    >>> result = step.backward(image, label, step.sample(image, generator))
+    >>> sorted(result.losses)[:4]
+    ['hard_reconstruction', 'hard_refined', 'hard_segmentation', 'hard_shape']
     """
 
-    def __init__(self, networks: Networks, settings: Settings) -> None:
+    def __init__(self, networks: StepNetworks, settings: Settings | None = None) -> None:
         self.networks = networks
-        self.settings = settings
-        self.passes = Passes(networks, settings)
-        self.rivals: tuple[Rival, ...] = make_rivals(settings.rivals)
+        self.settings = settings or Settings()
+        self.passes = Passes(networks, self.settings)
+        self.masks = LatentMasks.of(self.settings.latent)
+        self.rivals: tuple[Rival, ...] = make_rivals(self.settings.rivals)
 
     def sample(
         self,
@@ -70,18 +79,18 @@ class CooperativeStep:
         cooperate: bool = True,
         progress: float = 1.0,
     ) -> StepChoice:
-        """Draw the noise, the masks and what the rivals need for a batch (B, C, H, W).
+        """Draws the noise, the masks and what the rivals need for a batch (B, C, H, W).
 
         cooperate: False for a step of standard training, without masks, rivals and the STN's gradient in the
         FTN. progress: the share of the training's steps that is done, for rivals that begin later.
         """
-        latent, width = self.settings.latent, self.settings.network.width
+        latent = self.settings.latent
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
-        code = (image.shape[0], 8 * width, image.shape[2] // MULTIPLE, image.shape[3] // MULTIPLE)
+        code = self.networks.code_shape(image.shape)
         masked = (max(1, round(latent.share * len(image))), *code[1:])
 
         def draw(wanted: bool) -> MaskChoice | None:
-            return sample_choice(masked, latent, generator, image.device) if wanted and cooperate else None
+            return self.masks.sample(masked, generator, image.device) if wanted and cooperate else None
 
         masks = draw(latent.image), draw(latent.shape and self.settings.losses.stn)
         damage = self._sample_damage(image, generator)
@@ -138,8 +147,8 @@ class CooperativeStep:
         return wanted | {self._rule} if choice is not None and choice.needs_gradient else wanted
 
     @property
-    def _rule(self) -> Any:
-        return "score" if self.settings.latent.score == "score" else "loss"
+    def _rule(self) -> Literal["loss", "score"]:
+        return "score" if self.masks.score == "score" else "loss"
 
     def _hard_pass(
         self, x_hat: Tensor | None, p_hat: Tensor | None, truth: Truth, ledger: Ledger, *, joint: bool
@@ -157,42 +166,32 @@ class CooperativeStep:
         self, codes: Codes, truth: Truth, choice: StepChoice
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
         """Returns x̂, p̂ and how much they raised the loss; no gradient reaches the decoders through them."""
-        latent, nets = self.settings.latent, self.networks
+        nets, rises, label = self.networks, {}, truth.label
         x_hat = p_hat = None
-        rises = {}
         if choice.image is not None:
-            n = len(choice.image)
             assert codes.decoded is not None  # the settings ensure it
-            x_hat = decode_masked(
-                nets.image_decoder,
-                codes.image[:n],
-                choice=choice.image,
-                gradient=_first(n, codes.image_gradients.get(self._rule)),
-                settings=latent,
-            )
-            clean, hard = (
-                (wide(decoded) - truth.image[:n]).square().mean((1, 2, 3))
-                for decoded in (codes.decoded[:n], x_hat)
-            )
-            rises["image"] = rise_by_scheme(choice.image, clean=clean, hard=hard)
-            if latent.rescale:
-                x_hat = rescale_slices(x_hat)
+            x_hat, rises["image"] = self._decode(
+                nets.image_decoder, codes.image, codes.image_gradients, choice.image, codes.decoded,
+                lambda out: (wide(out) - truth.image[: len(out)]).square().mean((1, 2, 3)),
+            )  # fmt: skip
+            x_hat = rescale_slices(x_hat) if self.settings.latent.rescale else x_hat
         if choice.shape is not None:
-            n = len(choice.shape)
-            p_hat = decode_masked(
-                nets.segmentation_decoder,
-                codes.shape[:n],
-                choice=choice.shape,
-                gradient=_first(n, codes.shape_gradients.get(self._rule)),
-                settings=latent,
-            )
-            clean, hard = (
-                F.cross_entropy(wide(logits), truth.label[:n], reduction="none").mean((1, 2))
-                for logits in (codes.logits[:n], p_hat)
-            )
-            rises["shape"] = rise_by_scheme(choice.shape, clean=clean, hard=hard)
+            p_hat, rises["shape"] = self._decode(
+                nets.segmentation_decoder, codes.shape, codes.shape_gradients, choice.shape, codes.logits,
+                lambda out: F.cross_entropy(wide(out), label[: len(out)], reduction="none").mean((1, 2)),
+            )  # fmt: skip
         return x_hat, p_hat, rises
 
-
-def _first(n: int, gradient: Tensor | None) -> Tensor | None:
-    return None if gradient is None else gradient[:n]
+    def _decode(
+        self,
+        decoder: nn.Module,
+        code: Tensor,
+        gradients: dict[str, Tensor],
+        choice: MaskChoice,
+        clean: Tensor,
+        loss: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the hard examples of the first samples of a code, and what `rise_by_scheme` makes of it."""
+        n, gradient = len(choice), gradients.get(self._rule)
+        hard = self.masks.decode(decoder, code[:n], choice, None if gradient is None else gradient[:n])
+        return hard, rise_by_scheme(choice, clean=loss(clean[:n]), hard=loss(hard))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coopseg.networks.native.build import kernels
-from coopseg.networks.native.normalise import fits, normalise
+from coopseg.networks.native import SWITCH, fits, kernels, normalise
 from coopseg.networks.norm import Norm
 
 EPSILON = 1e-5
@@ -105,3 +107,31 @@ def test_norm_gives_the_same_with_and_without_them(record: bool, monkeypatch: py
         results.append((y, norm.running_mean, norm.running_var))
     torch.testing.assert_close(*results)
     assert bool(results[0][1].any()) == record
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(SWITCH, raising=False)
+    kernels.cache_clear()
+    yield
+    kernels.cache_clear()
+
+
+def test_switched_off(anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "0")
+    assert not kernels()
+    assert str(kernels()) == "torch (COOPSEG_NATIVE=0)"
+
+
+def test_without_a_compiler(anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert str(kernels()) == "torch (no C++ compiler)"
+
+
+def test_a_compiler_that_fails(anew: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    failing = tmp_path / "failing"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("CXX", str(failing))
+    assert str(kernels()) == f"torch ({failing} failed: CalledProcessError)"

@@ -1,7 +1,8 @@
-"""Changes the intensities of images (B, C, H, W), each image by its own draws, with pure functions.
+"""Draws and applies the operations of image augmentations, each image of (B, C, H, W) by its own draws.
 
-Functions that say so need images that fill [0, 1]. Beyond the border an image continues with its edge; only
-`blur` cuts off its kernel there.
+Geometric operations are one map that image, target and label share. Operations on intensities are pure
+functions; those that say so need images that fill [0, 1]. Beyond the border an image continues with its edge;
+only `blur` cuts off its kernel there.
 """
 
 from __future__ import annotations
@@ -10,11 +11,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coopseg.config.settings import AugmentationSettings
+from coopseg.training.augmentation import Augmentation, sample_augmentation, source_points
+
 LEAST = 0.1  # pixels: a Gaussian of this width leaves an image as it is
 
 # (number, strength) of each image of a batch that an operation changes. These are known on the CPU, so that
 # the other images cost nothing.
 Some = tuple[tuple[int, float], ...]
+
+Range = tuple[float, float]
+
+
+def perhaps(
+    p: float, *ranges: Range, otherwise: float, batch: int, generator: torch.Generator | None
+) -> Tensor:
+    """Draw (batch,) values: with probability p uniform in a range picked at random, else `otherwise`."""
+    chosen = torch.rand(batch, generator=generator) < p
+    part = len(ranges) * torch.rand(batch, generator=generator)
+    which = part.long()
+    low, high = torch.tensor(ranges, dtype=part.dtype)[which].unbind(1)
+    return torch.where(chosen, low + (high - low) * (part - which), otherwise)
+
+
+def around_one(values: Range) -> tuple[Range, Range]:
+    """Split a range at 1, for a factor that is as likely to be below as above."""
+    low, high = values
+    return (low, 1.0), (1.0, high)
+
+
+def still_map(image: Tensor, sigma: tuple[float, float], generator: torch.Generator | None) -> Augmentation:
+    """Draw, on the CPU, a map for images (B, C, H, W) that moves nothing until its values are replaced.
+
+    sigma: range of the smoothness of its elastic field, pixels.
+    """
+    height, width = image.shape[2:]
+    low, high = (value / min(height, width) for value in sigma)
+    still = AugmentationSettings(
+        pad=1, flip=0, intensity=0, shift=0, rotation=0, zoom=(1, 1), rotate45=0, elastic=0,
+        elastic_sigma=(low, high),
+    )  # fmt: skip
+    return sample_augmentation(len(image), (height, width), still, generator)
+
+
+def warp(images: Tensor, label: Tensor, params: Augmentation) -> tuple[Tensor, Tensor]:
+    """Warp images (B, C, H, W) linearly and labels (B, H, W) by nearest neighbour; edges are repeated."""
+    height, width = images.shape[2:]
+    # bf16 holds coordinates to half a pixel only
+    with torch.autocast(images.device.type, enabled=False):
+        x, y = source_points(params, (height, width))
+        grid = torch.stack([x * (2 / width), y * (2 / height)], -1).to(images.dtype)
+        marks = label[:, None].to(images.dtype)  # holds class indices exactly; grid_sample takes no integers
+        moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="border", align_corners=False)
+    return moved, marked[:, 0].to(label.dtype)
 
 
 def pixelwise(draws: Tensor) -> Tensor:

@@ -1,16 +1,66 @@
-"""Changes parts of images (B, C, H, W): adds bright or dark spots, changes contrast, blanks windows."""
+"""Marks or weights parts of images (B, C, H, W) by windows, spots and splines, and changes these parts.
+
+A B-spline surface is uniform and cubic, with a grid of control points. At every point the splines are
+non-negative and sum to 1, so a surface stays within its control points' range.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from coopseg.rivals.intensity_operations import deviation, pixelwise
-from coopseg.rivals.windows import covered
+from coopseg.rivals.operations import deviation, pixelwise
 from coopseg.training.losses import rescale_slices
+from coopseg.training.rival import like
+
+SPLINES = 4  # number of cubic splines that reach a point
+
+
+def covered(start: Tensor, length: Tensor, size: torch.Size) -> Tensor:
+    """Mark the pixels of `size` that each window covers: (B, N, H, W) bool.
+
+    start, length: (B, N, 2), rows then columns.
+    """
+
+    def along(axis: int) -> Tensor:
+        pixels = torch.arange(size[axis], device=start.device)
+        first = start[..., axis, None]
+        return (pixels >= first) & (pixels < first + length[..., axis, None])
+
+    return along(0)[..., None] & along(1)[..., None, :]
+
+
+def control_points(spacing: float) -> int:
+    """Returns how many splines reach into the image along an axis: one per segment, and three more."""
+    return math.ceil(1 / spacing) + SPLINES - 1
+
+
+def spline_surface(points: Tensor, size: Sequence[int], spacing: float) -> Tensor:
+    """Returns the surface at the middles of the pixels, (B, 1, *size), for control points (B, 1, n, n).
+
+    spacing: distance of control points, as a fraction of the image's side. n is `control_points(spacing)`.
+    """
+    rows, columns = (spline_basis(side, spacing).to(points) for side in size)
+    # bf16 would turn smooth changes into steps
+    with torch.autocast(points.device.type, enabled=False):
+        return rows @ points @ columns.mT
+
+
+def spline_basis(side: int, spacing: float) -> Tensor:
+    """Returns uniform cubic B-splines at the middles of `side` pixels: (side, control points), rows sum to 1.
+
+    Knots lie at the multiples of `spacing`, a fraction of the side, in and beyond the image.
+    """
+    segments = (torch.arange(side, dtype=torch.float64) + 0.5) / (side * spacing)
+    # the middle of spline k is k - 1 segments from the image's border
+    distance = (segments[:, None] - torch.arange(-1, control_points(spacing) - 1)).abs()
+    near = 2 / 3 - distance.square() + distance.pow(3) / 2
+    far = (2 - distance).clamp_min(0).pow(3) / 6
+    return torch.where(distance < 1, near, far)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +92,7 @@ def sample_spot(image: Tensor, strength: Tensor, generator: torch.Generator | No
     sides = torch.tensor(image.shape[2:])
     centre = sides * (2 * torch.rand(len(image), 2, generator=generator) - 0.5)
     width = sides * torch.exp(-math.log(6) * torch.rand(len(image), 2, generator=generator))
-    return Spot(
-        *(drawn.to(image.device, image.dtype, non_blocking=True) for drawn in (centre, width, strength))
-    )
+    return Spot(*(like(drawn, image) for drawn in (centre, width, strength)))
 
 
 def sample_blanks(

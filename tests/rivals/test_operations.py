@@ -1,8 +1,9 @@
-"""Operations on intensities against scipy and plain loops."""
+"""Operations against scipy and plain loops, their draws by their distributions."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import scipy.ndimage as ndi
 import torch
 from torch import Tensor
 
-from coopseg.rivals.intensity_operations import (
+from coopseg.rivals.operations import (
+    around_one,
     blur,
     brighten,
     contrast,
@@ -18,8 +20,12 @@ from coopseg.rivals.intensity_operations import (
     gamma,
     low_resolution,
     median,
+    perhaps,
     sharpen,
+    still_map,
+    warp,
 )
+from coopseg.training.augmentation import source_points
 
 
 def make_images() -> Tensor:
@@ -135,3 +141,74 @@ def test_low_resolution_drops_pixels_and_interpolates(zoom: float) -> None:
             once = np.stack([slow_line(column, 24) for column in kept.T], 1)
             expected = np.stack([slow_line(row, 18) for row in once])
         np.testing.assert_allclose(found[b, c], expected, atol=1e-9)
+
+
+MANY = 20_000
+
+
+def draw(p: float, *ranges: tuple[float, float]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return perhaps(p, *ranges, otherwise=-7, batch=MANY, generator=generator)
+
+
+def test_one_range_is_uniform_and_as_frequent_as_asked() -> None:
+    found = draw(0.3, (2, 5))
+    picked = found[found != -7]
+    assert len(picked) / MANY == pytest.approx(0.3, abs=5 * (0.21 / MANY) ** 0.5)
+    assert picked.min() >= 2
+    assert picked.max() <= 5
+    assert float(picked.mean()) == pytest.approx(3.5, abs=0.1)
+    assert float(picked.var()) == pytest.approx(9 / 12, rel=0.05)
+
+
+def test_of_two_ranges_each_is_as_likely_whatever_its_width() -> None:
+    found = draw(1, *around_one((0.5, 3.0)))
+    below, above = found[found < 1], found[found >= 1]
+    assert len(below) / MANY == pytest.approx(0.5, abs=5 * 0.5 / MANY**0.5)
+    for part, low, high in ((below, 0.5, 1), (above, 1, 3)):
+        assert part.min() >= low
+        assert part.max() <= high
+        assert float(part.mean()) == pytest.approx((low + high) / 2, abs=0.03)
+        assert float(part.var()) == pytest.approx((high - low) ** 2 / 12, rel=0.05)
+
+
+@pytest.mark.parametrize(("p", "values"), [(0, {-7.0}), (1, {2.0})])
+def test_never_and_always(p: int, values: set[float]) -> None:
+    assert set(draw(p, (2, 2)).tolist()) == values
+
+
+def make_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images (4, 2, 32, 48) and labels of blobs."""
+    noise = np.random.default_rng(0).random((4, 3, 32, 48))
+    smooth = ndi.gaussian_filter(noise, (0, 0, 3, 3))
+    label = np.digitize(smooth[:, 2], np.quantile(smooth[:, 2], [0.5, 0.8]))
+    return torch.from_numpy(smooth[:, :2].copy()), torch.from_numpy(label)
+
+
+def test_images_and_label_take_one_map() -> None:
+    images, label = make_batch()
+    still = still_map(images, (3, 4), torch.Generator().manual_seed(0))
+    params = replace(
+        still,
+        angle=torch.tensor([10.0, -170, 90, 45]),
+        zoom=torch.tensor([[0.7, 1.4], [1.2, 1.2], [1, 1], [0.8, 1]]),
+        flip=torch.tensor([[1.0, 1], [-1, 1], [1, -1], [-1, -1]]),
+        alpha=torch.full((4,), 20.0),
+    )
+    found, marked = warp(images, label, params)
+    x, y = source_points(params, (32, 48))
+    for b in range(4):
+        at = y[b].numpy() + 15.5, x[b].numpy() + 23.5
+        for channel in range(2):
+            expected = ndi.map_coordinates(images[b, channel].numpy(), at, order=1, mode="nearest")
+            np.testing.assert_allclose(found[b, channel], expected, atol=1e-5)
+        nearest = ndi.map_coordinates(label[b].numpy(), at, order=0, mode="nearest")
+        assert (marked[b].numpy() == nearest).mean() > 0.999  # a point midway may go either way
+    assert marked.dtype == torch.int64
+
+
+def test_a_still_map_moves_nothing() -> None:
+    images, label = make_batch()
+    found, marked = warp(images, label, still_map(images, (3, 4), None))
+    torch.testing.assert_close(found, images, atol=1e-5, rtol=0)
+    assert torch.equal(marked, label)

@@ -1,4 +1,4 @@
-"""Spots and blank windows against loops, and by their stated distributions."""
+"""Windows, spots and splines against loops, and by their stated distributions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
 from torch import Tensor
 
-from coopseg.rivals.local_operations import (
+from coopseg.rivals.regions import (
     Blanks,
     Spot,
     blank,
+    control_points,
+    covered,
     local_gamma,
     sample_blanks,
     sample_spot,
     shade,
+    spline_basis,
+    spline_surface,
     spot_map,
 )
 
@@ -123,3 +128,42 @@ def test_windows_are_drawn_as_stated() -> None:
         assert found.tolist() == expected
     counts = torch.bincount(drawn.length[..., 0].flatten(), minlength=9)[2:] / (5 * MANY)
     assert ((counts - 1 / 7).abs() < 5 * (6 / 49 / (5 * MANY)) ** 0.5).all()
+
+
+def test_a_window_covers_its_pixels_and_no_other() -> None:
+    start, length = torch.tensor([[[0, 0], [2, 3]], [[4, 1], [1, 1]]]), torch.tensor([[[1, 2], [3, 3]]] * 2)
+    found = covered(start, length, torch.Size((5, 6)))
+    assert found.shape == (2, 2, 5, 6)
+    for b in range(2):
+        for n in range(2):
+            (top, left), (height, width) = start[b, n].tolist(), length[b, n].tolist()
+            for row in range(5):
+                for column in range(6):
+                    inside = top <= row < top + height and left <= column < left + width
+                    assert bool(found[b, n, row, column]) == inside
+
+
+@pytest.mark.parametrize(("side", "spacing"), [(16, 0.5), (96, 0.5), (30, 1 / 3), (17, 0.3), (8, 1.0)])
+def test_splines_are_those_of_scipy(side: int, spacing: float) -> None:
+    found = spline_basis(side, spacing)
+    points = control_points(spacing)
+    knots = spacing * np.arange(-3, points + 1)
+    middles = (np.arange(side) + 0.5) / side
+    np.testing.assert_allclose(found, BSpline.design_matrix(middles, knots, 3).toarray(), atol=1e-12)
+
+
+def test_a_surface_is_a_spline_along_either_axis() -> None:
+    points = torch.rand(2, 1, 7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = spline_surface(points, (12, 20), 0.25)
+    knots = 0.25 * np.arange(-3, 8)
+    down, along = ((np.arange(side) + 0.5) / side for side in (12, 20))
+    for sample in range(2):
+        rows = BSpline(knots, points[sample, 0].numpy(), 3)(down)
+        np.testing.assert_allclose(found[sample, 0], BSpline(knots, rows, 3, axis=1)(along), rtol=1e-12)
+
+
+def test_a_surface_stays_within_its_control_points() -> None:
+    corners = torch.randint(2, (200, 1, 7, 7), generator=torch.Generator().manual_seed(0)).double()
+    found = spline_surface(corners, (32, 32), 0.25)
+    assert -1e-12 < float(found.min()) < 0.1
+    assert 0.9 < float(found.max()) < 1 + 1e-12

@@ -1,1 +1,0 @@
-"""Optional kernels in C++ for the networks."""
