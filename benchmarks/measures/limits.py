@@ -85,7 +85,7 @@ def _kernels_counted(bound: _Bound) -> Iterator[None]:
         bound.add(0, sum(image.nbytes for image in images if image is not None))
         call(name, x, images, channelwise)
 
-    with patch.object(normalise, "_call", counted):
+    with patch.object(native, "_call", counted):
         yield
 
 
