@@ -1,9 +1,10 @@
 # Set-up happens by itself, once: a virtual environment in .venv with the versions in constraints.txt.
 PYTHON ?= python3
 PY = .venv/bin/python
+LOWEST = .venv-lowest/bin/python
 SETUP = .venv/.installed
 
-.PHONY: demo test test-slow lint docs bench bench-accuracy clean
+.PHONY: demo test test-slow test-lowest lint docs bench bench-accuracy clean
 
 demo: $(SETUP)
 	rm -rf demo
@@ -15,6 +16,13 @@ test: $(SETUP)
 
 test-slow: $(SETUP)
 	$(PY) -m pytest -m slow
+
+# The fast tests with the lowest versions that pyproject.toml promises, in .venv-lowest.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) scripts/lowest_versions.py > .venv-lowest/lowest.txt
+	$(LOWEST) -m pip install --quiet --disable-pip-version-check -c constraints.txt -c .venv-lowest/lowest.txt -e ".[dev]"
+	OMP_NUM_THREADS=1 $(LOWEST) -m pytest -n 2
 
 lint: $(SETUP)
 	.venv/bin/ruff check src tests benchmarks scripts
@@ -37,4 +45,4 @@ $(SETUP): pyproject.toml constraints.txt
 	touch $(SETUP)
 
 clean:
-	rm -rf .venv demo site
+	rm -rf .venv .venv-lowest demo site

@@ -1,0 +1,81 @@
+"""The pages in a browser, as a reader sees them: nothing is asked for, nothing sticks out, nothing fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from made_up_bench import large_bench
+from playwright.sync_api import BrowserContext, sync_playwright
+
+import coopseg
+from coopseg.report.run import write_benchmark_report
+
+Maker = Callable[..., Path]
+WIDTHS = 1400, 400
+SCHEMES = "light", "dark"
+SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[BrowserContext]:
+    """Debian's Chromium with a new profile, or skip; COOPSEG_NEEDS_BROWSER=1 makes its absence a failure."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        assert not os.environ.get("COOPSEG_NEEDS_BROWSER"), "chromium is not installed"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=chromium, args=SWITCHES
+        )
+        yield context
+        context.close()
+
+
+def test_page_of_runs(
+    make_run: Maker,
+    make_evaluation: Maker,
+    keep_hard_examples: Callable[[Path], None],
+    browser: BrowserContext,
+    tmp_path: Path,
+) -> None:
+    runs = [make_run("cooperative"), make_run("standard", method="standard")]
+    for run in runs:
+        make_evaluation(run)
+    keep_hard_examples(runs[0])
+    check(browser, coopseg.write_report(runs, tmp_path / "page"))
+
+
+def test_page_of_a_benchmark(browser: BrowserContext, tmp_path: Path) -> None:
+    bench = large_bench(tmp_path / "bench").folder
+    check(browser, write_benchmark_report(bench, tmp_path / "page"))
+
+
+def check(browser: BrowserContext, path: Path) -> None:
+    """Opens a page in every width and scheme. The screenshots beside it are for those who look."""
+    grounds = set()
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            page = browser.new_page()
+            asked: list[str] = []
+            said: list[str] = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            page.goto(path.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+            page.screenshot(path=path.with_name(f"{scheme}-{width}.png"), full_page=True)
+            where = f"{scheme}, {width} pixels"
+            assert not said, where
+            assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()], where
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, where
+            grounds.add((scheme, page.evaluate("getComputedStyle(document.body).backgroundColor")))
+            page.close()
+    assert len(grounds) == len({ground for _, ground in grounds}) == len(SCHEMES)
