@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark"))
-
 from made_up_bench import ERROR, Bench, large_bench
 
 from coopseg.benchmark.table import read_table

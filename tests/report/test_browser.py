@@ -5,19 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from made_up_bench import large_bench
-from playwright.sync_api import BrowserContext, sync_playwright
 
 import coopseg
 from coopseg.report.run import write_benchmark_report
 
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
+
 Maker = Callable[..., Path]
 WIDTHS = 1400, 400
 SCHEMES = "light", "dark"
-SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SWITCHES = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +39,14 @@ pytestmark = pytest.mark.slow
 def browser(tmp_path: Path) -> Iterator[BrowserContext]:
     """Debian's Chromium with a new profile, or skip; COOPSEG_NEEDS_BROWSER=1 makes its absence a failure."""
     chromium = shutil.which("chromium")
-    if chromium is None:
-        assert not os.environ.get("COOPSEG_NEEDS_BROWSER"), "chromium is not installed"
-        pytest.skip("chromium is not installed")
+    missing = [
+        name for name, there in (("chromium", chromium), ("playwright", find_spec("playwright"))) if not there
+    ]
+    if missing:
+        assert not os.environ.get("COOPSEG_NEEDS_BROWSER"), f"not installed: {missing}"
+        pytest.skip(f"not installed: {missing}")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile", executable_path=chromium, args=SWITCHES
