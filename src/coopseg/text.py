@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,14 @@ def listing(names: Collection[str], most: int = 20) -> str:
     """Lists foreign names for a message: separated by commas, at most `most`, each short and in one line."""
     shown = [name if name.isprintable() and len(name) <= LONGEST else shorten(name) for name in names][:most]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def merge_lines(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Writes (name, line) as "name: line", and a line that several names share once, after all of them."""
+    names: dict[str, list[str]] = {}
+    for name, line in lines:
+        names.setdefault(line, []).append(name)
+    return [f"{listing(shared, most=3)}: {line}" for line, shared in names.items()]
 
 
 def clock(seconds: float) -> str:

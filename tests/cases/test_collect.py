@@ -31,7 +31,7 @@ def test_cases_come_in_order_with_their_refs(phantom: dict[str, Path]) -> None:
         assert case.label.dtype == np.uint8
         assert case.image.min() == 0
         assert case.image.max() == 1
-        assert case.warnings == ()
+        assert all("check it against the scanner" in line for line in case.warnings)  # one has 4.02 mm
 
 
 @pytest.mark.parametrize("layout", ["acdc", "mnms"])

@@ -195,7 +195,7 @@ def round_trips(folder: Path, settings: CaseSettings, *, every: int = 1) -> np.n
         stored = load_label(case.ref)
         truth = labels_to_indices(stored.data, dataset.labels, names=NAMES, path=stored.path)
         restored = restore(one_hot(case.label), case.record)
-        if not case.warnings:
+        if not any("the crop" in line for line in case.warnings):
             scores.append([dice(restored == index, truth == index) for index in (1, 2, 3)])
     return np.array(scores)
 

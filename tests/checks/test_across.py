@@ -24,9 +24,7 @@ ALL = frozenset({0, 1, 3})
 
 
 def turned(degrees: float) -> np.ndarray:
-    affine = np.diag([1.5, 1.5, 8, 1])
-    affine[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix() @ affine[:3, :3]
-    return affine
+    return Rotation.from_euler("x", degrees, degrees=True).as_matrix()[:, 2]
 
 
 def volume(

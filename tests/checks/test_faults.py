@@ -13,14 +13,16 @@ from coopseg.checks.faults import (
     check_values,
     check_voxels,
     fingerprint,
-    slice_axis,
 )
 from coopseg.checks.rules import CLIP
+from coopseg.scans.geometry import find_slice_axis
 from coopseg.scans.types import Labels
+
+SHAPE = (12, 10, 4)
 
 
 def rules(affine: np.ndarray) -> list[str]:
-    return [fault.rule for fault in check_geometry(affine)]
+    return [fault.rule for fault in check_geometry(affine, SHAPE)]
 
 
 def box(*spacing: float) -> np.ndarray:
@@ -57,7 +59,7 @@ def test_spacing_does_not_depend_on_direction() -> None:
 
 
 def test_slices_along_another_axis() -> None:
-    assert slice_axis(box(8, 1, 1)) == 0
+    assert find_slice_axis(box(8, 1, 1), SHAPE) == 0
     assert rules(box(8, 1, 1)) == rules(box(1, 8, 1)) == ["orientation"]
 
 
@@ -73,7 +75,7 @@ def test_shear(degrees: float, expected: list[str]) -> None:
     """The cosine of 90 degrees less 0.0573 is 1e-3."""
     affine = box(1.5, 1.5, 8)
     affine[0, 2] = 8 * np.tan(np.radians(degrees))
-    faults = list(check_geometry(affine))
+    faults = list(check_geometry(affine, SHAPE))
     assert [fault.rule for fault in faults] == expected
     assert all(f"{90 - degrees:.2f} degrees" in fault.found for fault in faults)
 

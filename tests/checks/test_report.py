@@ -17,7 +17,9 @@ def test_a_report_survives_json() -> None:
     findings = (Fault("nan", "3 of 4").at("a.nii", "a"), Fault("shear", "bent", "unbend").at())
     report = Report(ROOT, "acdc", 1, 2, findings)
     content = json.loads(json.dumps(report.as_dict()))
-    assert list(content) == ["data", "layout", "patients", "volumes", "findings", "errors", "warnings"]
+    assert list(content) == [
+        "data", "layout", "patients", "volumes", "unlabelled", "findings", "errors", "warnings",
+    ]  # fmt: skip
     assert tuple(Finding(**entry) for entry in content["findings"]) == findings
     assert (content["data"], content["errors"], content["warnings"]) == ("/data/set", 1, 1)
     assert content["findings"][0]["do"] == "replace them and export again"  # the rule's own advice

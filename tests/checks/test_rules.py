@@ -83,6 +83,16 @@ def _(data: Spoiler) -> str:
     return data.write("labels/e.nii.gz", data.read(LABEL))
 
 
+@breaks("duplicate-label")
+def _(data: Spoiler) -> str:
+    return data.write("labels/c.nii", data.read(LABEL))
+
+
+@breaks("passed-over")
+def _(data: Spoiler) -> str:
+    return data.write("images/more/e.nii.gz", data.read(IMAGE) / 2)
+
+
 @breaks("duplicate-case")
 def _(data: Spoiler) -> str:
     image, label = data.write("images/again.nii.gz", data.read(IMAGE) / 2), LABEL
@@ -144,6 +154,15 @@ def _(data: Spoiler) -> str:
     return data.move(np.diag([8, -1.5, -1.5, 1.0]))
 
 
+@breaks("forms-disagree")
+def _(data: Spoiler) -> str:
+    image = nib.Nifti1Image(data.read(IMAGE), AFFINE)
+    image.set_qform(AFFINE, code=1)
+    image.set_sform(np.diag([0, -1.5, 8, 1]), code=1)
+    nib.save(image, data.root / IMAGE)
+    return IMAGE
+
+
 @breaks("shear")
 def _(data: Spoiler) -> str:
     affine = AFFINE.copy()
@@ -156,6 +175,11 @@ def _(data: Spoiler) -> str:
     image = data.read(IMAGE).copy()
     image[3, 3, 1] = np.nan
     return data.write(IMAGE, image)
+
+
+@breaks("label-as-image")
+def _(data: Spoiler) -> str:
+    return data.write(IMAGE, data.read(LABEL))
 
 
 @breaks("constant")

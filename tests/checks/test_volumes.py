@@ -52,7 +52,7 @@ def test_a_file_of_two_volumes_is_named_once(
     refs[0].image.write_bytes(refs[0].image.read_bytes()[:-50])
     findings, volumes = examine(refs, HEART, tmp_path)
     assert [(f.rule, f.case) for f in findings] == [("truncated", "x")]
-    assert [(item.fingerprint, item.affine is None) for item in volumes] == [("", False)] * 2
+    assert [(item.fingerprint, item.direction is None) for item in volumes] == [("", False)] * 2
 
 
 def test_groups_hold_every_item_once_and_every_file_in_one_group() -> None:

@@ -199,13 +199,17 @@ def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_refuses_slices_that_would_be_mistaken(dataset: Dataset, tmp_path: Path) -> None:
+def test_refuses_slices_that_would_be_mistaken(tmp_path: Path) -> None:
+    """Slices of 8 mm along the first axis are no longer the coarsest once pixels have 12 mm."""
+    values = np.random.default_rng(0).random((4, 32, 32))
+    for folder, data in (("images", values), ("labels", values > 0.5)):
+        write_image(tmp_path / f"in/{folder}/p.nii.gz", data, affine=np.diag([8.0, 1.5, 1.5, 1.0]))
+    dataset = open_dataset(tmp_path / "in")
     coarse = CaseSettings(size=(32, 32), spacing=12)
-    with pytest.raises(CoopsegError, match=r"set cases\.slice_axis to 2"):
+    with pytest.raises(CoopsegError, match=r"set cases\.slice_axis to 0"):
         corrupt_dataset(dataset, tmp_path / "out", settings=coarse, workers=1)
-    fixed = coarse.model_copy(update={"slice_axis": 2})
-    one = replace(dataset, items=dataset.items[:1])
-    assert corrupt_dataset(one, tmp_path / "out", settings=fixed, workers=1)
+    fixed = coarse.model_copy(update={"slice_axis": 0})
+    assert corrupt_dataset(dataset, tmp_path / "out", settings=fixed, workers=1)
 
 
 GRID_SETTINGS = CaseSettings(size=(48, 64), slice_minmax=False, percentiles=(0, 100))

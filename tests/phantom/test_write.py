@@ -182,7 +182,7 @@ def test_affines_hold_true_spacing_and_orientation(volumes: dict[str, list[Volum
 def test_rv_is_left_of_the_lv_in_the_common_orientation(volumes: dict[str, list[Volume]]) -> None:
     for found in volumes.values():
         for ref, scan, indices in found:
-            seen = to_slices(indices, find_orientation(scan.affine))
+            seen = to_slices(indices, find_orientation(scan.affine, scan.data.shape))
             lv, rv = (np.argwhere(seen == index).mean(0) for index in (1, 3))
             assert rv[2] < lv[2], ref.id
             assert abs(rv[1] - lv[1]) < abs(rv[2] - lv[2]), ref.id

@@ -19,7 +19,9 @@ def tree(tmp_path: Path) -> Path:
 
 
 def names(tree: Path, *entries: str) -> list[str]:
-    return [path.relative_to(tree).as_posix() for path in expand_scans([tree / entry for entry in entries])]
+    return [
+        path.relative_to(tree).as_posix() for path in expand_scans([tree / entry for entry in entries])[0]
+    ]
 
 
 def test_folders_are_searched_throughout_without_label_maps(tree: Path) -> None:

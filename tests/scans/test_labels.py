@@ -1,7 +1,6 @@
 """Label values by name."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,35 +16,35 @@ from coopseg.scans.labels import (
     parse_label_names,
     write_label_names,
 )
-from coopseg.scans.layouts import acdc, mnms
+from coopseg.scans.layouts.cardiac import ACDC_LABELS, MNMS_LABELS
 from coopseg.scans.types import Labels
 
 PATH = Path("label.nii.gz")
 NAMES = ("background", "LV", "MYO", "RV")
 
 
-@pytest.mark.parametrize("layout", [acdc, mnms])
-def test_values_are_mapped_by_name(layout: Callable[..., Labels]) -> None:
+@pytest.mark.parametrize("labels", [ACDC_LABELS, MNMS_LABELS])
+def test_values_are_mapped_by_name(labels: Labels) -> None:
     data = np.arange(4).reshape(2, 2, 1)
-    indices = labels_to_indices(data, layout.LABELS, names=NAMES, path=PATH)
+    indices = labels_to_indices(data, labels, names=NAMES, path=PATH)
     assert indices.dtype == np.uint8
-    for value, name in zip(layout.LABELS.values, layout.LABELS.names, strict=True):
+    for value, name in zip(labels.values, labels.names, strict=True):
         assert NAMES[indices[data == value][0]] == name
 
 
 def test_the_same_heart_in_acdc_and_mnms_becomes_the_same_indices() -> None:
     rv_myo_lv = np.array([[[1, 2, 3]]])
-    first = labels_to_indices(rv_myo_lv, acdc.LABELS, names=NAMES, path=PATH)
-    second = labels_to_indices(rv_myo_lv[..., ::-1], mnms.LABELS, names=NAMES, path=PATH)
+    first = labels_to_indices(rv_myo_lv, ACDC_LABELS, names=NAMES, path=PATH)
+    second = labels_to_indices(rv_myo_lv[..., ::-1], MNMS_LABELS, names=NAMES, path=PATH)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first.ravel(), [3, 2, 1])
 
 
-@pytest.mark.parametrize("layout", [acdc, mnms])
-def test_indices_go_back_to_the_values_of_the_data_set(layout: Callable[..., Labels]) -> None:
+@pytest.mark.parametrize("labels", [ACDC_LABELS, MNMS_LABELS])
+def test_indices_go_back_to_the_values_of_the_data_set(labels: Labels) -> None:
     data = np.random.default_rng(0).integers(0, 4, (5, 4, 3))
-    indices = labels_to_indices(data, layout.LABELS, names=NAMES, path=PATH)
-    np.testing.assert_array_equal(indices_to_labels(indices, layout.LABELS, names=NAMES), data)
+    indices = labels_to_indices(data, labels, names=NAMES, path=PATH)
+    np.testing.assert_array_equal(indices_to_labels(indices, labels, names=NAMES), data)
 
 
 def test_values_far_apart_and_aliases() -> None:
@@ -58,19 +57,19 @@ def test_values_far_apart_and_aliases() -> None:
 
 def test_a_value_without_a_name_is_refused() -> None:
     with pytest.raises(CoopsegError, match=r"^label\.nii\.gz: label value 4 has no name .*--labels$"):
-        labels_to_indices(np.array([[[4]]]), acdc.LABELS, names=NAMES, path=PATH)
+        labels_to_indices(np.array([[[4]]]), ACDC_LABELS, names=NAMES, path=PATH)
 
 
 def test_a_name_the_data_set_lacks_is_refused() -> None:
     with pytest.raises(CoopsegError, match="has no label atrium, only background, RV, MYO, LV"):
-        labels_to_indices(np.zeros((1, 1, 1), int), acdc.LABELS, names=(*NAMES, "atrium"), path=PATH)
+        labels_to_indices(np.zeros((1, 1, 1), int), ACDC_LABELS, names=(*NAMES, "atrium"), path=PATH)
 
 
 def test_a_structure_that_is_not_wanted_becomes_background_only_if_allowed() -> None:
     data, names = np.array([[[0, 1, 2, 3]]]), ("background", "LV")
     with pytest.raises(CoopsegError, match="label 1 is RV, which is not among background, LV"):
-        labels_to_indices(data, acdc.LABELS, names=names, path=PATH)
-    allowed = labels_to_indices(data, acdc.LABELS, names=names, path=PATH, others_to_background=True)
+        labels_to_indices(data, ACDC_LABELS, names=names, path=PATH)
+    allowed = labels_to_indices(data, ACDC_LABELS, names=names, path=PATH, others_to_background=True)
     np.testing.assert_array_equal(allowed.ravel(), [0, 0, 0, 1])
 
 

@@ -178,9 +178,9 @@ def test_nnunet(tmp_path: Path, entries: dict[str, Any]) -> None:
         ("p1_ED", "imagesTr/p1_ED_0000.nii.gz", True),
         ("p1_ES", "imagesTr/p1_ES_0000.nii.gz", True),
         ("p2", "imagesTr/p2_0000.nii.gz", True),
-        ("p3", "imagesTs/p3_0000.nii.gz", False),
     ]
-    assert dataset.patients == ("p1", "p2", "p3")
+    assert dataset.patients == ("p1", "p2")
+    assert [item.id for item in dataset.unlabelled] == ["p3"]
 
 
 def test_nnunet_with_several_channels(tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_decathlon(tmp_path: Path) -> None:
     assert listing(dataset) == [
         ("h0", "imagesTr/h0.nii.gz", True),
         ("h1", "imagesTr/h1.nii.gz", True),
-        ("h2", "imagesTs/h2.nii.gz", False),
     ]
+    assert [item.id for item in dataset.unlabelled] == ["h2"]
 
 
 @pytest.mark.parametrize(

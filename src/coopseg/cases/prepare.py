@@ -22,7 +22,14 @@ from coopseg.cases.steps import (
 )
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.scans.geometry import Orientation, find_orientation, from_slices, to_slices
+from coopseg.scans.geometry import (
+    Orientation,
+    describe_spacing,
+    find_orientation,
+    from_slices,
+    judge_spacing,
+    to_slices,
+)
 from coopseg.scans.types import Scan, ScanRef
 
 
@@ -81,6 +88,7 @@ def _tuples(value: Any) -> Any:
 
 MOST_PIXELS = 2**25  # of a case, or four times the scan's voxels if that is more
 GREATEST = 1e30  # range of the intensities, so that float32 can hold what is computed from them
+MOST_OF_LABELS = 10  # distinct values; label maps of one organ have fewer, images far more
 SAME_SPACING = 1e-4  # mm; spacings closer than this differ only by the rounding of a header
 
 
@@ -117,11 +125,12 @@ def prepare(
     canvas: (rows, columns) to keep in place of the crop, for augmentation. Slices are then not scaled one by
     one, since that must follow the crop, and warnings are those of the crop.
     Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, for a
-    `normalised` scan with values outside [0, 1], and for voxels so large that the case would fill the memory.
+    `normalised` scan with values outside [0, 1], and for a spacing that no scanner has.
     """
     _check(scan, label, normalised)
-    orientation = find_orientation(scan.affine, slice_axis=settings.slice_axis)
+    orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
     spacing = orientation.spacing(scan.spacing)
+    warnings = look_at(scan, settings, normalised=normalised)
     steps = _step(spacing[1], settings.spacing), _step(spacing[2], settings.spacing)
     _check_extent(scan, orientation, steps, settings)
     image, clip, slice_range = to_slices(scan.data, orientation), None, None
@@ -135,12 +144,47 @@ def prepare(
         image, slice_range = minmax_slices(image)
     shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
     record = Record(shape, orientation, spacing, clip, steps, plane, size, slice_range)
-    warnings = _blank_warning(clip, settings)
+    warnings += _blank_warning(clip, settings)
     if label is not None:
         whole = take_nearest(to_slices(label.astype(np.uint8), orientation), *grid)
         label = crop_centre(whole, size)
         warnings += edge_warning(crop_centre(whole, settings.size), names or _numbers(whole), whole=whole)
     return Case(image, label, record, warnings)
+
+
+def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> tuple[str, ...]:
+    """Returns a line for all that a user should look at before trusting what becomes of a 3-D or 4-D scan.
+
+    That is a header that contradicts itself, an unusual spacing, slices along another stored axis than in
+    training, and voxels like those of a label map. Raises CoopsegError for a spacing that no scanner has.
+    """
+    orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
+    axis, spacing = orientation.axes[0], orientation.spacing(scan.spacing)
+    lines = list(scan.notes)
+    rule = judge_spacing(spacing, scan.data.shape[axis])
+    if rule == "spacing-extreme":
+        raise CoopsegError(
+            f"{scan.path}: {describe_spacing(spacing)}; export it again with its spacing in mm", rule=rule
+        )
+    if rule:
+        lines.append(f"{describe_spacing(spacing)}; check it against the scanner's")
+    if settings.trained_axis not in (None, axis):
+        lines.append(
+            f"slices are cut along axis {axis}, those of the training lay along axis "
+            f"{settings.trained_axis}; check that the plane is the same"
+        )
+    if not normalised and (values := few_whole_numbers(scan.data)):
+        lines.append(f"holds {values} whole numbers only, as a label map does; give the image")
+    return tuple(lines)
+
+
+def few_whole_numbers(data: np.ndarray) -> int:
+    """Counts the distinct values if they are 2 to MOST_OF_LABELS whole numbers; returns 0 otherwise."""
+    for part in (data.ravel(order="K")[:: max(1, data.size // 1000)], data):  # a scan shows in the first
+        values = np.unique(part)
+        if len(values) > MOST_OF_LABELS or not np.array_equal(values, np.rint(values)):
+            return 0
+    return len(values) if len(values) > 1 else 0
 
 
 def restore(probabilities: np.ndarray, record: Record) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.cases.splits import NAMED, PARTS, Part, find_split, get_split, overlaps, read_parts
-from coopseg.checks.faults import background_value, slice_axis
+from coopseg.checks.faults import background_value
 from coopseg.checks.report import Fault, Finding, fault_of, relative
 from coopseg.checks.rules import AGREEING, FACING
 from coopseg.checks.volumes import Volume
@@ -80,10 +80,10 @@ def _check_copies(volumes: Sequence[Volume], root: Path) -> Iterator[Finding]:
 
 def _check_facing(volumes: Sequence[Volume], root: Path) -> Iterator[Finding]:
     """Finds scans far from the main direction: the axis nearest to all slice directions of either sign."""
-    files = {volume.ref.image: volume for volume in volumes if volume.affine is not None}
+    files = {volume.ref.image: volume for volume in volumes if volume.direction is not None}
     if len(files) < ENOUGH:
         return
-    columns = np.array([_direction(volume) for volume in files.values()])
+    columns = np.array([volume.direction for volume in files.values()])
     main = np.linalg.eigh(columns.T @ columns).eigenvectors[:, -1]
     angles = np.degrees(np.arccos(np.minimum(np.abs(columns @ main), 1)))
     if (angles <= FACING).mean() < AGREEING:
@@ -93,12 +93,6 @@ def _check_facing(volumes: Sequence[Volume], root: Path) -> Iterator[Finding]:
             found = f"slices face {angle:.0f} degrees away from those of most scans"
             do = "look at the scan; leave out another view, correct a header that lost its direction"
             yield Fault("orientation", found, do).at(relative(path, root), volume.ref.id)
-
-
-def _direction(volume: Volume) -> np.ndarray:
-    assert volume.affine is not None
-    column = volume.affine[:3, slice_axis(volume.affine)]
-    return column / np.linalg.norm(column)
 
 
 def _check_classes(dataset: Dataset, volumes: Sequence[Volume]) -> Iterator[Finding]:

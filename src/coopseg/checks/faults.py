@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from coopseg.cases.prepare import few_whole_numbers
 from coopseg.checks.report import Fault
-from coopseg.checks.rules import CLIP, POSSIBLE_PIXEL, POSSIBLE_SLICE, SHEAR, USUAL_PIXEL, USUAL_SLICE
-from coopseg.scans.geometry import find_orientation
+from coopseg.checks.rules import CLIP, SHEAR
+from coopseg.scans.geometry import describe_spacing, find_orientation, judge_spacing
+from coopseg.scans.header import Header
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import BACKGROUND, Labels
 from coopseg.text import listing
@@ -17,44 +19,28 @@ from coopseg.text import listing
 LAST = 2  # the axis along which NIfTI files stack slices
 
 
-def slice_axis(affine: np.ndarray) -> int:
-    """Returns the stored axis along which slices are stacked, as preparation finds it."""
-    return find_orientation(affine).axes[0]
+def check_header(header: Header) -> Iterator[Fault]:
+    """Yields the faults of a header that can be read: its affine, and a second one that disagrees."""
+    for note in header.notes:
+        yield Fault("forms-disagree", note)
+    yield from check_geometry(header.affine, header.shape)
 
 
-def check_geometry(affine: np.ndarray) -> Iterator[Fault]:
-    """Yields the faults of a (4, 4) affine, voxel index to mm."""
-    yield from _check_spacing(affine)
-    yield from _check_orientation(affine)
-    yield from _check_shear(affine)
-
-
-def _check_spacing(affine: np.ndarray) -> Iterator[Fault]:
-    stored = np.linalg.norm(affine[:3, :3], axis=0)
-    slices, rows, columns = find_orientation(affine).spacing(stored)
-    found = f"pixels of {columns:.3g} x {rows:.3g} mm, slices {slices:.3g} mm apart"
-    for rule, pixel, slice_ in (
-        ("spacing-extreme", POSSIBLE_PIXEL, POSSIBLE_SLICE),
-        ("spacing-unusual", USUAL_PIXEL, USUAL_SLICE),
-    ):
-        if not (_within(rows, pixel) and _within(columns, pixel) and _within(slices, slice_)):
-            yield Fault(rule, found)
-            return
-
-
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
-def _check_orientation(affine: np.ndarray) -> Iterator[Fault]:
+def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> Iterator[Fault]:
+    """Yields the faults of a (4, 4) affine, voxel index to mm, of a scan of `shape`."""
+    orientation = find_orientation(affine, shape)
+    spacing = orientation.spacing(np.linalg.norm(affine[:3, :3], axis=0))
+    if rule := judge_spacing(spacing, shape[orientation.axes[0]]):
+        yield Fault(rule, describe_spacing(spacing))
     if np.array_equal(affine, np.eye(4)):
         yield Fault(
             "orientation",
             "the affine is the identity, as where spacing and direction were never recorded",
             "export the scan with its geometry",
         )
-    elif (axis := slice_axis(affine)) != LAST:
-        yield Fault("orientation", f"slices are cut along axis {axis}, the coarsest, not along the last")
+    elif (axis := orientation.axes[0]) != LAST:
+        yield Fault("orientation", f"slices are cut along axis {axis}, not along the last")
+    yield from _check_shear(affine)
 
 
 def _check_shear(affine: np.ndarray) -> Iterator[Fault]:
@@ -83,6 +69,8 @@ def check_voxels(volume: np.ndarray, *, axis: int, normalised: bool) -> Iterator
     if least == greatest:
         yield Fault("constant", f"every voxel is {least:g}")
         return
+    if not normalised and (values := few_whole_numbers(volume)):
+        yield Fault("label-as-image", f"holds {values} whole numbers only")
     low, high = np.percentile(volume, CLIP)
     if low == high and not normalised:  # a normalised image is not clipped
         yield Fault("constant", f"percentiles {CLIP[0]:g} and {CLIP[1]:g} are both {low:g}")

@@ -46,6 +46,7 @@ class Report:
     """Holds all findings on a data set, errors first, then in the data set's order.
 
     layout: "" if the data set could not be opened. patients, volumes: how many were looked at.
+    unlabelled: test images without labels, which only `predict` can use.
     """
 
     data: Path
@@ -53,6 +54,7 @@ class Report:
     patients: int
     volumes: int
     findings: tuple[Finding, ...]
+    unlabelled: int = 0
 
     @property
     def errors(self) -> int:
@@ -71,6 +73,7 @@ class Report:
             "layout": self.layout,
             "patients": self.patients,
             "volumes": self.volumes,
+            "unlabelled": self.unlabelled,
             "findings": [asdict(finding) for finding in self.findings],
             "errors": self.errors,
             "warnings": self.warnings,

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from coopseg.scans.geometry import POSSIBLE_PIXEL, POSSIBLE_SLICE, USUAL_PIXEL, USUAL_SLICE
+
 Severity = Literal["error", "warning"]
 
-# mm. No scanner goes beyond `possible`, but metres, micrometres and damaged headers do; resampled, such a
-# volume would shrink to a few pixels or fill the memory. Cardiac MR, body MR and CT hardly ever go beyond
-# `usual`, but spacings in centimetres often do.
-POSSIBLE_PIXEL, POSSIBLE_SLICE = (0.1, 10.0), (0.5, 50.0)
-USUAL_PIXEL, USUAL_SLICE = (0.3, 4.0), (0.5, 20.0)
 # Cosine of the angle between two axes that should be square. The rounding of headers stays below 1e-4; at
 # 1e-3 the far end of a stack 100 mm high has moved by 0.1 mm, and tools that need square axes refuse it.
 SHEAR = 1e-3
@@ -53,6 +50,10 @@ _LIST = (
     Rule("label-without-image", "error", "a label map has no image of its name",
          "usually a misspelt name, so that an image lacks its label",
          "add the image or remove the label"),
+    Rule("duplicate-label", "error", "two label maps of one image, such as X_gt and X_seg",
+         "which one is the truth is not known", "remove one, or list the right one in dataset.json"),
+    Rule("passed-over", "warning", "what looks like a scan, label map, patient or entry is not used",
+         "training and prediction go on without it", "put it where the layout expects it, or take it away"),
     Rule("duplicate-case", "error", "the same patient and phase twice, as in training/ and testing/",
          "one would overwrite the other, or be tested on what it was trained on", "remove one"),
     Rule("patient-in-two-folders", "warning", "volumes of one patient name lie in several folders",
@@ -75,6 +76,9 @@ _LIST = (
     Rule("spacing-unusual", "warning",
          f"pixels outside {_limits(USUAL_PIXEL)} or slices outside {_limits(USUAL_SLICE)} apart",
          "perhaps centimetres, or a header that lost its spacing", "check it against the scanner's"),
+    Rule("forms-disagree", "warning", "a header whose sform and qform disagree",
+         "other tools may see the scan elsewhere, turned or in another size",
+         "check the scan against its neighbours; export it again if it is wrong"),
     Rule("orientation", "warning",
          f"slices stacked along another axis than the last, facing over {FACING} degrees away from most, "
          "or an identity affine",
@@ -86,6 +90,8 @@ _LIST = (
     # an image
     Rule("nan", "error", "an image with NaN or infinity", "every loss would become NaN",
          "replace them and export again"),
+    Rule("label-as-image", "warning", "an image of at most ten distinct values, all whole numbers",
+         "it is most likely a label map in the place of a scan", "give the image"),
     Rule("constant", "error",
          f"an image of one value throughout, or equal at percentiles {CLIP[0]:g} and {CLIP[1]:g}",
          "scaled to [0, 1] it is blank", "export it again or leave it out"),

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from coopseg.checks.across import Parts, check_across, check_split, merge_shared, open_split
-from coopseg.checks.report import Finding, Report, fault_of, relative
+from coopseg.checks.report import Fault, Finding, Report, fault_of, relative
 from coopseg.checks.volumes import Volume, examine, group_by_file
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import LAYOUTS, open_dataset
 from coopseg.scans.types import Dataset, ScanRef
+from coopseg.text import listing
 from coopseg.workers import processes
 
 Examined = tuple[list[Finding], list[Volume]]
@@ -47,18 +48,21 @@ def validate_dataset(
         problems.append(error if isinstance(error, CoopsegError) else CoopsegError(f"{path}: {error}"))
         return Report(path, "", 0, 0, tuple(_listed(problems, path)))
     opened = {str(name): open_split(str(name), dataset) for name in splits}
-    findings = _listed(problems, path)
+    listed = [*_listed(problems, path), *_passed_over(dataset)]
+    findings: list[Finding] = []
     volumes: list[Volume] = []
-    for found, kept in _examine_all(dataset, workers, progress or (lambda done, total, name: None)):
+    items = (*dataset.items, *dataset.unlabelled)
+    for found, kept in _examine_all(items, dataset, workers, progress or (lambda done, total, name: None)):
         findings += found
         volumes += kept
     parts = {name: split for name, (split, _) in opened.items() if split is not None}
     findings += check_across(dataset, volumes, used=_used(parts) if parts else None)
-    findings = list(merge_shared(findings, len({item.image for item in dataset.items})))
+    findings = listed + list(merge_shared(findings, len({item.image for item in items})))
     for name, (split, broken) in opened.items():
         findings += broken if split is None else check_split(name, split, dataset)
     ordered = _in_order(findings, dataset)
-    return Report(path, dataset.layout, len(dataset.patients), len(dataset.items), ordered)
+    counts = len(dataset.patients), len(dataset.items)
+    return Report(path, dataset.layout, *counts, ordered, len(dataset.unlabelled))
 
 
 def _in_order(findings: Sequence[Finding], dataset: Dataset) -> tuple[Finding, ...]:
@@ -74,15 +78,27 @@ def _listed(problems: Sequence[CoopsegError], root: Path) -> list[Finding]:
     return [fault.at("" if place == str(root) else place) for place, fault in faults]
 
 
+def _passed_over(dataset: Dataset) -> Iterator[Finding]:
+    """Yields a finding for each folder and reason, with the names of what was passed over there."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for entry in dataset.passed_over:
+        groups.setdefault((entry.path.parent, entry.reason), []).append(entry.path)
+    for (_, reason), paths in groups.items():
+        why, _, do = reason.partition("; ")
+        place = relative(paths[0], dataset.root)
+        others = f", as are {listing([path.name for path in paths[1:]], most=5)}" if paths[1:] else ""
+        yield Fault("passed-over", f"not used: {why}{others}", do).at(place)
+
+
 def _used(parts: dict[str, Parts]) -> set[str]:
     return {patient for split in parts.values() for part in split.values() for patient in part}
 
 
 def _examine_all(
-    dataset: Dataset, workers: int, report: Callable[[int, int, str], None]
+    items: Sequence[ScanRef], dataset: Dataset, workers: int, report: Callable[[int, int, str], None]
 ) -> Iterator[Examined]:
     """Examines files in the data set's order, in processes if there is more than one worker."""
-    groups = group_by_file(dataset.items)
+    groups = group_by_file(items)
     work = partial(examine, labels=dataset.labels, root=dataset.root)
     if workers == 1:
         yield from _reported(map(work, groups), groups, report)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from coopseg.checks.faults import check_geometry, check_values, check_voxels, fingerprint, slice_axis
+from coopseg.checks.faults import check_header, check_values, check_voxels, fingerprint
 from coopseg.checks.report import Fault, Finding, fault_of, relative
 from coopseg.errors import CoopsegError
+from coopseg.scans.geometry import find_slice_axis
 from coopseg.scans.header import Header
 from coopseg.scans.load import check_grid, frame_index
 from coopseg.scans.nifti import read_header, read_image, read_labels
@@ -23,12 +24,13 @@ from coopseg.scans.types import Labels, Scan, ScanRef
 class Volume:
     """Holds what is left of an item once its files are closed.
 
-    affine: of the image, None if its header is broken. fingerprint: of its voxels, "" if they cannot
-    be read or are constant. values: those in its label map, None if there is none that can be read.
+    direction: (3,) unit vector from slice to slice, None if the header is broken. fingerprint: of its
+    voxels, "" if they cannot be read or are constant. values: those in its label map, None if there is none
+    that can be read.
     """
 
     ref: ScanRef
-    affine: np.ndarray | None
+    direction: np.ndarray | None
     fingerprint: str
     values: frozenset[int] | None
 
@@ -60,9 +62,15 @@ def examine(refs: Sequence[ScanRef], labels: Labels, root: Path) -> tuple[list[F
         for ref in shared:
             found = _examine_image(sheet, ref, image)
             values = _examine_label(sheet, ref, label, image.header, labels)
-            affine = image.header.affine if image.header else None
-            volumes.append(Volume(ref, affine, found, values))
+            volumes.append(Volume(ref, _direction(image.header), found, values))
     return sheet.findings, volumes
+
+
+def _direction(header: Header | None) -> np.ndarray | None:
+    if header is None:
+        return None
+    column = header.affine[:3, find_slice_axis(header.affine, header.shape)]
+    return column / np.linalg.norm(column)
 
 
 class _Sheet:
@@ -91,7 +99,7 @@ def _open(sheet: _Sheet, path: Path, refs: Sequence[ScanRef], *, image: bool) ->
     with sheet.catching(path, refs):
         header = read_header(path)  # first, so that geometry is checked even if the voxels are lost
         if image:
-            sheet.add(check_geometry(header.affine), path, refs)
+            sheet.add(check_header(header), path, refs)
         scan = read_image(path) if image else read_labels(path)
     return _File(header, scan)
 
@@ -112,7 +120,7 @@ def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File) -> str:
     volume = _pick(sheet, ref, image, ref.image)
     if volume is None or image.header is None:
         return ""
-    axis = slice_axis(image.header.affine)
+    axis = find_slice_axis(image.header.affine, image.header.shape)
     sheet.add(check_voxels(volume, axis=axis, normalised=ref.normalised), ref.image, [ref])
     return fingerprint(volume)
 

@@ -33,8 +33,17 @@ def say_report(page: Path) -> None:
 
 
 def note_predictor(record: Path) -> None:
-    """Warn if the training behind a predict.json or evaluation.json had not ended; note scan statistics."""
+    """Say what a predict.json or evaluation.json holds that a user should know.
+
+    That is a training that had not ended, files that were passed over, and scan statistics.
+    """
+    from coopseg.scans.discover import summarise
+    from coopseg.scans.types import PassedOver
+
     facts = json.loads(record.read_text(encoding="utf-8"))
+    skipped = [PassedOver(Path(entry["path"]), entry["reason"]) for entry in facts.get("passed_over", ())]
+    if line := summarise(skipped):
+        warn(f"{line}; {record} names them")
     k = facts["scan_statistics"]
     if facts["training_ended"] is False:
         warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")

@@ -199,6 +199,7 @@ def corrupt(
             workers=workers,
             overwrite=overwrite,
             progress=progress,
+            warn=warn,
         )
     volumes = len(dataset.items) * copies
     say(f"{len(folders)} data sets of {volumes} volumes in {out}: {', '.join(f.name for f in folders)}")

@@ -70,6 +70,8 @@ def _listing(report: Report) -> str:
         f"{report.errors} errors, {report.warnings} warnings in "
         f"{report.patients} patients, {report.volumes} volumes"
     )
+    if report.unlabelled:
+        counted += f"; {report.unlabelled} test images without labels, used by predict only"
     if not report.findings:
         return f"nothing wrong: {counted}"
     rows = [(f.severity, f.rule, [_place(f), f"{f.found}; {f.do}"]) for f in report.findings]

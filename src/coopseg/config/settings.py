@@ -14,7 +14,13 @@ class CaseSettings(Section):
     """Configures how a scan becomes a case (Chen et al. 2021, section 3), in the order of the fields."""
 
     slice_axis: Literal["auto", 0, 1, 2] = Field(
-        "auto", description="stored axis along which slices are stacked; auto: the coarsest, the last if tied"
+        "auto",
+        description="stored axis along which slices are stacked; auto: one of length 1, else one 20% coarser "
+        "than the others, else the last",
+    )
+    trained_axis: Literal[0, 1, 2] | None = Field(
+        None,
+        description="set by training: the stored axis of its slices; a scan cut along another is a warning",
     )
     percentiles: tuple[float, float] = Field(
         (2.0, 98.0), description="percentiles of the volume to clip intensities at before scaling to [0, 1]"

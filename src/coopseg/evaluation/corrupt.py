@@ -30,10 +30,11 @@ from coopseg.evaluation.corruptions import (
 from coopseg.scans.files import UNFINISHED, new_folder, write_atomically, write_json
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
 from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.layouts import notes_on
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
-from coopseg.text import read_json
+from coopseg.text import merge_lines, read_json
 from coopseg.workers import choose_workers, processes
 
 MANIFEST = "manifest.json"
@@ -51,6 +52,7 @@ def corrupt_dataset(
     workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write OUT/<kind>/ for every kind: `copies` corrupted copies of each volume, cropped and normalised.
 
@@ -62,7 +64,8 @@ def corrupt_dataset(
     kinds: "test" (the published four), "choice" (five others, to choose settings by), or names of kinds.
     severity: see `sample_corruption`. workers: processes, default one per core; files do not depend on it.
     overwrite: replace an earlier output (a folder with a manifest.json of ours), but nothing else.
-    progress: called as (volumes done, volumes in all, volume).
+    progress: called as (volumes done, volumes in all, volume). warn: called with every line about a scan that
+    a user should look at.
     OUT is filled at the end, or not at all; an earlier output goes only then. Returns the kinds' folders.
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that must not be
     replaced, for kinds that are unknown or named twice, and for fewer than one copy.
@@ -84,15 +87,19 @@ def corrupt_dataset(
     with new_folder(target) as folder:
         job = _Job(dataset.labels, folder, kinds, copies, seed, severity, settings)
         items: list[_Copy] = []
+        noted: list[tuple[str, str]] = []
         with processes(count, begin=_compute_alone) as side_by_side:
             found = side_by_side(partial(_corrupt_volume, job), dataset.items)
-            for done, (ref, entries) in enumerate(zip(dataset.items, found, strict=True), start=1):
+            for done, (ref, (entries, lines)) in enumerate(zip(dataset.items, found, strict=True), start=1):
                 items += entries
+                noted += [(ref.id, line) for line in lines]
                 if progress:
                     progress(done, len(dataset.items), ref.id)
         for kind in kinds:
             write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
         write_json(folder / MANIFEST, _manifest(dataset, job, items))
+    for line in (*notes_on(dataset), *merge_lines(noted)) if warn else ():
+        warn(line)
     if earlier:
         shutil.rmtree(earlier)
         target.rename(earlier)
@@ -162,8 +169,8 @@ class _Copy:
     sha256: str
 
 
-def _corrupt_volume(job: _Job, ref: ScanRef) -> list[_Copy]:
-    """Write every kind and copy of one volume; returns a manifest entry for each."""
+def _corrupt_volume(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
+    """Write every kind and copy of one volume; returns a manifest entry for each, and warnings."""
     scan, case = _prepare(job, ref)
     assert case.label is not None  # checked before any volume was touched
     label = case_as_scan(case.label, scan=scan, record=case.record)
@@ -181,15 +188,19 @@ def _corrupt_volume(job: _Job, ref: ScanRef) -> list[_Copy]:
         digest = hashlib.sha256((job.out / kind / file).read_bytes()).hexdigest()
         facts = (file, _path("labels", ref, copy), ref.patient, ref.phase, ref.site, copy)
         entries.append(_Copy(kind, *facts, corruption.parameters, digest))
-    return entries
+    return entries, case.warnings
 
 
 def _check_axis(stored: Scan, record: Record, settings: CaseSettings) -> None:
     """Raises CoopsegError if a reader of the file would mistake another axis for the slice axis."""
-    if find_orientation(stored.affine, slice_axis=settings.slice_axis) != record.orientation:
+    if (
+        find_orientation(stored.affine, stored.data.shape, slice_axis=settings.slice_axis)
+        != record.orientation
+    ):
         raise CoopsegError(
-            f"{stored.path}: resampled pixels are larger than the distance between slices, so that the slice "
-            f"axis would be mistaken later; set cases.slice_axis to {record.orientation.axes[0]}"
+            f"{stored.path}: once its pixels are resampled, another axis than {record.orientation.axes[0]}, "
+            f"along which its slices lie, would be taken for theirs; set cases.slice_axis to "
+            f"{record.orientation.axes[0]}"
         )
 
 

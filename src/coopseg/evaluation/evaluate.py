@@ -16,6 +16,8 @@ from typing import TypedDict
 import numpy as np
 from scipy.ndimage import find_objects
 
+from coopseg.cases.prepare import look_at
+from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice, hd95_assd
 from coopseg.scans.labels import labels_to_indices
@@ -52,13 +54,22 @@ class Predictions:
     predict: (scan, normalised) -> {head: uint8 class indices of the scan's shape}; normalised says that
     intensities already lie in [0, 1]. names: the classes, background first; labels are mapped by name.
     keep: store every prediction, packed to some hundredth of its size, and return it when asked again.
+    settings: how the model prepares a scan. warnings: gets (volume, line) for all that `look_at` finds.
     in_turn: never call `predict` from two threads at once, for a device that all of them share.
     """
 
     def __init__(
-        self, predict: Predict, *, names: Sequence[str], keep: bool = False, in_turn: bool = False
+        self,
+        predict: Predict,
+        *,
+        names: Sequence[str],
+        settings: CaseSettings = CaseSettings(),
+        keep: bool = False,
+        in_turn: bool = False,
     ) -> None:
         self.names = tuple(names)
+        self.warnings: list[tuple[str, str]] = []
+        self._settings = settings
         self._predict = predict
         self._turn = Lock() if in_turn else nullcontext()
         self._keep = keep
@@ -76,6 +87,8 @@ class Predictions:
         target = labels_to_indices(label.data, dataset.labels, names=self.names, path=ref.label)
         if kept := self._kept.get((dataset.name, ref.id)):
             return PredictedCase(scan, target, _unpack(kept[0], target.shape), kept[1])
+        found = look_at(scan, self._settings, normalised=ref.normalised)
+        self.warnings += [(f"{dataset.name}, {ref.id}", line) for line in found]
         with self._turn:
             start = time.perf_counter()
             heads = self._predict(scan, ref.normalised)

@@ -89,7 +89,7 @@ def write_pictures(
         for rank, (case, score) in ranks.items():
             ref = next(item for item in by_name[name].items if item.id == case)
             found = predictions(by_name[name], ref)
-            orientation = find_orientation(found.scan.affine)
+            orientation = find_orientation(found.scan.affine, found.scan.data.shape)
             stored = (found.scan.data, found.target, found.heads[head])
             volumes = [to_slices(volume, orientation) for volume in stored]
             _, height, width = orientation.spacing(found.scan.spacing)
@@ -242,7 +242,7 @@ def square_around(mask: np.ndarray, spacing: tuple[float, float]) -> tuple[slice
 def _take(
     dataset: str, ref: ScanRef, found: PredictedCase, *, shown: StoredSlice | None
 ) -> tuple[StoredSlice, dict[str, np.ndarray]]:
-    orientation = find_orientation(found.scan.affine)
+    orientation = find_orientation(found.scan.affine, found.scan.data.shape)
     image, target = to_slices(found.scan.data, orientation), to_slices(found.target, orientation)
     _, height, width = orientation.spacing(found.scan.spacing)
     volume = (ref.patient, ref.phase, len(target))

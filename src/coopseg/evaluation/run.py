@@ -17,8 +17,9 @@ from coopseg.evaluation.subject import Subject, find_domain, load_subject
 from coopseg.evaluation.tables import write_tables
 from coopseg.scans.files import check_new, new_folder, write_json
 from coopseg.scans.labels import parse_label_names
-from coopseg.scans.layouts import open_dataset
+from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.types import Dataset
+from coopseg.text import merge_lines
 from coopseg.workers import choose_workers
 
 RECORD, PICTURES = "evaluation.json", "pictures"
@@ -120,13 +121,21 @@ def evaluate_subject(
     out = Path(out)
     check_new(out)
     _check_spacing(spacing)
-    warnings = (*notes, *subject.warnings(datasets))
+    left = tuple(f"{each.name}: {line}" for each in datasets for line in notes_on(each))
+    warnings = (*notes, *left, *subject.warnings(datasets))
     workers = choose_workers(workers, volumes=sum(len(dataset.items) for dataset in datasets))
-    predictions = Predictions(subject.predict, names=subject.names, keep=pictures, in_turn=subject.in_turn)
+    predictions = Predictions(
+        subject.predict,
+        names=subject.names,
+        settings=subject.settings,
+        keep=pictures,
+        in_turn=subject.in_turn,
+    )
     with new_folder(out) as folder:
         rows = evaluate(
             predictions, datasets, spacing_is_true=spacing == "true", workers=workers, progress=progress
         )
+        warnings += tuple(merge_lines(sorted(predictions.warnings)))
         summaries = write_tables(rows, folder)
         slices = []
         if pictures:

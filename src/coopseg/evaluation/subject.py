@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from coopseg.cases.splits import RUN, Split, split_of_run
 from coopseg.config.resolve import load_object
+from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predict
 from coopseg.inference.onnx_networks import FORMAT
@@ -43,7 +44,7 @@ class Subject:
     predict: see `coopseg.evaluation.evaluate.Predictions`. names: its classes, background first. head: the
     one whose predictions are drawn. in_turn: two threads must not call it at once. facts: entries for the
     record. source: the folder of its training, or a name if there is none. trained: the split of its
-    training, None if unknown.
+    training, None if unknown. settings: how it prepares a scan.
     """
 
     predict: Predict
@@ -53,6 +54,7 @@ class Subject:
     facts: dict[str, Any]
     source: Path
     trained: Split | None = None
+    settings: CaseSettings = field(default_factory=CaseSettings)
 
     def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
         """Returns a line for each data set with patients that, by name, it was trained or selected on."""
@@ -97,6 +99,7 @@ def load_subject(
         facts=describe_predictor(loaded, predictor, precision=precision),
         source=folder,
         trained=split_of_run(folder) if (folder / RUN).is_file() else None,
+        settings=predictor.settings.cases,
     )
 
 

@@ -22,7 +22,7 @@ from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.discover import expand_scans, stem
 from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.scans.labels import write_label_names
-from coopseg.scans.nifti import read_image, write_image, write_labels
+from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
 from coopseg.versions import versions
 
@@ -64,7 +64,8 @@ def predict(
     model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D.
     out: new or empty folder. A label map, NAME.nii.gz, has the scan's path below the folder that all scans
     share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
-    indices; predict.json records model, versions and each scan's seconds and warnings.
+    indices; predict.json records model, versions, each scan's seconds and
+    warnings, and the files that were passed over.
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
@@ -74,7 +75,7 @@ def predict(
     """
     out = Path(out)
     check_new(out)
-    paths = expand_scans([scans] if isinstance(scans, str | Path) else scans)
+    paths, passed_over = expand_scans([scans] if isinstance(scans, str | Path) else scans)
     loaded, predictor = load_predictor(
         model,
         refinements=refinements,
@@ -96,7 +97,8 @@ def predict(
             report(done[-1])
         write_label_names(folder / NAMES, loaded.names)
         facts = describe_predictor(loaded, predictor, precision=precision) | {"head": head or heads[-1]}
-        record = facts | {"scans": [_entry(entry, out) for entry in done]}
+        skipped = [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over]
+        record = facts | {"scans": [_entry(entry, out) for entry in done], "passed_over": skipped}
         write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
     return [path for entry in done for path in entry.outputs.values()]
 
@@ -196,10 +198,7 @@ def _predict_scan(
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
     for head, target in outputs.items():
-        if moving:
-            write_image(folder / target, maps[head], affine=scan.affine, dtype=np.uint8)
-        else:
-            write_labels(folder / target, maps[head], like=scan)
+        write_labels(folder / target, maps[head], like=scan)
     mark = "frame {}: " if moving else ""
     return tuple(mark.format(index) + line for index, (_, lines) in enumerate(found) for line in lines)
 

@@ -16,7 +16,14 @@ import numpy as np
 SLICES = np.array([0.5, -0.25, 1.0])
 ROWS = np.array([0.0, -0.5, -1.0])
 COLUMNS = np.array([-1.0, -0.5, 0.0])
-TIE = 1e-4  # scores and relative spacings closer than this count as equal, despite rounding in the header
+TIE = 1e-4  # scores closer than this count as equal, despite rounding in the header
+CLEAR = 1.2  # an axis is coarser than the others if its spacing is this many times theirs, or more
+
+# mm. No scanner goes beyond `possible`, but metres, micrometres and damaged headers do; resampled, such a
+# volume would shrink to a few pixels or fill the memory. Cardiac MR, body MR and CT hardly ever go beyond
+# `usual`, but spacings in centimetres often do.
+POSSIBLE_PIXEL, POSSIBLE_SLICE = (0.1, 10.0), (0.5, 50.0)
+USUAL_PIXEL, USUAL_SLICE = (0.3, 4.0), (0.5, 20.0)
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,30 @@ class Orientation:
         return slices, rows, columns
 
 
-def find_orientation(affine: np.ndarray, *, slice_axis: Literal["auto", 0, 1, 2] = "auto") -> Orientation:
-    """Finds the orientation that brings a scan with this (4, 4) affine into the common one; shear is allowed.
+def find_slice_axis(affine: np.ndarray, shape: tuple[int, ...]) -> int:
+    """Finds the stored axis along which the slices of a scan are stacked.
 
-    slice_axis: the stored axis along which slices are stacked; "auto" takes the coarsest, the last if tied.
+    An axis of length 1 is the slice axis, whatever its spacing: exports of single slices seldom record one.
+    Otherwise it is the coarsest axis if that is at least CLEAR times as coarse as the others, else the last.
+    affine: (4, 4), voxel index to mm. shape: (X, Y, Z) or (X, Y, Z, T) voxels.
     """
+    if single := [axis for axis in range(3) if shape[axis] == 1]:
+        return single[-1]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if slice_axis == "auto":
-        first = max(axis for axis in range(3) if spacing[axis] >= spacing.max() * (1 - TIE))
-    else:
-        first = slice_axis
-    directions = affine[:3, :3] / spacing
+    _, second, greatest = np.argsort(spacing).tolist()
+    return greatest if spacing[greatest] >= CLEAR * (1 - TIE) * spacing[second] else 2
+
+
+def find_orientation(
+    affine: np.ndarray, shape: tuple[int, ...], *, slice_axis: Literal["auto", 0, 1, 2] = "auto"
+) -> Orientation:
+    """Finds the orientation that brings a scan into the common one; shear is allowed.
+
+    affine: (4, 4), voxel index to mm. shape: (X, Y, Z) or (X, Y, Z, T) voxels. slice_axis: the stored axis
+    along which slices are stacked; "auto" takes that of `find_slice_axis`.
+    """
+    first = find_slice_axis(affine, shape) if slice_axis == "auto" else slice_axis
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     candidates = [
         (rows, columns, flip_rows, flip_columns)
         for columns, rows in permutations([axis for axis in range(3) if axis != first])
@@ -69,6 +89,30 @@ def find_orientation(affine: np.ndarray, *, slice_axis: Literal["auto", 0, 1, 2]
     rows, columns, flip_rows, flip_columns = candidates[best]
     flip_slices = bool(directions[:, first] @ SLICES < -TIE)
     return Orientation((first, rows, columns), (flip_slices, flip_rows, flip_columns))
+
+
+def judge_spacing(
+    spacing: tuple[float, float, float], slices: int
+) -> Literal["", "spacing-unusual", "spacing-extreme"]:
+    """Returns the rule of `coopseg validate` that a spacing breaks, or "".
+
+    spacing: mm of (slices, rows, columns). slices: their number; a single slice has no distance to another.
+    """
+    between, rows, columns = spacing
+    for rule, pixel, distance in (
+        ("spacing-extreme", POSSIBLE_PIXEL, POSSIBLE_SLICE),
+        ("spacing-unusual", USUAL_PIXEL, USUAL_SLICE),
+    ):
+        stacked = slices == 1 or distance[0] <= between <= distance[1]
+        if not (stacked and all(pixel[0] <= side <= pixel[1] for side in (rows, columns))):
+            return rule  # type: ignore[return-value]  # of the two above
+    return ""
+
+
+def describe_spacing(spacing: tuple[float, float, float]) -> str:
+    """Says a (slices, rows, columns) spacing in words."""
+    slices, rows, columns = spacing
+    return f"pixels of {columns:.3g} x {rows:.3g} mm, slices {slices:.3g} mm apart"
 
 
 def to_slices(data: np.ndarray, orientation: Orientation) -> np.ndarray:

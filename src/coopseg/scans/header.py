@@ -13,11 +13,18 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.types import Unit
 
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 MAX_VOXELS = 2**31  # 8 GiB as float32, far above any scan
 SCALE_TOLERANCE = 0.01  # largest relative difference between the sform's column norms and pixdim
 SINGULAR = 1e-6  # |det| over the product of the column norms; 1 for a box, 0 for a plane
+# How far below 0 the rounding of a turn by 180 degrees may bring 1 - b² - c² - d² of a qform. Files in use
+# reach 1e-6, beyond nibabel's own limit of 3.6e-7; at 1e-5 directions are off by 0.4 degrees at most.
+QUATERNION_ROUNDING = 1e-5
+APART = 0.01  # difference of sform and qform, relative to a voxel's side, from which on they disagree
+UNITS: dict[int, Unit] = {1: "meter", 3: "micron"}  # codes of xyzt_units; ITK too takes all others for mm
+MM: dict[Unit, float] = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,13 @@ class Header:
 
     shape: (X, Y, Z) or (X, Y, Z, T); trailing axes of length 1 dropped, two dimensions become (X, Y, 1).
     dtype: as stored.
-    affine: (4, 4) float64 holding float32 values (so that a NIfTI-1 sform stores it exactly), to RAS+ mm.
+    affine: (4, 4) float64 to RAS+ mm; divided by MM[unit] it holds float32 values, so that a NIfTI-1 sform
+    stores it exactly.
     version: 1 or 2.
     offset: bytes from the start of the (decompressed) file to the voxels.
     end: the same, to the end of the voxels.
     scaling: slope and intercept of the stored values; (1, 0) if they are the values themselves.
+    unit: of length in the file. notes: what about the header a user should look at, one line each.
     """
 
     shape: tuple[int, ...]
@@ -40,6 +49,8 @@ class Header:
     offset: int
     end: int
     scaling: tuple[float, float]
+    unit: Unit
+    notes: tuple[str, ...]
 
     @property
     def voxels(self) -> int:
@@ -67,8 +78,10 @@ def parse_header(block: bytes, path: Path) -> Header:
             f"{path}: header puts the voxels at byte {offset}; the header is damaged, export it again"
         )
     end = int(offset) + voxels * dtype.itemsize
-    shape, affine = _squeeze(sizes, path), _affine(raw, path)
-    return Header(shape, dtype, affine, version, int(offset), end, _scaling(raw, path))
+    shape, unit = _squeeze(sizes, path), UNITS.get(int(raw["xyzt_units"]) & 7, "mm")
+    affine, notes = _affine(raw, path)
+    affine[:3] *= MM[unit]
+    return Header(shape, dtype, affine, version, int(offset), end, _scaling(raw, path), unit, notes)
 
 
 def _identify(block: bytes, path: Path) -> tuple[Nifti1Header, int]:
@@ -132,23 +145,30 @@ def _scaling(raw: Nifti1Header, path: Path) -> tuple[float, float]:
     return slope, intercept
 
 
-def _affine(raw: Nifti1Header, path: Path) -> np.ndarray:
+def _affine(raw: Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the affine in the file's unit, and a note if another one could have been meant."""
     with np.errstate(all="ignore"):
-        affine = _choose_affine(raw, path).astype(np.float32).astype(np.float64)
+        chosen, notes = _choose_affine(raw, path)
+        affine = chosen.astype(np.float32).astype(np.float64)
     if not np.isfinite(affine).all():
         raise CoopsegError(
             f"{path}: the affine holds NaN or infinity; export the scan again with its geometry",
             rule="affine",
         )
-    norms = np.linalg.norm(affine[:3, :3], axis=0)
-    if norms.min() == 0 or abs(np.linalg.det(affine[:3, :3] / norms)) < SINGULAR:
+    if _is_singular(affine):
+        norms = np.linalg.norm(affine[:3, :3], axis=0)
         raise CoopsegError(
             f"{path}: the affine is singular (voxel sizes {norms}); export the scan again", rule="affine"
         )
-    return affine
+    return affine, notes
 
 
-def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
+def _is_singular(affine: np.ndarray) -> bool:
+    norms = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(norms.min() == 0 or abs(np.linalg.det(affine[:3, :3] / norms)) < SINGULAR)
+
+
+def _choose_affine(raw: Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns the sform if its scales agree with pixdim, else the qform, else the sform scaled to pixdim.
 
     ACDC as distributed has an sform with unit voxels beside a qform with the true sizes, so the sform
@@ -161,15 +181,46 @@ def _choose_affine(raw: Nifti1Header, path: Path) -> np.ndarray:
     scales = np.linalg.norm(sform[:3, :3], axis=0)
     sized = bool((pixdim > 0).all() and np.isfinite(pixdim).all())
     agree = not sized or bool((np.abs(scales - pixdim) <= SCALE_TOLERANCE * pixdim).all())
-    if raw["sform_code"] > 0 and (agree or not np.isfinite(sform).all()):
-        return sform  # the caller refuses one that is not finite
-    if raw["qform_code"] > 0:
-        try:
-            return raw.get_qform()
-        except (HeaderDataError, ValueError):
+    has_sform, has_qform = raw["sform_code"] > 0, raw["qform_code"] > 0
+    if has_sform and not np.isfinite(sform).all():
+        return sform, ()  # the caller refuses it
+    if has_sform and agree and not (has_qform and _is_singular(sform)):
+        return sform, _disagreement(sform, _qform(raw), "sform") if has_qform else ()
+    if has_qform:
+        qform = _qform(raw)
+        if qform is None:
             raise CoopsegError(
                 f"{path}: the qform is no rotation and scale; export the scan again", rule="affine"
-            ) from None
-    if raw["sform_code"] > 0:  # the caller refuses one with a column of zeros
-        return np.c_[sform[:, :3] / scales * pixdim, sform[:, 3]] if scales.all() else sform
-    return np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0])
+            )
+        return qform, _disagreement(qform, sform, "qform") if has_sform else ()
+    if has_sform:  # the caller refuses one with a column of zeros
+        return (np.c_[sform[:, :3] / scales * pixdim, sform[:, 3]] if scales.all() else sform), ()
+    return np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0]), ()
+
+
+def _qform(raw: Nifti1Header) -> np.ndarray | None:
+    """Returns the qform, None if it is no rotation and scale."""
+    raw.quaternion_threshold = -QUATERNION_ROUNDING
+    try:
+        return raw.get_qform()
+    except (HeaderDataError, ValueError):
+        return None
+
+
+def _disagreement(taken: np.ndarray, other: np.ndarray | None, name: str) -> tuple[str, ...]:
+    """Returns a note if the affine that was not taken differs; one that is no affine at all goes unsaid.
+
+    An sform with unit voxels that differs in nothing else holds no sizes, and disagrees with none.
+    """
+    if other is None or not np.isfinite(taken).all() or not np.isfinite(other).all():
+        return ()
+    sizes, scales = (np.linalg.norm(affine[:3, :3], axis=0) for affine in (taken, other))
+    if name == "qform" and np.allclose(scales, 1, atol=1e-4):
+        other = np.c_[other[:, :3] * sizes, other[:, 3]]
+    turned = np.abs(taken[:3, :3] - other[:3, :3]) / sizes
+    moved = float(np.abs(taken[:3, 3] - other[:3, 3]).max())
+    if turned.max() <= APART and moved <= APART * sizes.min():
+        return ()
+    if _is_singular(other):
+        return (f"the sform is singular; the {name} is taken",)
+    return (f"sform and qform disagree; the {name} is taken",)

@@ -14,8 +14,8 @@ from numpy.typing import DTypeLike
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
-from coopseg.scans.header import HEADER_BYTES, Header, parse_header
-from coopseg.scans.types import Scan
+from coopseg.scans.header import HEADER_BYTES, MM, Header, parse_header
+from coopseg.scans.types import Scan, Unit
 
 GZIP = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # most bytes out per byte in (zlib's technical notes)
@@ -48,7 +48,7 @@ def read_image(path: Path) -> Scan:
             f"{path}: {bad} of {data.size} voxels are NaN or infinite; replace them and export again",
             rule="nan",
         )
-    return Scan(data, header.affine, path)
+    return Scan(data, header.affine, path, header.unit, header.notes)
 
 
 def read_labels(path: Path) -> Scan:
@@ -59,7 +59,8 @@ def read_labels(path: Path) -> Scan:
     """
     stored, header = _load(path, working=lambda header: header.dtype.itemsize if _is_plain(header) else 24)
     if _is_plain(header):
-        return Scan(stored.astype(stored.dtype.newbyteorder("=")), header.affine, path)
+        plain = stored.astype(stored.dtype.newbyteorder("="))
+        return Scan(plain, header.affine, path, header.unit, header.notes)
     slope, intercept = map(np.float64, header.scaling)
     with np.errstate(all="ignore"):  # infinity minus infinity and overflow are refused below
         data = stored if header.scaling == (1, 0) else stored * slope + intercept
@@ -71,7 +72,7 @@ def read_labels(path: Path) -> Scan:
             f"{path}: a label map holds the value {found}; labels must be integers, not an image",
             rule="label-values",
         )
-    return Scan(rounded.astype(np.int32), header.affine, path)
+    return Scan(rounded.astype(np.int32), header.affine, path, header.unit, header.notes)
 
 
 def read_header(path: Path) -> Header:
@@ -80,18 +81,19 @@ def read_header(path: Path) -> Header:
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
-    """Write (X, Y, Z) class indices 0 to 255 as uint8, slope 1, in the grid of `like`; never half a file.
+    """Write class indices 0 to 255 as uint8, slope 1, in the grid and unit of `like`; never half a file.
 
-    An affine read from a NIfTI-1 file is written back bit for bit. Raises CoopsegError if the shapes differ
-    or a value does not fit.
+    labels: (X, Y, Z), or (X, Y, Z, T) for a 4-D scan. An affine read from a NIfTI-1 file is written back bit
+    for bit. Raises CoopsegError if the shapes differ or a value does not fit.
     """
-    if labels.shape != like.data.shape[:3]:
+    if labels.shape not in (like.data.shape[:3], like.data.shape):
         raise CoopsegError(
             f"{path}: labels of shape {labels.shape} for a scan of shape {like.data.shape[:3]}"
         )
     if labels.dtype.kind not in "biu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
         raise CoopsegError(f"{path}: labels must be integers from 0 to 255, found {labels.dtype}")
-    _save(path, labels, affine=like.affine, dtype=np.uint8)
+    stored = np.r_[like.affine[:3] / MM[like.unit], like.affine[3:]]
+    _save(path, labels, affine=stored, dtype=np.uint8, unit=like.unit)
 
 
 def write_image(
@@ -190,12 +192,20 @@ def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
     return content, member is None
 
 
-def _save(path: Path, data: np.ndarray, *, affine: np.ndarray, dtype: DTypeLike, level: int = LEVEL) -> None:
+def _save(
+    path: Path,
+    data: np.ndarray,
+    *,
+    affine: np.ndarray,
+    dtype: DTypeLike,
+    level: int = LEVEL,
+    unit: Unit = "mm",
+) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise CoopsegError(f"{path}: cannot be written, only .nii and .nii.gz can; change the name")
     image = nib.Nifti1Image(np.asarray(data, dtype=dtype), affine)
     image.header.set_slope_inter(1, 0)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units(unit)
     image.header.set_sform(affine, code=1)
     # a qform is a rotation and cannot hold shear; code 0 then makes readers take the sform
     image.header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)

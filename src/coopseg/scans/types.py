@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 BACKGROUND = "background"
 NAMELESS = re.compile(r"label\d+")  # what a value is called that nobody has named
+
+
+Unit = Literal["mm", "meter", "micron"]  # as NIfTI names them
 
 
 @dataclass(frozen=True)
@@ -18,12 +22,15 @@ class Scan:
 
     data: (X, Y, Z) or (X, Y, Z, T), float32 for images, integer for label maps.
     affine: (4, 4) float64, voxel index to RAS+ millimetres; shear is allowed.
-    path: where it came from, for messages.
+    path: where it came from, for messages. unit: of length in that file, in which results are written back.
+    notes: what about its header a user should look at, one line each.
     """
 
     data: np.ndarray
     affine: np.ndarray
     path: Path | None = None
+    unit: Unit = "mm"
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> np.ndarray:
@@ -32,7 +39,7 @@ class Scan:
 
     def frame(self, index: int) -> Scan:
         """Returns the 3-D volume at time `index` (0-based) of a 4-D scan."""
-        return Scan(self.data[..., index], self.affine, self.path)
+        return replace(self, data=self.data[..., index])
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,28 @@ class ScanRef:
 
 
 @dataclass(frozen=True)
+class PassedOver:
+    """Names something that looks like a scan, a label map, a patient or an entry, and is not used."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Lists all volumes below one folder, in a fixed order, and says what their label values mean."""
+    """Lists all volumes below one folder, in a fixed order, and says what their label values mean.
+
+    unlabelled: test images that came without labels, as of most challenges; only `predict` can use them.
+    passed_over: what lies there and is not used.
+    """
 
     name: str
     root: Path
     layout: str
     labels: Labels
-    items: tuple[ScanRef, ...] = field(default_factory=tuple)
+    items: tuple[ScanRef, ...] = ()
+    unlabelled: tuple[ScanRef, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice
 from coopseg.inference.predictor import Predictor
 from coopseg.scans.labels import labels_to_indices, parse_label_names
-from coopseg.scans.layouts import open_dataset
+from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import load_label
 from coopseg.scans.types import Dataset, Labels
+from coopseg.text import merge_lines
 from coopseg.training.augmentation import reach
 
 
@@ -87,9 +88,13 @@ class Inputs:
     def warnings(self) -> list[str]:
         """Returns a line for everything about settings and cases that a user should look at."""
         cases = (*self.training, *self.validation.cases)
-        return self.idle + [
-            f"{case.ref.id if case.ref else ''}: {line}" for case in cases for line in case.warnings
-        ]
+        usual = self.settings.cases.trained_axis
+        lines = [(case.ref.id if case.ref else "", line) for case in cases for line in case.warnings]
+        for case in cases:
+            if (axis := case.record.orientation.axes[0]) != usual:
+                line = f"slices are cut along axis {axis}, those of most training scans along axis {usual}"
+                lines.append((case.ref.id if case.ref else "", f"{line}; check that the plane is the same"))
+        return self.idle + notes_on(self.dataset) + merge_lines(lines)
 
 
 def read_inputs(arguments: Arguments) -> Inputs:
@@ -114,8 +119,16 @@ def read_inputs(arguments: Arguments) -> Inputs:
         )
         for part, canvas in canvases.items()
     )
+    axes = Counter(case.record.orientation.axes[0] for case in training)
+    settings = with_trained_axis(settings, axes.most_common(1)[0][0])
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
     return Inputs(settings, dataset, parts, training, validated, idle_settings(settings, arguments.settings))
+
+
+def with_trained_axis(settings: Settings, axis: int) -> Settings:
+    """Returns settings that remember the stored axis along which most slices of the training lie."""
+    cases = settings.cases.model_copy(update={"trained_axis": axis})
+    return settings.model_copy(update={"cases": cases})
 
 
 def idle_settings(settings: Settings, given: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import LAYOUTS, open_dataset
-from coopseg.scans.layouts.description import Problems, keep
+from coopseg.scans.layouts.found import Problems, keep
 
 LABELS = {"background": 0, "LV": 1}
 

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.layouts import acdc, decathlon, folder, mnms, nnunet
-from coopseg.scans.layouts.description import Problems, keep
+from coopseg.scans.discover import summarise
+from coopseg.scans.layouts.cardiac import ACDC, MNMS
+from coopseg.scans.layouts.described import DECATHLON, NNUNET
+from coopseg.scans.layouts.folder import FOLDER
+from coopseg.scans.layouts.found import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import shorten
 
 LONGEST_NAME = 200  # bytes; files are named after patients, and a file name has at most 255
 
 
-class Layout(Protocol):
-    """Describes a layout module: what it looks for, whether a folder has that, how to list its items."""
-
-    LOOKED_FOR: str
-
-    def recognise(self, path: Path) -> bool:
-        """Returns whether the folder `path` has this layout."""
-
-    def open_layout(self, path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
-        """Lists the items of the folder `path`; reads no scan."""
-
-
 # in the order in which they are tried: the most specific first, a plain folder last
-LAYOUTS: dict[str, Layout] = {
-    "acdc": acdc, "mnms": mnms, "nnunet": nnunet, "decathlon": decathlon, "folder": folder,
-}  # fmt: skip
+LAYOUTS = {"acdc": ACDC, "mnms": MNMS, "nnunet": NNUNET, "decathlon": DECATHLON, "folder": FOLDER}
 
 
 def open_dataset(
@@ -49,27 +37,40 @@ def open_dataset(
         raise CoopsegError(f'layout "{layout}" is not known; take one of auto, {", ".join(LAYOUTS)}')
     if not path.is_dir():
         raise CoopsegError(f"{path}: no such folder; give the folder that holds the data set")
-    module = LAYOUTS[layout] if layout != "auto" else _recognise(path)
-    dataset = module.open_layout(path, labels, problems)
-    if not dataset.items and not problems:
-        raise CoopsegError(f"{path}: no scans found; looked for {module.LOOKED_FOR}")
+    name = layout if layout != "auto" else _recognise(path)
+    found = LAYOUTS[name].list_found(path, labels, problems)
+    dataset = found.complete(path, name, problems)
+    if not dataset.items and not dataset.unlabelled and not problems:
+        raise CoopsegError(f"{path}: no scans found; looked for {LAYOUTS[name].looked_for}")
     with keep(problems):
         _check_names(dataset)
     _check_ids(dataset, problems)
     return dataset
 
 
-def _recognise(path: Path) -> Layout:
-    for module in LAYOUTS.values():
-        if module.recognise(path):
-            return module
-    looked = "; ".join(f"{name}: {module.LOOKED_FOR}" for name, module in LAYOUTS.items())
+def notes_on(dataset: Dataset) -> list[str]:
+    """Returns a line each on what lies in a data set and is not used, and on its images without labels."""
+    notes = []
+    if line := summarise(dataset.passed_over):
+        notes.append(f"{line}; `coopseg validate {dataset.root}` names them")
+    if dataset.unlabelled:
+        notes.append(f"{len(dataset.unlabelled)} test images without labels left out; only predict uses them")
+    return notes
+
+
+def _recognise(path: Path) -> str:
+    for name, layout in LAYOUTS.items():
+        if layout.recognise(path):
+            return name
+    looked = "; ".join(f"{name}: {layout.looked_for}" for name, layout in LAYOUTS.items())
     raise CoopsegError(f"{path}: no data set recognised; looked for {looked}")
 
 
 def _check_names(dataset: Dataset) -> None:
     """Checks the names of data set, labels and sites, which appear in tables and pictures."""
-    for name in dict.fromkeys((dataset.name, *dataset.labels.names, *(item.site for item in dataset.items))):
+    for name in dict.fromkeys(
+        (dataset.name, *dataset.labels.names, *(item.site for item in (*dataset.items, *dataset.unlabelled)))
+    ):
         if not name.isprintable() or len(name) > LONGEST_NAME:
             raise CoopsegError(
                 f"{dataset.root}: {shorten(name)} cannot be the name of a data set, label or site; "
@@ -79,7 +80,7 @@ def _check_names(dataset: Dataset) -> None:
 
 def _check_ids(dataset: Dataset, problems: Problems) -> None:
     first: dict[str, ScanRef] = {}
-    for item in dataset.items:
+    for item in (*dataset.items, *dataset.unlabelled):
         with keep(problems):
             _check_id(item, first.setdefault(item.id, item))
 

@@ -1,31 +1,17 @@
-"""Reads dataset.json, in which data sets describe themselves; collects the problems of single entries."""
+"""Reads dataset.json, in which data sets describe themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.discover import is_lost
 from coopseg.scans.files import is_file
 from coopseg.scans.labels import make_labels
+from coopseg.scans.layouts.found import Problems, keep
 from coopseg.scans.types import BACKGROUND, Labels
 from coopseg.text import read_json, shorten, whole_number
-
-Problems = list[CoopsegError] | None  # None: the first problem is raised
-
-
-@contextmanager
-def keep(problems: Problems) -> Iterator[None]:
-    """Adds a CoopsegError raised in the block to `problems`; lets it pass if `problems` is None."""
-    try:
-        yield
-    except CoopsegError as error:
-        if problems is None:
-            raise
-        problems.append(error)
-
 
 NAME = "dataset.json"
 UNNAMED = Labels((BACKGROUND,), (0,))  # used if nothing says what the values mean
@@ -59,15 +45,22 @@ def described_name(entries: dict[str, Any], folder: Path, problems: Problems = N
 
 
 def listed_file(folder: Path, name: str) -> Path:
-    """Returns the path of a file that dataset.json lists; it must exist and, as written, lie within `folder`.
+    r"""Returns the path of a file that dataset.json lists; it must exist and lie, as written, in `folder`.
 
+    "\" stands for "/" where the list was written on Windows. A link to nothing is returned as it is.
     Raises CoopsegError otherwise: a list from elsewhere must not choose files anywhere on this machine.
     Links within the folder were made by its owner and are followed.
     """
     where, path = folder / NAME, folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if "\\" in name and not is_file(path):
+        path = folder / name.replace("\\", "/")
+    for candidate in (path, path.resolve()) if Path(name).is_absolute() else ():
+        if candidate.is_relative_to(folder.resolve()):
+            path = folder / candidate.relative_to(folder.resolve())
+            break
+    if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts:
         raise CoopsegError(f"{where}: lists {shorten(name)}, outside the data set; move the file into it")
-    if not is_file(path):
+    if not is_file(path) and not is_lost(path):
         shown = path if name.isprintable() and len(name) < 1000 else shorten(name)
         raise CoopsegError(
             f"{shown}: not found, but {where} lists it; copy it or take it off the list", rule="missing-file"

@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import LABEL_MARKS, has_label_mark, niftis_in, patient_and_phase, stem
+from coopseg.scans.discover import LABEL_MARKS, niftis_in, only_label, patient_and_phase, stem, unmarked
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.layouts.description import (
     NAME,
     UNNAMED,
-    Problems,
     described_labels,
     described_name,
-    keep,
     listed_file,
     read_description,
 )
+from coopseg.scans.layouts.found import Found, Layout, Problems, keep
 from coopseg.scans.nifti import read_labels
-from coopseg.scans.types import BACKGROUND, Dataset, Labels, ScanRef
+from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
 from coopseg.text import listing, shorten
 
-LOOKED_FOR = (
-    "images/X.nii.gz with labels/X.nii.gz, "
-    f"X.nii.gz with {', '.join(f'X{mark}' for mark in LABEL_MARKS)} beside it, or {NAME} with items"
-)
 ITEM_KEYS = {"image": str, "label": str, "patient": str, "phase": str, "site": str, "copy": int}
 
 
-def recognise(path: Path) -> bool:
+def _recognise(path: Path) -> bool:
     """Tells whether there is a NIfTI file in `path` or `path`/images, or a dataset.json with items."""
     entries = read_description(path)
     return bool(niftis_in(path) or niftis_in(path / "images") or (entries and "items" in entries))
 
 
-def open_layout(path: Path, labels: Labels | None = None, problems: Problems = None) -> Dataset:
+def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """Lists volumes by image path; a volume without a label file has the label None.
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
     items [{image, label, patient, phase, site, copy}], paths relative to the folder, in place of file names.
     If neither `labels` nor dataset.json names the values, those in the label files become "label1", ...
-    Raises CoopsegError for a label file without its image and for an item that cannot be read.
+    Raises CoopsegError for a label file without its image, for two label files of one image and for an item
+    that cannot be read.
     """
     entries = read_description(path) or {}
     normalised = entries.get("normalised", False)
@@ -64,7 +62,23 @@ def open_layout(path: Path, labels: Labels | None = None, problems: Problems = N
         labels = described_labels(entries, path, problems)
     elif labels is None:
         labels = _found_labels(items) if problems is None else UNNAMED
-    return Dataset(described_name(entries, path, problems), path, "folder", labels, tuple(items))
+    parted = (path / "images").is_dir()
+    places = [path / "images", path / "labels"] if parted else [path]
+    beside = [PassedOver(file, "beside images/, not in it") for file in niftis_in(path) if parted]
+    if "items" in entries:
+        used = {file for item in items for file in (item.image, item.label)}
+        beside = [entry for entry in beside if entry.path not in used]
+    name = described_name(entries, path, problems)
+    return Found(
+        name, labels, items, (), places, partial(_why_not, None if "items" in entries else places), beside
+    )
+
+
+def _why_not(read: Sequence[Path] | None, file: Path) -> str:
+    """Says why a file is not used. read: folders of which every file is; None if dataset.json lists files."""
+    if read is None:
+        return f"not listed in {NAME}"
+    return "" if file.parent in read else "in a sub-folder"
 
 
 def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
@@ -103,25 +117,23 @@ def _named(image: Path, label: Path | None, normalised: bool) -> ScanRef:
 
 
 def _pairs(path: Path, problems: Problems) -> list[tuple[Path, Path | None]]:
-    if (path / "images").is_dir():
-        images = niftis_in(path / "images")
-        labels = {stem(label): label for label in niftis_in(path / "labels")}
-    else:
-        images = [file for file in niftis_in(path) if not has_label_mark(file)]
-        labels = {_unmarked(label): label for label in niftis_in(path) if has_label_mark(label)}
-    pairs = [(image, labels.pop(stem(image), None)) for image in images]
-    for label in labels.values():
+    parted = (path / "images").is_dir()
+    images = niftis_in(path / "images") if parted else [f for f in niftis_in(path) if not unmarked(f)]
+    drawn: dict[str, list[Path]] = {}
+    for label in niftis_in(path / "labels" if parted else path):
+        if parted or unmarked(label):
+            drawn.setdefault(stem(label) if parted else str(unmarked(label)), []).append(label)
+    pairs = []
+    for image in images:
+        with keep(problems):
+            pairs.append((image, only_label(drawn.pop(stem(image), ()))))
+    for label in (file for files in drawn.values() for file in files):
         with keep(problems):
             raise CoopsegError(
                 f"{label}: a label without its image; add the image or remove the label",
                 rule="label-without-image",
             )
     return pairs
-
-
-def _unmarked(label: Path) -> str:
-    name = stem(label)
-    return next((name.removesuffix(mark) for mark in LABEL_MARKS if name.endswith(mark)), name)
 
 
 def _found_labels(items: list[ScanRef]) -> Labels:
@@ -139,3 +151,11 @@ def _found_labels(items: list[ScanRef]) -> Labels:
             f"{items[0].image.parent}: label files hold the negative value {found[0]}; correct them"
         )
     return Labels((BACKGROUND, *(f"label{value}" for value in found)), (0, *found))
+
+
+FOLDER = Layout(
+    "images/X.nii.gz with labels/X.nii.gz, "
+    f"X.nii.gz with {', '.join(f'X{mark}' for mark in LABEL_MARKS)} beside it, or {NAME} with items",
+    _recognise,
+    _list,
+)

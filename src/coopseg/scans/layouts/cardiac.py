@@ -1,0 +1,170 @@
+"""Lists two cardiac challenges as downloaded: ACDC (Bernard et al. 2018) and M&Ms (Campello et al. 2021)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.discover import by_name, is_lost, only_label, stem
+from coopseg.scans.files import is_folder
+from coopseg.scans.layouts.found import Found, Layout, Problems, keep
+from coopseg.scans.types import Labels, PassedOver, ScanRef
+from coopseg.text import read_text, shorten, whole_number
+
+PHASES = ("ED", "ES")
+ACDC_LABELS = Labels(("background", "RV", "MYO", "LV"), (0, 1, 2, 3))
+ACDC_PARTS = ("", "training/", "testing/", "database/training/", "database/testing/")
+CONFIG = "Info.cfg"
+
+COLUMNS = ("External code", "VendorName", "Vendor", "Centre", "ED", "ES")
+MNMS_PARTS = ("Training/Labeled", "Training/Unlabeled", "Validation", "Testing")
+MNMS_LABELS = Labels(("background", "LV", "MYO", "RV"), (0, 1, 2, 3))
+
+
+def _patients(path: Path) -> list[Path]:
+    """Lists the patient folders of ACDC, by name."""
+    found = {folder for part in ACDC_PARTS for folder in path.glob(f"{part}patient*")}
+    folders = (folder for folder in found if folder.is_dir() or is_lost(folder))
+    return sorted(folders, key=lambda folder: (folder.name, folder))
+
+
+def _list_acdc(path: Path, labels: Labels | None, problems: Problems) -> Found:
+    """Lists ED and ES of every patient, by patient then phase. A missing label file leaves the label None.
+
+    Raises CoopsegError for an Info.cfg without frame numbers and for an image that is not there.
+    """
+    items, places, passed_over = [], [], []
+    for folder in _patients(path):
+        if not is_lost(folder) and not (folder / CONFIG).is_file():
+            passed_over.append(PassedOver(folder, f"without {CONFIG}; copy it from the download again"))
+            continue
+        own = [] if is_lost(folder) else list(_patient(folder, problems))
+        items += own
+        if is_lost(folder) or len(own) == len(PHASES):
+            places.append(folder)
+    tests = [item for item in items if item.image.parent.parent.name == "testing"]
+    return Found("ACDC", labels or ACDC_LABELS, items, tests, places, _why_not_acdc, passed_over)
+
+
+def _why_not_acdc(file: Path) -> str:
+    return "" if stem(file).endswith("_4d") else f"neither ED nor ES by {CONFIG}"
+
+
+def _patient(folder: Path, problems: Problems) -> list[ScanRef]:
+    entries: dict[str, str] = {}
+    items: list[ScanRef] = []
+    with keep(problems):
+        pairs = (line.partition(":") for line in read_text(folder / CONFIG).splitlines())
+        entries = {key.strip(): value for key, _, value in pairs}
+    files = by_name(folder)
+    for phase in PHASES:
+        with keep(problems):
+            items.append(_volume(folder, files, phase, entries.get(phase, "")))
+    return items
+
+
+def _volume(folder: Path, files: dict[str, list[Path]], phase: str, number: str) -> ScanRef:
+    """Makes one volume. number: the frame's, counted from 1, as text from the config."""
+    config, frame = folder / CONFIG, whole_number(number)
+    if frame is None:
+        raise CoopsegError(
+            f'{config}: no line "{phase}: <frame number>"; copy the file from the download again'
+        )
+    name = f"{folder.name}_frame{frame:02d}"
+    if name not in files:
+        raise CoopsegError(
+            f"{folder / name}.nii.gz: not found, but {config} names frame {frame} as {phase}; copy it again",
+            rule="missing-file",
+        )
+    return ScanRef(folder.name, files[name][0], only_label(files.get(f"{name}_gt", ())), phase)
+
+
+ACDC = Layout(
+    "patient*/Info.cfg (also below training/ and testing/)",
+    lambda path: any((folder / CONFIG).is_file() for folder in _patients(path)),
+    _list_acdc,
+)
+
+
+def _list_mnms(path: Path, labels: Labels | None, problems: Problems) -> Found:
+    """Lists ED and ES of every subject of the csv whose image is there, by subject then phase.
+
+    The site is "VendorName/Centre". Subjects that were not downloaded are skipped, and so are those below
+    Training/Unlabeled for which the csv names no frames. A missing label file leaves the label None.
+    Raises CoopsegError if the csv lacks the frames of any other subject, and if its folder lacks the image.
+    """
+    table = _table(path)
+    if table is None:
+        raise CoopsegError(f"{path}: not the M&Ms layout; looked for {MNMS.looked_for}")
+    items, places = [], [path / part for part in MNMS_PARTS if part != "Training/Unlabeled"]
+    for row in _rows(table):
+        with keep(problems):
+            items += _subject(path, table, row, problems)
+    tests = [item for item in items if item.image.parents[1].name in ("Validation", "Testing")]
+    return Found("M&Ms", labels or MNMS_LABELS, items, tests, places, _why_not_mnms)
+
+
+def _why_not_mnms(file: Path) -> str:
+    return f"not called {file.parent.name}_sa or {file.parent.name}_sa_gt, or not in the csv"
+
+
+def _table(path: Path) -> Path | None:
+    for table in sorted(path.glob("*.csv")):
+        try:
+            with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
+                if set(COLUMNS) <= {cell.strip() for cell in next(csv.reader(file), [])}:
+                    return table
+        except (OSError, csv.Error):  # not a csv, despite its name
+            continue
+    return None
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    try:
+        header, *lines = list(csv.reader(read_text(table).splitlines(keepends=True), strict=True))
+    except csv.Error as error:
+        raise CoopsegError(f"{table}: cannot be read as CSV ({error}); copy it again") from None
+    names = [cell.strip() for cell in header]
+    rows = [dict(zip(names, (cell.strip() for cell in line), strict=False)) for line in lines if any(line)]
+    return sorted(rows, key=lambda row: row.get("External code", ""))
+
+
+def _subject(path: Path, table: Path, row: dict[str, str], problems: Problems) -> list[ScanRef]:
+    code = row.get("External code", "")
+    folders = [path / part / code for part in MNMS_PARTS if code and is_folder(path / part / code)]
+    files = next((files for folder in folders if f"{code}_sa" in (files := by_name(folder))), None)
+    unlabelled = any("Unlabeled" in folder.parts for folder in folders)
+    if not folders or (unlabelled and not any(row.get(phase) for phase in PHASES)):
+        return []
+    if files is None:
+        raise CoopsegError(
+            f"{folders[0]}: no {code}_sa.nii.gz, but {table} lists {code}; copy it again or correct its name",
+            rule="missing-file",
+        )
+    label = only_label(files.get(f"{code}_sa_gt", ()))
+    site = f"{row.get('VendorName', '')}/{row.get('Centre', '')}"
+    items = []
+    for phase in PHASES:
+        with keep(problems):
+            items.append(ScanRef(code, files[f"{code}_sa"][0], label, phase, _frame(row, phase, table), site))
+    return items
+
+
+def _frame(row: dict[str, str], phase: str, table: Path) -> int:
+    """Reads a frame index, counted from 0; a spreadsheet may have made it "10.0"."""
+    text = row.get(phase, "")
+    frame = whole_number(text.removesuffix(".0"))
+    if frame is None:
+        raise CoopsegError(
+            f"{table}: column {phase} of {row['External code']} holds {shorten(text)}; "
+            "write a frame counted from 0"
+        )
+    return frame
+
+
+MNMS = Layout(
+    f"a csv with the columns {', '.join(COLUMNS)} beside {', '.join(MNMS_PARTS)}",
+    lambda path: _table(path) is not None,
+    _list_mnms,
+)

@@ -1,0 +1,149 @@
+"""Lists what a dataset.json describes: nnU-Net's raw data, the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from coopseg.errors import CoopsegError
+from coopseg.scans.discover import by_name, niftis_in, only_label, patient_and_phase, stem
+from coopseg.scans.layouts.description import (
+    NAME,
+    check_single_channel,
+    described_labels,
+    described_name,
+    listed_file,
+    read_description,
+)
+from coopseg.scans.layouts.found import Found, Layout, Problems, keep
+from coopseg.scans.types import Labels, PassedOver, ScanRef
+from coopseg.text import shorten
+
+CHANNEL = re.compile(r"_(\d{4})$")
+FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
+LISTS = ("training", "test")
+
+
+def _opened(path: Path, layout: Layout, problems: Problems) -> dict[str, Any]:
+    entries = read_description(path)
+    if entries is None:
+        raise CoopsegError(f"{path}: no dataset.json; looked for {layout.looked_for}")
+    with keep(problems):
+        check_single_channel(entries, path)
+    return entries
+
+
+def _is_nnunet(path: Path) -> bool:
+    files = niftis_in(path / "imagesTr") + niftis_in(path / "imagesTs")
+    return (path / NAME).is_file() and any(CHANNEL.search(stem(file)) for file in files)
+
+
+def _list_nnunet(path: Path, labels: Labels | None, problems: Problems) -> Found:
+    """Lists training cases, then test cases, by name; "CASE_ED" and "CASE_frame01" belong to patient "CASE".
+
+    dataset.json may be of version 1 or 2. Raises CoopsegError for several channels, labels that are regions,
+    files without a channel number and labels without an image.
+    """
+    entries = _opened(path, NNUNET, problems)
+    items: dict[str, list[ScanRef]] = {"Tr": [], "Ts": []}
+    for part, own in items.items():
+        drawn = by_name(path / f"labels{part}")
+        for image in niftis_in(path / f"images{part}"):
+            with keep(problems):
+                own.append(_nnunet_item(image, drawn))
+        for label in (file for files in drawn.values() for file in files):
+            with keep(problems):
+                raise CoopsegError(
+                    f"{label}: a label without its image; add the image or remove the label",
+                    rule="label-without-image",
+                )
+    return Found(
+        described_name(entries, path, problems),
+        labels or described_labels(entries, path, problems),
+        items["Tr"] + items["Ts"],
+        items["Ts"],
+        [path / folder for folder in FOLDERS],
+        lambda file: "" if file.parent.name in FOLDERS else "in a sub-folder",
+    )
+
+
+def _nnunet_item(image: Path, drawn: dict[str, list[Path]]) -> ScanRef:
+    """Makes one volume, and takes its label out of `drawn`."""
+    match = CHANNEL.search(stem(image))
+    if match is None:
+        raise CoopsegError(f"{image}: no channel number; nnU-Net names it {stem(image)}_0000.nii.gz")
+    if match[1] != "0000":
+        raise CoopsegError(f"{image}: channel {match[1]}; only single-channel scans are supported")
+    case = stem(image)[: match.start()]
+    patient, phase = patient_and_phase(case)
+    return ScanRef(patient, image, only_label(drawn.pop(case, ())), phase)
+
+
+NNUNET = Layout(
+    "dataset.json with imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz", _is_nnunet, _list_nnunet
+)
+
+
+def _is_decathlon(path: Path) -> bool:
+    entries = read_description(path)
+    return entries is not None and isinstance(entries.get("training"), list)
+
+
+def _list_decathlon(path: Path, labels: Labels | None, problems: Problems) -> Found:
+    """Lists training items with their labels, then test items without, each by file name (Antonelli 2022).
+
+    Raises CoopsegError for several modalities, an entry that cannot be read and a file that is not there.
+    """
+    entries = _opened(path, DECATHLON, problems)
+    training, test = (_part(path, entries, part, problems) for part in LISTS)
+    return Found(
+        described_name(entries, path, problems),
+        labels or described_labels(entries, path, problems),
+        training + test,
+        test,
+        [path / folder for folder in FOLDERS],
+        lambda file: f"not listed in {NAME}",
+        list(_other_lists(path, entries)),
+    )
+
+
+def _part(path: Path, entries: dict[str, Any], part: str, problems: Problems) -> list[ScanRef]:
+    listed = entries.get(part, [])
+    if not isinstance(listed, list):
+        raise CoopsegError(f'{path / NAME}: "{part}" is {shorten(listed)}; write a list of files')
+    items = []
+    for entry in listed:
+        with keep(problems):
+            items.append(_decathlon_item(path, entry))
+    return sorted(items, key=lambda item: item.image)
+
+
+def _decathlon_item(path: Path, entry: Any) -> ScanRef:
+    names = entry if isinstance(entry, dict) else {"image": entry}
+    image, label = names.get("image"), names.get("label")
+    if not isinstance(image, str) or not isinstance(label, str | None):
+        raise CoopsegError(
+            f'{path / NAME}: cannot read the entry {shorten(entry)}; write {{"image": ..., "label": ...}}'
+        )
+    file = listed_file(path, image)
+    patient, phase = patient_and_phase(stem(file))
+    return ScanRef(patient, file, listed_file(path, label) if label is not None else None, phase)
+
+
+def _other_lists(path: Path, entries: dict[str, Any]) -> Iterator[PassedOver]:
+    """Yields the images and labels in lists of other names, such as "validation"."""
+    for part, listed in entries.items():
+        if part in LISTS or not isinstance(listed, list):
+            continue
+        for entry in (each for each in listed if isinstance(each, dict) and "image" in each):
+            reason = f"in the list {shorten(part)}; only training and test are read"
+            yield PassedOver(path / str(entry["image"]), reason)
+            if "label" in entry:
+                yield PassedOver(path / str(entry["label"]), reason)
+
+
+DECATHLON = Layout(
+    'dataset.json with a list "training" of {"image": ..., "label": ...}', _is_decathlon, _list_decathlon
+)
