@@ -36,6 +36,14 @@ def validate_dataset(
     workers: processes; the report does not depend on it. progress: called as (images done, of all, volume).
     Raises CoopsegError only for arguments that make no sense: a folder that is not there, an unknown layout,
     labels that cannot be parsed, a split that is neither a name nor a file. All else is a finding.
+
+    >>> import coopseg, tempfile
+    >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=96)["acdc"]
+    >>> (folder / "patient001" / "Info.cfg").write_text("ED: 1")
+    5
+    >>> found = validate_dataset(folder)
+    >>> [(finding.rule, finding.found) for finding in found.findings]
+    [('layout', 'no line "ES: <frame number>"')]
     """
     path = Path(path)
     given = parse_label_names(labels) if labels else None

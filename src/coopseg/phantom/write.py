@@ -41,6 +41,13 @@ def write_phantom(
     image (None: its own); the fields of view are fixed, so size sets the resolution, and that of the
     other sites in proportion. Each folder's volumes.csv holds the true volumes (ml), masses (g) and
     ejection fractions (0 to 1) of the anatomy, whatever the grid. Equal arguments write equal bytes.
+
+    >>> import tempfile
+    >>> folders = write_phantom(tempfile.mkdtemp(), patients=1, size=48)
+    >>> sorted(path.name for path in (folders["acdc"] / "patient001").iterdir())[:3]
+    ['Info.cfg', 'patient001_frame01.nii.gz', 'patient001_frame01_gt.nii.gz']
+    >>> (folders["acdc"] / "volumes.csv").read_text().split(",")[:5]
+    ['patient', 'site', 'group', 'phase', 'lv_ml']
     """
     folders = {name: Path(out) / name for name in ("acdc", "mnms")}
     scale = 1.0 if size is None else size / TRAINING_SITE.matrix[0]

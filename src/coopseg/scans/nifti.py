@@ -27,12 +27,20 @@ LEVEL = 6  # of gzip, by default
 ROUNDING = 1e-4  # a float label this close to an integer is that integer
 
 
-def read_image(path: Path) -> Scan:
+def read_image(path: str | Path) -> Scan:
     """Reads an image as float32, (X, Y, Z) or (X, Y, Z, T), with slope and intercept applied.
 
+    Two dimensions become (X, Y, 1). The affine leads to RAS+ millimetres, whatever the file's unit of length.
     The whole file is decompressed and its CRC checked. Raises CoopsegError for a file that is missing,
     truncated, damaged, not NIfTI, holds NaN or infinity, or is small but would fill the memory.
+
+    >>> import coopseg, tempfile
+    >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=48)["acdc"]
+    >>> scan = read_image(folder / "patient001" / "patient001_frame01.nii.gz")
+    >>> scan.data.shape[:2], scan.data.dtype, scan.unit, scan.spacing[2].item()
+    ((48, 40), dtype('float32'), 'mm', 10.0)
     """
+    path = Path(path)
     stored, header = _load(path, working=lambda header: 8)
     data = np.empty(header.shape, np.float32, order="F")
     with np.errstate(all="ignore"):  # values that become infinite are refused below

@@ -29,8 +29,16 @@ def open_dataset(
     labels: what the values mean; replaces what the layout says.
     problems: a list that collects the errors of single entries; these are then skipped instead of raised. No
     label file is read then: if nothing names the values, the data set's labels are background alone.
-    Raises CoopsegError if the folder is missing, no layout fits, nothing is found, or a name cannot be
-    part of a file name or of a line in a table.
+    The result also lists test images without labels (`unlabelled`), and what looks like a scan but is not
+    used (`passed_over`). Raises CoopsegError if the folder is missing, no layout fits, nothing is found, a
+    link leads to nothing, an image has two label maps, or a name cannot be part of a file name or of a line
+    in a table.
+
+    >>> import coopseg, tempfile
+    >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=48)["acdc"]
+    >>> dataset = open_dataset(folder)
+    >>> dataset.layout, dataset.labels.names, [item.id for item in dataset.items]
+    ('acdc', ('background', 'RV', 'MYO', 'LV'), ['patient001_ED', 'patient001_ES'])
     """
     path = Path(path)
     if layout != "auto" and layout not in LAYOUTS:
