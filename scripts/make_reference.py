@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from typer.models import OptionInfo
 
 import coopseg
+from coopseg.benchmark.request import Request
 from coopseg.cases.splits import NAMED
 from coopseg.checks.report import Finding, Report
 from coopseg.checks.rules import RULES
@@ -33,7 +34,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- made by scripts/make_reference.py; do not edit by hand -->"
 KINDS = {str: "text", int: "whole number", float: "number", bool: "switch", Path: "path"}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min": "≥", "max": "≤"}
-RETURNED = (Report, Finding, Dataset, Labels, ScanRef, Scan, Model, Evaluation)
+CLASSES = (Request, Report, Finding, Dataset, Labels, ScanRef, Scan, Model, Evaluation)
 WIDTH = 100  # of a signature
 
 
@@ -287,8 +288,8 @@ def python_page() -> str:
             parts.append(explained(f"coopseg.{name}", thing, made, *methods(thing)))
         elif callable(thing):
             parts.append(explained(f"coopseg.{name}", thing, signature(f"coopseg.{name}", thing)))
-    parts.append("## What they return")
-    for kind in RETURNED:
+    parts.append("## What they take and return")
+    for kind in CLASSES:
         fields = [f"{name}: {hint}" for name, hint in inspect.get_annotations(kind).items()]
         parts.append(explained(kind.__name__, kind, *fields, level="###"))
     return page("Python", *parts)

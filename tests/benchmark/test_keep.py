@@ -1,4 +1,4 @@
-"""What is kept of a benchmark is small and of no machine; from it a folder is made, and nothing is done twice."""
+"""What is kept of a benchmark is small and of no machine; from it a folder is made, nothing done twice."""
 
 from __future__ import annotations
 
