@@ -7,16 +7,7 @@ from typing import Any
 
 import pytest
 
-from coopseg.benchmark.grid import (
-    Job,
-    is_finished,
-    levels,
-    make_jobs,
-    notes,
-    probed_rows,
-    read_job,
-    write_job,
-)
+from coopseg.benchmark.grid import Job, levels, make_jobs, notes, probed_rows
 from coopseg.benchmark.request import Request, check_request, settings_of
 from coopseg.errors import CoopsegError
 
@@ -109,21 +100,21 @@ def test_levels_hold_every_job_once_after_its_needs(more: dict[str, Any]) -> Non
 
 def test_a_job_on_disk(tmp_path: Path) -> None:
     job = Job("a-A-0", "a", "post-dae", "A", 0, needs=("b",))
-    write_job(tmp_path, job)
-    assert read_job(tmp_path, "a-A-0") == job
+    job.write(tmp_path)
+    assert Job.read(tmp_path, "a-A-0") == job
     with pytest.raises(CoopsegError, match="no such job"):
-        read_job(tmp_path, "b")
+        Job.read(tmp_path, "b")
 
 
 def test_severities_asked_for_later_are_left_to_do(tmp_path: Path) -> None:
     job = Job("rsc-A-0", "rsc", "train", "A", 0)
     plain = ask(("rsc", "A", "0"))
     more = ask(("rsc", "A", "0"), severities=[0.5, 1], severity_methods=["rsc"])
-    assert not is_finished(tmp_path, job, plain)
+    assert not job.is_finished(tmp_path, plain)
     folder = job.folder(tmp_path)
     folder.mkdir(parents=True)
     (folder / "result.json").write_text("{}")
-    assert is_finished(tmp_path, job, plain)
-    assert not is_finished(tmp_path, job, more)
+    assert job.is_finished(tmp_path, plain)
+    assert not job.is_finished(tmp_path, more)
     (folder / "severities" / "0.5").mkdir(parents=True)
-    assert is_finished(tmp_path, job, more)  # severity 1 is what the evaluation itself measures
+    assert job.is_finished(tmp_path, more)  # severity 1 is what the evaluation itself measures

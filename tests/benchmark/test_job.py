@@ -20,7 +20,7 @@ from tiny_grid import TINY
 from coopseg.benchmark import data, job
 from coopseg.benchmark.collected import collect
 from coopseg.benchmark.data import corrupt_tested, open_data
-from coopseg.benchmark.grid import make_jobs, write_job
+from coopseg.benchmark.grid import make_jobs
 from coopseg.benchmark.request import Request, ask, write_request
 from coopseg.evaluation.corrupt import corrupt_dataset
 
@@ -33,7 +33,7 @@ def make_bench(bench: Path, folder: Path, *rows: str, **settings: Any) -> Reques
     request = ask(data=folder, methods=rows or ["standard"], **given)
     write_request(bench, request)
     for each in make_jobs(request):
-        write_job(bench, each)
+        each.write(bench)
     return request
 
 

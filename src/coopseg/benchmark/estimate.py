@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from coopseg.benchmark.data import Data
-from coopseg.benchmark.grid import TIMEKEEPER, Job, Result, make_jobs, probed_rows, read_result
+from coopseg.benchmark.grid import TIMEKEEPER, Job, Result, make_jobs, probed_rows
 from coopseg.benchmark.probe import TIMED, WARM_UP, read_probe
 from coopseg.benchmark.request import WHOLE, settings_of
 from coopseg.cases.splits import select_patients
@@ -111,7 +111,7 @@ class Forecast:
 
     def _known(self) -> Known:
         probes = {row: read_probe(self.bench, row) for row in probed_rows(self.request)}
-        results = [read_result(self.bench, job) for job in make_jobs(self.request)]
+        results = [job.result(self.bench) for job in make_jobs(self.request)]
         return Known(
             settings=self._settings,
             steps=self._steps,

@@ -31,28 +31,6 @@ Kind = Literal["train", "post-dae", "statistics", "predictor"]
 Budget = Literal["steps", "time"]
 
 
-@dataclass(frozen=True)
-class Job:
-    """Describes one training with its evaluation, or the evaluation of a predictor.
-
-    kind: "statistics" trains nothing; the networks of the job that it needs predict once more, otherwise.
-    budget: "steps", or "time" for as many steps as fit in the time of the timekeeper. needs: ids of other
-    jobs.
-    """
-
-    id: str
-    row: str
-    kind: Kind
-    draw: str
-    seed: int
-    budget: Budget = "steps"
-    needs: tuple[str, ...] = ()
-
-    def folder(self, bench: Path) -> Path:
-        """Returns the folder of all that belongs to the job."""
-        return bench / JOBS / self.id
-
-
 class Result(BaseModel):
     """Holds result.json of a job that has finished; times in seconds, None if there was no training."""
 
@@ -80,6 +58,61 @@ class Failure(BaseModel):
     kind: str
     log: str
     when: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Describes one training with its evaluation, or the evaluation of a predictor.
+
+    kind: "statistics" trains nothing; the networks of the job that it needs predict once more, otherwise.
+    budget: "steps", or "time" for as many steps as fit in the time of the timekeeper. needs: ids of other
+    jobs.
+    """
+
+    id: str
+    row: str
+    kind: Kind
+    draw: str
+    seed: int
+    budget: Budget = "steps"
+    needs: tuple[str, ...] = ()
+
+    def folder(self, bench: Path) -> Path:
+        """Returns the folder of all that belongs to the job."""
+        return bench / JOBS / self.id
+
+    @classmethod
+    def read(cls, bench: Path, name: str) -> Job:
+        """Reads the job.json of an id. Raises CoopsegError if there is none."""
+        path = bench / JOBS / name / JOB
+        if not path.is_file():
+            raise CoopsegError(
+                f"{path}: no such job; if another machine runs it, share the folder with that one"
+            )
+        values = read_json(path)
+        return cls(**{**values, "needs": tuple(values["needs"])})
+
+    def write(self, bench: Path) -> None:
+        """Writes job.json, unless it is there."""
+        if not (self.folder(bench) / JOB).is_file():
+            write_json(self.folder(bench) / JOB, asdict(self))
+
+    def result(self, bench: Path) -> Result | None:
+        """Reads result.json, None if the job has not finished."""
+        path = self.folder(bench) / RESULT
+        return Result.model_validate(read_json(path)) if path.is_file() else None
+
+    def failure(self, bench: Path) -> Failure | None:
+        """Reads error.json, None if the job has not failed."""
+        path = self.folder(bench) / ERROR
+        return Failure.model_validate(read_json(path)) if path.is_file() else None
+
+    def is_finished(self, bench: Path, request: Request) -> bool:
+        """Tells whether nothing is left to do, not even severities that were asked for later."""
+        folder, severities = self.folder(bench), request.severities_of(self.row)
+        if not (folder / RESULT).is_file() or self.budget == "time":
+            return (folder / RESULT).is_file()
+        return all((folder / SEVERITIES / f"{value:g}").is_dir() for value in severities)
 
 
 def make_jobs(request: Request) -> tuple[Job, ...]:
@@ -130,34 +163,6 @@ def levels(jobs: Iterable[Job]) -> Iterator[list[Job]]:
         left = [job for job in left if job not in ready]
 
 
-def write_job(bench: Path, job: Job) -> None:
-    """Writes job.json of a job, unless it is there."""
-    path = job.folder(bench) / JOB
-    if not path.is_file():
-        write_json(path, asdict(job))
-
-
-def read_job(bench: Path, name: str) -> Job:
-    """Reads the job.json of an id. Raises CoopsegError if there is none."""
-    path = bench / JOBS / name / JOB
-    if not path.is_file():
-        raise CoopsegError(f"{path}: no such job; if another machine runs it, share the folder with that one")
-    values = read_json(path)
-    return Job(**{**values, "needs": tuple(values["needs"])})
-
-
-def read_result(bench: Path, job: Job) -> Result | None:
-    """Reads result.json of a job, None if it has not finished."""
-    path = job.folder(bench) / RESULT
-    return Result.model_validate(read_json(path)) if path.is_file() else None
-
-
-def read_failure(bench: Path, job: Job) -> Failure | None:
-    """Reads error.json of a job, None if it has not failed."""
-    path = job.folder(bench) / ERROR
-    return Failure.model_validate(read_json(path)) if path.is_file() else None
-
-
 def write_failure(folder: Path, error: str, *, kind: str) -> None:
     """Writes error.json of a job; `error` becomes one line."""
     log = folder / LOG
@@ -165,13 +170,6 @@ def write_failure(folder: Path, error: str, *, kind: str) -> None:
     text = " ".join(error.split()) or kind
     failure = Failure(error=text, kind=kind, log="\n".join(lines[-LAST_LINES:]), when=now())
     write_json(folder / ERROR, failure.model_dump())
-
-
-def is_finished(bench: Path, job: Job, request: Request) -> bool:
-    """Tells whether a job has nothing left to do, not even severities that were asked for later."""
-    folder = job.folder(bench)
-    wanted = [folder / SEVERITIES / f"{value:g}" for value in request.severities_of(job.row)]
-    return (folder / RESULT).is_file() and (job.budget == "time" or all(path.is_dir() for path in wanted))
 
 
 def _cells(request: Request) -> list[tuple[str, str, int]]:

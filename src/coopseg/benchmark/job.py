@@ -21,19 +21,7 @@ import torch
 
 from coopseg.benchmark.data import Data, open_data, severe_sets, split_name
 from coopseg.benchmark.executor import exit_code, tether
-from coopseg.benchmark.grid import (
-    EVALUATION,
-    JOBS,
-    RESULT,
-    SEVERITIES,
-    TRAINING,
-    Job,
-    Result,
-    is_finished,
-    read_job,
-    read_result,
-    write_failure,
-)
+from coopseg.benchmark.grid import EVALUATION, JOBS, RESULT, SEVERITIES, TRAINING, Job, Result, write_failure
 from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.request import Request, now, read_request
 from coopseg.cases.splits import REQUEST, RUN
@@ -62,10 +50,10 @@ def main(bench: Path, name: str) -> int:
 
 def run_job(bench: Path, name: str) -> None:
     """Does what is missing of a job. Raises whatever goes wrong."""
-    job, request, begun = read_job(bench, name), read_request(bench), time.monotonic()
+    job, request, begun = Job.read(bench, name), read_request(bench), time.monotonic()
     folder = job.folder(bench)
     with alone(folder):
-        if is_finished(bench, job, request):
+        if job.is_finished(bench, request):
             return
         print(f"{now()} {job.id} begins on {platform.node()}, process {os.getpid()}", flush=True)
         work = Work(bench, job, open_data(request))
@@ -75,7 +63,7 @@ def run_job(bench: Path, name: str) -> None:
         before = max(0.0, run.get("seconds", 0.0) - (time.monotonic() - begun))
         seconds = work.evaluate()
         ended = {"finished": now(), "machine": platform.node()}
-        result = read_result(bench, job) or Result(
+        result = job.result(bench) or Result(
             id=job.id, row=job.row, draw=job.draw, seed=job.seed, budget=job.budget, steps=run.get("steps"),
             seconds=before + time.monotonic() - begun, training_seconds=run.get("seconds"),
             evaluation_seconds=seconds, **ended,

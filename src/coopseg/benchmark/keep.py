@@ -16,16 +16,7 @@ from typing import Any
 
 from coopseg.benchmark.collected import METRICS
 from coopseg.benchmark.data import Data
-from coopseg.benchmark.grid import (
-    EVALUATION,
-    JOB,
-    JOBS,
-    RESULT,
-    SEVERITIES,
-    TRAINING,
-    Job,
-    make_jobs,
-)
+from coopseg.benchmark.grid import EVALUATION, JOB, JOBS, RESULT, SEVERITIES, TRAINING, Job, make_jobs
 from coopseg.benchmark.probe import PROBES, probe_file
 from coopseg.benchmark.request import READ, Request, build_request, read_request, write_request
 from coopseg.cases.splits import PARTS, RUN

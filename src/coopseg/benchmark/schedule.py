@@ -19,15 +19,11 @@ from coopseg.benchmark.grid import (
     RESULT,
     TRAINING,
     Job,
-    is_finished,
     levels,
     make_jobs,
     notes,
     probed_rows,
-    read_failure,
-    read_result,
     write_failure,
-    write_job,
 )
 from coopseg.benchmark.probe import PROBES, read_probe
 from coopseg.errors import CoopsegError
@@ -61,8 +57,8 @@ class Schedule:
         """Runs all jobs to their end. Raises CoopsegError while another process works in the folder."""
         with claimed(self.bench, self.report):
             for job in self.jobs:
-                write_job(self.bench, job)
-            waiting = [job for job in self.jobs if not is_finished(self.bench, job, self.request)]
+                job.write(self.bench)
+            waiting = [job for job in self.jobs if not job.is_finished(self.bench, self.request)]
             for job in waiting:
                 (job.folder(self.bench) / ERROR).unlink(missing_ok=True)
             probes = {row: read_probe(self.bench, row) for row in probed_rows(self.request) if waiting}
@@ -73,7 +69,7 @@ class Schedule:
                     self.report(line)
                 self._work(rows)
             self._write_table()
-        failed = {job.id: found.error for job in self.jobs if (found := read_failure(self.bench, job))}
+        failed = {job.id: found.error for job in self.jobs if (found := job.failure(self.bench))}
         finished = [job.id for job in self.jobs if (job.folder(self.bench) / RESULT).is_file()]
         return Benchmark(self.bench, tuple(finished), failed)
 
@@ -82,7 +78,7 @@ class Schedule:
         corrupt_tested(self.bench, self.data)
         self._probe(rows)
         for level in levels(self.jobs):
-            self._run_level([job for job in level if not is_finished(self.bench, job, self.request)])
+            self._run_level([job for job in level if not job.is_finished(self.bench, self.request)])
 
     def _probe(self, rows: Sequence[str]) -> None:
         """Times a step of each row, one row at a time and nothing beside it."""
@@ -111,11 +107,11 @@ class Schedule:
 
     def _settle(self, job: Job, ended: Ended) -> None:
         """Reports a job whose process has ended; one that left no word has failed."""
-        result = read_result(self.bench, job)
-        if result and is_finished(self.bench, job, self.request):
+        result = job.result(self.bench)
+        if result and job.is_finished(self.bench, self.request):
             left = [each for each in self.jobs if self._waits(each)]
             self.report(self.forecast.after(result, left, of=len(self.jobs)))
-        elif failure := read_failure(self.bench, job):
+        elif failure := job.failure(self.bench):
             self.report(f"{job.id}: failed: {failure.error}")
         else:
             self._fail(job, reason(ended), kind="Ended")
@@ -125,7 +121,7 @@ class Schedule:
         self.report(f"{job.id}: failed: {error}")
 
     def _waits(self, job: Job) -> bool:
-        return not is_finished(self.bench, job, self.request) and not read_failure(self.bench, job)
+        return not job.is_finished(self.bench, self.request) and not job.failure(self.bench)
 
     def _write_table(self) -> None:
         from coopseg.benchmark.output import write_table
