@@ -10,19 +10,37 @@ import pytest
 import coopseg
 
 NAMES = [
-    "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train", "validate",
-    "write_phantom", "write_report",
+    "CooperativeStep", "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model",
+    "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train",
+    "validate", "write_phantom", "write_report",
 ]  # fmt: skip
+MODULES = {
+    "latent": [
+        "SCHEMES", "LatentMasks", "MaskChoice", "apply_mask", "build_mask", "frozen_norms", "rise_by_scheme",
+        "sample_choice", "scores",
+    ],
+    "networks": ["Decoder", "Decoupler", "Encoder", "ImageEncoder", "Networks", "Norm", "StepNetworks"],
+    "transforms": [
+        "AFA", "DSU", "GIN", "GINIPA", "AdvBias", "AdvNoise", "BigAug", "Heavy", "LocationScale", "MaxStyle",
+        "MixStyle", "MixUp", "RandConv", "RandMWM", "SLAug",
+    ],
+}  # fmt: skip
 
 
 def test_names() -> None:
     assert sorted(coopseg.__all__) == NAMES
-    assert dir(coopseg) == NAMES
+    assert dir(coopseg) == sorted([*NAMES, *MODULES])
     for name in NAMES:
         assert getattr(coopseg, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = coopseg.nothing
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_names_of_the_modules(name: str) -> None:
+    module = getattr(coopseg, name)
+    assert sorted(module.__all__) == sorted(MODULES[name])
+    assert all(hasattr(module, public) for public in MODULES[name])
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from coopseg.scans.nifti import read_image as read_image
     from coopseg.training.run import resume as resume
     from coopseg.training.run import train as train
+    from coopseg.training.step import CooperativeStep as CooperativeStep
 
 __version__ = "0.1.0"
 
 # Imported when asked for: torch alone takes seconds, and the command line's --help needs none of it.
 _HOMES = {
+    "CooperativeStep": ("coopseg.training.step", "CooperativeStep"),
     "CoopsegError": ("coopseg.errors", "CoopsegError"),
     "Predictor": ("coopseg.inference.predictor", "Predictor"),
     "corrupt": ("coopseg.evaluation.corrupt", "corrupt_dataset"),
@@ -43,13 +45,16 @@ _HOMES = {
     "write_report": ("coopseg.report.run", "write_report"),
 }
 __all__ = [
-    "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model", "open_dataset",
-    "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train", "validate",
-    "write_phantom", "write_report",
+    "CooperativeStep", "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model",
+    "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train",
+    "validate", "write_phantom", "write_report",
 ]  # fmt: skip
+MODULES = ("latent", "networks", "transforms")  # what they hold is public too
 
 
 def __getattr__(name: str) -> object:
+    if name in MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]
@@ -57,4 +62,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *MODULES])

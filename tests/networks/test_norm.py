@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from coopseg.errors import CoopsegError
 from coopseg.latent import LatentMasks, frozen_norms
 from coopseg.networks import norm as module
 from coopseg.networks.cooperative import Networks
-from coopseg.networks.norm import Norm, norm_layers, norm_mode, own_statistics
+from coopseg.networks.norm import Norm, norm_layers, norm_mode, own_statistics, recorded_twice
 
 
 def test_equals_batchnorm_in_both_modes() -> None:
@@ -186,3 +187,19 @@ def test_making_a_hard_example_leaves_anyones_decoder_alone() -> None:
     hard = masks.decode(decoder, code, choice, torch.randn_like(code))
     assert hard.shape == (3, 4, 4, 4, 4)
     assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
+
+
+@pytest.mark.parametrize("make", [Norm, nn.BatchNorm2d])
+def test_statistics_recorded_twice_are_those_of_two_passes(make: type[nn.Module]) -> None:
+    once, twice, x = make(4), make(4), torch.randn(3, 4, 5, 5) + 1
+    with recorded_twice(nn.Sequential(once)):
+        once(x)
+    twice(x)
+    twice(x)
+    torch.testing.assert_close(once.running_mean, twice.running_mean)
+    torch.testing.assert_close(once.running_var, twice.running_var)
+
+
+def test_a_layer_that_averages_all_batches_cannot_record_twice() -> None:
+    with pytest.raises(CoopsegError, match="norm layers with a momentum"):
+        recorded_twice(nn.BatchNorm2d(4, momentum=None)).__enter__()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coopseg.config.rivals import AfaSettings
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.afa_mixup import AfaMixup, Draws, waves
+from coopseg.rivals.afa_mixup import AfaMixup, Draws, Waves, waves
 from coopseg.training.passes import Truth
 from coopseg.training.rival import Batch, Example
 
@@ -68,7 +68,7 @@ def test_an_image_is_mixed_with_the_one_before_it_and_a_wave_is_added() -> None:
 
 def test_a_wave_is_one_pair_of_points_in_k_space() -> None:
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    wave = waves(Draws(one, one * 5 / 32, one * math.pi / 2, one * 0.3, one * 5), (32, 32))[0, 0]
+    wave = waves(Waves(one * 5 / 32, one * math.pi / 2, one * 0.3, one * 5), (32, 32))[0, 0]
     strength = torch.fft.fft2(wave).abs()
     assert {tuple(point) for point in (strength > 1e-9).nonzero().tolist()} == {(5, 0), (27, 0)}
 

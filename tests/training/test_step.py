@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from rings import rings
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
-from coopseg.latent.masks import LatentMasks
+from coopseg.latent.masks import LatentMasks, build_mask
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
 from coopseg.training.label_damage import damage_labels
@@ -319,3 +320,96 @@ def test_the_gpu_computes_what_the_cpu_does() -> None:
     image, label = image.cuda(), label.cuda()
     there.backward(image, label, there.sample(image, torch.Generator().manual_seed(1)))
     torch.testing.assert_close(gradient_of(there.networks).cpu(), gradient_of(here.networks))
+
+
+class Toy(nn.Module):
+    """Somebody else's networks, of torch's layers alone."""
+
+    classes = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.bridge = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.InstanceNorm2d(8, affine=True), nn.ReLU())
+        self.image_decoder = nn.Sequential(nn.ConvTranspose2d(8, 1, 2, 2), nn.BatchNorm2d(1), nn.Sigmoid())
+        self.segmentation_decoder = nn.Sequential(
+            nn.ConvTranspose2d(8, 8, 2, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)
+        )
+        self.stn = nn.Sequential(nn.Conv2d(4, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encoder(image)
+        return code, self.bridge(code)
+
+    def code_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        return image_shape[0], 8, image_shape[2] // 2, image_shape[3] // 2
+
+    def refine(self, probabilities: Tensor) -> Tensor:
+        return self.stn(probabilities)
+
+
+def toy_loss(toy: Toy, inputs: Tensor, image: Tensor, label: Tensor) -> Tensor:
+    z_i, z_s = toy.encode(inputs)
+    p = toy.segmentation_decoder(z_s)
+    refined = F.cross_entropy(toy.refine(torch.softmax(p / 2, 1)), label)
+    return F.cross_entropy(p, label) + F.mse_loss(toy.image_decoder(z_i), image) / 2 + refined
+
+
+def slow_toy_step(toy: Toy, image: Tensor, label: Tensor, choice: StepChoice, *, learns: bool) -> Tensor:
+    """L_std + L_hard as the paper writes them; returns the loss and leaves the gradients in `toy`."""
+    exact = F.one_hot(label, 4).movedim(3, 1).to(image)
+    standard = F.cross_entropy(toy.refine(exact), label)
+    standard = standard + toy_loss(toy, (image + 0.05 * choice.noise).clamp(0, 1), image, label)
+    standard.backward()
+    recorded = {name: value.clone() for name, value in toy.named_buffers()}
+    affine = [m for m in toy.modules() if isinstance(m, nn.BatchNorm2d | nn.InstanceNorm2d)]
+    kept = [p.grad.clone() for layer in affine for p in layer.parameters()]
+    gradients = {n: p.grad.clone() for n, p in toy.named_parameters()}
+
+    z_i, z_s = (z.detach().requires_grad_() for z in toy.encode((image + 0.05 * choice.noise).clamp(0, 1)))
+    (g_i,) = torch.autograd.grad(F.mse_loss(toy.image_decoder(z_i), image), z_i)
+    (g_s,) = torch.autograd.grad(F.cross_entropy(toy.segmentation_decoder(z_s), label), z_s)
+    x_hat = toy.image_decoder(z_i * build_mask(choice.image, z_i, g_i)).detach()
+    p_hat = toy.segmentation_decoder(z_s * build_mask(choice.shape, z_s, g_s)).detach()
+    for name, parameter in toy.named_parameters():
+        parameter.grad = gradients[name]
+    hard = toy_loss(toy, x_hat, image, label)
+    hard = hard + F.cross_entropy(toy.refine(torch.softmax(p_hat / 2, 1)), label)
+    hard.backward()
+    for name, value in toy.named_buffers():
+        value.copy_(recorded[name])
+    if not learns:
+        for parameter, gradient in zip((p for m in affine for p in m.parameters()), kept, strict=True):
+            parameter.grad = gradient
+    return (standard + hard).detach()
+
+
+@pytest.mark.parametrize(("norm", "learns"), [("no_update", True), ("frozen", False)])
+def test_anyones_networks_get_the_gradients_of_the_paper(norm: str, learns: bool) -> None:
+    torch.manual_seed(0)
+    ours, theirs = Toy().double(), Toy().double()
+    theirs.load_state_dict(ours.state_dict())
+    image, label = (
+        t.double() if t.is_floating_point() else t for t in rings(torch.Generator().manual_seed(0))
+    )
+    step = CooperativeStep(ours, Settings(latent=LatentSettings(norm=norm)))
+    choice = step.sample(image, torch.Generator().manual_seed(1))
+    found = step.backward(image, label, choice)
+    expected = slow_toy_step(theirs, image, label, choice, learns=learns)
+    torch.testing.assert_close(found.losses["total"], expected)
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, reference.grad, rtol=1e-7, atol=1e-10)
+    for name, value in theirs.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), value)
+
+
+def test_anyones_networks_can_be_trained() -> None:
+    torch.manual_seed(0)
+    toy, generator = Toy(), torch.Generator().manual_seed(0)
+    step, optimiser, totals = CooperativeStep(toy), torch.optim.Adam(toy.parameters(), 1e-2), []
+    for _ in range(30):
+        image, label = rings(generator)
+        optimiser.zero_grad()
+        totals.append(float(step.backward(image, label, step.sample(image, generator)).losses["total"]))
+        optimiser.step()
+    assert sum(totals[-5:]) < 0.7 * sum(totals[:5])

@@ -35,22 +35,27 @@ from coopseg.networks.cooperative import StepNetworks
 from coopseg.rivals.styles import sample_beta
 from coopseg.training.losses import one_hot, rescale_slices
 from coopseg.training.passes import Truth
-from coopseg.training.rival import Batch, Example, ImageRival
+from coopseg.training.rival import Batch, Example, ImageRival, like
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
-    """Holds the draws for a batch of B images of C channels.
+class Waves:
+    """Describes the waves of B images of C channels by four draws, (B, C, 1, 1) each.
 
-    share: the λ of the batch, a scalar. The others describe the waves and are (B, C, 1, 1) each: frequency in
-    cycles per pixel, direction θ and phase φ in radians, and strength, the s above.
+    frequency: cycles per pixel. direction, phase: θ and φ in radians. strength: the s above.
     """
 
-    share: Tensor
     frequency: Tensor
     direction: Tensor
     phase: Tensor
     strength: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Draws(Waves):
+    """Holds the draws for a batch. share: the λ of the batch, a scalar."""
+
+    share: Tensor
 
 
 class AfaMixup(ImageRival):
@@ -61,12 +66,9 @@ class AfaMixup(ImageRival):
     settings: AfaSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Draws:
-        """Draws λ and the waves of a batch."""
-        uniform = torch.rand(3, *image.shape[:2], 1, 1, generator=generator)
-        strength = torch.empty(uniform[0].shape).exponential_(1 / self.settings.strength, generator=generator)
-        share = sample_beta(self.settings.alpha, 1, generator)[0]
-        drawn = share, 1 - uniform[0], math.pi * uniform[1], math.pi * uniform[2], strength
-        return Draws(*(t.to(image.device, image.dtype, non_blocking=True) for t in drawn))
+        """Draws the waves and λ of a batch."""
+        drawn = sample_waves(image, self.settings.strength, generator)
+        return Draws(**vars(drawn), share=like(sample_beta(self.settings.alpha, 1, generator)[0], image))
 
     def apply(self, batch: Batch, drawn: Draws, networks: StepNetworks) -> Example:
         """Returns the mixed images with their waves; the targets are mixed images and shares of classes."""
@@ -81,7 +83,15 @@ def mix(values: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(values.roll(1, 0), values, share)
 
 
-def waves(drawn: Draws, size: tuple[int, ...]) -> Tensor:
+def sample_waves(image: Tensor, strength: float, generator: torch.Generator | None) -> Waves:
+    """Draws a wave for each image and channel of (B, C, H, W). strength: mean of s."""
+    uniform = torch.rand(3, *image.shape[:2], 1, 1, generator=generator)
+    strengths = torch.empty(uniform[0].shape).exponential_(1 / strength, generator=generator)
+    drawn = 1 - uniform[0], math.pi * uniform[1], math.pi * uniform[2], strengths
+    return Waves(*(like(values, image) for values in drawn))
+
+
+def waves(drawn: Waves, size: tuple[int, ...]) -> Tensor:
     """Returns the waves for images of `size` (H, W): (B, C, H, W), of L2 norm strength × longer side / 32."""
     rows, columns = (torch.arange(side).to(drawn.phase) - (side - 1) / 2 for side in size)
     along = columns * drawn.direction.cos() + rows[:, None] * drawn.direction.sin()

@@ -15,6 +15,7 @@ outweighs CE: a network that is trained for a short time learns little, or predi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,16 +50,8 @@ class RandConv(Rival):
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Convolutions:
         """Draws the kernels and mixing factors of all copies."""
-        sizes, copies, channels = self.settings.kernels, self.settings.copies, image.shape[1]
-        largest = max(sizes)
-        picks = torch.randint(len(sizes), (copies,), generator=generator)
-        size = torch.tensor(sizes)[picks].view(-1, 1, 1, 1, 1)
-        weights = torch.randn(copies, channels, channels, largest, largest, generator=generator)
-        from_middle = (torch.arange(largest) - largest // 2).abs()
-        inside = torch.maximum(from_middle, from_middle[:, None]) <= size // 2
-        kernels = weights * inside / (channels * size.square()).sqrt()
-        kept = torch.rand(copies, generator=generator) * self.settings.mix
-        return Convolutions(like(kernels, image), like(kept, image))
+        chosen = self.settings
+        return sample_convolutions(image, chosen.copies, chosen.kernels, mix=chosen.mix, generator=generator)
 
     def add(self, passes: Passes, batch: Batch, drawn: Convolutions, ledger: Ledger) -> None:
         """Runs the hard pass of the first copy, with the divergence between the predictions of all copies."""
@@ -87,6 +80,21 @@ class RandConvSuccessor(RandConv):
         ledger.add(f"{self.name}_consistency", term, losses.hard * self.settings.consistency).backward()
         for both, z in zip(codes, leaves, strict=True):
             torch.autograd.backward(both, [code.grad for code in z])
+
+
+def sample_convolutions(
+    image: Tensor, copies: int, sizes: Sequence[int], *, mix: bool, generator: torch.Generator | None
+) -> Convolutions:
+    """Draws a kernel of one of `sizes`, all odd, and a mixing factor for each copy of (B, C, H, W)."""
+    largest, channels = max(sizes), image.shape[1]
+    picks = torch.randint(len(sizes), (copies,), generator=generator)
+    size = torch.tensor(sizes)[picks].view(-1, 1, 1, 1, 1)
+    weights = torch.randn(copies, channels, channels, largest, largest, generator=generator)
+    from_middle = (torch.arange(largest) - largest // 2).abs()
+    inside = torch.maximum(from_middle, from_middle[:, None]) <= size // 2
+    kernels = weights * inside / (channels * size.square()).sqrt()
+    kept = torch.rand(copies, generator=generator) * mix
+    return Convolutions(like(kernels, image), like(kept, image))
 
 
 def convolve(image: Tensor, drawn: Convolutions) -> Tensor:

@@ -54,7 +54,7 @@ class Curves:
     location: Tensor  # (B, R), before it is limited
 
     def first(self, regions: int) -> Curves:
-        """Keep the draws for the first `regions` regions."""
+        """Keeps the draws for the first `regions` regions."""
         return Curves(**{name: value[:, :regions] for name, value in vars(self).items()})
 
 
@@ -65,13 +65,22 @@ class Copies:
     whole: Curves  # one region
     classes: Curves  # CLASSES regions
 
+    def everywhere(self, image: Tensor) -> Tensor:
+        """Makes the global copy of images (B, C, H, W): each image has one curve."""
+        return relocate(image, torch.zeros_like(image[:, 0], dtype=torch.long), self.whole)
+
+    def of(self, classes: int) -> Curves:
+        """Returns the curves of the first classes. Raises CoopsegError if fewer were drawn."""
+        if classes > CLASSES:
+            raise CoopsegError(f"slaug draws curves for {CLASSES} classes, found {classes}; merge some")
+        return self.classes.first(classes)
+
 
 class Slaug(Rival):
     """Trains on the two copies of SLAug, as the module's docstring describes."""
 
     name = "slaug"
     norm = "shared"
-
     settings: SlaugSettings
 
     def sample(self, image: Tensor, code: object, generator: torch.Generator | None) -> Copies:
@@ -80,27 +89,25 @@ class Slaug(Rival):
         return Copies(whole, sample_curves(image, (1.0, *[FALLS] * (CLASSES - 1)), generator))
 
     def add(self, passes: Passes, batch: Batch, drawn: Copies, ledger: Ledger) -> None:
-        """Train on the global copy and, once the warm-up is over, on the fused one.
+        """Trains on the global copy and, once the warm-up is over, on the fused one.
 
         Raises CoopsegError for more classes than curves were drawn for.
         """
-        image, label, classes = batch.truth.image, batch.truth.label, passes.networks.classes
-        if classes > CLASSES:
-            raise CoopsegError(f"slaug draws curves for {CLASSES} classes, found {classes}; merge some")
-        everywhere = relocate(image, torch.zeros_like(label), drawn.whole)
+        image, curves = batch.truth.image, drawn.of(passes.networks.classes)
+        everywhere = drawn.everywhere(image)
         inputs = leaf(rescale_slices(everywhere))
         self.hard_pass(passes, batch, inputs, ledger, dice=self.settings.dice)
         if batch.progress < self.settings.warmup:
             return
         assert inputs.grad is not None  # the pass has set it
-        local = by_class(image, label, drawn.classes.first(classes))
+        local = by_class(image, batch.truth.label, curves)
         fused = torch.lerp(local, everywhere, saliency(inputs.grad, self.settings.grid))
         fused = rescale_slices(fused)
         self.hard_pass(passes, batch, fused, ledger, suffix="fused_", dice=self.settings.dice)
 
 
 def by_class(image: Tensor, label: Tensor, curves: Curves) -> Tensor:
-    """Make the local copy of images (B, C, H, W): map each class by its own curve, keep dark pixels."""
+    """Makes the local copy of images (B, C, H, W): maps each class by its own curve, keeps dark pixels."""
     return torch.where(image <= DARK, image, relocate(image, label, curves))
 
 
