@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_demo_with_two_seeds(tiny: None, tmp_path: Path) -> None:
-    seen = []
+    seen: list[Any] = []
     page = run_demo(tmp_path / "demo", seeds=2, report=seen.append)
     content = json.loads((page.parent / "report.json").read_text())
     runs = sorted(path.name for path in (tmp_path / "demo" / "runs").iterdir())
@@ -41,8 +42,9 @@ def test_a_demo_with_two_seeds(tiny: None, tmp_path: Path) -> None:
 
 
 def test_the_time_left_follows_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, seen = [100.0], []
-    monkeypatch.setattr(demo.time, "monotonic", lambda: now[0])
+    now = [100.0]
+    seen: list[Any] = []
+    monkeypatch.setattr("coopseg.demo.time.monotonic", lambda: now[0])
     course = Course([10, 30], seen.append)
     with course.stage("first"):
         now[0] += 20

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_what_has_not_begun_is_dropped() -> None:
         time.sleep(0.05)
         return number
 
-    def stop(side_by_side: Callable) -> None:
+    def stop(side_by_side: Callable[..., Any]) -> None:
         for _ in side_by_side(slowly, range(1000)):
             raise KeyboardInterrupt
 

@@ -181,7 +181,8 @@ class Bench:
         (self.folder / "probes" / f"{row}.json").write_text(json.dumps(facts))
 
     def _slices(self, folder: Path, heads: Sequence[str]) -> list[dict[str, Any]]:
-        arrays, index = {}, []
+        arrays: dict[str, Any] = {}
+        index: list[dict[str, Any]] = []
         down, right = np.mgrid[:40, :44]
         radius = np.hypot(down - 20, right - 22)
         truth = np.select([radius < 6, radius < 10, (right < 14) & (radius < 16)], [1, 2, 3], 0).astype(
@@ -194,7 +195,7 @@ class Bench:
             arrays |= {f"{number}/image": truth * 80, f"{number}/truth": truth}
             arrays |= {f"{number}/{head}": np.roll(truth, number, axis=0) for head in heads}
             index.append({"dataset": name, "case": case, "slice": 3, "slices": 6, "spacing": [1.5, 1.5]})
-        np.savez_compressed(folder / "slices.npz", **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(folder / "slices.npz", **arrays)
         return index
 
 

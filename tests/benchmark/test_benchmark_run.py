@@ -224,7 +224,8 @@ def test_interrupted_it_says_how_to_go_on(
     def interrupt(task: Task) -> None:
         raise KeyboardInterrupt
 
-    executor.before, lines = interrupt, []
+    executor.before = interrupt
+    lines: list[Any] = []
     with pytest.raises(KeyboardInterrupt):
         run_benchmark(phantom["acdc"], tmp_path / "bench", methods="standard", report=lines.append, **TINY)
     assert lines[-1] == f"stopped; go on with `coopseg benchmark --resume {tmp_path / 'bench'}`"

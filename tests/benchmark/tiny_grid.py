@@ -33,7 +33,8 @@ class InProcess:
     width = 1
 
     def __init__(self, before: Callable[[Task], Ended | None] = lambda task: None) -> None:
-        self.before, self.ran = before, []
+        self.before = before
+        self.ran: list[Any] = []
 
     def run(self, tasks: Sequence[Task], *, alone: bool = False) -> Iterator[tuple[Task, Ended]]:
         """See `Executor`."""

@@ -6,6 +6,7 @@ import json
 import time
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_normalised_scan_is_not_clipped() -> None:
         ),
     ],
 )
-def test_wrong_input_is_refused(change: dict, message: str) -> None:
+def test_wrong_input_is_refused(change: dict[str, Any], message: str) -> None:
     scan = Scan(change.pop("data", np.zeros((4, 4, 4), np.float32)), np.eye(4), Path("scan.nii.gz"))
     with pytest.raises(CoopsegError, match=message):
         prepare(scan, STORED, **change)

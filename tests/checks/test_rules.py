@@ -41,7 +41,7 @@ class Spoiler:
         self.splits: list[str] = []
 
     def read(self, file: str) -> np.ndarray:
-        return np.asarray(nib.load(self.root / file).dataobj)
+        return np.asarray(nib.Nifti1Image.from_filename(self.root / file).dataobj)
 
     def write(self, file: str, data: np.ndarray, affine: np.ndarray = AFFINE) -> str:
         (self.root / file).parent.mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_a_layout_that_cannot_be_opened(tmp_path: Path) -> None:
         ({"splits": ["acdc-11"]}, "acdc-11: no such split"),
     ],
 )
-def test_arguments_that_make_no_sense(clean: Path, options: dict, message: str) -> None:
+def test_arguments_that_make_no_sense(clean: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(CoopsegError, match=message):
         validate_dataset(clean, **options)
     with pytest.raises(CoopsegError, match="no such folder"):

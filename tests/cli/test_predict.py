@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_export_predict_and_evaluate(
-    coopseg: Callable, run: Path, phantom: dict[str, Path], tmp_path: Path
+    coopseg: Callable[..., Any], run: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "model.onnx"
     done = coopseg("export", "--model", run, "--format", "onnx", "--out", file, "--refine", 2)
@@ -58,7 +59,7 @@ def test_export_predict_and_evaluate(
 
 
 def test_scan_statistics_of_a_file(
-    coopseg: Callable, run: Path, phantom: dict[str, Path], tmp_path: Path
+    coopseg: Callable[..., Any], run: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "model.onnx"
     done = coopseg("export", "--model", run, "--out", file, "--refine", 0, "--scan-statistics", 6)
@@ -69,7 +70,7 @@ def test_scan_statistics_of_a_file(
     assert "exported with scan statistics K = 6, off is asked for" in done.stderr
 
 
-def test_errors_are_one_line(coopseg: Callable, run: Path, tmp_path: Path) -> None:
+def test_errors_are_one_line(coopseg: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     done = coopseg("export", "--model", run, "--out", tmp_path / "model")
     assert (done.exit_code, done.stderr) == (
         2,

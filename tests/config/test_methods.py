@@ -151,7 +151,7 @@ def test_a_class_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ["randconv", "cooperative", "", "a+b", "a:b", "a,b"])
 def test_names_that_cannot_be_taken(name: str) -> None:
     with pytest.raises(CoopsegError, match="cannot be called"):
-        register(name, object)  # type: ignore[arg-type]
+        register(name, object)
 
 
 def test_names_cost_no_torch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -96,7 +98,7 @@ def test_seed_and_precision() -> None:
         ({"seed": -1}, "setting seed: "),
     ],
 )
-def test_errors_are_one_line_and_name_the_setting(arguments: dict, message: str) -> None:
+def test_errors_are_one_line_and_name_the_setting(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(CoopsegError, match=message) as caught:
         resolve_settings(**arguments)
     assert "\n" not in str(caught.value)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_seed_and_copy_change_the_images(corrupted: Path, dataset: Dataset, tmp_
 
 def test_kinds_to_choose_by(dataset: Dataset, tmp_path: Path) -> None:
     one = replace(dataset, items=dataset.items[:1])
-    arguments = {"copies": 1, "settings": SETTINGS, "workers": 1}
+    arguments: dict[str, Any] = {"copies": 1, "settings": SETTINGS, "workers": 1}
     folders = corrupt_dataset(one, tmp_path / "all", kinds="choice", **arguments)
     assert folders == [tmp_path / "all" / kind for kind in CHOICE_KINDS]
     corrupt_dataset(one, tmp_path / "two", kinds="RandBands,RandNoise", **arguments)
@@ -149,7 +150,7 @@ def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> 
     one = replace(dataset, items=dataset.items[:1])
     foreign = tmp_path / "mine"
     foreign.mkdir()
-    arguments = {"copies": 1, "settings": SETTINGS, "workers": 1, "kinds": ("RandBias",)}
+    arguments: dict[str, Any] = {"copies": 1, "settings": SETTINGS, "workers": 1, "kinds": ("RandBias",)}
     corrupt_dataset(one, foreign, **arguments)  # an empty folder is no obstacle
     with pytest.raises(CoopsegError, match="exists and is not empty; choose another folder or overwrite it"):
         corrupt_dataset(one, foreign, **arguments)

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Pa
 
 
 def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
-    arguments = {"spacing": "nominal", "device": "cpu", "pictures": False, "refinements": 0}
+    arguments: dict[str, Any] = {"spacing": "nominal", "device": "cpu", "pictures": False, "refinements": 0}
     data = [phantom["acdc"], f"other={phantom['mnms']}"]
     found = evaluate_model(model, data, tmp_path / "out", **arguments)
     (warning,) = found.warnings
@@ -116,7 +117,7 @@ def test_labels_are_for_data_sets_that_name_none(
         source = phantom["acdc"] / "patient001" / f"patient001_frame01{mark}.nii.gz"
         shutil.copy(source, tmp_path / "mine" / kind / "smith_ED.nii.gz")
     both = [tmp_path / "mine", phantom["mnms"]]
-    arguments = {"device": "cpu", "pictures": False, "workers": 1}
+    arguments: dict[str, Any] = {"device": "cpu", "pictures": False, "workers": 1}
     found = evaluate_model(model, both, tmp_path / "both", labels="RV=1,MYO=2,LV=3", **arguments)
     alone = evaluate_model(model, phantom["mnms"], tmp_path / "alone", **arguments)
     own = [row | {"seconds": 0} for row in found.rows if row["dataset"] == "M&Ms"]
@@ -145,7 +146,7 @@ def test_slices_are_stored_with_pictures(model: Path, phantom: dict[str, Path], 
 def test_scores_and_pictures_do_not_depend_on_workers(
     model: Path, phantom: dict[str, Path], tmp_path: Path, k: float | None
 ) -> None:
-    options = {"split": model, "part": "train", "device": "cpu", "scan_statistics": k}
+    options: dict[str, Any] = {"split": model, "part": "train", "device": "cpu", "scan_statistics": k}
     found = {}
     for workers in (1, 3):
         out = tmp_path / str(workers)

@@ -31,7 +31,7 @@ from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 NAMES = ("background", "LV", "MYO", "RV")
 
 
-def rows_of(scores: dict[str, tuple[float, ...]]) -> list[dict[str, Any]]:
+def rows_of(scores: dict[str, tuple[float, ...]]) -> list[Any]:
     return [
         {"dataset": "D", "case": case, "head": "FTN", "dice": value}
         for case, values in scores.items()
@@ -115,7 +115,7 @@ AFFINE = np.diag([1.5, 1.0, 8.0, 1.0])
 
 def make_dataset(folder: Path, name: str, volumes: list[tuple[str, str, int]], *, largest: int) -> Dataset:
     """Volumes (patient, phase, copy) whose slice number `largest`, from 0, holds most foreground."""
-    items = []
+    items: list[Any] = []
     for patient, phase, copy in volumes:
         label = np.zeros(SHAPE, np.uint8)
         label[14:20, 12:17, 1:4] = 1

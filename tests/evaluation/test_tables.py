@@ -19,7 +19,7 @@ from coopseg.evaluation.tables import markdown, summarise, write_tables
 NAN = math.nan
 
 
-def make_rows(entries: Iterable[tuple[Any, ...]], **facts: Any) -> list[dict[str, Any]]:
+def make_rows(entries: Iterable[tuple[Any, ...]], **facts: Any) -> list[Any]:
     """Rows from (patient, phase, copy, class, dice, hd95, distance); assd is half of hd95."""
     rows = []
     for patient, phase, copy, name, dice, hd95, distance in entries:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +20,7 @@ FOLDER = Path(__file__).parent
 MEMORY = 2 * 2**30  # bytes, of the whole process
 
 
-def run(first: int, count: int, folder: Path) -> dict:
+def run(first: int, count: int, folder: Path) -> Any:
     """`fuzz.py` in a process of its own, whose memory and time are limited."""
     done = subprocess.run(
         [sys.executable, str(FOLDER / "fuzz.py"), str(first), str(count)],

@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from models_in_danger import FORGERIES, TEXTS, edit_header, forge, joined, narrow, parts, pickles, with_facts
@@ -123,7 +124,9 @@ def test_a_folder_in_the_place_of_the_record(refuses: Callable[..., str], model:
     refuses("corrupt", "--data", data, "--split", model, parts=(model / "run.json", "finished training"))
 
 
-def test_a_hundred_thousand_patients_take_no_time(model: Path, data: Path, coopseg: Callable) -> None:
+def test_a_hundred_thousand_patients_take_no_time(
+    model: Path, data: Path, coopseg: Callable[..., Any]
+) -> None:
     names = [f"q{index}" for index in range(100_000)]
     parts = {"name": "x", "train": [*names, "q0"], "validate": ["v"], "test": ["t"]}
     (model / "run.json").write_text(json.dumps({"split": parts}))

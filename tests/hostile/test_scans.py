@@ -88,7 +88,9 @@ def test_predict(refuses: Callable[..., str], data: Path, model: Path, kind: str
     refuses("predict", "--model", model, data / "images", parts=(bad, message))
 
 
-def refused_by_every_verb(refuses: Callable[..., str], data: Path, model: Path, parts: tuple) -> None:
+def refused_by_every_verb(
+    refuses: Callable[..., str], data: Path, model: Path, parts: tuple[Any, ...]
+) -> None:
     refuses("train", "--data", data, "--preset=cpu", "--device=cpu", *SMALL, parts=parts)
     refuses("evaluate", "--model", model, "--data", data, parts=parts)
     refuses("corrupt", "--data", data, "--workers=1", *SMALL, parts=parts)

@@ -34,7 +34,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
 def test_golden_evaluation_mode(
     networks: Networks, tensors: dict[str, Tensor], layout: torch.memory_format
 ) -> None:
-    networks.eval().to(memory_format=layout)
+    networks.eval().to(memory_format=layout)  # type: ignore[call-overload]
     with torch.no_grad():
         z_i, z_s = networks.encode(tensors["noisy_image"])
         heads = networks(tensors["noisy_image"])

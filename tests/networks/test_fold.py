@@ -47,7 +47,7 @@ def test_golden(golden: Path, layout: torch.memory_format) -> None:
     networks = Networks(classes=4, width=4)
     networks.load_state_dict(load_file(golden / "weights.safetensors"))
     tensors = load_file(golden / "tensors.safetensors")
-    heads = fold(networks.eval()).to(memory_format=layout)(tensors["noisy_image"])
+    heads = fold(networks.eval()).to(memory_format=layout)(tensors["noisy_image"])  # type: ignore[call-overload]
     for head, name in (("FTN", "eval.ftn_logits"), ("FTN+STN", "eval.stn_logits")):
         expected = tensors[name]
         assert (heads[head] - expected).abs().max() <= 1e-4 * expected.abs().max()

@@ -64,7 +64,12 @@ def log_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
     masked = settings["latent"]["image"]
     entries: list[dict[str, Any]] = [{"kind": "start", "step": 0, "training_patients": 2}]
     for step in (20, 40):
-        entry = {"segmentation": 20 / step, "reconstruction": 0.1, "total": 40 / step, "learning_rate": 1e-4}
+        entry: dict[str, Any] = {
+            "segmentation": 20 / step,
+            "reconstruction": 0.1,
+            "total": 40 / step,
+            "learning_rate": 1e-4,
+        }
         if masked:
             entry |= {
                 "hard_segmentation": 30 / step,
@@ -125,7 +130,7 @@ def _rows(
     draw: Callable[[str, str, str], float],
     *,
     copy: int,
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     case = f"{patient}_{phase}" + (f"_copy{copy}" if copy else "")
     facts = {"dataset": dataset, "case": case, "patient": patient, "phase": phase, "site": "", "copy": copy}
     distances = {
@@ -143,7 +148,8 @@ def _rows(
 def _slices(
     folder: Path, rows: Sequence[dict[str, Any]], datasets: dict[str, str], heads: Sequence[str]
 ) -> list[dict[str, Any]]:
-    arrays, index = {}, []
+    arrays: dict[str, Any] = {}
+    index: list[dict[str, Any]] = []
     truth = np.zeros((20, 24), np.uint8)
     truth[5:12, 6:14], truth[8:16, 12:20] = 1, 2
     for number, name in enumerate(datasets):
@@ -151,7 +157,7 @@ def _slices(
         arrays |= {f"{number}/image": truth * 100, f"{number}/truth": truth}
         arrays |= {f"{number}/{head}": np.roll(truth, 1, axis=0) for head in heads}
         index.append({"dataset": name, "case": case, "slice": 3, "slices": 6, "spacing": [1.5, 2.0]})
-    np.savez_compressed(folder / "slices.npz", **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(folder / "slices.npz", **arrays)
     return index
 
 

@@ -18,7 +18,7 @@ from coopseg.networks.norm import norms
 from coopseg.training.step import CooperativeStep
 
 
-def make_step(rival: str, *, width: int = 2, **options: Any) -> CooperativeStep:
+def make_step(rival: str, *, width: int = 2, **options: Any) -> Any:
     """A step whose rival has `options` for settings."""
     settings = resolve_settings(method=rival, overrides={"network.width": width})
     own = settings.rivals.of(rival).model_copy(update=options)

@@ -57,7 +57,7 @@ def test_float32_finds_the_exact_direction_where_the_published_step_does_not(ste
     image, networks = middle(steps.make_batch(seed)[0]), make_networks(seed)
     start = AdvNoise(AdvNoiseSettings()).sample(image, None, torch.Generator().manual_seed(0))
     exact = exact_direction(networks, image, start)
-    single = copy.deepcopy(networks).float().to(memory_format=torch.channels_last)
+    single = copy.deepcopy(networks).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     narrow = image.float().contiguous(memory_format=torch.channels_last)
     found, published = (make(narrow, single, probe=probe) - narrow for probe in (0.01, 1e-6))
     assert cosines(found, exact).min() > 0.9

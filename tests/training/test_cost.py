@@ -22,13 +22,14 @@ BATCH, SIDE = 4, 64
 
 def make(
     method: str = "cooperative", preset: str = "miccai2021", batch: int = BATCH
-) -> tuple[CooperativeStep, Settings, Tensor, Tensor, StepChoice]:
+) -> tuple[Any, Settings, Tensor, Tensor, StepChoice]:
     settings = resolve_settings(preset=preset, method=method, overrides={"latent.scheme": "channel"})
     torch.manual_seed(0)
-    networks = Networks(classes=4, **dict(settings.network)).to(memory_format=torch.channels_last)
+    networks = Networks(classes=4, **dict(settings.network))
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 1, SIDE, SIDE, generator=generator)
     label = torch.randint(4, (batch, SIDE, SIDE), generator=generator)
+    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     step = CooperativeStep(networks, settings)
     return step, settings, image, label, step.sample(image, generator)
 

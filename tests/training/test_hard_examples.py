@@ -18,7 +18,7 @@ from coopseg.training.hard_examples import BATCH, SHOWN, moments, write_hard_exa
 from coopseg.training.step import CooperativeStep
 
 
-def make_step(method: str = "cooperative", **settings: Any) -> CooperativeStep:
+def make_step(method: str = "cooperative", **settings: Any) -> Any:
     resolved = resolve_settings(method=method, overrides={"network.width": 2, **settings})
     torch.manual_seed(0)
     return CooperativeStep(Networks(classes=3, **dict(resolved.network)), resolved)

@@ -28,7 +28,7 @@ def both(
     steps: int = 0,
     scheme: str = "mixed",
     seed: int = 3,
-) -> tuple[Networks, Networks, StepResult, dict[str, Tensor]]:
+) -> tuple[Networks, Networks, StepResult, dict[str, Tensor | None]]:
     """Networks after a plain and after a fast step from the same weights, with the same choice."""
     overrides = {"network.width": width, "latent.scheme": scheme}
     settings = resolve_settings(preset=preset, method="cooperative", overrides=overrides)
@@ -37,14 +37,16 @@ def both(
     networks = Networks(classes=4, **dict(settings.network)).to(dtype)
     image, label = rings(generator, batch, side)
     image = image.to(dtype)
-    fast = CooperativeStep(networks.to(memory_format=torch.channels_last), settings)
+    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = CooperativeStep(networks, settings)
     optimiser = torch.optim.Adam(networks.parameters(), 2e-3)
     for _ in range(steps):
         optimiser.zero_grad()
         fast.backward(image, label, fast.sample(image, generator))
         optimiser.step()
     networks.zero_grad()
-    reference = copy.deepcopy(networks).to(memory_format=torch.contiguous_format)
+    reference = copy.deepcopy(networks)
+    reference.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     choice = fast.sample(image, generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         result = fast.backward(image.contiguous(memory_format=torch.channels_last), label, choice)

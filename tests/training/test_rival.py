@@ -27,14 +27,14 @@ class Gamma(ImageRival):
     def sample(self, image: Tensor, code: Any, generator: torch.Generator) -> Tensor:
         return torch.empty(len(image)).uniform_(0.5, 2, generator=generator).to(image.device)
 
-    def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Any, networks: Any) -> Example:
         return Example(batch.truth.image ** drawn.view(-1, 1, 1, 1), batch.truth)
 
 
 register("test-gamma", Gamma)
 
 
-def make_step(method: str, **settings: Any) -> CooperativeStep:
+def make_step(method: str, **settings: Any) -> Any:
     found = resolve_settings(method=method, overrides=SMALL | settings)
     torch.manual_seed(0)
     return CooperativeStep(Networks(classes=3, **dict(found.network)).double(), found)
@@ -141,7 +141,7 @@ class Ruled(Gamma):
     ) -> None:
         self.note("at codes", passes.networks)
 
-    def apply(self, batch: Batch, drawn: Any, networks: Networks) -> Example:
+    def apply(self, batch: Batch, drawn: Any, networks: Any) -> Example:
         networks(batch.truth.image)
         return super().apply(batch, drawn, networks)
 

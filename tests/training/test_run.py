@@ -60,7 +60,7 @@ def finished(
     phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[Progress]]:
     """A finished run and the progress it reported."""
-    seen = []
+    seen: list[Any] = []
     out = tmp_path_factory.mktemp("finished") / "run"
     how = {"preset": "cpu", "method": "cooperative", "settings": TINY, "seed": 3, "device": "cpu"}
     train(phantom["acdc"], out, **how, report=seen.append)
@@ -144,7 +144,7 @@ def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(
 ) -> None:
     split = tmp_path / "split.json"  # else the seed draws the patients too
     split.write_text(json.dumps({"train": ["patient001", "patient002"], "validate": ["patient003"]}))
-    runs = []
+    runs: list[Any] = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(len(runs))  # nothing may hang on the global generator
         short = {"training.steps": 3, "training.validations": 1}

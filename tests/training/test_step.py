@@ -45,12 +45,13 @@ def choice_of(
 
 def build(
     latent: LatentSettings | None = None, losses: LossSettings | None = None, width: int = 4, **network: Any
-) -> CooperativeStep:
-    network = NetworkSettings(width=width, **network)
+) -> Any:
+    """A step, whose networks are used here as the module that they are."""
+    chosen = NetworkSettings(width=width, **network)
     losses = losses or LossSettings()
-    settings = Settings(network=network, latent=latent or LatentSettings(), losses=losses)
+    settings = Settings(network=chosen, latent=latent or LatentSettings(), losses=losses)
     torch.manual_seed(1)
-    return CooperativeStep(Networks(classes=4, **dict(network)), settings)
+    return CooperativeStep(Networks(classes=4, **dict(chosen)), settings)
 
 
 def gradient_of(module: torch.nn.Module) -> torch.Tensor:
@@ -83,7 +84,7 @@ def expected(golden: Path) -> Any:
 
 def golden_step(
     golden: Path, tensors: dict[str, Tensor], latent: LatentSettings, losses: LossSettings | None = None
-) -> tuple[CooperativeStep, StepChoice]:
+) -> tuple[Any, StepChoice]:
     step = build(latent, losses)
     step.networks.load_state_dict(load_file(golden / "weights.safetensors"))
     noise = (tensors["noisy_image"] - tensors["image"]) / 0.05  # the step adds and clamps again

@@ -44,7 +44,7 @@ def compare_gradients() -> dict[str, Any]:
     network = NetworkSettings(width=4, norm="running")
     settings = Settings(network=network, latent=LatentSettings(norm="frozen"))
     torch.manual_seed(0)
-    step = CooperativeStep(Networks(classes=4, **dict(network)).double(), settings)
+    step: Any = CooperativeStep(Networks(classes=4, **dict(network)).double(), settings)
     images, labels = torch.rand(4, 1, 32, 32, dtype=torch.float64), torch.randint(4, (4, 32, 32))
     halves = [slice(0, 2), slice(2, 4)]
     choices = [step.sample(images[half], torch.Generator().manual_seed(n)) for n, half in enumerate(halves)]
