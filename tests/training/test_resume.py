@@ -251,6 +251,7 @@ def test_other_threads_are_noted(stopped: Path) -> None:
         path = stopped / "request.json"
         request = json.loads(path.read_text())
         request["like"]["threads"] = 7
+        assert "trained_axis" not in request["same"]["setting"]["cases"]  # earlier requests have none
         path.write_text(json.dumps(request))
         resume(stopped)
     warnings = json.loads((stopped / "run.json").read_text())["warnings"]

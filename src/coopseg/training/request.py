@@ -34,8 +34,9 @@ def describe_request(arguments: Arguments, inputs: Inputs, fabric: Fabric) -> di
     "same" and "scans" must match for a bit-exact resume. "like" should match; a difference is only reported.
     """
     parts = inputs.parts
+    followed = {"cases": {"trained_axis"}}  # follows from the scans, which are compared themselves
     same = {
-        "setting": inputs.settings.model_dump(mode="json"),
+        "setting": inputs.settings.model_dump(mode="json", exclude=followed),
         "split": {"train": parts.train, "validate": parts.validate, "test": parts.test},
         "classes": inputs.validation.names,
         "processes": fabric.world_size,
