@@ -1,4 +1,4 @@
-"""`make bench-accuracy`: minutes of steps until validation Dice 0.80 and 0.85 at preset cpu, by three seeds.
+"""`make bench-accuracy` finds the minutes of steps until validation Dice 0.80 and 0.85 at preset cpu.
 
 Trains on ten ACDC patients (draw A), each time as a user would start it, in as many processes and threads as
 it takes by itself; nothing else may run. Writes every validation to results/bench-accuracy.json with machine,
@@ -25,7 +25,7 @@ OUT = Path(__file__).parents[1] / "results" / "bench-accuracy.json"
 
 
 def train(data: Path, seed: int, options: list[str]) -> dict[str, Any]:
-    """One training: its minutes of steps, and its validations by step."""
+    """Trains once; returns its minutes of steps, and its validations by step."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             "train",
@@ -67,7 +67,7 @@ def minutes_to(mark: float, run: dict[str, Any], head: str) -> float:
 
 
 def main(options: list[str]) -> None:
-    """Train with every seed, print a line each and the medians, write it all down."""
+    """Trains with every seed, prints a line each and the medians, and writes it all down."""
     data = Path(os.environ["COOPSEG_DATA"]) / "acdc"
     runs = [train(data, seed, options) for seed in SEEDS]
     heads = [head for head in ("FTN", "FTN+STN") if head in runs[0]["validations"][-1]]

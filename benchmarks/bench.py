@@ -1,4 +1,4 @@
-"""`make bench`: every figure of docs/performance.md, each in a fresh process, in at most ten minutes.
+"""`make bench` measures every figure of docs/performance.md, each in a fresh process, in at most ten minutes.
 
 Prints a table and writes every sample with machine, commit and command to results/bench.json. Nothing else
 may run meanwhile; the load average before the first measurement is written down with the rest.
@@ -24,7 +24,7 @@ HEAD = LINE.format("what", "median", "peak GB", "goal", "limit", "of limit", "be
 
 
 def measure(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What benchmarks/measure.py prints, or {"error": its last line}."""
+    """Returns what benchmarks/measure.py prints, or {"error": its last line}."""
     command = [sys.executable, str(HERE / "measure.py"), kind, json.dumps(arguments)]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
@@ -34,7 +34,7 @@ def measure(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def line(row: Row, found: dict[str, Any], results: dict[str, Any]) -> str:
-    """One line of the table; the distance to the limit is limit over median."""
+    """Returns one line of the table; the distance to the limit is limit over median."""
     if "error" in found:
         return LINE.format(row.name, "error", "", row.goal, "", "", found["error"])
     value = row.value(found)
@@ -51,7 +51,7 @@ def line(row: Row, found: dict[str, Any], results: dict[str, Any]) -> str:
 
 
 def main(out: Path, chosen: Callable[[Row], bool] = lambda row: True) -> None:
-    """Measure all rows, in order: limits come first, since the others are held against them."""
+    """Measures all rows in order: limits come first, since the others are held against them."""
     start = time.perf_counter()
     results: dict[str, Any] = {"machine": describe_machine("make bench"), "rows": {}}
     print(HEAD, flush=True)

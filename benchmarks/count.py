@@ -1,4 +1,4 @@
-"""What a step costs without a clock: dispatched operators, floating-point operations, peak live bytes."""
+"""Counts what a step costs without a clock: operators, floating-point operations, peak live bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 @dataclass(frozen=True)
 class Cost:
-    """operators: calls that PyTorch dispatched. flops: of convolutions, forward and backward, 2 a product.
+    """Holds a cost. operators: calls that PyTorch dispatched. flops: of convolutions, both ways, 2 a product.
 
     peak_bytes: the most that tensors made since held at once, storages counted once.
     """
@@ -58,7 +58,7 @@ class _Watch(TorchDispatchMode):
 
 
 def count(function: Callable[[], Any]) -> Cost:
-    """The cost of one call."""
+    """Counts the cost of one call."""
     with _Watch() as watch:
         function()
     return Cost(watch.operators, watch.flops, watch.peak)

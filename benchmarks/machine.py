@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code."""
+"""Describes what a figure depends on besides the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 def describe_machine(command: str) -> dict[str, Any]:
-    """Processor, versions, commit, and the load before anything was measured."""
+    """Returns processor, versions, commit, and the load before anything was measured."""
     import torch
 
     revision = ["git", "describe", "--always", "--dirty", "--abbrev=12"]

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own, so that `ru_maxrss` is that measurement's and nobody else's.
+"""Measures once in a process of its own, so that `ru_maxrss` is that measurement's and nobody else's.
 
     python benchmarks/measure.py bare_import
     python benchmarks/measure.py step '{"preset": "miccai2021", "method": "cooperative", "precision": "32"}'
@@ -15,7 +15,7 @@ import sys
 
 
 def main(kind: str, arguments: str = "{}") -> None:
-    """Measure, and print what was found with the most memory that this process held."""
+    """Measures, and prints what was found with the most memory that this process held."""
     found = importlib.import_module(f"measures.{kind}").measure(**json.loads(arguments))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({**found, "peak_gb": peak}))

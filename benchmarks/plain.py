@@ -1,4 +1,4 @@
-"""The step as it reads in the paper: one graph, contiguous tensors, every operation PyTorch's own.
+"""Writes the step as it reads in the paper: one graph, contiguous tensors, every operation PyTorch's own.
 
 The reference for speed and for gradients: the same parameters, put through the same equations without any
 of the rearrangements of `coopseg.networks` and `coopseg.training.step`.
@@ -24,7 +24,7 @@ from coopseg.training.step import StepChoice
 
 
 def normalise(layer: Norm, x: Tensor) -> Tensor:
-    """Batch normalisation by the batch, with the layer's choices."""
+    """Normalises by the statistics of the batch, with the layer's choices."""
     learned = layer.weight, layer.bias
     weight, bias = learned if layer.learn else (value.detach() for value in learned)
     mean, variance = (layer.running_mean, layer.running_var) if layer.record else (None, None)
@@ -43,7 +43,7 @@ def residual(block: Residual, v: Tensor) -> Tensor:
 
 
 def scale_block(block: nn.Module, x: Tensor) -> Tensor:
-    """A down block, or an up block of either kind."""
+    """Applies a down block, or an up block of either kind."""
     if isinstance(block, DownBlock):
         return residual(block, block.down(x))
     if isinstance(block, TransposedUpBlock):
@@ -83,7 +83,7 @@ def stn_loss(nets: Networks, inputs: Tensor, label: Tensor) -> Tensor:
 def ftn_loss(
     nets: Networks, settings: Settings, inputs: Tensor, image: Tensor, label: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """CE(p, y) + ½ MSE(x', x) + CE(C(p), y), and the two codes."""
+    """Returns CE(p, y) + ½ MSE(x', x) + CE(C(p), y), and the two codes."""
     weights = settings.losses
     z_i = encode(nets.image_encoder, inputs)
     assert isinstance(nets.image_encoder.decoupler, Decoupler)
@@ -98,7 +98,7 @@ def ftn_loss(
 def hard_example(
     decoder: Decoder, code: Tensor, choice: MaskChoice, settings: Settings, loss: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Probe the decoder for the gradient at the code, mask the code, decode it again."""
+    """Probes the decoder for the gradient at the code, masks the code, decodes it again."""
     code = code.detach().requires_grad_()
     gradient = None
     if choice.needs_gradient:  # the published probe runs in training mode and so records its statistics
@@ -112,7 +112,7 @@ def hard_example(
 def plain_step(
     nets: Networks, settings: Settings, image: Tensor, label: Tensor, choice: StepChoice
 ) -> dict[str, Tensor | None]:
-    """L_std + L_hard of cooperative training (Chen et al. 2021, equations 1 to 3), and its backward."""
+    """Computes L_std + L_hard (Chen et al. 2021, equations 1 to 3) and its backward."""
     weights, latent = settings.losses, settings.latent
     noisy = (image + weights.input_noise * choice.noise).clamp(0, 1)
     one_hot = F.one_hot(label, nets.classes).permute(0, 3, 1, 2).to(image)

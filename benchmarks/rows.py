@@ -1,4 +1,4 @@
-"""The rows of `make bench`: what is measured, its goal, its limit, and what stands beside it."""
+"""Lists the rows of `make bench`: what is measured, its goal, its limit, and what stands beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMITS = "limits of this machine"
 
 @dataclass(frozen=True)
 class Row:
-    """kind: a module of measures/. value, limit: in `unit`; limit and beside read the rows up to this one."""
+    """Describes a row. kind: a module of measures/. value, limit: in `unit`; limit and beside read the rows before."""
 
     name: str
     kind: str
@@ -28,7 +28,7 @@ class Row:
 
 
 def step_row(name: str, preset: str, method: str, precision: str, goal: str = "", repeats: int = 6) -> Row:
-    """A training step beside the plain one, where that was measured before."""
+    """Makes the row of a training step, with the plain one beside it if that was measured before."""
     key, plain = f"{preset} {method} {precision}", f"plain {name}"
 
     def beside(found: Found, rows: Found) -> str:
@@ -51,7 +51,7 @@ def step_row(name: str, preset: str, method: str, precision: str, goal: str = ""
 
 
 def plain_row(name: str, precision: str) -> Row:
-    """The reference: one graph, contiguous layout."""
+    """Makes the row of the reference: one graph, contiguous layout."""
     arguments = {"preset": "miccai2021", "method": "cooperative", "precision": precision, "plain": True}
     return Row(f"plain {name}", "step", {**arguments, "repeats": 1}, needs_bf16=precision == "bf16")
 
@@ -63,7 +63,7 @@ def gflops(found: Found, rows: Found) -> str:
 
 
 def predict_row(refinements: int, precision: str, scan_statistics: float | None = None) -> Row:
-    """scan_statistics: K; the row is then of prediction by them, and the folded networks stand beside it."""
+    """Makes the row of prediction. scan_statistics: K, with the folded networks beside it."""
     head = "FTN+STN" if refinements else "FTN"
     name = f"predict {head}, {'float32' if precision == '32' else precision}"
     more, rival, words = {}, "plain_slices_per_s", "as the networks train"
@@ -125,7 +125,7 @@ def input_row(preset: str, precision: str) -> Row:
 
 
 def patient_row(precision: str) -> Row:
-    """The limit is the networks' arithmetic: 3.6 GFLOP a slice of the two volumes."""
+    """Makes the row of a patient; its limit is the networks' arithmetic: 3.6 GFLOP a slice."""
 
     def stages(found: Found, rows: Found) -> str:
         return ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in found["stages_s"].items())

@@ -1,4 +1,4 @@
-"""Several evaluations side by side, as one Markdown table and one JSON file.
+"""Lays several evaluations side by side, as one Markdown table and one JSON file.
 
     python scripts/compare.py OUT.json NAME=EVALUATION[,RUN] ...
 
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def read(argument: str) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
-    """Name, summaries and what the record says of model and training."""
+    """Returns name, summaries and what the record says of model and training."""
     name, _, folders = argument.partition("=")
     evaluation, _, run = folders.partition(",")
     summaries = json.loads((Path(evaluation) / "metrics.json").read_text())["summary"]
@@ -29,7 +29,7 @@ def read(argument: str) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
 
 
 def row(label: str, summaries: list[dict[str, Any]], columns: list[str], **wanted: str) -> str:
-    """One line of the table; `wanted` fixes head, class, group and value."""
+    """Returns one line of the table; `wanted` fixes head, class, group and value."""
     found = {s["dataset"]: s for s in summaries if all(s[key] == value for key, value in wanted.items())}
     cells = [found.get(column) for column in columns]
     texts = ["n/a" if cell is None else f"{cell['dice_mean']:.3f} ± {cell['dice_sd']:.3f}" for cell in cells]

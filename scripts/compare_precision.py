@@ -1,4 +1,4 @@
-"""Float32 and bf16 training, three seeds each, on made-up scans: is what comes out the same?
+"""Trains in float32 and bf16, three seeds each, on made-up scans: is what comes out the same?
 
     python scripts/compare_precision.py OUT results/precision.json
 
@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 
 
 def make_data(out: Path) -> tuple[dict[str, Path], Path]:
-    """The demo's scans, and where its split is."""
+    """Writes the demo's scans; returns them, and where its split is."""
     if not (out / "phantom").exists():
         write_phantom(out / "phantom", patients=TRAIN + VALIDATE + TEST, cross_patients=CROSS, size=COLUMNS)
     data = {name: out / "phantom" / name for name in ("acdc", "mnms")}
@@ -38,7 +38,7 @@ def make_data(out: Path) -> tuple[dict[str, Path], Path]:
 
 
 def dice_of(out: Path, data: dict[str, Path], split: Path, precision: str, seed: int) -> dict[str, float]:
-    """{"data set, head": mean foreground Dice} of one training."""
+    """Returns {"data set, head": mean foreground Dice} of one training."""
     run = out / f"{precision}-{seed}"
     if not (run / "run.json").exists():
         train(
@@ -63,7 +63,7 @@ def dice_of(out: Path, data: dict[str, Path], split: Path, precision: str, seed:
 
 
 def compare(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Means, spreads and their difference in pooled standard deviations, for each column."""
+    """Returns means, spreads and their difference in pooled standard deviations, for each column."""
     table = {}
     for column in found["32"][0]:
         values = {precision: [scores[column] for scores in runs] for precision, runs in found.items()}

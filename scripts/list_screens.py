@@ -1,4 +1,4 @@
-"""Print the screens of a folder as a Markdown table, each beside the one that it is compared with.
+"""Prints the screens of a folder as a Markdown table, each beside the one that it is compared with.
 
     python scripts/list_screens.py results/screens HEAD REFERENCE[@K] [NAME[@K] ...]
 
@@ -22,7 +22,7 @@ from coopseg.results.statistics import bootstrap_interval
 
 @dataclass(frozen=True)
 class Screen:
-    """A network with one kind of statistics. dice: {data set: {head: {patient: Dice}}}."""
+    """Holds a network with one kind of statistics. dice: {data set: {head: {patient: Dice}}}."""
 
     title: str
     steps: int
@@ -30,20 +30,20 @@ class Screen:
     validations: list[dict[str, Any]]
 
     def by_patient(self, head: str) -> np.ndarray:
-        """(patients, data sets) of Dice, patients in the order of their names."""
+        """Returns (patients, data sets) of Dice, patients in the order of their names."""
         columns = [heads[head] for heads in self.dice.values()]
         return np.array([[column[patient] for column in columns] for patient in sorted(columns[0])])
 
 
 def read(folder: Path, title: str) -> Screen:
-    """NAME or NAME@K."""
+    """Reads a screen. name: NAME or NAME@K."""
     name, _, k = title.partition("@")
     found = json.loads((folder / f"{name}.json").read_text())
     return Screen(title, found["steps"], found["dice"][k or "off"], found["validations"])
 
 
 def main(folder: Path, head: str, reference: str, *titles: str) -> None:
-    """The reference first, then the others as named, or all that have its number of steps."""
+    """Prints the reference first, then the others as named, or all that have its number of steps."""
     base = read(folder, reference)
     everything = (read(folder, path.stem) for path in sorted(folder.glob("*.json")))
     same = [screen for screen in everything if screen.steps == base.steps and screen.title != reference]
@@ -57,7 +57,7 @@ def main(folder: Path, head: str, reference: str, *titles: str) -> None:
 
 
 def line(screen: Screen, base: Screen, head: str) -> str:
-    """One row of the table."""
+    """Returns one row of the table."""
     own = screen.by_patient(head)
     apart = own - base.by_patient(head)
     interval = bootstrap_interval([apart])

@@ -1,4 +1,4 @@
-"""The README's picture, from the report of `make demo`: one slice as it is, corrupted and at other sites.
+"""Draws the README's picture from the report of `make demo`: one slice clean, corrupted and at other sites.
 
     python scripts/make_picture.py demo/report/report.json docs/images/demo.svg
 
@@ -18,7 +18,7 @@ STYLE = "font-family='system-ui, sans-serif' font-size='13' fill='#808080'"
 
 
 def draw(content: dict[str, Any]) -> str:
-    """SVG with a column for each data set and a row for each method."""
+    """Returns an SVG with a column for each data set and a row for each method."""
     columns = content["slices"]
     methods = [method["name"] for method in content["methods"]]
     width, height = LEFT + len(columns) * (SIDE + GAP), TOP + len(methods) * (SIDE + GAP)
@@ -36,7 +36,7 @@ def draw(content: dict[str, Any]) -> str:
 
 
 def _panel(panel: dict[str, Any], colours: dict[str, str], x: int, y: int) -> str:
-    """One slice with true (dashed white) and predicted outlines, and the Dice of its volume."""
+    """Draws one slice with true (dashed white) and predicted outlines, and the Dice of its volume."""
     height, width = panel["size_mm"]
     outlines = [(line, "#ffffff", "stroke-dasharray='3 2'") for line in panel["truth"]]
     outlines += [(line, colours[line["class"]], "") for line in panel["prediction"]]

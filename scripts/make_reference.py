@@ -1,4 +1,4 @@
-"""The pages of docs/reference that follow from the source: commands, settings, rules of validate, Python.
+"""Makes the pages of docs/reference that follow from the source: commands, settings, rules, Python.
 
     python scripts/make_reference.py
 
@@ -39,7 +39,7 @@ WIDTH = 100  # of a signature
 
 
 def escape(text: str) -> str:
-    """Plain text for a table cell or paragraph; what stands between backticks stays as it is."""
+    """Returns plain text for a table cell or paragraph; what stands between backticks stays as it is."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     marks = {"|": r"\|", "*": r"\*", "<": "&lt;"}
     whole = ["".join(marks.get(c, c) for c in part) if not n % 2 else part for n, part in enumerate(parts)]
@@ -61,12 +61,12 @@ def page(title: str, *parts: str) -> str:
 
 
 def verbs() -> dict[str, Callable[..., Any]]:
-    """The functions behind the verbs, in the order of the program."""
+    """Returns the functions behind the verbs, in the order of the program."""
     return {info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
 
 
 def parameters(verb: Callable[..., Any]) -> list[tuple[str, Any, Any, inspect.Parameter]]:
-    """(name as typed, type, typer's description, parameter) of what a verb takes."""
+    """Returns (name as typed, type, typer's description, parameter) of what a verb takes."""
     hints = get_type_hints(verb, include_extras=True)
     found = []
     for name, parameter in inspect.signature(verb).parameters.items():
@@ -78,7 +78,7 @@ def parameters(verb: Callable[..., Any]) -> list[tuple[str, Any, Any, inspect.Pa
 
 
 def typed_name(name: str, info: Any) -> str:
-    """What the user types; typer takes the first declaration of an annotation for the default."""
+    """Returns what the user types; typer takes the first declaration of an annotation for the default."""
     declared = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
     if declared:
         return " / ".join(declared).replace("/--", " / --")
@@ -86,12 +86,12 @@ def typed_name(name: str, info: Any) -> str:
 
 
 def options(verb: Callable[..., Any]) -> set[str]:
-    """Every --option of a verb."""
+    """Returns every --option of a verb."""
     return {word for typed, *_ in parameters(verb) for word in typed.split() if word.startswith("--")}
 
 
 def kind_of(hint: Any, limits: Any = None) -> str:
-    """What may be given, in words."""
+    """Says in words what may be given."""
     inner = [part for part in get_args(hint) if part is not type(None)]
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
@@ -140,7 +140,7 @@ def command_page() -> str:
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """The sections of the settings, and those within them, by name."""
+    """Returns the sections of the settings, and those within them, by name."""
     found: dict[str, type[BaseModel]] = {}
 
     def collect(kind: type[BaseModel], prefix: str) -> None:
@@ -171,7 +171,7 @@ def value_text(value: Any) -> str:
 
 
 def changes(layer: Overrides) -> str:
-    """A preset or method as the settings it changes."""
+    """Describes a preset or method by the settings it changes."""
     flat = {f"{section}.{key}": value for section, entries in layer.items() for key, value in entries.items()}
     return ", ".join(f"`{key}={value_text(value)}`" for key, value in flat.items()) or "nothing"
 
@@ -228,7 +228,7 @@ def rules_page() -> str:
 
 
 def signature(name: str, function: Callable[..., Any]) -> str:
-    """One line, or a line a parameter where that is too long."""
+    """Returns a signature in one line, or in a line per parameter if that is too long."""
     found = inspect.signature(function)
     listed: list[str] = []
     keyword_only = False
@@ -256,7 +256,7 @@ def shown(parameter: inspect.Parameter) -> str:
 
 
 def explained(title: str, thing: Any, *lines: str, level: str = "##") -> str:
-    """Heading, first paragraph of the docstring, signature, the rest of the docstring as it stands."""
+    """Returns heading, first paragraph of the docstring, signature, the rest as it stands."""
     summary, _, rest = inspect.cleandoc(thing.__doc__ or "").partition("\n\n")
     code = "\n".join(line for line in lines if line)
     parts = [f"{level} {title}", escape(summary)] + ([f"```text\n{code}\n```"] if code else [])
@@ -296,7 +296,7 @@ def python_page() -> str:
 
 
 def render() -> dict[str, str]:
-    """{file name: content} of every page that this script makes."""
+    """Returns {file name: content} of every page that this script makes."""
     return {
         "commands.md": command_page(),
         "settings.md": settings_page(),

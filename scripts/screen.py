@@ -1,4 +1,4 @@
-"""Train one candidate of the recipe and score it on what settings may be chosen by, never on a test column.
+"""Trains one candidate of the recipe and scores it on what settings may be chosen by, never on a test column.
 
     python scripts/screen.py --data $ACDC --work DIR --out results/screens NAME METHOD STEPS [KEY=VALUE ...]
 
@@ -37,7 +37,7 @@ SPLIT = "acdc-choose-A"
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """One screen from its first step to its JSON."""
+    """Runs one screen from its first step to its JSON."""
     target, run = arguments.out / f"{arguments.name}.json", arguments.work / "runs" / arguments.name
     found = json.loads(target.read_text()) if target.is_file() else trained(arguments, run)
     data = choice_data(arguments.data, arguments.work)
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def trained(arguments: argparse.Namespace, run: Path) -> dict[str, Any]:
-    """Train, or go on with it; what was asked for and what it cost, without scores."""
+    """Trains, or goes on; returns what was asked for and what it cost, without scores."""
     settings = [f"training.steps={arguments.steps}", *arguments.settings]
     if (run / "request.json").is_file():
         resume(run)
@@ -87,7 +87,7 @@ def trained(arguments: argparse.Namespace, run: Path) -> dict[str, Any]:
 
 
 def choice_data(data: Path, work: Path) -> list[Dataset]:
-    """The 37 patients clean, and one copy of each volume under each artefact, made once."""
+    """Returns the 37 patients clean, and one copy of each volume under each artefact, made once."""
     dataset = open_dataset(data)
     split = get_split(SPLIT, dataset)
     clean = select_patients(dataset, (*split.validate, *split.test))
@@ -99,7 +99,7 @@ def choice_data(data: Path, work: Path) -> list[Dataset]:
 
 
 def score(run: Path, data: list[Dataset], k: str) -> dict[str, dict[str, dict[str, float]]]:
-    """{data set: {head: {patient: mean foreground Dice over phases}}}, rounded to four digits."""
+    """Returns {data set: {head: {patient: mean foreground Dice over phases}}}, rounded to four digits."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "evaluation"
         subject = load_subject(run, device="cpu", scan_statistics=k)
@@ -114,7 +114,7 @@ def score(run: Path, data: list[Dataset], k: str) -> dict[str, dict[str, dict[st
 
 
 def means(dice: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """{head: {data set: mean over patients, "average": over data sets}}."""
+    """Returns {head: {data set: mean over patients, "average": over data sets}}."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for dataset, heads in dice.items():
         for head, patients in heads.items():
@@ -126,7 +126,7 @@ def means(dice: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, f
 
 
 def commit() -> str:
-    """The commit of the code that ran."""
+    """Returns the commit of the code that ran."""
     folder = Path(coopseg.__file__).parent
     asked = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""What Python, torch and the package take before any work."""
+"""Measures what Python, torch and the package take before any work."""
 
 from __future__ import annotations
 

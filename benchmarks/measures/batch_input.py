@@ -1,4 +1,4 @@
-"""The input of a training step, from the order of the slices to noise and masks, and its share of the step.
+"""Times the input of a training step, from the order of slices to noise and masks, and its share of the step.
 
 Within real steps, where it meets the caches as the networks left them, and alone, where it is quicker.
 """
@@ -63,13 +63,13 @@ def measure(
 
 
 def draw_input(training: Loop) -> None:
-    """What `Loop.train_step` does before the networks are asked."""
+    """Does what `Loop.train_step` does before the networks are asked."""
     images, _ = make_batch(training.store, training.sampler.next(), training.settings, training.generator)
     training.step.sample(images.contiguous(memory_format=torch.channels_last), training.generator)
 
 
 def made_up_loop(settings: Settings, slices: int, fabric: Fabric) -> Loop:
-    """A training on noise; nothing of it is written."""
+    """Makes a training on noise; nothing of it is written."""
     generator = torch.Generator().manual_seed(0)
     canvas = reach(settings.cases.size, settings.augmentation)
     images = torch.rand((slices, 1, *canvas), generator=generator)
@@ -82,7 +82,7 @@ def made_up_loop(settings: Settings, slices: int, fabric: Fabric) -> Loop:
 
 @contextmanager
 def watched(owner: Any, name: str) -> Iterator[list[float]]:
-    """Seconds on the clock of every call of `owner.name` within the block."""
+    """Collects the seconds on the clock of every call of `owner.name` within the block."""
     function, seconds = getattr(owner, name), []
 
     def clocked(*args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a call spends: on the clock, of all cores, and within one function."""
+"""Measures what a call spends: on the clock, of all cores, and within one function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY = choose_workers(None, volumes=2**31)  # cores that there are to keep busy
 
 
 def spent(function: Callable[[], Any]) -> dict[str, float]:
-    """{"wall_s", "cpu_s", "cores_busy"}: seconds, those of all processes that took part, share of cores."""
+    """Returns wall_s and cpu_s, the seconds of all processes that took part, and cores_busy, a share."""
     wall, cpu = time.perf_counter(), _cpu()
     function()
     wall, cpu = time.perf_counter() - wall, _cpu() - cpu
@@ -28,7 +28,7 @@ def _cpu() -> float:
 
 @contextmanager
 def clocked(owner: Any, name: str) -> Iterator[list[float]]:
-    """CPU seconds of every call of `owner.name` in this process; right while only one thread computes."""
+    """Adds up CPU seconds of all calls of `owner.name` in this process; right while one thread computes."""
     function, seconds = getattr(owner, name), []
 
     def timed(*args: Any, **options: Any) -> Any:

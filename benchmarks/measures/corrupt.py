@@ -1,4 +1,4 @@
-"""Corrupted copies of a phantom, by one worker and by one a core; how much of it TorchIO takes."""
+"""Times corrupted copies of a phantom, by one worker and by one a core, and TorchIO's share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coopseg.scans.layouts import open_dataset
 def measure(
     *, data: str | None = None, patients: int = 6, copies: int = 2, repeats: int = 1
 ) -> dict[str, Any]:
-    """Of one worker, of all, and TorchIO's share of the CPU seconds of one.
+    """Returns the times of one worker and of all, and TorchIO's share of the CPU seconds of one.
 
     data: folder of a data set; a phantom where there is none. The seconds of all workers include their start.
     """

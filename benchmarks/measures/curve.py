@@ -1,4 +1,4 @@
-"""Seconds and memory of a training step against one quantity, and where they leave the straight line.
+"""Measures seconds and memory of a step against one quantity, and where they leave the straight line.
 
     python benchmarks/measure.py curve '{"vary": "batch_size"}'
 
@@ -45,7 +45,7 @@ def measure(
     repeats: int = 2,
     threads: int = 2,
 ) -> dict[str, Any]:
-    """{"points": one for each value with seconds, peak_gb and their ratios to the line of the first two}."""
+    """Returns {"points": one per value with seconds, peak_gb and ratios to the line of the first two}."""
     values = points or POINTS[vary]
     used = str(kernels())
     found = [in_a_fork(vary, value, preset, precision, repeats, threads) for value in values]
@@ -59,13 +59,13 @@ def measure(
 
 
 def in_a_fork(*arguments: Any) -> dict[str, float]:
-    """`point` in a process of its own, whose peak of memory is nobody else's."""
+    """Measures `point` in a process of its own, whose peak of memory is nobody else's."""
     with multiprocessing.get_context("fork").Pool(1) as fresh:
         return fresh.apply(point, arguments)
 
 
 def point(vary: str, value: int, preset: str, precision: str, repeats: int, threads: int) -> dict[str, float]:
-    """One value of the quantity, measured in this process."""
+    """Measures one value of the quantity, in this process."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     overrides: dict[str, dict[str, Any]] = {
@@ -84,6 +84,6 @@ def point(vary: str, value: int, preset: str, precision: str, repeats: int, thre
 
 
 def line_of_first_two(x: list[int], y: list[float]) -> Callable[[int], float]:
-    """The straight line through the first two points; a level one where x says that nothing should change."""
+    """Returns the straight line through the first two points; a level one if x should change nothing."""
     slope = (y[1] - y[0]) / (x[1] - x[0]) if x[1] != x[0] else 0.0
     return lambda at: y[0] + slope * (at - x[0])

@@ -1,4 +1,4 @@
-"""Evaluation of a phantom, by one worker and by one a core; how much networks and distances take.
+"""Times the evaluation of a phantom, by one worker and by one a core; how much networks and distances take.
 
 The masks of untrained networks would make distances slower or faster than any real ones. Without a trained
 run the networks compute and are not listened to: the prediction is the truth, two pixels off.
@@ -36,7 +36,7 @@ def measure(
     patients: int = 6,
     repeats: int = 1,
 ) -> dict[str, Any]:
-    """Of one worker, of all, and the shares of networks and distances of the CPU seconds of one.
+    """Returns the times of one worker and of all, and the shares of networks and distances in those of one.
 
     run: a trained run, whose own masks are then scored. data: folder of a data set; a phantom where there is
     none. distances: false as for headers with a nominal spacing.

@@ -1,4 +1,4 @@
-"""What this machine can do, and the shortest time in which it could do a step.
+"""Measures what this machine can do, and the shortest time in which it could do a step.
 
 The limit of a step takes each operator for itself: its arithmetic at the best rate that a convolution
 reaches here, or its inputs and outputs once through memory at the rate of a copy, whichever is longer. No
@@ -45,7 +45,7 @@ def best_convolution(precision: str) -> float:
 
 
 def copy_rate() -> float:
-    """GB/s, read and written, of tensors that no cache holds."""
+    """Returns GB/s, read and written, of tensors that no cache holds."""
     tensors = [torch.randn(2**25) for _ in range(8)]
     seconds = timed(lambda: [b.copy_(a) for a, b in pairwise(tensors)], 3)["median_s"]
     return float(7 * 2 * 4 * 2**25 / seconds / 1e9)
@@ -78,7 +78,7 @@ class _Bound(TorchDispatchMode):
 
 @contextmanager
 def _kernels_counted(bound: _Bound) -> Iterator[None]:
-    """The fused kernels are no operators of PyTorch's: their images are counted where they are called."""
+    """Counts the images of the fused kernels where they are called: they are no operators of PyTorch."""
     call = native._call
 
     def counted(name: str, x: Tensor, images: list[Tensor | None], channelwise: list[Any]) -> None:
@@ -90,7 +90,7 @@ def _kernels_counted(bound: _Bound) -> Iterator[None]:
 
 
 def bound_of_step(preset: str, method: str, precision: str, gflops: float, copy: float) -> dict[str, float]:
-    """{"limit_s", "arithmetic_s", "gflop"} of one step."""
+    """Returns {"limit_s", "arithmetic_s", "gflop"} of one step."""
     run = make_step(resolve_settings(preset=preset, method=method, precision=precision))
     run()
     with _Bound(gflops * 1e9, copy * 1e9) as bound, _kernels_counted(bound):
@@ -99,7 +99,7 @@ def bound_of_step(preset: str, method: str, precision: str, gflops: float, copy:
 
 
 def measure(*, steps: list[tuple[str, str, str]], threads: int = 2) -> dict[str, Any]:
-    """steps: [preset, method, precision] each."""
+    """Measures the limits. steps: each (preset, method, precision)."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     rates = {precision: best_convolution(precision) for precision in {step[2] for step in steps}}

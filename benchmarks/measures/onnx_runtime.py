@@ -1,4 +1,4 @@
-"""The networks in ONNX Runtime beside PyTorch, as they train and as they predict; the same slices in turn."""
+"""Times the networks in ONNX Runtime beside PyTorch, as they train and as they predict; slices in turn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def measure(
 
 
 def apart(predictors: dict[str, Predictor], case: Any) -> dict[str, float]:
-    """Greatest difference in probability from the plain networks."""
+    """Returns the greatest difference in probability from the plain networks."""
     head = predictors["torch plain"].heads[-1]
     expected = predictors["torch plain"].probabilities(case)[head]
     return {

@@ -1,4 +1,4 @@
-"""One patient, ED and ES: from two NIfTI files to two label maps, in a process that has started up.
+"""Times one patient, ED and ES: from two NIfTI files to two label maps, in a process that has started up.
 
 The whole of `coopseg.predict` counts, with loading the model. Without paths the patient is a phantom.
 """
@@ -55,7 +55,7 @@ def measure(
 def stages(
     weights: Path, path: Path, folder: Path, refinements: int, precision: str, repeats: int
 ) -> dict[str, float]:
-    """Median seconds of each step of one volume, and of loading the model."""
+    """Returns the median seconds of each step of one volume, and of loading the model."""
 
     def load() -> Any:
         return load_predictor(weights, refinements=refinements, device="cpu", precision=precision)[1]
@@ -77,13 +77,13 @@ def stages(
 
 
 def phantom_patient(folder: Path) -> list[Path]:
-    """ED and ES of one made-up patient, about as large as one of ACDC."""
+    """Writes ED and ES of one made-up patient, about as large as one of ACDC."""
     data = write_phantom(folder / "phantom", patients=1, cross_patients=0)
     return sorted(data["acdc"].glob("*/*_frame[0-9][0-9].nii.gz"))
 
 
 def save_random_model(folder: Path, preset: str) -> Path:
-    """A folder with random weights."""
+    """Makes a run folder with random weights."""
     model = random_model(preset)
     assert isinstance(model.networks, Networks)
     save_model(folder / "model" / LAST, model.networks.state_dict(), settings=model.settings, names=NAMES)

@@ -1,4 +1,4 @@
-"""Class probabilities of a prepared volume in memory: networks as they train, folded, by scan statistics."""
+"""Times class probabilities of a volume in memory: networks as they train, folded, by scan statistics."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def measure(
 
 
 def random_model(preset: str) -> Model:
-    """Random weights, ready to predict."""
+    """Makes a model of random weights, ready to predict."""
     torch.manual_seed(0)
     settings = resolve_settings(preset=preset, method="cooperative")
     networks = Networks(classes=len(NAMES), **dict(settings.network))
@@ -69,14 +69,14 @@ def random_model(preset: str) -> Model:
 
 
 def random_case(model: Model, slices: int) -> Case:
-    """Noise of as many slices."""
+    """Makes a case of noise with as many slices."""
     cases = model.settings.cases
     volume = np.random.default_rng(0).random((*cases.size, slices), np.float32)
     return prepare(Scan(volume, np.diag([cases.spacing or 1.0, cases.spacing or 1.0, 10, 1])), cases)
 
 
 def alternate(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each; they run in turn, so that all meet the same moments of the machine."""
+    """Returns median seconds of each; all run in turn, to meet the same moments of the machine."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
@@ -88,7 +88,7 @@ def alternate(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[
 
 
 def gflop_a_slice(model: Model, refinements: int) -> float:
-    """Of the convolutions that are left after folding, a product and a sum counted as two."""
+    """Counts the convolutions that are left after folding, a product and a sum as two."""
     assert isinstance(model.networks, Networks)
     image = torch.zeros(1, 1, *model.settings.cases.size)
     with FlopCounterMode(display=False) as counter:

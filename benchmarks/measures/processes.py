@@ -1,4 +1,4 @@
-"""Images a second of training with one process and with two that average their gradients through gloo.
+"""Measures images a second of training with one process and with two that average gradients through gloo.
 
 The processes share this machine's cores, so two of them cannot be faster than one by more than what one
 leaves unused; what they show is the price of averaging. Preset `cpu`: 128 x 128, batch 8 in each process.
@@ -35,7 +35,7 @@ SETUPS = {  # processes, threads of each
 def measure(
     *, preset: str = "cpu", precision: str = "32", slices: int = 100, repeats: int = 8
 ) -> dict[str, Any]:
-    """What `train_here` found for each of SETUPS."""
+    """Returns what `train_here` found for each of SETUPS."""
     arguments = json.dumps({"preset": preset, "precision": precision, "slices": slices, "repeats": repeats})
     found = {name: start(*setup, arguments) for name, setup in SETUPS.items()}
     return {
@@ -61,7 +61,7 @@ def start(processes: int, threads: int, arguments: str) -> dict[str, float]:
 
 
 def train_here(*, preset: str, precision: str, slices: int, repeats: int) -> dict[str, float]:
-    """Mean seconds a step, images a second of all processes, the shares of waiting and of averaging."""
+    """Returns mean seconds a step, images a second of all processes, shares of waiting and averaging."""
     keep_freed_memory()
     fabric = make_fabric("cpu", precision)
     settings = resolve_settings(preset=preset, method="cooperative", precision=precision)
@@ -83,7 +83,7 @@ def train_here(*, preset: str, precision: str, slices: int, repeats: int) -> dic
 
 
 def wait_and_average(fabric: Fabric, networks: nn.Module) -> None:
-    """Apart, so that waiting for the slower process is not taken for communication."""
+    """Waits first, so that waiting for the slower process is not taken for communication."""
     fabric.barrier()
     average_gradients(fabric, networks)
 

@@ -1,4 +1,4 @@
-"""What a user waits for before the first slice: `coopseg predict` in a new process, on one slice."""
+"""Times what a user waits for before the first slice: `coopseg predict` in a new process, on one slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole optimiser step: drawing masks and noise, both passes with their backward, Adam."""
+"""Times a whole optimiser step: drawing masks and noise, both passes with their backward, Adam."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coopseg.training.step import CooperativeStep
 
 
 def make_step(settings: Settings, *, plain: bool = False) -> Callable[[], None]:
-    """One step of the kind wanted, on made-up images, each call on the same ones."""
+    """Makes one step of the kind wanted, on made-up images, each call on the same ones."""
     torch.manual_seed(0)
     layout = torch.contiguous_format if plain else torch.channels_last
     networks = Networks(classes=4, **dict(settings.network)).to(memory_format=layout)  # type: ignore[call-overload]
@@ -52,7 +52,7 @@ def measure(
     threads: int = 2,
     settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """plain: the reference of `plain.py`, for which no memory is kept and nothing rearranged."""
+    """Times a step. plain: the reference of `plain.py`, which keeps no memory and rearranges nothing."""
     torch.set_num_threads(threads)
     if not plain:
         keep_freed_memory()

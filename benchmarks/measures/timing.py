@@ -1,4 +1,4 @@
-"""Seconds of a function: medians of repeated runs after one to warm up."""
+"""Times functions: medians of repeated runs after one to warm up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def timed(function: Callable[[], Any], repeats: int, warm_up: int = 1) -> dict[str, Any]:
-    """{"median_s", "all_s"} of `repeats` runs."""
+    """Returns {"median_s", "all_s"} of `repeats` runs."""
     for _ in range(warm_up):
         function()
     seconds = []
