@@ -13,7 +13,10 @@ LIMITS = "limits of this machine"
 
 @dataclass(frozen=True)
 class Row:
-    """Describes a row. kind: a module of measures/. value, limit: in `unit`; limit and beside read the rows before."""
+    """Describes a row. kind: a module of measures/. value and limit are in `unit`.
+
+    limit and beside read the rows up to this one.
+    """
 
     name: str
     kind: str
