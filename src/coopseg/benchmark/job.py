@@ -190,22 +190,21 @@ def follow() -> Callable[[Progress], None]:
 def count() -> Callable[[int, int, str], None]:
     """Returns a function that prints the progress of an evaluation, now and then."""
     due = _now_and_then()
-
-    def report(done: int, total: int, name: str) -> None:
-        if due() or done == total:
-            print(f"evaluated {done} of {total}, {name}", flush=True)
-
-    return report
+    return lambda done, total, name: (
+        print(f"evaluated {done} of {total}, {name}", flush=True) if due() or done == total else None
+    )
 
 
 def _now_and_then() -> Callable[[], bool]:
+    """Returns a function that says whether QUIET seconds have passed since it last said so."""
     last = -QUIET
 
     def due() -> bool:
         nonlocal last
-        quiet = time.monotonic() - last >= QUIET
-        last = time.monotonic() if quiet else last
-        return quiet
+        if time.monotonic() - last < QUIET:
+            return False
+        last = time.monotonic()
+        return True
 
     return due
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,24 +15,16 @@ from coopseg.errors import CoopsegError
 
 # says where a benchmark lies and runs; every other option is an argument of `run_benchmark`
 WHERE = ("out", "workers", "scheduler", "resume", "keep", "restore")
+FOLDER = "[NAME=]FOLDER"
+Unset = partial(typer.Option, show_default=False)
 
 
 def benchmark(
     context: typer.Context,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[NAME=]FOLDER", help="labelled data set to train and test on", show_default=False
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="folder to make", show_default=False)] = None,
+    data: Annotated[str | None, Unset(metavar=FOLDER, help="labelled data set to train and test on")] = None,
+    out: Annotated[Path | None, Unset(help="folder to make")] = None,
     cross: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[NAME=]FOLDER",
-            help="labelled data set of other sites, for testing only",
-            show_default=False,
-        ),
+        str | None, Unset(metavar=FOLDER, help="labelled data set of other sites, for testing only")
     ] = None,
     split: Annotated[
         str,
@@ -43,10 +36,7 @@ def benchmark(
     preset: Annotated[str, typer.Option(help=f"how much to train: {', '.join(PRESETS)}")] = "default",
     methods: Annotated[
         str,
-        typer.Option(
-            help="comma-separated rows of the table: names (`coopseg info`), or all, main or ablations",
-            show_default=False,
-        ),
+        Unset(help="comma-separated rows of the table: names (`coopseg info`), or all, main or ablations"),
     ] = "",
     draws: Annotated[
         str,
@@ -58,11 +48,10 @@ def benchmark(
     seeds: Annotated[str, typer.Option(help="comma-separated seeds of the trainings, e.g. 0,1,2")] = "0",
     predictors: Annotated[
         list[str] | None,
-        typer.Option(
+        Unset(
             "--predictor",
             metavar="NAME=TARGET",
             help="a row that is only tested: module:callable, an ONNX file or a run folder; may be repeated",
-            show_default=False,
         ),
     ] = None,
     equal_time: Annotated[
@@ -73,13 +62,10 @@ def benchmark(
     ] = False,
     severities: Annotated[
         str,
-        typer.Option(
-            help="comma-separated factors on the artefacts, e.g. 0.5,1.5, to test --severity-methods with",
-            show_default=False,
-        ),
+        Unset(help="comma-separated factors on the artefacts, e.g. 0.5,1.5, to test --severity-methods with"),
     ] = "",
     severity_methods: Annotated[
-        str, typer.Option(help="rows to test with --severities, written as in --methods", show_default=False)
+        str, Unset(help="rows to test with --severities, written as in --methods")
     ] = "",
     copies: Annotated[
         int, typer.Option(min=1, help="corrupted copies of each test volume for each artefact")
@@ -98,33 +84,25 @@ def benchmark(
     ] = 1,
     scheduler: Annotated[
         str | None,
-        typer.Option(
+        Unset(
             metavar="tcp://HOST:PORT",
             help="run jobs on the workers of a dask cluster; they must see the same disk",
-            show_default=False,
         ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            help="--out of an earlier benchmark to go on with, or to add methods, draws or seeds to",
-            show_default=False,
-        ),
+        Unset(help="--out of an earlier benchmark to go on with, or to add methods, draws or seeds to"),
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(
+        Unset(
             help="--out of an earlier benchmark; writes the numbers of its finished jobs into this --out, "
-            "small enough to commit; runs nothing",
-            show_default=False,
+            "small enough to commit; runs nothing"
         ),
     ] = None,
     restore: Annotated[
         Path | None,
-        typer.Option(
-            help="folder that --keep has written, to go on with in --out; without --data no job is run",
-            show_default=False,
-        ),
+        Unset(help="folder that --keep has written, to go on with in --out; without --data no job is run"),
     ] = None,
 ) -> None:
     """Train and test a grid of methods, draws of training patients and seeds, and write its table.
