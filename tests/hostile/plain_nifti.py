@@ -134,13 +134,18 @@ def _shape(dim: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _affine(read: dict[str, tuple[Any, ...]]) -> np.ndarray:
-    """The sform where it has the voxel sizes of pixdim, else the qform, else the sform with those sizes."""
+    """In mm, the sform where it has the voxel sizes of pixdim, else the qform, else the sform with those sizes.
+
+    A qform also takes the place of an sform without volume.
+    """
     sizes = np.abs(np.array(read["pixdim"][1:4], float))
     sform = np.array([*read["srow"], 0, 0, 0, 1], float).reshape(4, 4)
     with np.errstate(all="ignore"):
         lengths = np.sqrt((sform[:3, :3] ** 2).sum(0))
         sized = bool((sizes > 0).all() and np.isfinite(sizes).all())
         agree = not sized or bool((abs(lengths - sizes) <= 0.01 * sizes).all())
+        flat = np.isfinite(sform).all() and not abs(np.linalg.det(sform[:3, :3] / lengths)) >= 1e-6
+        agree = agree and not (flat and read["qform_code"][0] > 0)
         if read["sform_code"][0] > 0 and (agree or not np.isfinite(sform).all()):
             affine = sform
         elif read["qform_code"][0] > 0:
@@ -154,15 +159,17 @@ def _affine(read: dict[str, tuple[Any, ...]]) -> np.ndarray:
         volume = abs(np.linalg.det(affine[:3, :3] / lengths)) if np.isfinite(affine).all() else math.nan
     if not np.isfinite(affine).all() or not volume > 0.9e-6:
         raise Illegal("affine")
+    affine[:3] *= {1: 1000, 3: 0.001}.get(read["xyzt_units"][0] % 8, 1)
     return affine
 
 
 def _qform(read: dict[str, tuple[Any, ...]], sizes: np.ndarray) -> np.ndarray:
     b, c, d = read["quatern"]
     rest = 1 - (b * b + c * c + d * d)
-    if not rest > -1e-6 or read["pixdim"][0] not in (-1, 1):
+    if not rest > -1e-5 or read["pixdim"][0] not in (-1, 1):
         raise Illegal("quaternion")
     a = math.sqrt(max(rest, 0))
+    b, c, d = (part / math.sqrt(max(1, 1 - rest)) for part in (b, c, d))
     turn = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * b * c - 2 * a * d, 2 * b * d + 2 * a * c],

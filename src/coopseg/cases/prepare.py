@@ -164,9 +164,9 @@ def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> 
     rule = judge_spacing(spacing, scan.data.shape[axis])
     if rule == "spacing-extreme":
         raise CoopsegError(
-            f"{scan.path}: {describe_spacing(spacing)}; export it again with its spacing in mm", rule=rule
+            f"{scan.path}: {describe_spacing(spacing)}; correct its voxel size or its unit", rule=rule
         )
-    if rule:
+    if rule and not normalised:  # a normalised scan is a copy in a spacing that someone chose
         lines.append(f"{describe_spacing(spacing)}; check it against the scanner's")
     if settings.trained_axis not in (None, axis):
         lines.append(

@@ -39,7 +39,7 @@ def is_scan_like(path: Path) -> bool:
 
 def is_lost(path: Path) -> bool:
     """Tells whether `path` is a link to nothing, as a DataLad clone has before its content is fetched."""
-    return path.is_symlink() and not path.exists()
+    return os.path.islink(path) and not os.path.exists(path)  # False too for a name that no file can have
 
 
 def check_found(paths: Sequence[Path]) -> None:

@@ -54,7 +54,7 @@ def listed_file(folder: Path, name: str) -> Path:
     where, path = folder / NAME, folder / name
     if "\\" in name and not is_file(path):
         path = folder / name.replace("\\", "/")
-    for candidate in (path, path.resolve()) if Path(name).is_absolute() else ():
+    for candidate in (path, path.resolve()) if Path(name).is_absolute() and is_file(path) else ():
         if candidate.is_relative_to(folder.resolve()):
             path = folder / candidate.relative_to(folder.resolve())
             break

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import OTHER_FORMAT, check_found, files_below, is_lost, is_nifti, is_scan_like
+from coopseg.scans.files import is_file
 from coopseg.scans.types import Dataset, Labels, PassedOver, ScanRef
 
 Problems = list[CoopsegError] | None  # None: the first problem is raised
@@ -78,7 +79,8 @@ class Found:
         return Dataset(self.name, path, layout, self.labels, items, unlabelled, tuple(passed_over))
 
     def _unused(self, around: Sequence[Path], files: Sequence[Path]) -> Iterator[PassedOver]:
-        used = {os.path.realpath(file) for file in (*files, *(entry.path for entry in self.passed_over))}
+        known = (*files, *(entry.path for entry in self.passed_over))
+        used = {os.path.realpath(file) for file in known if is_file(file)}
         for file in dict.fromkeys(around):
             if is_scan_like(file) and not is_lost(file) and os.path.realpath(file) not in used:
                 reason = self.why(file) if is_nifti(file) else OTHER_FORMAT
