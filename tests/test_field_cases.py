@@ -68,7 +68,11 @@ def describe(out: Path, **entries: Any) -> None:
 
 
 def pairs(
-    out: Path, names: tuple[str, ...] = PEOPLE, slices: int = 4, matrix: np.ndarray | None = None, units="mm"
+    out: Path,
+    names: tuple[str, ...] = PEOPLE,
+    slices: int = 4,
+    matrix: np.ndarray | None = None,
+    units: str = "mm",
 ) -> None:
     """Writes images/NAME.nii.gz, labels/NAME.nii.gz and dataset.json."""
     for seed, name in enumerate(names):
@@ -113,7 +117,9 @@ def train(*says: str, code: int = 0, never: tuple[str, ...] = ()) -> Verb:
     return Verb("train", code, says, never)
 
 
-def predict(*says: str, code: int = 0, maps: int | None = None, on: str = "", never=()) -> Verb:
+def predict(
+    *says: str, code: int = 0, maps: int | None = None, on: str = "", never: tuple[str, ...] = ()
+) -> Verb:
     return Verb("predict", code, says, never, maps, on)
 
 
@@ -178,7 +184,7 @@ def half_at_3_mm_half_at_1_5_mm(out: Path) -> None:
 def slices_along_another_axis(out: Path) -> None:
     pairs(out)
     for kind in ("images", "labels"):
-        stored = nib.load(out / f"{kind}/case06.nii.gz")
+        stored = nib.Nifti1Image.from_filename(out / f"{kind}/case06.nii.gz")
         data = np.moveaxis(np.asarray(stored.dataobj), 2, 0)
         save(out / f"{kind}/case06.nii.gz", data, np.diag([THICK, PIXEL, PIXEL, 1.0]))
 
@@ -544,7 +550,7 @@ def test_no_verb_is_silently_wrong(
 def predicted(coopseg: Callable[..., Any], model: Path, scan: Path, out: Path) -> nib.Nifti1Image:
     result = coopseg("predict", scan, "--model", model, "--out", out, "--device=cpu")
     assert result.exit_code == 0, result.stderr
-    return nib.load(next(every(out)))
+    return nib.Nifti1Image.from_filename(next(every(out)))
 
 
 @pytest.mark.parametrize(
@@ -564,5 +570,7 @@ def test_voxels_are_predicted_as_in_a_plain_file(
     scan = save(tmp_path / "b/scan.nii.gz", image, matrix, units)
     found = predicted(coopseg, model, scan, tmp_path / "found")
     np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(plain.dataobj))
-    np.testing.assert_array_equal(found.header.get_sform(), nib.load(scan).header.get_sform())
+    np.testing.assert_array_equal(
+        found.header.get_sform(), nib.Nifti1Image.from_filename(scan).header.get_sform()
+    )
     assert found.header.get_xyzt_units()[0] == units

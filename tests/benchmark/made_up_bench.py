@@ -36,7 +36,7 @@ def metric_rows(
     *,
     copies: int = 2,
     **more: Any,
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     """Rows as `coopseg.evaluation.evaluate` returns them: both phases; sites where it is another's set."""
     rows = []
     for dataset, domain in datasets.items():

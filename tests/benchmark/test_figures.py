@@ -61,7 +61,7 @@ def test_every_row_with_a_number_is_named(drawn: dict[str, Any]) -> None:
 def test_few_small_severities_are_told_apart(bench: Bench) -> None:
     bench.finish("standard", severities=[0, 0.05, 0.1, 0.25])
     axes = draw_figures(read_table(bench.folder))["severity"].axes[-1]
-    lines: list[Any] = axes.lines
+    lines: list[Any] = [*axes.lines]
     (line,) = [line for line in lines if len(line.get_xdata())]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.05", "0.1", "0.25", "1"]
     assert list(axes.get_xticks()) == list(line.get_xdata()) == [0, 1, 2, 3, 4]

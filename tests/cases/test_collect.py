@@ -26,6 +26,7 @@ def test_cases_come_in_order_with_their_refs(phantom: dict[str, Path]) -> None:
     cases = load_cases(dataset, SETTINGS, names=NAMES)
     assert [case.ref for case in cases] == list(dataset.items)
     for case in cases:
+        assert case.label is not None
         assert case.image.shape == case.label.shape == (case.record.slices, 96, 96)
         assert case.image.dtype == np.float32
         assert case.label.dtype == np.uint8
@@ -38,6 +39,7 @@ def test_cases_come_in_order_with_their_refs(phantom: dict[str, Path]) -> None:
 def test_labels_are_matched_by_name(phantom: dict[str, Path], layout: str) -> None:
     """The cavity is round and inside the myocardium in both, though it is 3 in one and 1 in the other."""
     for case in load_cases(open_dataset(phantom[layout]), SETTINGS, names=NAMES):
+        assert case.label is not None
         middle = case.label[len(case.label) // 2]
         rows, columns = np.nonzero(middle == 1)
         ring = np.argwhere(middle == 2)
@@ -49,7 +51,7 @@ def test_some_patients_only(phantom: dict[str, Path]) -> None:
     dataset = open_dataset(phantom["mnms"])
     wanted = dataset.patients[2:4]
     cases = load_cases(dataset, SETTINGS, names=NAMES, patients=wanted)
-    assert [case.ref.id for case in cases] == [
+    assert [case.ref and case.ref.id for case in cases] == [
         f"{patient}_{phase}" for patient in wanted for phase in ("ED", "ES")
     ]
     with pytest.raises(CoopsegError, match="no such patients: nobody"):
@@ -109,6 +111,7 @@ def test_second_time_comes_from_disk_and_is_equal(tmp_path: Path, labelled: bool
     assert second.image.dtype == np.float32
     if labelled:
         np.testing.assert_array_equal(second.label, first.label)
+        assert second.label is not None
         assert second.label.dtype == np.uint8
     else:
         assert second.label is None
@@ -124,7 +127,7 @@ def test_damaged_entry_is_made_anew(tmp_path: Path, damage: str, caplog: pytest.
     renamed = content.replace(b"label.npy", b"lapel.npy")  # a zip whose CRCs hold, without its label
     content[len(content) // 2] ^= 0xFF
     damaged = {"truncated": content[:99], "flipped": content, "empty": b"", "renamed": renamed}
-    path.write_bytes(damaged[damage])
+    path.write_bytes(bytes(damaged[damage]))
     with caplog.at_level(logging.WARNING):
         result = cached(tmp_path, "key", make_case)
     assert "damaged cache entry" in caplog.text

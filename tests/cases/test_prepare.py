@@ -27,6 +27,12 @@ STORED = CaseSettings(spacing=None, size=(32, 32))
 ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product((1, -1), repeat=3)]
 
 
+def truth_of(case: Case) -> np.ndarray:
+    """The label of a case that has one."""
+    assert case.label is not None
+    return case.label
+
+
 def make_scan(
     shape: tuple[int, int, int] = (20, 26, 4), spacing: tuple[float, ...] = (1.5, 1.5, 8.0)
 ) -> Scan:
@@ -67,14 +73,14 @@ def test_all_48_orientations_give_one_case_and_exact_labels_back(
     case = prepare(turned, STORED, label=turned_label)
     np.testing.assert_array_equal(case.image, reference.image)
     np.testing.assert_array_equal(case.label, reference.label)
-    np.testing.assert_array_equal(restore(one_hot(case.label), case.record), turned_label)
+    np.testing.assert_array_equal(restore(one_hot(truth_of(case)), case.record), turned_label)
 
 
 def test_crop_loses_only_what_lies_outside() -> None:
     scan = make_scan((40, 24, 3))
     label = np.random.default_rng(1).integers(0, 4, scan.data.shape).astype(np.uint8)
     case = prepare(scan, CaseSettings(spacing=None, size=(16, 32)), label=label)
-    restored = restore(one_hot(case.label), case.record)
+    restored = restore(one_hot(truth_of(case)), case.record)
     expected = np.zeros_like(label)
     expected[4:36, 4:20] = label[4:36, 4:20]
     np.testing.assert_array_equal(restored, expected)
@@ -84,6 +90,7 @@ def test_crop_loses_only_what_lies_outside() -> None:
 def test_no_interpolation_where_spacing_is_met(spacing: float | None) -> None:
     scan = make_scan()
     case = prepare(scan, CaseSettings(spacing=spacing, size=(32, 32), slice_minmax=False))
+    assert case.record.clip is not None
     low, high = case.record.clip
     expected = ((scan.data.clip(low, high) - low) / (high - low)).transpose(2, 1, 0)
     np.testing.assert_allclose(case.image[:, 3:29, 6:26], expected, atol=1e-6)
@@ -193,9 +200,11 @@ def round_trips(folder: Path, settings: CaseSettings, *, every: int = 1) -> np.n
     dataset = open_dataset(folder)
     scores = []
     for case in load_cases(dataset, settings, names=NAMES, patients=dataset.patients[::every]):
+        assert case.ref is not None
         stored = load_label(case.ref)
+        assert stored is not None
         truth = labels_to_indices(stored.data, dataset.labels, names=NAMES, path=stored.path)
-        restored = restore(one_hot(case.label), case.record)
+        restored = restore(one_hot(truth_of(case)), case.record)
         if not any("the crop" in line for line in case.warnings):
             scores.append([dice(restored == index, truth == index) for index in (1, 2, 3)])
     return np.array(scores)

@@ -34,10 +34,10 @@ def test_predict_writes_each_scan_in_its_own_grid(
     assert [entry["name"] for entry in listed] == ["background", "RV", "MYO", "LV"]
     predictor = Predictor.from_model(load_model(trained))
     for name, scan in ((first, still), (second, moving / "P0H0N0_sa.nii.gz")):
-        image = nib.load(scan)
+        image = nib.Nifti1Image.from_filename(scan)
         expected = predictor.frames(read_image(scan))
         for head, ending in (("FTN", "ftn"), ("FTN+STN", "stn")):
-            written = nib.load(out / f"{name}_{ending}.nii.gz")
+            written = nib.Nifti1Image.from_filename(out / f"{name}_{ending}.nii.gz")
             assert written.shape == image.shape
             assert written.get_data_dtype() == np.uint8
             assert np.array_equal(written.affine, image.affine)

@@ -19,8 +19,8 @@ def ring() -> np.ndarray:
     rows, columns = np.mgrid[:64, :48]
     radius = np.hypot(rows - 25, columns - 28)
     texture = np.random.default_rng(0).uniform(0, 0.3, (5, 64, 48))
-    return (texture + 0.7 * ((radius > 6) & (radius < 12))).astype(np.float32)
+    return np.asarray(texture + 0.7 * ((radius > 6) & (radius < 12)), np.float32)
 
 
 def rescaled(volume: np.ndarray) -> np.ndarray:
-    return (volume - volume.min()) / (volume.max() - volume.min())
+    return np.asarray((volume - volume.min()) / (volume.max() - volume.min()))

@@ -184,7 +184,7 @@ def test_gamma_is_a_power(small: np.ndarray) -> None:
 def resampled_line(line: np.ndarray, size: int) -> np.ndarray:
     """Linear interpolation at the centres of `size` equal pixels, constant beyond the last centre."""
     centres = (np.arange(size) + 0.5) * len(line) / size - 0.5
-    return np.interp(centres, np.arange(len(line)), line)
+    return np.asarray(np.interp(centres, np.arange(len(line)), line))
 
 
 def test_downsampling_is_linear_between_pixel_centres(small: np.ndarray) -> None:

@@ -230,13 +230,13 @@ def oblique(seed: int) -> np.ndarray:
 def blob(shape: tuple[int, ...], affine: np.ndarray, place: np.ndarray) -> np.ndarray:
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     distance = np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3] - place, axis=-1)
-    return np.exp(-((distance / 8) ** 2)).astype(np.float32)
+    return np.asarray(np.exp(-((distance / 8) ** 2)), np.float32)
 
 
 def centroid(scan: Scan) -> np.ndarray:
     index = np.stack(np.meshgrid(*map(np.arange, scan.data.shape), indexing="ij"), -1)
     mean = (index * scan.data[..., None]).sum((0, 1, 2)) / scan.data.sum()
-    return scan.affine[:3, :3] @ mean + scan.affine[:3, 3]
+    return np.asarray(scan.affine[:3, :3] @ mean + scan.affine[:3, 3])
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -48,7 +48,7 @@ def test_replayed_from_json_alone(kind: str, volume: np.ndarray) -> None:
     state = torch.get_rng_state()
     np.testing.assert_array_equal(apply_corruption(volume, again, spacing=SPACING), first)
     assert torch.equal(torch.get_rng_state(), state)
-    assert (first.dtype, first.shape) == (np.float32, volume.shape)
+    assert (first.dtype, first.shape) == (np.dtype(np.float32), volume.shape)
     assert (first.min(), first.max()) == (0, 1)
     assert np.abs(first - volume).mean() > 0.01
 

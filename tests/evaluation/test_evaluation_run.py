@@ -73,7 +73,7 @@ def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Pa
 
 def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"spacing": "nominal", "device": "cpu", "pictures": False, "refinements": 0}
-    data = [phantom["acdc"], f"other={phantom['mnms']}"]
+    data = [str(phantom["acdc"]), f"other={phantom['mnms']}"]
     found = evaluate_model(model, data, tmp_path / "out", **arguments)
     (warning,) = found.warnings
     assert warning.startswith("ACDC: 3 of 6 patients bear names of training or validation patients")

@@ -168,7 +168,7 @@ def test_stored_arrays(datasets: list[Dataset], tmp_path: Path) -> None:
     truth = stored["0/truth"]
     assert (truth == 2).sum() == 10 * 5  # all of the foreground, rows along Y
     rows, columns = np.nonzero(truth)
-    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (5, 10)
+    assert (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1) == (5, 10)
     height, width = truth.shape[0] * 1.0, truth.shape[1] * 1.5
     assert height == pytest.approx(1.7 * 15, abs=2)  # mm, of a foreground 15 mm wide and 5 mm high
     assert width == pytest.approx(height, abs=2)

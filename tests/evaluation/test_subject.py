@@ -46,7 +46,7 @@ def given(predict: Any) -> np.ndarray:
 
 def test_values_mean_classes_in_their_order() -> None:
     def predict(image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-        assert (image.dtype, image.flags.c_contiguous) == (np.float32, True)
+        assert (image.dtype, image.flags.c_contiguous) == (np.dtype(np.float32), True)
         np.testing.assert_array_equal(image, IMAGE)
         np.testing.assert_array_equal(spacing, [1.5, 1.5, 10])
         labels = image.astype(np.int64) % 4
@@ -64,7 +64,7 @@ def test_values_mean_what_its_labels_say_and_a_class_is_made_once() -> None:
         labels = {"left ventricle": 1, "MYO": 2, "rv": 30}  # noqa: RUF012
 
         def __call__(self, image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-            return np.array([0, 1, 2, 30])[image.astype(int) % 4]
+            return np.asarray(np.array([0, 1, 2, 30])[image.astype(int) % 4])
 
     np.testing.assert_array_equal(given(Net), np.array([0, 3, 2, 1])[IMAGE.astype(int) % 4])
 

@@ -21,7 +21,7 @@ NAN = math.nan
 
 def make_rows(entries: Iterable[tuple[Any, ...]], **facts: Any) -> list[Any]:
     """Rows from (patient, phase, copy, class, dice, hd95, distance); assd is half of hd95."""
-    rows = []
+    rows: list[Any] = []
     for patient, phase, copy, name, dice, hd95, distance in entries:
         row = {"dataset": "D", "case": f"{patient}_{phase}_{copy}", "site": "", "head": "FTN", **facts}
         row |= {"patient": patient, "phase": phase, "copy": copy, "class": name, "dice": dice}
@@ -30,7 +30,7 @@ def make_rows(entries: Iterable[tuple[Any, ...]], **facts: Any) -> list[Any]:
 
 
 @pytest.fixture
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Any]:
     """Patient p1 with three volumes, p2 with one; LV and RV."""
     return make_rows(
         [
@@ -51,7 +51,7 @@ def pick(summaries: list[dict[str, Any]], name: str, group: str = "all", value: 
     return found
 
 
-def test_patients_first(rows: list[dict[str, Any]]) -> None:
+def test_patients_first(rows: list[Any]) -> None:
     found = pick(summarise(rows), "LV")
     patients = [(0.9 + 0.6 + 0.0) / 3, 0.8]
     assert (found["patients"], found["volumes"]) == (2, 4)
@@ -62,7 +62,7 @@ def test_patients_first(rows: list[dict[str, Any]]) -> None:
     assert found["distance_missing"] == pytest.approx((1 / 3 + 0) / 2)
 
 
-def test_foreground_mean_and_failures(rows: list[dict[str, Any]]) -> None:
+def test_foreground_mean_and_failures(rows: list[Any]) -> None:
     found = pick(summarise(rows), "mean")
     volumes = {"p1": [0.8, 0.3, 0.05], "p2": [0.9]}
     assert found["dice_mean"] == pytest.approx(np.mean([np.mean(v) for v in volumes.values()]))
@@ -77,7 +77,7 @@ def test_exactly_the_limit_is_no_failure() -> None:
     assert pick(summarise(rows), "LV")["dice_below_0.5"] == 0
 
 
-def test_groups(rows: list[dict[str, Any]]) -> None:
+def test_groups(rows: list[Any]) -> None:
     sites = make_rows([("p3", "", 0, "LV", 0.4, NAN, "one empty")], site="Siemens/1")
     sites += make_rows([("p4", "", 0, "LV", 0.6, NAN, "one empty")], site="Siemens/2")
     summaries = summarise(rows + sites)
@@ -94,7 +94,7 @@ def test_groups(rows: list[dict[str, Any]]) -> None:
     }
 
 
-def test_heads_and_datasets_apart_and_in_order(rows: list[dict[str, Any]]) -> None:
+def test_heads_and_datasets_apart_and_in_order(rows: list[Any]) -> None:
     other = [row | {"head": "A head", "dice": 0.0} for row in rows] + [row | {"dataset": "B"} for row in rows]
     keys = [(s["dataset"], s["head"]) for s in summarise(rows + other) if s["class"] == "mean"]
     assert keys[:3] == [("D", "FTN"), ("D", "A head"), ("B", "FTN")]
@@ -106,7 +106,7 @@ def test_one_patient_and_nothing_measured() -> None:
     assert found["distance_missing"] == 0
 
 
-def test_files(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_files(rows: list[Any], tmp_path: Path) -> None:
     summaries = write_tables(rows, tmp_path / "out")
     with (tmp_path / "out" / "cases.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
@@ -120,7 +120,7 @@ def test_files(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     assert (tmp_path / "out" / "metrics.md").read_text() == markdown(summaries)
 
 
-def test_markdown(rows: list[dict[str, Any]]) -> None:
+def test_markdown(rows: list[Any]) -> None:
     text = markdown(summarise(rows))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1

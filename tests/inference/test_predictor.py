@@ -88,7 +88,7 @@ def test_labels_lie_in_the_grid_of_the_scan(
     case = prepare(scan, small_settings.cases)
     predictor = Predictor(small_networks, small_settings)
     for head, values in predictor(scan).items():
-        assert (values.shape, values.dtype) == ((40, 50, 5), np.uint8)
+        assert (values.shape, values.dtype) == ((40, 50, 5), np.dtype(np.uint8))
         assert np.array_equal(values, restore(predictor.probabilities(case)[head], case.record))
         assert len(np.unique(values)) > 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from coopseg.latent.masks import LatentMasks
 SHAPE = (4000, 6, 3, 5)
 
 
-def draw(seed: int = 0, shape: tuple[int, ...] = SHAPE, **changes: object) -> MaskChoice:
+def draw(seed: int = 0, shape: tuple[int, ...] = SHAPE, **changes: Any) -> MaskChoice:
     return LatentMasks(**changes).sample(shape, torch.Generator().manual_seed(seed))
 
 

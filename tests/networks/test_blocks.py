@@ -75,8 +75,8 @@ def test_the_block_equals_its_plain_definition(training: bool) -> None:
         block.eval()
 
     def norm(layer: Any, y: Tensor) -> Tensor:
-        running = (None, None) if training else (layer.running_mean, layer.running_var)
-        return F.batch_norm(y, *running, layer.weight, layer.bias, training=training, eps=1e-5)
+        mean, variance = (None, None) if training else (layer.running_mean, layer.running_var)
+        return F.batch_norm(y, mean, variance, layer.weight, layer.bias, training=training, eps=1e-5)
 
     v = block.up(x)
     body = norm(block.norm2, block.conv2(F.leaky_relu(norm(block.norm1, block.conv1(v)), 0.2)))

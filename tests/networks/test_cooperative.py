@@ -64,6 +64,7 @@ def test_initialisation_is_the_published_one() -> None:
     weight = networks.image_encoder.down4.conv2.weight.detach()
     assert weight.std() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
     assert networks.image_encoder.down4.norm1.weight.detach().std() == pytest.approx(0.02, rel=0.3)
+    assert networks.segmentation_decoder.out.bias is not None
     assert networks.segmentation_decoder.out.bias.abs().max() == 0
 
 

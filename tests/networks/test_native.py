@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,8 +48,10 @@ def test_values_and_gradients_are_those_of_torch(
     seed = torch.randn(y.shape).to(dtype)
     found = torch.autograd.grad(y, inputs, seed)
     # what torch makes of the same values in float64
-    exact = [None if t is None else t.detach().double().requires_grad_() for t in (x, skip, weight, bias)]
-    reference = plain(*exact, slope)
+    exact: list[Any] = [
+        None if t is None else t.detach().double().requires_grad_() for t in (x, skip, weight, bias)
+    ]
+    reference = plain(exact[0], exact[1], exact[2], exact[3], slope)
     wide = [exact[0], exact[2], exact[3]] + ([] if skip is None else [exact[1]])
     expected = torch.autograd.grad(reference, wide, seed.double())
     for ours, theirs in zip((y, *found), (reference, *expected), strict=True):

@@ -60,7 +60,7 @@ def test_coils_are_brightest_where_they_lie() -> None:
     axis = np.linspace(-100, 100, 41)
     places = np.array([[-80.0, 50.0, 0.0]])
     shading = coil_shading(SITES[0], places, axis, axis, 0.0)
-    assert np.unravel_index(shading.argmax(), shading.shape) == (4, 30)
+    assert tuple(map(int, np.unravel_index(shading.argmax(), shading.shape))) == (4, 30)
     assert coil_shading(SITES[0], places, axis, axis, 40.0).max() < shading.max()
 
 

@@ -147,7 +147,7 @@ def _rows(
 
 def _slices(
     folder: Path, rows: Sequence[dict[str, Any]], datasets: dict[str, str], heads: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     arrays: dict[str, Any] = {}
     index: list[dict[str, Any]] = []
     truth = np.zeros((20, 24), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,11 @@ def test_page_of_a_benchmark(browser: BrowserContext, tmp_path: Path) -> None:
     check(browser, write_benchmark_report(bench, tmp_path / "page"))
 
 
+def note(noted: list[str], what: str, event: object) -> None:
+    """Appends one of the texts of an event."""
+    noted.append(getattr(event, what))
+
+
 def check(browser: BrowserContext, path: Path) -> None:
     """Opens a page in every width and scheme. The screenshots beside it are for those who look."""
     grounds = set()
@@ -82,9 +88,9 @@ def check(browser: BrowserContext, path: Path) -> None:
             page = browser.new_page()
             asked: list[str] = []
             said: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
-            page.on("console", lambda message, said=said: said.append(message.text))
-            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            page.on("request", partial(note, asked, "url"))
+            page.on("console", partial(note, said, "text"))
+            page.on("pageerror", partial(note, said, "message"))
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             page.goto(path.as_uri())

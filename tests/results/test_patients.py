@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ JOB = {"row": "x", "draw": "A", "seed": 0, "budget": "steps"}
 DATASETS = {"ACDC": "intra", "RandBias": "corrupted", "M&Ms": "other"}
 
 
-def slow(rows: list[dict], dataset: str, name: str, group: str, value: str, patient: str) -> dict[str, float]:
+def slow(
+    rows: list[dict[str, Any]], dataset: str, name: str, group: str, value: str, patient: str
+) -> dict[str, float]:
     """What `per_patient` gives, volume by volume."""
     facts = {"all": lambda row: "", "phase": lambda row: row["phase"], "site": lambda row: row["site"],
              "vendor": lambda row: row["site"].split("/")[0]}[group]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,17 +34,24 @@ def test_interval_over_cohorts_is_the_slow_one() -> None:
     assert found == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=0.03)
 
 
+def interval_of(*groups: np.ndarray) -> tuple[float, float]:
+    """The interval, which has to be there."""
+    found = bootstrap_interval(groups)
+    assert found is not None
+    return found
+
+
 def test_copies_of_a_patient_do_not_make_an_interval_narrower() -> None:
     values = np.random.default_rng(4).normal(size=(20, 1))
     assert bootstrap_interval([np.repeat(values, 4, axis=1)]) == pytest.approx(bootstrap_interval([values]))
-    low, high = bootstrap_interval([values])
-    apart_low, apart_high = bootstrap_interval([values, values])  # other patients, who happen to score alike
+    low, high = interval_of(values)
+    apart_low, apart_high = interval_of(values, values)  # other patients, who happen to score alike
     assert (apart_high - apart_low) / (high - low) == pytest.approx(1 / math.sqrt(2), abs=0.04)
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     generator = np.random.default_rng(5)
-    intervals = [bootstrap_interval([generator.normal(0.3, 1, size=(40, 1))]) for _ in range(400)]
+    intervals = [interval_of(generator.normal(0.3, 1, size=(40, 1))) for _ in range(400)]
     assert 0.90 < fmean(low < 0.3 < high for low, high in intervals) < 0.98
 
 
@@ -62,9 +70,9 @@ def test_trainings_and_patients_are_drawn_crossed() -> None:
     for _ in range(4000):
         drawn = values[generator.integers(3, size=3)][:, generator.integers(10, size=10)]
         means.append(np.nanmean(drawn, axis=(0, 1)).mean())
-    found = bootstrap_interval([values])
+    found = interval_of(values)
     assert found == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=0.05)
-    alone = bootstrap_interval([values.mean(axis=0)[:, 1:]])
+    alone = interval_of(values.mean(axis=0)[:, 1:])
     assert found[1] - found[0] > alone[1] - alone[0]
 
 
@@ -115,7 +123,7 @@ def test_holm_by_hand() -> None:
 
 def test_holm_keeps_false_alarms_rare() -> None:
     generator = np.random.default_rng(6)
-    families = [holm(list(generator.uniform(size=10))) for _ in range(2000)]
+    families: list[list[Any]] = [holm(list(generator.uniform(size=10))) for _ in range(2000)]
     assert 0.03 < fmean(min(family) < 0.05 for family in families) < 0.07
 
 

@@ -136,7 +136,7 @@ def test_a_deformation_moves_as_far_as_it_does_in_a_volume() -> None:
     strength, sigma = 500.0, 3.0
     settings = {"deformation": (sigma, sigma), "deformation_strength": (strength, strength)}
     drawn = draw(torch.zeros(8, 1, 96, 96), p=1, **settings)
-    found = displacement(drawn.map, torch.Size((96, 96))).square().mean().sqrt()
+    found = displacement(drawn.map, (96, 96)).square().mean().sqrt()
     noise = np.random.default_rng(0).uniform(-1, 1, (64, 64, 64))
     volume = strength * ndi.gaussian_filter(noise, sigma, mode="wrap", truncate=6)
     assert float(found) == pytest.approx(np.sqrt(np.square(volume).mean()), rel=0.1)
@@ -145,7 +145,7 @@ def test_a_deformation_moves_as_far_as_it_does_in_a_volume() -> None:
 def test_published_deformations_do_not_fold() -> None:
     """The area that a pixel comes from stays positive at nearly every pixel, at the largest strength."""
     drawn = draw(torch.zeros(16, 1, 128, 128), p=1, deformation_strength=(1000, 1000))
-    field = displacement(drawn.map, torch.Size((128, 128)))
+    field = displacement(drawn.map, (128, 128))
     dx = torch.gradient(field, dim=3)[0]
     dy = torch.gradient(field, dim=2)[0]
     area = (1 + dx[:, 0]) * (1 + dy[:, 1]) - dx[:, 1] * dy[:, 0]

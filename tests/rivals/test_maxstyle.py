@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -54,7 +54,7 @@ def slowly(
 
 
 def decode_slowly(
-    networks: Networks, code: Tensor, parameters: dict[str, list[Tensor]], partners: dict[str, Tensor]
+    networks: Networks, code: Tensor, parameters: Mapping[str, Sequence[Tensor]], partners: dict[str, Tensor]
 ) -> Tensor:
     return networks.image_decoder(
         code,
@@ -75,8 +75,8 @@ def search_slowly(
         layer: [made.share.clone(), made.noise.mean.clone(), made.noise.deviation.clone()]
         for layer, made in drawn.items()
     }
-    first = {layer: [0.0] * 3 for layer in drawn}
-    second = {layer: [0.0] * 3 for layer in drawn}
+    first: dict[str, list[Any]] = {layer: [0.0] * 3 for layer in drawn}
+    second: dict[str, list[Any]] = {layer: [0.0] * 3 for layer in drawn}
     for t in range(1, steps + 1):
         leaves = [value.requires_grad_() for values in parameters.values() for value in values]
         x = rescale_slices(decode_slowly(networks, code, parameters, partners))

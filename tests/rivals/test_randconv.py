@@ -94,6 +94,7 @@ def test_divergence_of_certain_copies_is_finite() -> None:
     found = divergence(logits)
     found.backward()
     assert float(found.detach()) == pytest.approx(np.log(3))
+    assert logits.grad is not None
     assert logits.grad.isfinite().all()
 
 
@@ -113,8 +114,8 @@ def one_by_one(image: Tensor, drawn: Convolutions) -> list[Tensor]:
 def mean_divergence(logits: list[Tensor]) -> Tensor:
     """By torch.distributions, differentiable through the mean too."""
     p = [torch.softmax(copy, 1).movedim(1, -1) for copy in logits]
-    mean = Categorical(probs=sum(p) / len(p))
-    return sum(kl_divergence(Categorical(probs=copy), mean).mean() for copy in p) / len(p)
+    mean = Categorical(probs=torch.stack(p).mean(0))
+    return torch.stack([kl_divergence(Categorical(probs=copy), mean).mean() for copy in p]).mean()
 
 
 @pytest.mark.parametrize("settings", [{}, {"copies": 4, "consistency": 10.0}])

@@ -74,7 +74,7 @@ def test_the_same_seed_draws_the_same() -> None:
 
 
 def masked_terms(
-    networks: Networks, noisy: Tensor, image: Tensor, label: Tensor, drawn: Choices, *, joint: bool
+    networks: Any, noisy: Tensor, image: Tensor, label: Tensor, drawn: Choices, *, joint: bool
 ) -> Tensor:
     """L_std without CE(C(y), y), and what the masks add, all in one graph."""
 

@@ -8,9 +8,16 @@ import pytest
 from coopseg.errors import CoopsegError
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.nifti import write_image
-from coopseg.scans.types import ScanRef
+from coopseg.scans.types import Scan, ScanRef
 
 AFFINE = np.diag([-1.5, -1.5, 8, 1.0])
+
+
+def label_of(item: ScanRef) -> Scan:
+    """The label of an item that has one."""
+    found = load_label(item)
+    assert found is not None
+    return found
 
 
 def ref(
@@ -31,12 +38,12 @@ def test_the_right_frame_of_image_and_label(tmp_path: Path) -> None:
     item = ref(tmp_path)
     expected = np.arange(360).reshape(6, 5, 4, 3)[..., 1]
     np.testing.assert_array_equal(load_scan(item).data, expected)
-    np.testing.assert_array_equal(load_label(item).data, expected)
+    np.testing.assert_array_equal(label_of(item).data, expected)
 
 
 def test_three_dimensions_without_a_frame(tmp_path: Path) -> None:
     item = ref(tmp_path, image=(6, 5, 4), label=(6, 5, 4), frame=None)
-    assert load_scan(item).data.shape == load_label(item).data.shape == (6, 5, 4)
+    assert load_scan(item).data.shape == label_of(item).data.shape == (6, 5, 4)
 
 
 def test_no_label_is_none(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def work(data: Path, run: Path, dies: tuple[str, int] | None) -> None:
     torch.set_num_threads(1)
     if dies:
         killing = KillingOs(*dies)
-        files.os = killing  # type: ignore[assignment]
+        files.os = killing  # type: ignore[assignment,attr-defined]
         files.open = killing.open_file  # type: ignore[attr-defined]
     if (run / REQUEST).is_file():
         resume(run, save_every=0)

@@ -99,11 +99,13 @@ def slow_affine(
     back[:2, 2] = [(image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2]
     inverse = back @ np.linalg.inv(forward) @ to_centre
     swap = np.eye(3)[[1, 0, 2]]  # scipy's coordinates are (row, column)
-    return ndi.affine_transform(image, swap @ inverse @ swap, output_shape=size, order=order, mode="nearest")
+    return np.asarray(
+        ndi.affine_transform(image, swap @ inverse @ swap, output_shape=size, order=order, mode="nearest")
+    )
 
 
 def minmax(image: np.ndarray) -> np.ndarray:
-    return (image - image.min()) / (image.max() - image.min())
+    return np.asarray((image - image.min()) / (image.max() - image.min()))
 
 
 def test_standing_still_changes_nothing() -> None:

@@ -15,7 +15,7 @@ import torch
 from coopseg.errors import CoopsegError
 from coopseg.training.checkpoint import MAGIC, load_checkpoint, save_checkpoint
 
-STATE = {
+STATE: dict[str, Any] = {
     "step": 3,
     "weights": {"a": torch.arange(6.0).reshape(2, 3)},
     "batches": [("p1", "p2")],
@@ -25,7 +25,7 @@ STATE = {
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", STATE)
-    loaded = load_checkpoint(tmp_path / "c")
+    loaded: Any = load_checkpoint(tmp_path / "c")
     assert loaded.keys() == STATE.keys()
     assert torch.equal(loaded["weights"]["a"], STATE["weights"]["a"])
     assert (loaded["step"], loaded["batches"], loaded["none"]) == (3, [("p1", "p2")], None)
@@ -39,7 +39,8 @@ def test_the_layout_of_memory_is_kept(tmp_path: Path) -> None:
     """Else Adam's averages would come back in another order than the weights, and every step be slower."""
     moved = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path / "c", {"x": moved})
-    assert load_checkpoint(tmp_path / "c")["x"].stride() == moved.stride()
+    again: Any = load_checkpoint(tmp_path / "c")
+    assert again["x"].stride() == moved.stride()
 
 
 @pytest.mark.parametrize("seed", range(40))

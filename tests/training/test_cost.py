@@ -53,7 +53,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def gflop_an_image(method: str, side: int = 192) -> float:
     """Of one image at the published size, without what a step costs however many images it has."""
     four, two = (cost_of_step(method=method, batch=batch).flops for batch in (4, 2))
-    return (four - two) / 2 * (side / SIDE) ** 2 / 1e9
+    return float((four - two) / 2 * (side / SIDE) ** 2 / 1e9)
 
 
 def test_floating_point_operations(without_kernels: None) -> None:

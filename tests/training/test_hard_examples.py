@@ -45,7 +45,7 @@ def test_every_scheme_of_both_codes_is_there(tmp_path: Path, store: SliceStore) 
     codes = {f"{code}_{scheme}" for code in ("image", "shape") for scheme in SCHEMES}
     assert set(arrays) == {"image", "label", "reconstruction", "prediction"} | codes
     for name, array in arrays.items():
-        assert (array.dtype, array.shape) == (np.uint8, (SHOWN, 32, 32)), name
+        assert (array.dtype, array.shape) == (np.dtype(np.uint8), (SHOWN, 32, 32)), name
         if name == "label" or name.startswith(("shape", "prediction")):
             assert array.max() < 3
 
@@ -65,7 +65,7 @@ def test_masks_change_what_is_decoded_and_the_share_matters(tmp_path: Path, stor
     arrays = written(tmp_path, make_step(), store)
     for scheme in SCHEMES:
         assert (arrays[f"image_{scheme}"] != arrays["reconstruction"]).any()
-    nothing = written(tmp_path, make_step(**{"latent.p": 0.0}), store)
+    nothing = written(tmp_path, make_step("cooperative", **{"latent.p": 0.0}), store)
     for scheme in SCHEMES:
         assert (nothing[f"image_{scheme}"] == nothing["reconstruction"]).all()
         assert (nothing[f"shape_{scheme}"] == nothing["prediction"]).all()

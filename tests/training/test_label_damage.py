@@ -44,7 +44,7 @@ def draw(seed: int = 0, batch: int = 6, **settings: Any) -> Damage:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("structure", [1, 2, 3])
-def test_reshapes_as_scipy_does(operation: str, structure: int) -> None:
+def test_reshapes_as_scipy_does(operation: tuple[int, ...], structure: int) -> None:
     """Radii of 1 to 6, the largest leave nothing of the ring; the edge of the image erodes nothing."""
     labels, radii = make_labels(), torch.arange(1, 7)
     growth = torch.tensor([operation]) * radii[:, None]

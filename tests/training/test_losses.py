@@ -66,6 +66,7 @@ def test_soft_dice_is_0_for_the_label_and_finite_for_its_opposite() -> None:
     found = soft_dice_loss(-logits, label)
     found.backward()
     assert found == 1
+    assert logits.grad is not None
     assert logits.grad.isfinite().all()
     # a class that is neither shown nor predicted, where nothing is left to divide by
     nowhere = torch.zeros(1, 2, 4, 4)
@@ -131,6 +132,7 @@ def test_terms_are_noted_unweighted_and_summed_weighted() -> None:
 def test_what_is_returned_carries_the_weight_into_the_gradient() -> None:
     term = torch.tensor(3.0, requires_grad=True)
     Ledger().add("term", term, 0.25).backward()
+    assert term.grad is not None
     assert float(term.grad) == 0.25
 
 
@@ -158,6 +160,7 @@ def test_divergence_of_opposite_certainties_is_a_number() -> None:
     found = divergence(clean, other)
     found.backward()
     assert float(found.detach()) == pytest.approx(2e4)
+    assert other.grad is not None
     assert other.grad.flatten().tolist() == pytest.approx([-1, 1])
 
 

@@ -7,6 +7,7 @@ Tensors of the device "meta" have a shape only and compute nothing; whatever ask
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ IMAGE, LABEL = (
 @pytest.mark.parametrize("method", ["coopseg", "cooperative", "standard"])
 def test_a_step(preset: str, method: str) -> None:
     settings = resolve_settings(preset=preset, method=method, overrides={"network.width": 4})
-    step = CooperativeStep(Networks(classes=4, **dict(settings.network)).to("meta"), settings)
+    step: Any = CooperativeStep(Networks(classes=4, **dict(settings.network)).to("meta"), settings)
     meter = Meter()
     result = step.backward(IMAGE, LABEL, step.sample(IMAGE))
     meter.add(result, ())

@@ -15,7 +15,9 @@ from coopseg.training.optimiser import WeightAverage, make_optimiser, make_sched
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
-def test_the_fused_optimiser_takes_the_plain_ones_steps(name: str, kind: type[torch.optim.Optimizer]) -> None:
+def test_the_fused_optimiser_takes_the_plain_ones_steps(
+    name: str, kind: type[torch.optim.Adam | torch.optim.AdamW]
+) -> None:
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
     settings = TrainingSettings(optimizer=name, learning_rate=0.01, weight_decay=0.1)

@@ -77,7 +77,8 @@ def test_gradients_and_statistics_are_those_of_the_plain_step(preset: str) -> No
 def test_float32_is_as_near_to_float64_as_the_plain_step_is() -> None:
     # A rounding error that turns one activation's sign moves a gradient of this size by 1e-4 to 1e-2,
     # in either step, hence the mean over draws and networks and the plain step's own error beside it.
-    fast, plain = [], []
+    fast: list[float] = []
+    plain: list[float] = []
     for seed in range(8):
         kind = {"width": 8, "side": 48, "scheme": "dropout", "seed": seed}
         _, exact, _, _ = both("default", dtype=torch.float64, **kind)

@@ -37,7 +37,7 @@ def slow_transform(image: np.ndarray, drawn: RandomNetworks, number: int) -> np.
         )
     kept = float(drawn.kept[number])
     mixed = kept * image + (1 - kept) * x
-    return mixed * np.sqrt((image**2).sum() / (mixed**2).sum())
+    return np.asarray(mixed * np.sqrt((image**2).sum() / (mixed**2).sum()))
 
 
 @pytest.mark.parametrize("shape", [{}, {"layers": 1}, {"layers": 2, "channels": 5}])

@@ -24,7 +24,7 @@ class Gamma(ImageRival):
 
     name = "gamma"
 
-    def sample(self, image: Tensor, code: Any, generator: torch.Generator) -> Tensor:
+    def sample(self, image: Tensor, shape: Any, generator: torch.Generator) -> Tensor:
         return torch.empty(len(image)).uniform_(0.5, 2, generator=generator).to(image.device)
 
     def apply(self, batch: Batch, drawn: Any, networks: Any) -> Example:
@@ -48,7 +48,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return (image - low) / (high - low), torch.randint(0, 3, (4, 32, 32), generator=generator)
 
 
-def gradients(step: CooperativeStep) -> torch.Tensor:
+def gradients(step: Any) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in step.networks.parameters() if p.grad is not None])
 
 

@@ -48,7 +48,8 @@ def tiny_train(phantom: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def weights(run: Path) -> dict[str, Tensor]:
-    return load_model(run / "last.safetensors").networks.state_dict()
+    networks: Any = load_model(run / "last.safetensors").networks
+    return dict(networks.state_dict())
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -62,7 +63,13 @@ def finished(
     """A finished run and the progress it reported."""
     seen: list[Any] = []
     out = tmp_path_factory.mktemp("finished") / "run"
-    how = {"preset": "cpu", "method": "cooperative", "settings": TINY, "seed": 3, "device": "cpu"}
+    how: dict[str, Any] = {
+        "preset": "cpu",
+        "method": "cooperative",
+        "settings": TINY,
+        "seed": 3,
+        "device": "cpu",
+    }
     train(phantom["acdc"], out, **how, report=seen.append)
     return out, seen
 
