@@ -279,15 +279,17 @@ def python_page() -> str:
         "The public names. Whatever a user can put right is raised as `coopseg.CoopsegError`, one line that "
         "says what was found, where, and what to do."
     ]
-    for name in coopseg.__all__:
-        thing = getattr(coopseg, name)
-        if isinstance(thing, type) and issubclass(thing, Exception):
-            parts.append(explained(f"coopseg.{name}", thing))
+    homes = {"coopseg": coopseg, **{f"coopseg.{name}": getattr(coopseg, name) for name in coopseg.MODULES}}
+    things = {f"{home}.{name}": getattr(at, name) for home, at in homes.items() for name in at.__all__}
+    for name, thing in things.items():
+        if isinstance(thing, type) and (
+            issubclass(thing, Exception) or getattr(thing, "_is_protocol", False)
+        ):
+            parts.append(explained(name, thing, *methods(thing)))
         elif isinstance(thing, type):
-            made = signature(f"coopseg.{name}", thing)
-            parts.append(explained(f"coopseg.{name}", thing, made, *methods(thing)))
+            parts.append(explained(name, thing, signature(name, thing), *methods(thing)))
         elif callable(thing):
-            parts.append(explained(f"coopseg.{name}", thing, signature(f"coopseg.{name}", thing)))
+            parts.append(explained(name, thing, signature(name, thing)))
     parts.append("## What they take and return")
     for kind in CLASSES:
         fields = [f"{name}: {hint}" for name, hint in inspect.get_annotations(kind).items()]

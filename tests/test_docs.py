@@ -6,12 +6,16 @@ and the number of steps are made tiny underneath; `make demo` runs one of them a
 
 from __future__ import annotations
 
+import contextlib
+import doctest
 import glob
 import importlib
 import importlib.util
+import io
 import os
 import re
 import shlex
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -138,7 +142,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
 
 def run_task_here(processes: object, task: Any, threads: int) -> int:
     """What a benchmark would do in a process of its own, which would know nothing of what is tiny here."""
-    return importlib.import_module(task.module).main(task.bench, task.argument)
+    with contextlib.redirect_stdout(io.StringIO()):  # a process of its own writes to the job's log
+        return importlib.import_module(task.module).main(task.bench, task.argument)
 
 
 def words(line: str) -> list[str]:
@@ -304,3 +309,37 @@ def test_the_citation_file() -> None:
 
 def test_the_changelog_names_this_version() -> None:
     assert re.search(rf"^## \[?{re.escape(coopseg.__version__)}\]?", PAGES["CHANGELOG.md"], re.MULTILINE)
+
+
+def public_names() -> list[str]:
+    """What a user may import, of the package and its public modules."""
+    modules = {"coopseg": coopseg, **{f"coopseg.{name}": getattr(coopseg, name) for name in coopseg.MODULES}}
+    return [f"{home}.{name}" for home, module in modules.items() for name in module.__all__]
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_has_an_example(name: str) -> None:
+    home, _, last = name.rpartition(".")
+    thing = getattr(importlib.import_module(home), last)
+    if callable(thing):
+        assert ">>> " in (thing.__doc__ or "")
+
+
+WITH_EXAMPLES = [
+    str(file.relative_to(ROOT / "src").with_suffix("")).replace("/", ".").removesuffix(".__init__")
+    for file in sorted((ROOT / "src").rglob("*.py"))
+    if ">>> " in file.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_of_docstrings_run(
+    name: str, tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    module = importlib.import_module(name)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        said: list[str] = []
+        doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+        assert not said, "".join(said)

@@ -9,6 +9,12 @@ class CoopsegError(ValueError):
     The message is one line: what was found, where (the path), and what to do. The command line
     prints it without a traceback and exits with code 2; anything else that is raised is a bug.
     rule: the rule of `coopseg validate` that the input breaks, if there is one for it.
+
+    >>> import coopseg
+    >>> coopseg.open_dataset("nowhere")
+    Traceback (most recent call last):
+        ...
+    coopseg.errors.CoopsegError: nowhere: no such folder; give the folder that holds the data set
     """
 
     def __init__(self, message: str = "", *, rule: str = "") -> None:

@@ -3,8 +3,8 @@
 An image transform is called as `transform(image, label, generator)` on a batch: image (B, C, H, W) in
 [0, 1], label (B, H, W) integers, generator a `torch.Generator` on the CPU, or None for torch's own. It
 returns a new image and the label that belongs to it, warped with the image if the transform moves anything.
-The image is scaled to [0, 1] per slice, as the rows do, except by `AdvNoise`. No gradient flows through a transform. A
-call raises CoopsegError for shapes that do not fit, a constructor for values out of range.
+The image is scaled to [0, 1] per slice, as the rows do, except by `AdvNoise`. No gradient flows through a
+transform. A call raises CoopsegError for shapes that do not fit, a constructor for values out of range.
 
 `MixStyle` and `DSU` are modules for the features of a network instead.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from inspect import get_annotations
 from typing import Any, ClassVar
 
 import torch
@@ -56,9 +57,17 @@ class _Transform:
         """Describes the keywords. without: those that matter in a row only. first: a positional argument."""
         cls.section = of
         fields = {name: field for name, field in of.model_fields.items() if name not in without}
-        positional = [inspect.Parameter(first, inspect.Parameter.POSITIONAL_OR_KEYWORD)] if first else []
+        hint = get_annotations(cls.__init__).get(first)
+        positional = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=hint)
+            for name in [first]
+            if name
+        ]
+        types = {name: hint for kind in reversed(of.__mro__) for name, hint in get_annotations(kind).items()}
         keywords = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[name]
+            )
             for name, field in fields.items()
         ]
         cls.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]

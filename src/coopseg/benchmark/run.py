@@ -39,6 +39,15 @@ def run_benchmark(
 
     A job that fails is listed, and the others go on. Raises CoopsegError, with nothing written, for anything
     wrong with arguments, data or draws; after any interruption `resume_benchmark` goes on.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> given = {"preset": "quick", "settings": tiny, "copies": 1, "device": "cpu"}
+    >>> done = run_benchmark(scans, folder / "bench", methods=["standard"], **given)
+    >>> done.finished, done.failed
+    (('standard---0',), {})
     """
     out = Path(out)
     check_new(out)
@@ -63,6 +72,15 @@ def resume_benchmark(
     asked: arguments of `run_benchmark` that add to it: methods, draws and seeds (what is left out of them is
     as in the grid so far), predictors, severities, severity_methods, equal_time. Others have to be what they
     were; CoopsegError names the first that is not.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> given = {"preset": "quick", "settings": tiny, "copies": 1, "device": "cpu"}
+    >>> done = coopseg.run_benchmark(scans, folder / "bench", methods=["standard"], **given)
+    >>> sorted(resume_benchmark(done.out, methods=["separate"]).finished)
+    ['separate---0', 'standard---0']
     """
     bench = Path(bench)
     before = read_request(bench)

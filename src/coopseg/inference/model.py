@@ -77,6 +77,15 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
     Raises CoopsegError for a folder without weights, a file that coopseg did not write, damage, and settings
     or names that do not fit the weights. Nothing in the file is executed, and no memory is allocated just
     because the file asks for it. An ONNX file needs the extra `onnx` and the processor as the device.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> model = load_model(run)
+    >>> model.names, model.settings.network.width
+    (('background', 'RV', 'MYO', 'LV'), 2)
     """
     file = find_weights(Path(path))
     if file.suffix == ".onnx":

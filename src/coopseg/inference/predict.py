@@ -72,6 +72,15 @@ def predict(
     prediction.scan_statistics. report: called after each scan.
     Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before the
     first is predicted, and after an error `out` is as it was.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> scan = scans / "patient001" / "patient001_frame01.nii.gz"
+    >>> [file.name for file in predict(run, scan, folder / "labels", device="cpu")]
+    ['patient001_frame01.nii.gz']
     """
     out = Path(out)
     check_new(out)

@@ -36,6 +36,16 @@ class Predictor:
     there is none, it is made from `networks`. refinements: how often the STN is applied, each time to the
     softmax of the previous result; 0 for the FTN alone. autocast: makes the context for the wanted precision.
     Raises CoopsegError for scan statistics by folded networks without a stem.
+
+    >>> import coopseg, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> predictor = Predictor.from_model(coopseg.load_model(run))
+    >>> scan = coopseg.read_image(coopseg.open_dataset(scans).items[0].image)
+    >>> {head: labels.shape == scan.data.shape for head, labels in predictor(scan).items()}
+    {'FTN': True, 'FTN+STN': True}
     """
 
     def __init__(

@@ -48,7 +48,12 @@ class Head(nn.Module):
 
 
 class Decoupler(nn.Module):
-    """Maps the image code to the shape code (H); both are (B, channels, h, w) and at least 0."""
+    """Maps the image code to the shape code (H); both are (B, channels, h, w) and at least 0.
+
+    >>> import torch
+    >>> Decoupler(16)(torch.rand(2, 16, 4, 4)).shape
+    torch.Size([2, 16, 4, 4])
+    """
 
     def __init__(self, channels: int, *, running: bool = False) -> None:
         super().__init__()
@@ -64,7 +69,14 @@ class Decoupler(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Encodes (B, inputs, H, W), H and W multiples of 16, as (B, 8 width, H/16, W/16), at least 0."""
+    """Encodes (B, inputs, H, W), H and W multiples of 16, as (B, 8 width, H/16, W/16), at least 0.
+
+    running: the norms use running statistics in training mode too.
+
+    >>> import torch
+    >>> Encoder(inputs=1, width=2)(torch.rand(2, 1, 64, 64)).shape
+    torch.Size([2, 16, 4, 4])
+    """
 
     LAYERS = ("stem", "down1", "down2", "down3", "down4", "head")
 
@@ -92,6 +104,11 @@ class Decoder(nn.Module):
     """Decodes a code (B, 8 width, h, w) to (B, outputs, 16 h, 16 w).
 
     A label decoder gives logits; an image decoder upsamples with learned weights and ends in a sigmoid.
+    running: the norms use running statistics in training mode too.
+
+    >>> import torch
+    >>> Decoder(outputs=4, width=2)(torch.rand(2, 16, 4, 4)).shape
+    torch.Size([2, 4, 64, 64])
     """
 
     LAYERS = ("up1", "up2", "up3", "up4")

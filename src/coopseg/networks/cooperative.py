@@ -21,6 +21,12 @@ class ImageEncoder(Encoder):
     """Holds the encoder E and the decoupler H, which is the identity if the decoupler is turned off.
 
     shared: the image code is H(E(x)) too, so both decoders read the shape code.
+
+    >>> import torch
+    >>> encoder = ImageEncoder(inputs=1, width=2, decoupler=True)
+    >>> image_code = encoder(torch.rand(2, 1, 64, 64))
+    >>> image_code.shape, encoder.shape_code(image_code).shape
+    (torch.Size([2, 16, 4, 4]), torch.Size([2, 16, 4, 4]))
     """
 
     def __init__(
@@ -45,6 +51,10 @@ class StepNetworks(Protocol):
 
     classes: number of label values, background included. image_decoder: maps the image code to an image
     (B, channels, H, W). segmentation_decoder: maps the shape code to logits (B, classes, H, W).
+
+    >>> networks: StepNetworks = Networks(classes=3, width=2)
+    >>> networks.code_shape((8, 1, 64, 64))
+    (8, 16, 4, 4)
     """
 
     classes: int

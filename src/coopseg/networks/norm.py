@@ -30,6 +30,12 @@ class Norm(nn.Module):
     running: normalise by the running statistics even in training mode.
     scan_statistics: None, or k: in evaluation mode, normalise by (1 - s) times the running statistics plus
     s times those of x, with s = B / (B + k). x is then one volume and B its slices.
+
+    >>> norm = Norm(8)
+    >>> norm.record = False
+    >>> y = norm(torch.randn(4, 8, 6, 6), slope=0.2)
+    >>> y.shape, float(norm.running_mean.abs().max())
+    (torch.Size([4, 8, 6, 6]), 0.0)
     """
 
     momentum = MOMENTUM

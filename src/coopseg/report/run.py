@@ -27,6 +27,14 @@ def write_report(
     that lie directly in a run folder; each belongs to the run whose last weights it evaluated. out: new or
     empty folder, filled whole or not at all. Returns the path of the page.
     Raises CoopsegError as `read_runs` does.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> write_report(run, folder / "report").name
+    'report.html'
     """
     out = Path(out)
     check_new(out)

@@ -58,6 +58,14 @@ def train(
     goes on. report: called with every progress.
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts,
     and if a file cannot be written; Stopped after SIGTERM or Ctrl-C, with everything saved for `resume`.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> coopseg.load_model(run).names
+    ('background', 'RV', 'MYO', 'LV')
     """
     out = Path(out)
     arguments = Arguments.of(
@@ -95,6 +103,14 @@ def resume(
     run: its folder; a finished one is left as it is. given: arguments of `train` that have changed, such as
     `data` for a folder that has moved.
     Raises CoopsegError as `train` does, and if something that matters has changed, naming it.
+
+    >>> import coopseg, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
+    >>> resume(run) == run  # it had come to its end
+    True
     """
     run = Path(run)
     before = read_request(run)
