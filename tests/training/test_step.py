@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -346,7 +347,8 @@ class Toy(nn.Module):
         return image_shape[0], 8, image_shape[2] // 2, image_shape[3] // 2
 
     def refine(self, probabilities: Tensor) -> Tensor:
-        return self.stn(probabilities)
+        found: Tensor = self.stn(probabilities)
+        return found
 
 
 def toy_loss(toy: Toy, inputs: Tensor, image: Tensor, label: Tensor) -> Tensor:
@@ -364,24 +366,27 @@ def slow_toy_step(toy: Toy, image: Tensor, label: Tensor, choice: StepChoice, *,
     standard.backward()
     recorded = {name: value.clone() for name, value in toy.named_buffers()}
     affine = [m for m in toy.modules() if isinstance(m, nn.BatchNorm2d | nn.InstanceNorm2d)]
-    kept = [p.grad.clone() for layer in affine for p in layer.parameters()]
-    gradients = {n: p.grad.clone() for n, p in toy.named_parameters()}
+    gradients = {name: copy.copy(parameter.grad) for name, parameter in toy.named_parameters()}
 
     z_i, z_s = (z.detach().requires_grad_() for z in toy.encode((image + 0.05 * choice.noise).clamp(0, 1)))
+    assert choice.image is not None
+    assert choice.shape is not None
     (g_i,) = torch.autograd.grad(F.mse_loss(toy.image_decoder(z_i), image), z_i)
     (g_s,) = torch.autograd.grad(F.cross_entropy(toy.segmentation_decoder(z_s), label), z_s)
     x_hat = toy.image_decoder(z_i * build_mask(choice.image, z_i, g_i)).detach()
     p_hat = toy.segmentation_decoder(z_s * build_mask(choice.shape, z_s, g_s)).detach()
-    for name, parameter in toy.named_parameters():
-        parameter.grad = gradients[name]
+    toy.zero_grad()
     hard = toy_loss(toy, x_hat, image, label)
     hard = hard + F.cross_entropy(toy.refine(torch.softmax(p_hat / 2, 1)), label)
     hard.backward()
     for name, value in toy.named_buffers():
         value.copy_(recorded[name])
-    if not learns:
-        for parameter, gradient in zip((p for m in affine for p in m.parameters()), kept, strict=True):
-            parameter.grad = gradient
+    fixed = set() if learns else {id(p) for layer in affine for p in layer.parameters()}
+    for name, parameter in toy.named_parameters():
+        first, second = gradients[name], parameter.grad
+        assert first is not None
+        assert second is not None
+        parameter.grad = first if id(parameter) in fixed else first + second
     return (standard + hard).detach()
 
 

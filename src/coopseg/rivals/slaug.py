@@ -111,6 +111,11 @@ def by_class(image: Tensor, label: Tensor, curves: Curves) -> Tensor:
     return torch.where(image <= DARK, image, relocate(image, label, curves))
 
 
+def copy_by_class(image: Tensor, label: Tensor, drawn: Copies) -> Tensor:
+    """Makes the local copy for the classes that `label` (B, H, W) holds. Raises CoopsegError for too many."""
+    return by_class(image, label, drawn.of(int(label.max()) + 1))
+
+
 def saliency(gradient: Tensor, grid: int) -> Tensor:
     """Compute where the loss depends on its input: (B, 1, H, W) in [0, 1] from the gradient (B, C, H, W).
 
