@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from coopseg.latent.choice import CHANNEL, DROPOUT, SCHEMES, SPATIAL, MaskChoice, sample_choice
+from coopseg.latent.choice import CHANNEL, DROPOUT, SCHEMES, SPATIAL, MaskChoice, Scheme, sample_choice
 from coopseg.latent.masks import LatentMasks, Rule, apply_mask, build_mask, rise_by_scheme, scores
 from coopseg.networks.coders import Decoder
 
@@ -74,7 +74,7 @@ def slow_mask(choice: MaskChoice, code: Tensor, gradient: Tensor, options: Laten
 @pytest.mark.parametrize("fraction", [10, 25, 50])
 @pytest.mark.parametrize("name", GRADIENTS)
 @pytest.mark.parametrize("scheme", ["channel", "spatial"])
-def test_masks_equal_the_published_ones(golden: Path, scheme: str, name: str, fraction: int) -> None:
+def test_masks_equal_the_published_ones(golden: Path, scheme: Scheme, name: str, fraction: int) -> None:
     tensors = load_file(golden / "tensors.safetensors")
     code = tensors[f"train.{name}"]
     options = LatentMasks(scheme=scheme, ties="strict", soft=False, skip_dead=False)
@@ -113,7 +113,7 @@ def test_masks_equal_the_slow_version(options: LatentMasks, spatial: tuple[int, 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(SCHEMES), SPATIALS, SEEDS)
 def test_exactly_int_of_un_are_masked_and_they_are_the_largest(
-    scheme: str, spatial: tuple[int, ...], seed: int
+    scheme: Scheme, spatial: tuple[int, ...], seed: int
 ) -> None:
     code, gradient = example(seed, spatial)
     options = LatentMasks(scheme=scheme, soft=False)
@@ -180,14 +180,16 @@ def test_mixed_batches_mask_each_sample_by_its_own_scheme() -> None:
 @pytest.mark.parametrize(
     ("scheme", "shape"), [("dropout", (4, 9, 1, 1)), ("channel", (4, 9, 1, 1)), ("spatial", (4, 1, 3, 5))]
 )
-def test_a_single_scheme_gives_the_smallest_mask_that_broadcasts(scheme: str, shape: tuple[int, ...]) -> None:
+def test_a_single_scheme_gives_the_smallest_mask_that_broadcasts(
+    scheme: Scheme, shape: tuple[int, ...]
+) -> None:
     code, gradient = example(0, (3, 5))
     options = LatentMasks(scheme=scheme)
     assert options.build(draw(code, options), code, gradient).shape == shape
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, "mixed"])
-def test_too_small_a_fraction_leaves_the_code_unchanged(scheme: str) -> None:
+def test_too_small_a_fraction_leaves_the_code_unchanged(scheme: Scheme) -> None:
     code, gradient = example(0, (2, 2))
     options = LatentMasks(scheme=scheme, p=0.1)  # 9 channels and 4 positions: int(u·n) is 0
     mask = options.build(draw(code, options), code, gradient)

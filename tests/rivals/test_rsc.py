@@ -15,6 +15,7 @@ from coopseg.latent.choice import CHANNEL, SPATIAL
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norm_mode
 from coopseg.rivals.rsc import RULE, Choices, Rsc
+from coopseg.training.rival import own_networks
 from coopseg.training.step import CooperativeStep
 
 
@@ -110,18 +111,18 @@ def test_a_step_is_one_graph(steps: Any, joint: bool, network: dict[str, Any]) -
     choice = step.sample(image, torch.Generator().manual_seed(1))
     result = step.backward(image, label, choice)
 
-    networks = plain.networks
+    networks, trained = (own_networks(each.networks, "rsc") for each in (plain, step))
     noisy = (image + 0.05 * choice.noise).clamp(0, 1)
     total = F.cross_entropy(networks.refine(F.one_hot(label, 3).permute(0, 3, 1, 2).double()), label)
     total = total + masked_terms(networks, noisy, image, label, choice.rivals[0], joint=joint)
     total.backward()
     torch.testing.assert_close(result.losses["total"], total.detach())
-    mine = dict(step.networks.named_parameters())
+    mine = dict(trained.named_parameters())
     for name, parameter in networks.named_parameters():
         if mine[name].grad is not None:  # a bias that a norm undoes has none
             torch.testing.assert_close(mine[name].grad, parameter.grad, rtol=1e-7, atol=1e-10)
 
-    found = dict(step.networks.named_buffers())
+    found = dict(trained.named_buffers())
     for name, statistics in networks.named_buffers():  # the masked passes are recorded
         torch.testing.assert_close(found[name], statistics, rtol=1e-12, atol=1e-14)
 

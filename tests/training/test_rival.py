@@ -133,7 +133,7 @@ class Ruled(Gamma):
         self.norm = norm
         self.seen: list[tuple[str, set[tuple[bool, bool]]]] = []
 
-    def note(self, where: str, networks: Networks) -> None:
+    def note(self, where: str, networks: Any) -> None:
         self.seen.append((where, {(layer.record, layer.learn) for layer in norms(networks)}))
 
     def at_codes(
