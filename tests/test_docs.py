@@ -52,7 +52,11 @@ NOT_RUN = {"docs/how-to/compare-methods.md": 1, "docs/how-to/train-on-a-cluster.
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:srun |exec |torchrun .*-m |python -m )*coopseg (.*)$", re.MULTILINE)
 PYTHON = re.compile(r"^(import|from) \w+", re.MULTILINE)
 INDENTED = re.compile(r"^ {4,}(?:\$ )?coopseg (.*)$", re.MULTILINE)
-TINY = {"network": {"width": 2}, "cases": {"size": (32, 32), "spacing": 8.0}, "training": {"batch_size": 4}}
+TINY: dict[str, dict[str, Any]] = {
+    "network": {"width": 2},
+    "cases": {"size": (32, 32), "spacing": 8.0},
+    "training": {"batch_size": 4},
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
         monkeypatch.setitem(PRESETS, name, Named("tiny", TINY))
     steps = loop.total_steps
     monkeypatch.setattr(loop, "total_steps", lambda *args: min(1, steps(*args)))
-    monkeypatch.setitem(write_phantom.__kwdefaults__, "size", 48)
+    monkeypatch.setitem(write_phantom.__kwdefaults__, "size", 48)  # type: ignore[arg-type]
     monkeypatch.setattr("coopseg.phantom.write.scan", drawn)
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 8.0})
     monkeypatch.setattr(demo, "COLUMNS", 48)

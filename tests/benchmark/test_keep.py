@@ -297,7 +297,7 @@ def test_data_that_are_others_are_refused(
         ({"data": acdc, "cross": mnms, "preset": "default"}, "another preset"),
     ]:
         with pytest.raises(CoopsegError, match=says):
-            restore_benchmark(FIXTURE, tmp_path / "out", **given)
+            restore_benchmark(FIXTURE, tmp_path / "out", **given)  # type: ignore[arg-type]
         assert not (tmp_path / "out").exists()
 
 

@@ -21,7 +21,7 @@ def cell(results: dict[str, Any], row: str, column: str, head: str = "FTN", **mo
     wanted = {"row": row, "column": column, "head": head, "class": "mean", "group": "all", "value": "",
               "budget": "steps"} | more  # fmt: skip
     (found,) = [c for c in results["cells"] if all(c[key] == value for key, value in wanted.items())]
-    return found
+    return dict(found)
 
 
 def difference(results: dict[str, Any], row: str, column: str, head: str = "FTN", **more: str) -> Any:
@@ -308,7 +308,7 @@ def test_severity_nought_is_what_was_measured_where_it_was_asked_for(bench: Benc
         (curve["row"], curve["kind"], curve["head"]): curve for curve in read_table(bench.folder)["severity"]
     }
     asked, other = (curves[row, "RandBias", "FTN"] for row in ("standard", "cooperative"))
-    points = [(point["severity"], pytest.approx(point["mean"])) for point in asked["points"]]
+    points: list[Any] = [(point["severity"], pytest.approx(point["mean"])) for point in asked["points"]]
     assert points == [(0, 0.7), (0.05, 0.5), (1, 0.8)]  # one point at 0, and it is not the clean set's 0.8
     assert asked["measured_nought"]
     assert other["points"][0]["mean"] == pytest.approx(0.8)

@@ -76,7 +76,7 @@ def test_an_interrupt_ends_with_130_and_a_bug_is_raised(
 
 def test_sigterm_leaves_no_half_filled_output(phantom: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "made" / "out"
-    command = [
+    command: list[Any] = [
         sys.executable,
         "-m",
         "coopseg",

@@ -97,7 +97,7 @@ def test_real_scans(real_data: Path, tmp_path: Path) -> None:
         truth = truths[scan.path]  # type: ignore[index]
         assert truth is not None
         values = np.array([0, 3, 2, 1], np.uint8)[truth.data]  # ACDC: RV 1, MYO 2, LV 3
-        return {"FTN": np.roll(values, len(truths[scan.path].data) // 60, axis=0)}
+        return {"FTN": np.roll(values, len(truths[scan.path].data) // 60, axis=0)}  # type: ignore[union-attr,index]
 
     predictions = Predictions(predict, names=NAMES)
     rows = evaluate(predictions, [dataset], spacing_is_true=False)

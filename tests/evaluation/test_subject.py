@@ -142,11 +142,8 @@ def test_a_perfect_one_scores_one(phantom: dict[str, Path], tmp_path: Path) -> N
         answers[load_scan(ref).data.tobytes()] = lookup[label.data]
 
     def predict(image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-        return (
-            answers[np.asfortranarray(image).tobytes()]
-            if image.tobytes() not in answers
-            else answers[image.tobytes()]
-        )
+        order = image if image.tobytes() in answers else np.asfortranarray(image)
+        return np.asarray(answers[order.tobytes()])
 
     predict.labels = {name: own[name] for name in dataset.labels.foreground}  # type: ignore[attr-defined]
     subject = wrap_callable("perfect", predict, target="m:f", classes=dataset.labels.names)

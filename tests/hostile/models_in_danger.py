@@ -184,7 +184,7 @@ def check(path: Path, content: bytes, generator: Generator) -> tuple[str, str]:
     path.write_bytes(content)
     saved = load_model(path)
     assert (found.settings, found.names, found.sha256) == (saved.settings, saved.names, saved.sha256), kind
-    state, expected = found.networks.state_dict(), saved.networks.state_dict()
+    state, expected = found.networks.state_dict(), saved.networks.state_dict()  # type: ignore[union-attr]
     assert list(state) == list(expected)
     assert all(torch.equal(state[name], expected[name]) for name in expected), kind
     return f"model/{kind}", "read"

@@ -69,7 +69,7 @@ def encode(voxels: np.ndarray, *, version: int = 1, order: str = "<", **fields: 
     block = bytearray(FIRST_VOXEL[version])
     for name, value in content.items():
         write_field(block, version, order, name, value)
-    return bytes(block) + voxels.astype(voxels.dtype.newbyteorder(order)).tobytes(order="F")
+    return bytes(block) + voxels.astype(voxels.dtype.newbyteorder(order)).tobytes(order="F")  # type: ignore[arg-type]
 
 
 def write_field(block: bytearray, version: int, order: str, name: str, value: Any) -> None:
@@ -134,7 +134,7 @@ def _shape(dim: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _affine(read: dict[str, tuple[Any, ...]]) -> np.ndarray:
-    """In mm, the sform where it has the voxel sizes of pixdim, else the qform, else the sform with those sizes.
+    """In mm: the sform if it has the voxel sizes of pixdim, else the qform, else the sform with those.
 
     A qform also takes the place of an sform without volume.
     """

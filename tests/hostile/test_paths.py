@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conftest import snapshot
+from conftest import snapshot  # type: ignore[attr-defined]
 from coopseg.cases.collect import cached
 from coopseg.cases.prepare import Case, prepare
 from coopseg.config.settings import CaseSettings
@@ -34,7 +34,7 @@ def test_listed_files_outside_the_data_set(
     shutil.copy(data / "images" / "p1.nii.gz", tmp_path / "out.nii.gz")
     lists = [{key: [{**ITEM, kind: name}]} for key in ("items", "training") for kind in ("image", "label")]
     for content in (*lists, {"training": [], "test": [name]}):
-        describe(data, **content)
+        describe(data, **content)  # type: ignore[arg-type]
         parts = (data / "dataset.json", "outside the data set")
         refuses("train", "--data", data, parts=parts)
         refuses("evaluate", "--model", model, "--data", data, parts=parts)

@@ -84,7 +84,7 @@ SMALL = ("--set=cases.size=[16,16]", "--set=cases.spacing=3")
 def test_predict(refuses: Callable[..., str], data: Path, model: Path, kind: str) -> None:
     content, message, *_ = {**UNREADABLE, **UNUSABLE}[kind]
     bad = data / "images" / "p3.nii.gz"
-    bad.write_bytes(content)
+    bad.write_bytes(content)  # type: ignore[arg-type]
     refuses("predict", "--model", model, data / "images", parts=(bad, message))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def test_what_is_saved_comes_back(
     tmp_path: Path, small_networks: Networks, small_settings: Settings, save_small: Save
 ) -> None:
     sha256 = save_small(tmp_path, small_settings)
-    model = load_model(tmp_path)
+    model: Any = load_model(tmp_path)
     assert (model.settings, model.names, model.sha256) == (small_settings, NAMES, sha256)
     assert model.path == tmp_path / LAST
     stored = model.networks.state_dict()

@@ -184,5 +184,5 @@ def test_wrong_words(
         (small_model, {"precision": "16"}, "precision '16'"),
     ):
         with pytest.raises(CoopsegError, match=message):
-            predict(model, scans, tmp_path / "out", **{"device": "cpu", **arguments})
+            predict(model, scans, tmp_path / "out", **{"device": "cpu", **arguments})  # type: ignore[arg-type]
         assert not (tmp_path / "out").exists()

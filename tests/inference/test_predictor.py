@@ -68,7 +68,7 @@ def test_a_model_s_predictor_gives_the_same(
     np.testing.assert_allclose(found[head], by_hand(small_networks, case.image, refinements), atol=1e-4)
     assert predictor.device == torch.device("cpu")
     for name, value in small_networks.state_dict().items():
-        assert torch.equal(model.networks.state_dict()[name], value)
+        assert torch.equal(model.networks.state_dict()[name], value)  # type: ignore[union-attr]
 
 
 def test_bf16_of_a_model_is_close(small_model: Path, make_scan: MakeScan) -> None:
@@ -190,7 +190,7 @@ def test_scan_statistics_as_the_model_says_or_otherwise(
     with pytest.raises(CoopsegError, match="scan statistics 'on' cannot be used; give K, a number of slices"):
         Predictor.from_model(model, scan_statistics="on")
     with pytest.raises(CoopsegError, match=r"a folded network knows no scan statistics \(K = 4\)"):
-        Predictor(fold(model.networks), model.settings)
+        Predictor(fold(model.networks), model.settings)  # type: ignore[arg-type]
 
 
 def with_k(settings: Settings) -> Settings:

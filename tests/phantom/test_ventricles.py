@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def test_volumes_equal_a_count_of_fine_voxels(group: str, phase: float) -> None:
     motion = solve_motion(heart)
     side = np.arange(-100, 100, 0.8, dtype=np.float32)
     levels = np.arange(-12, heart.length + 1, 1.0) + 0.31
-    counts = sum(
+    counts: Any = sum(
         np.bincount(draw_labels(cut(heart, motion, level, phase), side, side).ravel(), minlength=4)
         for level in levels
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,7 +209,7 @@ def test_more_patients_leave_the_first_ones_alone(tmp_path: Path) -> None:
 
 
 def test_size_sets_the_resolution_and_nothing_else(tmp_path: Path) -> None:
-    found = []
+    found: list[Any] = []
     for size in (96, 192):
         folder = write_phantom(tmp_path / str(size), patients=1, cross_patients=0, size=size)["acdc"]
         (_, scan, indices), _ = read_all(folder)

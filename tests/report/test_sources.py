@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,7 @@ def test_a_data_set_evaluated_twice(make_run: Maker, make_evaluation: Maker) -> 
 
 def test_no_run_folder(make_run: Maker, tmp_path: Path) -> None:
     run = make_run("a")
+    wrong: Any
     for wrong, message in (
         ([], "nothing to report"),
         ([tmp_path / "none"], "none/run.json: cannot be read"),

@@ -21,7 +21,7 @@ def slow(
     rows: list[dict[str, Any]], dataset: str, name: str, group: str, value: str, patient: str
 ) -> dict[str, float]:
     """What `per_patient` gives, volume by volume."""
-    facts = {"all": lambda row: "", "phase": lambda row: row["phase"], "site": lambda row: row["site"],
+    facts: Any = {"all": lambda row: "", "phase": lambda row: row["phase"], "site": lambda row: row["site"],
              "vendor": lambda row: row["site"].split("/")[0]}[group]  # fmt: skip
     own = [r for r in rows if (r["dataset"], r["patient"], facts(r)) == (dataset, patient, value)]
     volumes = []

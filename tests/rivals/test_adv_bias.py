@@ -49,7 +49,7 @@ def test_a_field_is_a_spline_surface_between_the_pixels_of_half_the_resolution()
         for axis, side in enumerate((32, 48)):
             # the middles of the fine pixels, those at the border without a coarse one beyond them
             at = np.clip((np.arange(side) + 0.5) / 2 - 0.5, 0, side // 2 - 1)
-            surface = np.apply_along_axis(
+            surface = np.apply_along_axis(  # type: ignore[call-overload]
                 lambda line, at=at: np.interp(at, np.arange(len(line)), line), axis, surface
             )
         np.testing.assert_allclose(found[sample, 0], surface, rtol=1e-12)
@@ -125,7 +125,7 @@ def test_bf16_finds_nearly_the_same_field(steps: Any) -> None:
 def test_a_step_is_one_graph(steps: Any) -> None:
     def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         truth = Truth(image, label)
-        found = AdvBias(AdvBiasSettings()).apply(Batch(truth, None, True), drawn, networks).inputs
+        found = AdvBias(AdvBiasSettings()).apply(Batch(truth, None, True), drawn, networks).inputs  # type: ignore[arg-type]
         low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
         inputs = (found - low) / (high - low)
         with torch.no_grad():

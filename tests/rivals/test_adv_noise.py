@@ -30,7 +30,7 @@ def make(image: Tensor, networks: Networks, seed: int = 0, **settings: Any) -> T
     rival = AdvNoise(AdvNoiseSettings(**settings))
     drawn = rival.sample(image, None, torch.Generator().manual_seed(seed))
     truth = Truth(image, image[:, 0].long())
-    return rival.apply(Batch(truth, None, True), drawn, networks).inputs
+    return rival.apply(Batch(truth, None, True), drawn, networks).inputs  # type: ignore[arg-type]
 
 
 def middle(image: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def test_search_and_hard_pass_are_not_rounded(steps: Any, monkeypatch: pytest.Mo
 def test_a_step_is_one_graph(steps: Any) -> None:
     def further(networks: Networks, image: Tensor, label: Tensor, drawn: Any) -> Tensor:
         truth = Truth(image, label)
-        inputs = AdvNoise(AdvNoiseSettings()).apply(Batch(truth, None, True), drawn, networks).inputs
+        inputs = AdvNoise(AdvNoiseSettings()).apply(Batch(truth, None, True), drawn, networks).inputs  # type: ignore[arg-type]
         with torch.no_grad():
             clean = Categorical(logits=networks.fast(image).movedim(1, -1))
         found = Categorical(logits=networks.fast(inputs).movedim(1, -1))

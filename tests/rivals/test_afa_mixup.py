@@ -31,7 +31,7 @@ def pictures(batch: int = 4, channels: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def example(image: Tensor, label: Tensor, drawn: Draws) -> Example:
-    batch = Batch(Truth(image, label), None, joint=False)
+    batch = Batch(Truth(image, label), None, joint=False)  # type: ignore[arg-type]
     return AfaMixup(AfaSettings()).apply(batch, drawn, Networks(classes=3))
 
 

@@ -135,7 +135,7 @@ def test_draws_are_distributed_as_stated() -> None:
 def test_a_deformation_moves_as_far_as_it_does_in_a_volume() -> None:
     strength, sigma = 500.0, 3.0
     settings = {"deformation": (sigma, sigma), "deformation_strength": (strength, strength)}
-    drawn = draw(torch.zeros(8, 1, 96, 96), p=1, **settings)
+    drawn = draw(torch.zeros(8, 1, 96, 96), 0, p=1, **settings)
     found = displacement(drawn.map, (96, 96)).square().mean().sqrt()
     noise = np.random.default_rng(0).uniform(-1, 1, (64, 64, 64))
     volume = strength * ndi.gaussian_filter(noise, sigma, mode="wrap", truncate=6)

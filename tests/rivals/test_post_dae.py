@@ -62,7 +62,7 @@ def scan_of(phantom: dict[str, Path], patient: str) -> Scan:
 
 def test_the_ftn_is_that_of_the_run_and_the_stn_is_another(runs: Runs) -> None:
     standard, out, _ = runs
-    before, after = (load_model(run).networks.state_dict() for run in (standard, out))
+    before, after = (load_model(run).networks.state_dict() for run in (standard, out))  # type: ignore[union-attr]
     for name, value in before.items():
         shape = name.startswith("shape_") and name.endswith("weight")
         assert torch.equal(value, after[name]) or name.startswith("shape_")
@@ -73,7 +73,7 @@ def test_the_autoencoder_is_given_hard_label_maps(runs: Runs, phantom: dict[str,
     """FTN+STN is C of the arg-max of the FTN, whose own result is the standard run's."""
     standard, out, _ = runs
     scan = scan_of(phantom, "patient003")
-    model = load_model(out)
+    model: Any = load_model(out)
     model.networks.segmentation_decoder.out.weight.mul_(1e5)  # as far apart as those of a trained FTN
     predictor = Predictor(model.networks, model.settings)
     images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -107,7 +107,8 @@ def masked_terms(
 @pytest.mark.parametrize("network", [{}, {"shared_code": True}, {"decoupler": False}])
 def test_a_step_is_one_graph(steps: Any, joint: bool, network: dict[str, Any]) -> None:
     image, label = steps.make_batch()
-    step, plain = (make_step(joint=joint, **network) for _ in range(2))
+    step: Any = make_step(joint=joint, **network)
+    plain: Any = make_step(joint=joint, **network)
     choice = step.sample(image, torch.Generator().manual_seed(1))
     result = step.backward(image, label, choice)
 

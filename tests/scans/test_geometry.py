@@ -74,7 +74,9 @@ def test_all_48_ways_of_storing_a_scan_give_the_same_slices(name: str) -> None:
 
 
 @pytest.mark.parametrize(("axes", "flips"), ALL_48)
-def test_undo_is_exact_and_a_point_keeps_its_value(axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
+def test_undo_is_exact_and_a_point_keeps_its_value(
+    axes: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> None:
     orientation = Orientation(axes, flips)
     data = np.arange(60).reshape(SHAPE)
     sliced = to_slices(data, orientation)
@@ -88,7 +90,7 @@ def test_undo_is_exact_and_a_point_keeps_its_value(axes: tuple[int, ...], flips:
 
 
 @pytest.mark.parametrize(("axes", "flips"), ALL_48[::5])
-def test_leading_axes_stay_in_front(axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
+def test_leading_axes_stay_in_front(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> None:
     orientation = Orientation(axes, flips)
     data = np.arange(120).reshape(2, *SHAPE)
     sliced = to_slices(data, orientation)
@@ -164,9 +166,12 @@ def test_both_real_data_sets_show_the_rv_on_the_left(real_data: Path) -> None:
         for item in dataset.items[::6]:
             label = load_label(item)
             indices = labels_to_indices(
-                label.data, dataset.labels, names=dataset.labels.names, path=item.label
+                label.data,
+                dataset.labels,
+                names=dataset.labels.names,
+                path=item.label,  # type: ignore[union-attr]
             )
-            sliced = to_slices(indices, find_orientation(label.affine, label.data.shape))
+            sliced = to_slices(indices, find_orientation(label.affine, label.data.shape))  # type: ignore[union-attr]
             _, _, lv = np.nonzero(sliced == dataset.labels.names.index("LV"))
             _, _, rv = np.nonzero(sliced == dataset.labels.names.index("RV"))
             left.append(rv.mean() < lv.mean())

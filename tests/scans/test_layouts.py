@@ -285,7 +285,12 @@ def test_folder_of_marked_labels(tmp_path: Path, mark: str) -> None:
 def test_folder_that_lists_its_items(tmp_path: Path) -> None:
     for name in ("images/p1_ED_copy1", "images/p1_ED_copy2", "labels/p1"):
         scan(tmp_path / f"{name}.nii.gz")
-    shared = {"label": "labels/p1.nii.gz", "patient": "p1", "phase": "ED", "site": "Siemens/1"}
+    shared: dict[str, Any] = {
+        "label": "labels/p1.nii.gz",
+        "patient": "p1",
+        "phase": "ED",
+        "site": "Siemens/1",
+    }
     items = [{"image": f"images/p1_ED_copy{copy}.nii.gz", "copy": copy} | shared for copy in (2, 1)]
     labels = {"background": 0, "LV": 1}
     dataset = open_dataset(
@@ -378,7 +383,7 @@ def test_real_data_sets(real_data: Path, name: str, patients: int, sites: set[st
     assert {item.site for item in dataset.items} == sites
     for item in dataset.items:
         label = load_label(item)
-        indices = labels_to_indices(label.data, dataset.labels, names=HEART, path=item.label)
+        indices = labels_to_indices(label.data, dataset.labels, names=HEART, path=item.label)  # type: ignore[union-attr]
         assert set(np.unique(indices)) == {0, 1, 2, 3}
         # anatomy: the myocardium surrounds the LV, so LV voxels have MYO beside them and the RV hardly any
         lv, myo, rv = (indices == index for index in (1, 2, 3))

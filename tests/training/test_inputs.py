@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,16 @@ WRONG = np.zeros_like(TRUE)
 
 
 def test_validation_needs_labels() -> None:
-    case = SimpleNamespace(ref=ScanRef("p1", Path("p1.nii.gz")))
+    case: Any = SimpleNamespace(ref=ScanRef("p1", Path("p1.nii.gz")))
     with pytest.raises(CoopsegError, match=r"p1\.nii\.gz: validation needs a label"):
         ValidationSet.from_cases([case], Labels(("background", "LV"), (0, 1)), ("background", "LV"))
 
 
 def test_two_volumes_of_one_patient_count_as_one() -> None:
     maps = {"a1": TRUE, "a2": WRONG, "b1": HALF}
-    cases = tuple(SimpleNamespace(ref=SimpleNamespace(patient=name[0], id=name)) for name in maps)
+    cases: Any = tuple(SimpleNamespace(ref=SimpleNamespace(patient=name[0], id=name)) for name in maps)
     data = ValidationSet(cases, (TRUE,) * 3, ("background", "LV", "MYO"))
-    predictor = SimpleNamespace(labels=lambda case: {"FTN": maps[case.ref.id], "FTN+STN": TRUE})
+    predictor: Any = SimpleNamespace(labels=lambda case: {"FTN": maps[case.ref.id], "FTN+STN": TRUE})
     scores = validate(predictor, data)
     assert scores["FTN"]["LV"] == pytest.approx((0.5 + 2 / 3) / 2)
     assert scores["FTN"]["MYO"] == pytest.approx((0.5 + 1) / 2)

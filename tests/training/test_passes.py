@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from coopseg.training.passes import Further, Passes, Truth
 def test_dice_joins_every_pass_by_its_weight() -> None:
     torch.manual_seed(0)
     image, label = torch.rand(2, 1, 32, 32).double(), torch.randint(3, (2, 32, 32))
-    found = []
+    found: list[Any] = []
     for dice in (0.0, 0.7):
         settings = resolve_settings(overrides={"network.width": 2, "losses.dice": dice})
         torch.manual_seed(0)

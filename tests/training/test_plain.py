@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def both(
     steps: int = 0,
     scheme: str = "mixed",
     seed: int = 3,
-) -> tuple[Networks, Networks, StepResult, dict[str, Tensor | None]]:
+) -> tuple[Networks, Networks, StepResult, dict[str, Any]]:
     """Networks after a plain and after a fast step from the same weights, with the same choice."""
     overrides = {"network.width": width, "latent.scheme": scheme}
     settings = resolve_settings(preset=preset, method="cooperative", overrides=overrides)
@@ -80,7 +81,7 @@ def test_float32_is_as_near_to_float64_as_the_plain_step_is() -> None:
     fast: list[float] = []
     plain: list[float] = []
     for seed in range(8):
-        kind = {"width": 8, "side": 48, "scheme": "dropout", "seed": seed}
+        kind: dict[str, Any] = {"width": 8, "side": 48, "scheme": "dropout", "seed": seed}
         _, exact, _, _ = both("default", dtype=torch.float64, **kind)
         ours, reference, _, _ = both("default", dtype=torch.float32, **kind)
         for network in NETWORKS:

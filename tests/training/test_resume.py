@@ -106,6 +106,7 @@ def test_sigterm_saves_and_exits_143_and_the_program_resumes(
         [*PROGRAM, "--data", phantom["acdc"], "--out", run, *words],
         env=ONE_THREAD, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert process.stderr is not None
     while "45 steps on" not in process.stderr.readline():
         assert process.poll() is None
     process.terminate()
@@ -137,7 +138,7 @@ def test_two_processes_resume(phantom: dict[str, Path], tmp_path: Path) -> None:
     words += [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
     environment = {**ONE_THREAD, "GLOO_SOCKET_IFNAME": "lo"}
     whole, run = tmp_path / "whole", tmp_path / "run"
-    begin = (*torchrun, "coopseg", "train", "--data", phantom["acdc"], *words, "--out")
+    begin: tuple[Any, ...] = (*torchrun, "coopseg", "train", "--data", phantom["acdc"], *words, "--out")
     subprocess.run((*begin, whole), env=environment, check=True, capture_output=True)
     process = subprocess.Popen(
         (*begin, run), env=environment, stdout=subprocess.DEVNULL,

@@ -24,7 +24,7 @@ class Gamma(ImageRival):
 
     name = "gamma"
 
-    def sample(self, image: Tensor, shape: Any, generator: torch.Generator) -> Tensor:
+    def sample(self, image: Tensor, code: Any, generator: torch.Generator | None) -> Tensor:
         return torch.empty(len(image)).uniform_(0.5, 2, generator=generator).to(image.device)
 
     def apply(self, batch: Batch, drawn: Any, networks: Any) -> Example:
@@ -130,7 +130,7 @@ class Ruled(Gamma):
     name = "ruled"
 
     def __init__(self, norm: str) -> None:
-        self.norm = norm
+        self.norm = norm  # type: ignore[misc, assignment]
         self.seen: list[tuple[str, set[tuple[bool, bool]]]] = []
 
     def note(self, where: str, networks: Any) -> None:
@@ -181,7 +181,7 @@ def test_a_rival_has_a_norm_rule_of_its_own(
     for one, other in zip(norms(step.networks), norms(bare.networks), strict=True):
         torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(one.running_var, other.running_var, rtol=1e-12, atol=1e-14)
-        assert torch.equal(one.weight.grad, other.weight.grad) != learns
+        assert torch.equal(one.weight.grad, other.weight.grad) != learns  # type: ignore[arg-type]
 
 
 def test_as_published_the_image_decoder_is_left_out_of_the_rule(batch: tuple[Tensor, Tensor]) -> None:

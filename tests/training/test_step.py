@@ -161,7 +161,7 @@ def one_graph(
     return loss
 
 
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}, {}),
     "image masks only": ({"shape": False}, {}, {}),
     "shape masks only": ({"image": False}, {}, {}),
@@ -185,8 +185,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_gradients_equal_those_of_one_graph(case: Any, dtype: torch.dtype, tolerance: float) -> None:
-    latent, losses, network = CASES[case]
-    step = build(LatentSettings(**latent), LossSettings(**losses), **network)
+    latent, losses, chosen = CASES[case]
+    step = build(LatentSettings(**latent), LossSettings(**losses), **chosen)
     step.networks.to(dtype)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(4, 1, 32, 32, dtype=dtype, generator=generator)

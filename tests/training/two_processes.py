@@ -92,14 +92,16 @@ def train_and_watch(data: str, run: Path) -> dict[str, Any]:
 
 def break_second_rank(data: str, run: Path) -> dict[str, Any]:
     """Train with images of the second step that are not finite, on the second rank only."""
-    make_batch, broken = loop.make_batch, []
+    namespace: Any = loop
+    make_batch = namespace.make_batch
+    broken: list[Any] = []
 
     def make(store: Any, numbers: Any, *arguments: Any) -> Any:
         broken.append([store.ids[number] for number in numbers])
         images, labels = make_batch(store, numbers, *arguments)
         return (images * torch.nan if RANK == 1 and len(broken) == 2 else images), labels
 
-    loop.make_batch = make
+    namespace.make_batch = make
     error = error_of(
         lambda: train(data, run, preset="cpu", method="cooperative", settings=TINY, device="cpu")
     )

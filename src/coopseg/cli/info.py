@@ -41,7 +41,7 @@ def _facts() -> dict[str, dict[str, str]]:
         "presets": {name: entry.about for name, entry in PRESETS.items()},
         "methods": {name: entry.about for name, entry in METHODS.items()},
         "rivals": {name: entry.about for name, entry in RIVALS.items()},
-        "layouts": {name: layout.LOOKED_FOR for name, layout in LAYOUTS.items()},
+        "layouts": {name: layout.looked_for for name, layout in LAYOUTS.items()},
         "splits": {
             "random": "70 / 10 / 20 % of the patients, drawn with --seed",
             **{name: "{} train, {} validate, {} test".format(*size) for name, size in sizes.items()},

@@ -98,8 +98,9 @@ def corrupt_dataset(
         for kind in kinds:
             write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
         write_json(folder / MANIFEST, _manifest(dataset, job, items))
-    for line in (*notes_on(dataset), *merge_lines(noted)) if warn else ():
-        warn(line)
+    if warn:
+        for line in (*notes_on(dataset), *merge_lines(noted)):
+            warn(line)
     if earlier:
         shutil.rmtree(earlier)
         target.rename(earlier)

@@ -200,7 +200,7 @@ def _choose_affine(raw: Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str
 
 def _qform(raw: Nifti1Header) -> np.ndarray | None:
     """Returns the qform, None if it is no rotation and scale."""
-    raw.quaternion_threshold = -QUATERNION_ROUNDING
+    raw.quaternion_threshold = np.float64(-QUATERNION_ROUNDING)
     try:
         return raw.get_qform()
     except (HeaderDataError, ValueError):

@@ -12,7 +12,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import LAYOUTS, open_dataset
-from coopseg.scans.layouts.found import Problems, keep
+from coopseg.scans.layouts.found import keep
 
 LABELS = {"background": 0, "LV": 1}
 
@@ -72,7 +72,7 @@ def test_the_other_volumes_are_listed(tmp_path: Path, layout: str) -> None:
     make(tmp_path)
     with pytest.raises(CoopsegError, match=parts[0]):
         open_dataset(tmp_path)
-    problems: Problems = []
+    problems: list[CoopsegError] = []
     dataset = open_dataset(tmp_path, problems=problems)
     assert (dataset.layout, [item.id for item in dataset.items]) == (layout, volumes)
     assert len(problems) == len(parts)
@@ -85,13 +85,13 @@ def test_names_that_are_not_there_or_wrong_are_none(tmp_path: Path, labels: obje
     scan(tmp_path / "a.nii.gz")
     (tmp_path / "a_gt.nii.gz").write_bytes(b"never read")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels} if labels else {}))
-    problems: Problems = []
+    problems: list[CoopsegError] = []
     assert open_dataset(tmp_path, problems=problems).labels.names == ("background",)
     assert len(problems) == (labels is not None)
 
 
 def test_keep_is_for_our_own_errors() -> None:
-    problems: Problems = []
+    problems: list[CoopsegError] = []
     with keep(problems):
         raise CoopsegError("kept")
     assert [str(problem) for problem in problems] == ["kept"]
