@@ -165,13 +165,11 @@ def test_both_real_data_sets_show_the_rv_on_the_left(real_data: Path) -> None:
         left = []
         for item in dataset.items[::6]:
             label = load_label(item)
+            assert label is not None
             indices = labels_to_indices(
-                label.data,
-                dataset.labels,
-                names=dataset.labels.names,
-                path=item.label,  # type: ignore[union-attr]
+                label.data, dataset.labels, names=dataset.labels.names, path=item.label
             )
-            sliced = to_slices(indices, find_orientation(label.affine, label.data.shape))  # type: ignore[union-attr]
+            sliced = to_slices(indices, find_orientation(label.affine, label.data.shape))
             _, _, lv = np.nonzero(sliced == dataset.labels.names.index("LV"))
             _, _, rv = np.nonzero(sliced == dataset.labels.names.index("RV"))
             left.append(rv.mean() < lv.mean())
