@@ -98,7 +98,7 @@ def test_more_classes_than_curves_are_refused_at_the_first_step(steps: Any) -> N
     batch = Batch(Truth(image, label), codes, joint=True, progress=0.0)
     passes: Any = SimpleNamespace(networks=SimpleNamespace(classes=33))
     with pytest.raises(CoopsegError, match="slaug draws curves for 32 classes, found 33; merge some"):
-        Slaug(SlaugSettings()).add(passes, batch, draw(image), Ledger())  # type: ignore[arg-type]
+        Slaug(SlaugSettings()).add(passes, batch, draw(image), Ledger())
 
 
 def dice_loss(p: Tensor, label: Tensor) -> Tensor:
