@@ -46,7 +46,7 @@ def dice_of(out: Path, data: dict[str, Path], split: Path, precision: str, seed:
             run,
             preset="cpu",
             split=str(split),
-            settings=CASES | SMALL,
+            settings={**CASES, **SMALL},
             precision=precision,
             seed=seed,
         )

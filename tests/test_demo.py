@@ -24,7 +24,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_demo_with_two_seeds(tiny: None, tmp_path: Path) -> None:
     seen: list[Any] = []
-    page = run_demo(tmp_path / "demo", seeds=2, report=seen.append)
+    page = run_demo(tmp_path / "demo", seeds=2, progress=seen.append)
     content = json.loads((page.parent / "report.json").read_text())
     runs = sorted(path.name for path in (tmp_path / "demo" / "runs").iterdir())
     assert runs == sorted(f"{method}-{seed}" for method in METHODS for seed in (0, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ METHODS = ("standard", "cooperative")
 TRAIN, VALIDATE, TEST, CROSS = 8, 2, 5, 6  # patients; CROSS are of other sites
 COLUMNS = 128  # of an image of the training site
 # Small enough for five minutes on two cores; a real training leaves these settings alone.
-CASES: dict[str, Any] = {"cases.size": [64, 64], "cases.spacing": 2.75}
-SMALL: dict[str, Any] = {
+CASES: Mapping[str, Any] = {"cases.size": [64, 64], "cases.spacing": 2.75}
+SMALL: Mapping[str, Any] = {
     "network.width": 8,
     "training.steps": 600,
     "training.validations": 5,
@@ -54,8 +54,8 @@ class DemoProgress:
 class Course:
     """Tracks progress through stages of known cost."""
 
-    def __init__(self, costs: Sequence[float], report: Callable[[DemoProgress], None]) -> None:
-        self.costs, self.report = list(costs), report
+    def __init__(self, costs: Sequence[float], progress: Callable[[DemoProgress], None] | None) -> None:
+        self.costs, self.progress = list(costs), progress
         self.total, self.done, self.start, self.text = sum(costs), 0.0, time.monotonic(), ""
 
     @contextmanager
@@ -71,7 +71,8 @@ class Course:
         whole = (self.done + share * self.costs[0]) / self.total
         elapsed = time.monotonic() - self.start
         left = elapsed * (1 - whole) / whole if whole else float(self.total)
-        self.report(DemoProgress(whole, left, self.text, event))
+        if self.progress:
+            self.progress(DemoProgress(whole, left, self.text, event))
 
     def count(self, done: int, total: int, name: str) -> None:
         """Calls `tell` with a count of volumes."""
@@ -83,18 +84,19 @@ class Course:
 
 
 def run_demo(
-    out: Path, *, seeds: int = 1, report: Callable[[DemoProgress], None] = lambda progress: None
+    out: str | Path, *, seeds: int = 1, progress: Callable[[DemoProgress], None] | None = None
 ) -> Path:
     """Show the problem and the method on a phantom; returns the HTML report.
 
     Trains standard and cooperative networks with each seed on patients of one site; tests them on its other
     patients, on corrupted copies of these and on other sites. out: new or empty folder; it gets split.json,
-    phantom/, runs/, corrupted/ and report/. report: called with every progress.
+    phantom/, runs/, corrupted/ and report/. progress: called with every DemoProgress.
     """
+    out = Path(out)
     check_new(out)
     trainings = [(method, seed) for seed in range(seeds) for method in METHODS]
     stages = ["phantom", "corrupt", *(stage for method, _ in trainings for stage in (method, "evaluate"))]
-    course = Course([COSTS[stage] for stage in (*stages, "report")], report)
+    course = Course([COSTS[stage] for stage in (*stages, "report")], progress)
     with course.stage("making scans of four sites"):
         data = write_phantom(
             out / "phantom", patients=TRAIN + VALIDATE + TEST, cross_patients=CROSS, size=COLUMNS
@@ -109,9 +111,15 @@ def run_demo(
     for method, seed in trainings:
         name = f"{method}-{seed}"
         with course.stage(f"training {name}"):
-            arguments: dict[str, Any] = {"preset": "quick", "split": str(split), "settings": CASES | SMALL}
             run = train(
-                data["acdc"], out / "runs" / name, method=method, seed=seed, report=course.follow, **arguments
+                data["acdc"],
+                out / "runs" / name,
+                preset="quick",
+                method=method,
+                split=split,
+                settings={**CASES, **SMALL},
+                seed=seed,
+                progress=course.follow,
             )
         with course.stage(f"testing {name}"):
             evaluate_model(run, sets, run / "evaluation", split=split, progress=course.count)

@@ -182,8 +182,8 @@ def test_a_row_that_fails_leaves_the_others(
     monkeypatch.syspath_prepend(tmp_path)
     lines: list[str] = []
     done = run_benchmark(
-        phantom["acdc"], tmp_path / "bench", methods="mine:Broken,cooperative-no-latent", report=lines.append,
-        **TINY,
+        phantom["acdc"], tmp_path / "bench", methods="mine:Broken,cooperative-no-latent",
+        progress=lines.append, **TINY,
     )  # fmt: skip
     assert done.finished == ("cooperative-no-latent---0",)
     assert done.failed == {"mine:Broken---0".replace(":", "_"): "not today, nor tomorrow"}
@@ -227,7 +227,7 @@ def test_interrupted_it_says_how_to_go_on(
     executor.before = interrupt
     lines: list[Any] = []
     with pytest.raises(KeyboardInterrupt):
-        run_benchmark(phantom["acdc"], tmp_path / "bench", methods="standard", report=lines.append, **TINY)
+        run_benchmark(phantom["acdc"], tmp_path / "bench", methods="standard", progress=lines.append, **TINY)
     assert lines[-1] == f"stopped; go on with `coopseg benchmark --resume {tmp_path / 'bench'}`"
     assert state(tmp_path / "bench") == {"standard---0": "waiting"}
 
@@ -252,7 +252,7 @@ def test_a_table_that_cannot_be_written_meanwhile_ends_nothing(
     monkeypatch.setattr(schedule.Schedule, "_write_table", fail)
     lines: list[str] = []
     with pytest.raises(ZeroDivisionError):  # at the end it is a bug as any other
-        run_benchmark(phantom["acdc"], tmp_path / "bench", methods="standard", report=lines.append, **TINY)
+        run_benchmark(phantom["acdc"], tmp_path / "bench", methods="standard", progress=lines.append, **TINY)
     assert "the table could not be written: of the table" in lines
 
 

@@ -231,7 +231,7 @@ def test_the_page_of_what_was_kept(restored: dict[str, Path], tmp_path: Path) ->
 
 def test_what_an_earlier_version_kept(executor: InProcess, places: dict[str, Any], tmp_path: Path) -> None:
     lines: list[str] = []
-    done = restore_benchmark(FIXTURE, tmp_path / "bench", report=lines.append, **places)
+    done = restore_benchmark(FIXTURE, tmp_path / "bench", progress=lines.append, **places)
     assert executor.ran == []
     assert lines[-1] == "all 6 jobs have finished"
     assert (sorted(done.finished), done.failed) == (JOBS, {})
@@ -261,7 +261,7 @@ def test_what_needs_weights_says_so_and_runs_once_they_are_made_anew(
     bench, lines = tmp_path / "bench", list[str]()
     done = restore_benchmark(
         FIXTURE, bench, methods="post-dae", draws=["0"], severities=[0.1], severity_methods="standard",
-        report=lines.append, **places,
+        progress=lines.append, **places,
     )  # fmt: skip
     assert executor.ran == []
     folder = bench / "jobs" / "standard-0-0"

@@ -152,7 +152,9 @@ def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> 
     foreign.mkdir()
     arguments: dict[str, Any] = {"copies": 1, "settings": SETTINGS, "workers": 1, "kinds": ("RandBias",)}
     corrupt_dataset(one, foreign, **arguments)  # an empty folder is no obstacle
-    with pytest.raises(CoopsegError, match="exists and is not empty; choose another folder or overwrite it"):
+    with pytest.raises(
+        CoopsegError, match="not empty; choose another folder, or replace it with --overwrite"
+    ):
         corrupt_dataset(one, foreign, **arguments)
     corrupt_dataset(one, foreign, **arguments, overwrite=True, seed=3)
     assert json.loads((foreign / "manifest.json").read_text())["seed"] == 3

@@ -37,7 +37,7 @@ def scans(tmp_path: Path, make_scan: MakeScan) -> Path:
 def test_each_scan_in_its_own_grid(small_model: Path, scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     seen: list[Any] = []
-    paths = predict(small_model, scans, out, device="cpu", report=seen.append)
+    paths = predict(small_model, scans, out, device="cpu", progress=seen.append)
     assert [str(p.relative_to(out)) for p in paths] == ["a/x.nii.gz", "b/moving.nii.gz", "b/x.nii.gz"]
     predictor = Predictor.from_model(load_model(small_model))
     for path in paths:

@@ -51,7 +51,7 @@ def runs(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         seed=1,
         device="cpu",
     )
-    out = train_post_dae(standard, folder / "post-dae", report=seen.append)
+    out = train_post_dae(standard, folder / "post-dae", progress=seen.append)
     return standard, out, seen
 
 
@@ -178,7 +178,7 @@ def test_it_ends_when_patience_does_with_the_weights_of_the_best(monkeypatch: py
         return next(losses)
 
     rates = []
-    training.report = lambda progress: rates.append(progress.values["learning_rate"])
+    training.progress = lambda progress: rates.append(progress.values["learning_rate"])
     monkeypatch.setattr(training, "validate", validate)
     training.run()
     assert (training.done, training.best.step, training.best.loss) == (10, 4, 1.0)

@@ -137,7 +137,7 @@ def test_a_head_that_is_not_there_has_no_best(make_loop: MakeLoop, tmp_path: Pat
 
 def test_what_was_best_before_a_stop_is_so_after_it(make_loop: MakeLoop, tmp_path: Path) -> None:
     loop, judge = make_loop((0.3, 0.9), (0.8, 0.2))
-    loop.report = lambda progress: setattr(loop.signals, "received", 15 if progress.step == 4 else None)
+    loop.progress = lambda progress: setattr(loop.signals, "received", 15 if progress.step == 4 else None)
     with pytest.raises(Stopped, match="after step 4 of 6"):
         loop.run()
     again, later = make_loop((0.5, 0.3))
@@ -185,7 +185,7 @@ def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
     }
 
     stopped, _ = make_loop(steps=9, rivals=rivals)
-    stopped.report = lambda progress: setattr(stopped.signals, "received", int(progress.step == stop))
+    stopped.progress = lambda progress: setattr(stopped.signals, "received", int(progress.step == stop))
     with pytest.raises(Stopped, match=f"stopped after step {stop} of 9"):
         stopped.run()
     resumed, _ = make_loop(steps=9, rivals=rivals)

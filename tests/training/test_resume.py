@@ -165,7 +165,7 @@ def fill(progress):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 try:
     train(sys.argv[1], sys.argv[2], preset="cpu", method="cooperative", settings=SETTINGS, seed=3,
-          device="cpu", save_every=0, report=fill)
+          device="cpu", save_every=0, progress=fill)
 except CoopsegError as error:
     print(error)
 """

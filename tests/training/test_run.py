@@ -70,15 +70,15 @@ def finished(
         "seed": 3,
         "device": "cpu",
     }
-    train(phantom["acdc"], out, **how, report=seen.append)
+    train(phantom["acdc"], out, **how, progress=seen.append)
     return out, seen
 
 
 def test_a_run_writes_its_record(finished: tuple[Path, list[Progress]], phantom: dict[str, Path]) -> None:
     record = json.loads((finished[0] / "run.json").read_text())
-    assert record["settings"] == resolve_settings(
-        preset="cpu", method="cooperative", overrides=TINY, seed=3
-    ).model_dump(mode="json")
+    given = {**TINY, "cases.trained_axis": 2}  # the last axis is that of every phantom's slices
+    settings = resolve_settings(preset="cpu", method="cooperative", overrides=given, seed=3)
+    assert record["settings"] == settings.model_dump(mode="json")
     assert record["settings"]["seed"] == 3
     parts = [record["split"][part] for part in ("train", "validate", "test")]
     assert sorted(name for part in parts for name in part) == [

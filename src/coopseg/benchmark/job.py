@@ -107,13 +107,13 @@ class Work:
         if job.kind in ("predictor", "statistics") or (out / RUN).is_file():
             return
         if job.kind == "train" and (out / REQUEST).is_file():
-            resume(out, report=follow())
+            resume(out, progress=follow())
             return
         shutil.rmtree(out, ignore_errors=True)  # of a job that was killed before anything could be kept
         if job.kind == "post-dae":
             from coopseg.rivals.post_dae import train_post_dae
 
-            train_post_dae(self.needed, out, report=follow())
+            train_post_dae(self.needed, out, progress=follow())
             return
         train(
             self.data.own.root,
@@ -127,7 +127,7 @@ class Work:
             seed=job.seed,
             device=request.device,
             precision=request.precision,
-            report=follow(),
+            progress=follow(),
         )
 
     def evaluate(self) -> float:

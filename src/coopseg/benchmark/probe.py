@@ -20,7 +20,7 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_json
 from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
-from coopseg.training.inputs import Arguments, read_inputs
+from coopseg.training.inputs import make_request, read_inputs
 from coopseg.training.loop import Loop
 from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 
@@ -67,13 +67,13 @@ def time_steps(bench: Path, request: Request, row: str) -> Probe:
     draw = next((block.draws[0] for block in request.blocks if row in block.methods), None)
     draw = draw or next(iter(request.draws), WHOLE)
     data = open_data(request)
-    arguments = Arguments.of(
+    asked = make_request(
         data=data.own.root, preset=request.preset, method=row, layout=request.layout, labels=request.labels,
-        split=data.write_split(bench, draw), settings=request.settings, seed=0,
-        device=request.device, precision=request.precision, cache=None,
+        split=data.write_split(bench, draw), settings=request.settings,
+        device=request.device, precision=request.precision,
     )  # fmt: skip
     fabric = make_fabric(request.device, request.precision)
-    inputs = read_inputs(arguments)
+    inputs = read_inputs(asked)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as unused:
         loop = Loop(

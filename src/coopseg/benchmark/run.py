@@ -22,14 +22,14 @@ def run_benchmark(
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    report: Report = lambda line: None,
+    progress: Report = lambda line: None,
     **asked: Any,
 ) -> Benchmark:
     """Train and test every method with every draw and seed, and write the table of all of them into `out`.
 
     data: folder or NAME=FOLDER. out: new or empty folder. workers: jobs side by side on this machine.
-    scheduler: address of a dask scheduler, whose workers then run the jobs. report: called with every line of
-    progress. asked: any of
+    scheduler: address of a dask scheduler, whose workers then run the jobs. progress: called with every line
+    of progress. asked: any of
 
     methods: names of rows, or all, main or ablations. draws: D is the split "SPLIT-D", the file SPLIT/D.json
     of a folder, or the seed of a random split; by default the split itself. seeds: of the trainings, by
@@ -56,7 +56,7 @@ def run_benchmark(
     with open_executor(scheduler, workers) as executor:
         make_folder(out, out)
         write_request(out, request)
-        return Schedule(out, opened, executor, report).run()
+        return Schedule(out, opened, executor, progress).run()
 
 
 def resume_benchmark(
@@ -64,7 +64,7 @@ def resume_benchmark(
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    report: Report = lambda line: None,
+    progress: Report = lambda line: None,
     **asked: Any,
 ) -> Benchmark:
     """Go on with a benchmark: what has finished stays, what failed is tried again.
@@ -89,7 +89,7 @@ def resume_benchmark(
     with open_executor(scheduler, workers) as executor:
         if request != before:
             write_request(bench, request)
-        return Schedule(bench, opened, executor, report).run()
+        return Schedule(bench, opened, executor, progress).run()
 
 
 def restore_benchmark(
@@ -102,7 +102,7 @@ def restore_benchmark(
     predictors: tuple[str, ...] | list[str] = (),
     workers: int = 1,
     scheduler: str | None = None,
-    report: Report = lambda line: None,
+    progress: Report = lambda line: None,
     **asked: Any,
 ) -> Benchmark:
     """Make a benchmark folder `out` from what `keep_benchmark` has written, and go on with what is left.
@@ -119,7 +119,7 @@ def restore_benchmark(
     if data is None:
         if asked or cross or split or predictors:
             raise CoopsegError("give --data too; without it what was kept is restored, and nothing is added")
-        return _restore_alone(kept, out, before, report)
+        return _restore_alone(kept, out, before, progress)
     located = locate(before, data=data, cross=cross, split=split, predictors=predictors)
     request = located.extended(**asked)
     opened = open_data(request)
@@ -127,18 +127,18 @@ def restore_benchmark(
     with open_executor(scheduler, workers) as executor:
         with new_folder(out) as folder:
             finished = restore(kept, folder, request)
-        report(
+        progress(
             f"{len(finished)} jobs and the seconds of a step restored; to time steps here remove {out}/probes"
         )
-        return Schedule(out, opened, executor, report).run()
+        return Schedule(out, opened, executor, progress).run()
 
 
-def _restore_alone(kept: Path, out: Path, request: Request, report: Report) -> Benchmark:
+def _restore_alone(kept: Path, out: Path, request: Request, progress: Report) -> Benchmark:
     from coopseg.benchmark.output import write_table
 
     with new_folder(out) as folder:
         finished = restore(kept, folder, request)
     write_table(out)
     others = len(make_jobs(request)) - len(finished)
-    report(f"{len(finished)} jobs restored; {others} others are not run, since no --data is given")
+    progress(f"{len(finished)} jobs restored; {others} others are not run, since no --data is given")
     return Benchmark(out, finished, {})

@@ -20,7 +20,7 @@ Examined = tuple[list[Finding], list[Volume]]
 
 
 def validate_dataset(
-    path: str | Path,
+    data: str | Path | Dataset,
     *,
     layout: str = "auto",
     labels: str | None = None,
@@ -30,7 +30,8 @@ def validate_dataset(
 ) -> Report:
     """Check a data set against all `coopseg.checks.rules.RULES`; a broken file hides no other.
 
-    Every file is read once, and at most an image and a label map are in memory at a time (per process).
+    data: a folder, or an open data set. Every file is read once, and at most an image and a label map are in
+    memory at a time (per process).
     layout, labels: as for training. splits: names, JSON or YAML files or run folders; each is compared with
     the data set, and then only the patients that they name need a label.
     workers: processes; the report does not depend on it. progress: called as (images done, of all, volume).
@@ -45,13 +46,13 @@ def validate_dataset(
     >>> [(finding.rule, finding.found) for finding in found.findings]
     [('layout', 'no line "ES: <frame number>"')]
     """
-    path = Path(path)
+    path = data.root if isinstance(data, Dataset) else Path(data)
     given = parse_label_names(labels) if labels else None
     if not path.is_dir() or layout not in ("auto", *LAYOUTS):
         open_dataset(path, layout=layout)  # raises the error
     problems: list[CoopsegError] = []
     try:
-        dataset = open_dataset(path, layout=layout, labels=given, problems=problems)
+        dataset = open_dataset(data, layout=layout, labels=given, problems=problems)
     except (CoopsegError, OSError) as error:
         problems.append(error if isinstance(error, CoopsegError) else CoopsegError(f"{path}: {error}"))
         return Report(path, "", 0, 0, tuple(_listed(problems, path)))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     from coopseg.demo import DemoProgress
+    from coopseg.training.log import Scores, Values
     from coopseg.training.loop import Progress
 
 QUIET = 10.0  # seconds between two lines of progress where there is no terminal
-UNNAMED = ("rise", "learning_rate")  # entries of a training record that are not losses
 
 
 def say(text: str) -> None:
@@ -67,18 +67,19 @@ def fail(error: Exception) -> None:
     note(f"error: {' '.join(str(error).splitlines())}")
 
 
-def loss_terms(values: dict[str, Any]) -> str:
+def loss_terms(values: Values) -> str:
     """Lists every loss term with its mean since the last record."""
-    return "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in UNNAMED)
+    terms = {name: value for name, value in values.items() if isinstance(value, float)}
+    return "  ".join(f"{name} {value:.3f}" for name, value in terms.items() if name != "learning_rate")
 
 
-def dice_of_heads(values: dict[str, dict[str, float]]) -> str:
+def dice_of_heads(scores: Scores) -> str:
     """Lists the Dice of every head: the foreground mean, then each class."""
     return "; ".join(
-        f"{head} {scores['mean']:.3f} ("
-        + ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if name != "mean")
+        f"{head} {own['mean']:.3f} ("
+        + ", ".join(f"{name} {value:.3f}" for name, value in own.items() if name != "mean")
         + ")"
-        for head, scores in values.items()
+        for head, own in scores.items()
     )
 
 
@@ -126,14 +127,14 @@ class TrainingDisplay(Bar):
         where = f"step {progress.step} of {progress.steps}"
         if progress.kind == "start":
             sizes = dict(progress.values)
-            filled = sizes.pop("filled_share", None)
+            filled = sizes.pop("filled_share", 0.0)
             method = sizes.pop("method")
             listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
             self.say(f"method {method}: {progress.steps} steps on {listed}")
-            if filled is not None and filled >= 0.0005:  # would be printed as 0.1% or more
+            if isinstance(filled, float) and filled >= 0.0005:  # would be printed as 0.1% or more
                 self.say(f"augmented slices: {filled:.1%} of pixels lie beyond the scan and repeat its edge")
         elif progress.kind == "validation":
-            self.say(f"{where}: validation Dice {dice_of_heads(progress.values)}")
+            self.say(f"{where}: validation Dice {dice_of_heads(progress.scores)}")
         else:
             share = progress.step / progress.steps
             self.show(share, progress.left, where, loss_terms(progress.values))
@@ -151,7 +152,7 @@ class DemoDisplay(Bar):
             self.say(f"{progress.share:4.0%}  {self.text}")
         event, detail = progress.event, ""
         if event and event.kind == "validation":
-            self.say(f"      step {event.step}: validation Dice {dice_of_heads(event.values)}")
+            self.say(f"      step {event.step}: validation Dice {dice_of_heads(event.scores)}")
         elif event and event.kind == "train":
             detail = f"step {event.step} of {event.steps}: {loss_terms(event.values)}"
         self.show(progress.share, progress.left, self.text, detail)

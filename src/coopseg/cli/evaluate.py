@@ -14,6 +14,9 @@ from coopseg.cli.options import (
     Device,
     LabelNames,
     Layout,
+    ModelPath,
+    NewFolder,
+    Part,
     Precision,
     Refine,
     ScanStatistics,
@@ -25,7 +28,7 @@ COLUMNS = ("data set", "head", "patients", "Dice", "sd", "HD95 mm", "ASSD mm")
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)],
+    model: ModelPath,
     data: Annotated[
         list[str],
         typer.Option(
@@ -35,7 +38,7 @@ def evaluate(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
+    out: NewFolder,
     split: Annotated[
         str | None,
         typer.Option(
@@ -44,9 +47,7 @@ def evaluate(
             show_default="all patients",
         ),
     ] = None,
-    part: Annotated[
-        Literal["train", "validate", "test"], typer.Option(help="part of --split to use")
-    ] = "test",
+    part: Part = "test",
     layout: Layout = "auto",
     labels: LabelNames = None,
     spacing: Annotated[
@@ -131,7 +132,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def corrupt(
     data: Annotated[Path, typer.Option(help="folder of a labelled data set", show_default=False)],
-    out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
+    out: NewFolder,
     copies: Annotated[int, typer.Option(min=1, help="copies of each volume for each kind of artefact")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     severity: Annotated[
@@ -150,9 +151,7 @@ def corrupt(
     split: Annotated[
         str | None, typer.Option(help=f"use only the patients in --part of {SPLITS_HELP}", show_default=False)
     ] = None,
-    part: Annotated[
-        Literal["train", "validate", "test"], typer.Option(help="part of --split to use")
-    ] = "test",
+    part: Part = "test",
     layout: Layout = "auto",
     labels: LabelNames = None,
     settings: Set = None,
@@ -178,11 +177,10 @@ def corrupt(
     from coopseg.cases.splits import find_split, select_part, select_patients
     from coopseg.config.resolve import resolve_settings
     from coopseg.evaluation.corrupt import corrupt_dataset
-    from coopseg.scans.labels import parse_label_names
     from coopseg.scans.layouts import open_dataset
 
     cases = resolve_settings(overrides=settings or ()).cases
-    dataset = open_dataset(data, layout=layout, labels=parse_label_names(labels) if labels else None)
+    dataset = open_dataset(data, layout=layout, labels=labels)
     if patients:
         dataset = select_patients(dataset, [name.strip() for name in patients.split(",")])
     if split:

@@ -93,5 +93,5 @@ def demo(
     from coopseg.demo import run_demo
 
     with DemoDisplay() as display:
-        page = run_demo(out, seeds=seeds, report=display)
+        page = run_demo(out, seeds=seeds, progress=display)
     say_report(page)

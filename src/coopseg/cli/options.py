@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from coopseg.config.methods import METHODS, RIVALS
+from coopseg.training.request import TrainingRequest
 
-METHOD_HELP = (
-    f"which losses to train with: {', '.join(METHODS)}; a rival: {', '.join(RIVALS)}, or your own as "
-    "module:class; or METHOD+RIVAL"
-)
 SPLITS_HELP = "a split: a name (`coopseg info`), a JSON or YAML file, or a run folder (its training's split)"
 
-Device = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"],
-    typer.Option(help="where to compute; auto takes the fastest device there is"),
-]
-Precision = Annotated[
-    Literal["32", "bf16"], typer.Option(help="bf16 is mixed precision, faster where supported")
-]
-Layout = Annotated[
-    str, typer.Option(help="how the data set is laid out (`coopseg info` lists layouts); auto recognises it")
-]
-LabelNames = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        help='names of the label values, e.g. "LV=1,MYO=2,RV=3"; several data sets keep names of their own',
-        show_default=False,
-    ),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="SECTION.KEY=VALUE",
-        help="change a setting; may be repeated; `coopseg info --settings` lists all",
-        show_default=False,
-    ),
-]
+
+def asked(name: str, *flags: str, **more: Any) -> Any:
+    """Makes the option for an argument of a training; its help is what TrainingRequest says of it."""
+    return typer.Option(*flags, help=TrainingRequest.model_fields[name].description, **more)
+
+
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], asked("device")]
+Precision = Annotated[Literal["32", "bf16"], asked("precision")]
+Layout = Annotated[str, asked("layout")]
+LabelNames = Annotated[str | None, asked("labels", "--labels", show_default=False)]
+Set = Annotated[list[str] | None, asked("settings", "--set", metavar="SECTION.KEY=VALUE", show_default=False)]
+Part = Annotated[Literal["train", "validate", "test"], typer.Option(help="part of --split to use")]
+ModelPath = Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)]
+NewFolder = Annotated[Path, typer.Option(help="folder to make", show_default=False)]
 ScanStatistics = Annotated[
     str | None,
     typer.Option(

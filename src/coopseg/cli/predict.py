@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from coopseg.cli.console import note, note_predictor, say, warn
-from coopseg.cli.options import Device, Precision, Refine, ScanStatistics
+from coopseg.cli.options import Device, ModelPath, NewFolder, Precision, Refine, ScanStatistics
 
 if TYPE_CHECKING:
     from coopseg.inference.predict import Predicted
@@ -29,8 +29,8 @@ def predict(
             metavar="SCAN...", help="NIfTI files, folders or patterns; 3-D or 4-D", show_default=False
         ),
     ],
-    model: Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)],
-    out: Annotated[Path, typer.Option(help="folder to make", show_default=False)],
+    model: ModelPath,
+    out: NewFolder,
     refine: Refine = 1,
     head: Head = None,
     device: Device = "auto",
@@ -56,7 +56,7 @@ def predict(
         device=device,
         precision=precision,
         scan_statistics=scan_statistics,
-        report=_report,
+        progress=_report,
     )
     note_predictor(out / RECORD)
     say(f"{len(written)} label maps in {out}; their values are named in {out / 'labels.json'}")
@@ -70,7 +70,7 @@ def _report(done: Predicted) -> None:
 
 
 def export(
-    model: Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)],
+    model: ModelPath,
     out: Annotated[Path, typer.Option(help="file to write, NAME.onnx", show_default=False)],
     format_: Annotated[Literal["onnx"], typer.Option("--format", help="format of the file")] = "onnx",
     refine: Refine = 1,

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from coopseg.cli.console import TrainingDisplay, dice_of_heads, note, say, warn
-from coopseg.cli.options import METHOD_HELP, Device, LabelNames, Layout, Precision, Set
-from coopseg.config.methods import DEFAULT_METHOD, OF_PRESETS, PRESETS
+from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set, asked
+from coopseg.config.methods import DEFAULT_METHOD, OF_PRESETS
 from coopseg.errors import CoopsegError
+from coopseg.training.request import TrainingRequest
 
 METHOD_DEFAULT = f"{DEFAULT_METHOD}; with a published preset {', '.join(sorted(set(OF_PRESETS.values())))}"
 
 
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(help="folder of the data set", show_default=False)] = None,
+    data: Annotated[Path | None, asked("data", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="run folder to make", show_default=False)] = None,
-    preset: Annotated[str, typer.Option(help=f"how much to train: {', '.join(PRESETS)}")] = "default",
-    method: Annotated[str | None, typer.Option(help=METHOD_HELP, show_default=METHOD_DEFAULT)] = None,
-    split: Annotated[
-        str,
-        typer.Option(help="how to divide the patients: random, a name (`coopseg info`), a JSON or YAML file"),
-    ] = "random",
+    preset: Annotated[str, asked("preset")] = "default",
+    method: Annotated[str | None, asked("method", show_default=METHOD_DEFAULT)] = None,
+    split: Annotated[str, asked("split")] = "random",
     layout: Layout = "auto",
     labels: LabelNames = None,
     settings: Set = None,
     device: Device = "auto",
     precision: Precision = "32",
-    seed: Annotated[int, typer.Option(help="seed of split, weights, batches, augmentation and masks")] = 0,
-    cache: Annotated[
-        Path | None, typer.Option(help="folder to keep prepared cases in", show_default=False)
-    ] = None,
-    save_every: Annotated[float, typer.Option(min=0, help="seconds between two checkpoints")] = 60.0,
+    seed: Annotated[int, asked("seed")] = 0,
+    cache: Annotated[Path | None, asked("cache", show_default=False)] = None,
+    save_every: Annotated[float, asked("save_every", min=0)] = 60.0,
     resume: Annotated[
         Path | None,
         typer.Option(help="run folder of a stopped training to go on with", show_default=False),
@@ -49,21 +45,10 @@ def train(
     (fast-thinking network) and of the STN (slow-thinking network). SIGTERM and Ctrl-C save a checkpoint
     first; the exit code is then 143 or 130.
     """
-    given = dict(
-        preset=preset,
-        method=method,
-        split=split,
-        layout=layout,
-        labels=labels,
-        settings=settings or (),
-        seed=seed,
-        device=device,
-        precision=precision,
-        cache=cache,
-        save_every=save_every,
-    )
+    settings = settings or []
+    given = {name: value for name, value in locals().items() if name in TrainingRequest.model_fields}
     if resume is not None:
-        _resume(resume, out, {**given, "data": data}, context)
+        _resume(resume, out, given, context)
         return
     if data is None or out is None:
         raise CoopsegError("train needs --data and --out, or --resume with the folder of an earlier training")
@@ -71,7 +56,7 @@ def train(
 
     note(f"reading {data}")
     with TrainingDisplay() as display:
-        train_model(data, out, **given, report=display)  # type: ignore[arg-type]
+        train_model(out=out, progress=display, **given)
     _report(out)
 
 
@@ -88,14 +73,18 @@ def _resume(run: Path, out: Path | None, given: dict[str, Any], context: typer.C
     }
     note(f"going on with {run}")
     with TrainingDisplay() as display:
-        resume(run, **typed, report=display)
+        resume(run, progress=display, **typed)
     _report(run)
 
 
 def _report(out: Path) -> None:
     if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
         return
-    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    from coopseg.cases.splits import RUN
+    from coopseg.text import read_json
+    from coopseg.training.checkpoint import read_request
+
+    record, request = read_json(out / RUN), read_request(out).arguments
     for warning in record["warnings"]:
         warn(warning)
     last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
@@ -103,5 +92,6 @@ def _report(out: Path) -> None:
     say(f"run folder: {out}")
     say(f"last validation Dice: {dice_of_heads(last)}")
     say(f"best validation Dice: {'; '.join(best)}")
+    named = f" --labels {shlex.quote(request.labels)}" if request.labels else ""
     say(f"next: coopseg predict --model {out} SCAN... --out DIR")
-    say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR")
+    say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR{named}")

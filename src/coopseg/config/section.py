@@ -9,7 +9,6 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from coopseg.errors import CoopsegError
-from coopseg.text import shorten
 
 Value = bool | int | float | str | tuple[int | float | str, ...] | None  # of one setting
 Overrides = Mapping[str, Mapping[str, Value]]  # of a preset or method: section, key, value
@@ -30,6 +29,8 @@ class Section(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
+            from coopseg.text import shorten  # which loads YAML; --help needs none
+
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             found = (

@@ -30,7 +30,7 @@ from coopseg.evaluation.corruptions import (
 from coopseg.scans.files import UNFINISHED, new_folder, write_atomically, write_json
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
 from coopseg.scans.labels import labels_to_indices
-from coopseg.scans.layouts import notes_on
+from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
@@ -41,7 +41,7 @@ MANIFEST = "manifest.json"
 
 
 def corrupt_dataset(
-    dataset: Dataset,
+    data: str | Path | Dataset,
     out: str | Path,
     *,
     copies: int = 3,
@@ -60,6 +60,7 @@ def corrupt_dataset(
     labels/ID_copyK.nii.gz (uint8, values by the order of the data set's label names) and dataset.json.
     OUT/manifest.json holds every severity, the settings, library versions and a SHA-256 of each image file.
 
+    data: a folder in one of the known layouts, or an open data set. out: new or empty folder.
     settings: how to prepare a case before it is corrupted; the default is the published way.
     kinds: "test" (the published four), "choice" (five others, to choose settings by), or names of kinds.
     severity: see `sample_corruption`. workers: processes, default one per core; files do not depend on it.
@@ -73,12 +74,11 @@ def corrupt_dataset(
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> scans = coopseg.write_phantom(folder / "phantom", patients=1, size=48)["acdc"]
-    >>> dataset = coopseg.open_dataset(scans)
-    >>> found = corrupt_dataset(dataset, folder / "copies", kinds="RandBias", copies=2, workers=1)
+    >>> found = corrupt_dataset(scans, folder / "copies", kinds="RandBias", copies=2, workers=1)
     >>> sorted(file.name for file in (found[0] / "images").glob("*_ED_*"))
     ['patient001_ED_copy1.nii.gz', 'patient001_ED_copy2.nii.gz']
     """
-    out = Path(out)
+    dataset, out = open_dataset(data), Path(out)
     kinds = find_kinds(kinds)
     _check(dataset, out, copies=copies, overwrite=overwrite)
     count = choose_workers(workers, volumes=len(dataset.items))
@@ -132,7 +132,9 @@ def _check(dataset: Dataset, out: Path, *, copies: int, overwrite: bool) -> None
     if not _is_filled(out):
         return
     if not overwrite:
-        raise CoopsegError(f"{out} exists and is not empty; choose another folder or overwrite it")
+        raise CoopsegError(
+            f"{out} exists and is not empty; choose another folder, or replace it with --overwrite"
+        )
     if not (out / MANIFEST).is_file() or not _is_manifest(read_json(out / MANIFEST)):
         raise CoopsegError(
             f"{out} holds no {MANIFEST} of ours, so it is not an earlier output; choose another folder"

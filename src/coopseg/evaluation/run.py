@@ -38,7 +38,7 @@ class Evaluation:
 
 def evaluate_model(
     model: str | Path,
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Dataset | Sequence[str | Path | Dataset],
     out: str | Path,
     *,
     split: str | Path | None = None,
@@ -56,12 +56,13 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model's heads on labelled data sets and write tables, pictures and a record into `out`.
 
-    model: run folder or weight file. data: folders, see `open_datasets`. out: new or empty folder.
-    split: restrict data sets to the patients of its `part`, see `find_split` and `select_part`; default all.
-    labels: "LV=1,MYO=2", see `open_datasets`. spacing: "nominal" if headers hold no true spacing;
-    HD95 and ASSD are then left out. scan_statistics: K or "off" in place of the model's
-    prediction.scan_statistics. workers: volumes to score at once, default one per core; the scores do not
-    depend on it. progress: called as (volumes done, volumes in all, volume).
+    model: run folder or weight file. data: folders or open data sets, see `open_datasets`.
+    out: new or empty folder. split: restrict data sets to the patients of its `part`, see `find_split` and
+    `select_part`; default all. labels: "LV=1,MYO=2", see `open_datasets`.
+    spacing: "nominal" if headers hold no true spacing; HD95 and ASSD are then left out.
+    scan_statistics: K or "off" in place of the model's prediction.scan_statistics. workers: volumes to score
+    at once, default one per core; the scores do not depend on it.
+    progress: called as (volumes done, volumes in all, volume).
     Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
     case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
     patients, each data set's domain (see `find_domain`), the index of slices.npz and warnings, such as
@@ -153,13 +154,13 @@ def evaluate_subject(
 
 
 def open_datasets(
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Dataset | Sequence[str | Path | Dataset],
     *,
     layout: str = "auto",
     labels: str | None = None,
     rename: bool | None = None,
 ) -> list[Dataset]:
-    """Opens the data sets of folders, each given as FOLDER or NAME=FOLDER.
+    """Opens the data sets of folders, each given as FOLDER or NAME=FOLDER; open ones stay as they are.
 
     labels: "LV=1,MYO=2". rename: whether it also replaces names that a data set has itself; by default only
     where one folder is given, since the values of two data sets seldom mean the same.
@@ -167,10 +168,13 @@ def open_datasets(
     name is given. Raises CoopsegError as `open_dataset` does, and if two data sets share a name.
     """
     given = parse_label_names(labels) if labels else None
-    entries = [data] if isinstance(data, str | Path) else data
+    entries = [data] if isinstance(data, str | Path | Dataset) else data
     rename = len(entries) == 1 if rename is None else rename
     found: list[Dataset] = []
     for entry in entries:
+        if isinstance(entry, Dataset):
+            found.append(entry)
+            continue
         name, folder = name_and_folder(entry)
         corrupted = (folder / MANIFEST).is_file()
         kinds = sorted(file.parent for file in folder.glob("*/dataset.json")) if corrupted else []

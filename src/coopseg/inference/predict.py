@@ -57,7 +57,7 @@ def predict(
     device: str = "auto",
     precision: str = "32",
     scan_statistics: float | str | None = None,
-    report: Callable[[Predicted], None] = lambda predicted: None,
+    progress: Callable[[Predicted], None] | None = None,
 ) -> list[Path]:
     """Write a label map for every scan; returns their paths.
 
@@ -69,7 +69,7 @@ def predict(
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
-    prediction.scan_statistics. report: called after each scan.
+    prediction.scan_statistics. progress: called after each scan.
     Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before the
     first is predicted, and after an error `out` is as it was.
 
@@ -103,7 +103,8 @@ def predict(
             warnings = _predict_scan(predictor, scan, outputs, folder=folder, names=loaded.names)
             outputs = {name: out / target for name, target in outputs.items()}
             done.append(Predicted(number, len(paths), path, outputs, time.monotonic() - start, warnings))
-            report(done[-1])
+            if progress:
+                progress(done[-1])
         write_label_names(folder / NAMES, loaded.names)
         facts = describe_predictor(loaded, predictor, precision=precision) | {"head": head or heads[-1]}
         skipped = [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over]

@@ -28,11 +28,11 @@ from coopseg.rivals.shape_training import STN, ShapeTraining
 from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
-from coopseg.training.inputs import Inputs, read_inputs, validate
+from coopseg.training.checkpoint import hash_cases, read_request
+from coopseg.training.inputs import Inputs, change_request, read_inputs, validate
 from coopseg.training.log import make_trackers
 from coopseg.training.loop import Progress
 from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
-from coopseg.training.request import change_arguments, hash_cases, read_request
 from coopseg.versions import versions
 
 TEMPERATURE = 0.01
@@ -43,13 +43,13 @@ def train_post_dae(
     out: str | Path,
     *,
     data: str | Path | None = None,
-    report: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train the autoencoder for a finished run, on its patients and by its settings; returns `out`.
 
     run: folder of `coopseg train --method standard`. out: new or empty; it becomes an ordinary run folder,
     with the final FTN of `run`, and the autoencoder as its STN. data: where the run's data set lies now, if
-    it has moved. report: called with every Progress.
+    it has moved. progress: called with every Progress.
     Raises CoopsegError if `run` is no finished run, if its scans have changed since, or if `out` holds
     anything.
     """
@@ -67,7 +67,7 @@ def train_post_dae(
         held_out=SliceStore.from_cases(inputs.validation.cases, inputs.settings, fabric.device),
         most=round(settings.rivals.post_dae.longest * record["steps"]),
         fabric=fabric,
-        report=report,
+        progress=progress,
     )
     with new_folder(out) as folder:
         training.trackers = make_trackers(folder)
@@ -91,11 +91,11 @@ def _read_run(run: Path, data: str | Path | None) -> tuple[dict[str, Any], Input
     request = read_request(run)
     if not (run / RUN).is_file():
         raise CoopsegError(f"{run}: its training did not end; go on with `coopseg train --resume {run}`")
-    arguments = change_arguments(request["arguments"], {} if data is None else {"data": data})
-    inputs = read_inputs(arguments)
-    if hash_cases(inputs.training, inputs.validation) != request["scans"]:
+    asked = change_request(request.arguments, **({} if data is None else {"data": data}))
+    inputs = read_inputs(asked)
+    if hash_cases(inputs) != request.scans:
         raise CoopsegError(f"{run}: the scans or labels of its patients have changed since; train it anew")
-    return read_json(run / RUN), inputs, make_fabric(arguments.device, inputs.settings.precision)
+    return read_json(run / RUN), inputs, make_fabric(asked.device, inputs.settings.precision)
 
 
 def _settle(settings: Settings) -> Settings:

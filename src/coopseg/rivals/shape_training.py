@@ -55,11 +55,11 @@ class ShapeTraining:
         most: int,
         fabric: Fabric,
         trackers: Sequence[Tracker] = (),
-        report: Callable[[Progress], None] | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Prepares at most `most` steps, in whole validation intervals, but at least one interval."""
         self.networks, self.settings, self.store, self.fabric = networks, settings, store, fabric
-        self.trackers, self.report = trackers, report
+        self.trackers, self.progress = trackers, progress
         self.damage = settings.rivals.post_dae
         every = self.damage.validate_every
         self.most = max(most // every, 1) * every
@@ -136,6 +136,6 @@ class ShapeTraining:
         """Sends values to every tracker and to the progress display."""
         for tracker in self.trackers:
             tracker.log(kind, step, values)
-        if self.report:
+        if self.progress:
             left = (self.most - self.done) * self.step_seconds / self.done
-            self.report(Progress(self.done, self.most, left, kind, values))
+            self.progress(Progress(self.done, self.most, left, kind, values))

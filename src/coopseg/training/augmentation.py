@@ -18,7 +18,7 @@ matrix product per axis. Cells go on beyond the image, so the field has no edge.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,9 +48,11 @@ class Augmentation:
 
     def to(self, device: torch.device | str) -> Augmentation:
         """Returns the same draws on another device."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
-        return replace(self, **moved)
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+        return Augmentation(**moved)
 
 
 def padded(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -90,6 +91,13 @@ def _extent(case: Case) -> Tensor:
     return torch.tensor([[part.start, part.stop - 1] for part in reversed(window)], dtype=torch.float32)
 
 
+class SamplerState(TypedDict):
+    """Holds a generator's state and the slices that the current pass has yet to see."""
+
+    generator: Tensor
+    queue: Tensor
+
+
 class BatchSampler:
     """Draws the slice numbers of each step: every pass holds each slice once, in a new seeded order."""
 
@@ -104,12 +112,12 @@ class BatchSampler:
         batch, self.queue = self.queue[: self.size], self.queue[self.size :]
         return batch
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> SamplerState:
         """Returns the generator's state and the slices that this pass has yet to see."""
         # the queue is a view into a longer tensor, which would be stored whole
         return {"generator": self.generator.get_state(), "queue": self.queue.clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: SamplerState) -> None:
         """Restores what `state_dict` returned."""
         self.generator.set_state(state["generator"])
         self.queue = state["queue"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,58 +19,53 @@ from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice
 from coopseg.inference.predictor import Predictor
-from coopseg.scans.labels import labels_to_indices, parse_label_names
-from coopseg.scans.layouts import notes_on, open_dataset
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.layouts import LAYOUTS, notes_on, open_dataset
 from coopseg.scans.load import load_label
 from coopseg.scans.types import Dataset, Labels
 from coopseg.text import merge_lines
 from coopseg.training.augmentation import reach
+from coopseg.training.log import Scores
+from coopseg.training.request import TrainingRequest
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Holds the arguments of `coopseg.train`, in values that JSON can hold, paths absolute."""
+def make_request(data: str | Path | Dataset, **given: Any) -> TrainingRequest:
+    """Converts what a user gave to `coopseg.train`: paths, an open data set, settings as values or texts.
 
-    data: str
-    preset: str
-    method: str | None
-    split: str
-    layout: str
-    labels: str | None
-    settings: dict[str, Any]
-    seed: int
-    device: str
-    precision: str
-    cache: str | None
+    Raises CoopsegError for an argument that there is not, and for a wrong value.
+    """
+    values = dict(given)
+    if isinstance(data, Dataset):
+        open_dataset(data, layout=values.get("layout", "auto"), labels=values.get("labels"))
+        pairs = zip(data.labels.names, data.labels.values, strict=True)
+        values["layout"], values["labels"] = data.layout, ",".join(f"{name}={value}" for name, value in pairs)
+        data = data.root
+    if values.get("cache"):
+        values["cache"] = os.path.abspath(values["cache"])
+    if "split" in values:
+        split = os.fspath(values["split"])
+        values["split"] = os.path.abspath(split) if os.path.exists(split) else split
+    values["settings"] = read_overrides(values.get("settings", ()))
+    return TrainingRequest.checked({"data": os.path.abspath(data), **values})
 
-    @classmethod
-    def of(
-        cls,
-        *,
-        data: str | Path,
-        split: str,
-        settings: Mapping[str, Any] | Iterable[str],
-        cache: str | Path | None,
-        **others: Any,
-    ) -> Arguments:
-        """Converts the arguments that a user gave."""
-        return cls(
-            data=os.path.abspath(data),
-            split=os.path.abspath(split) if os.path.exists(split) else split,
-            settings=read_overrides(settings),
-            cache=os.path.abspath(cache) if cache else None,
-            **others,
-        )
 
-    def resolve(self) -> Settings:
-        """Returns every setting of the run. Raises CoopsegError for an unknown or wrong one."""
-        return resolve_settings(
-            preset=self.preset,
-            method=self.method,
-            overrides=self.settings,
-            seed=self.seed,
-            precision=self.precision,
-        )
+def change_request(request: TrainingRequest, **given: Any) -> TrainingRequest:
+    """Returns the request with the arguments in `given` replaced; settings are replaced singly."""
+    settings = {**request.settings, **read_overrides(given.get("settings", ()))}
+    opened = isinstance(given.get("data"), Dataset)  # it says itself what its layout and labels are
+    kept = request.model_dump(exclude={"layout", "labels"} if opened else None)
+    return make_request(**{**kept, **given, "settings": settings})
+
+
+def resolve_request(request: TrainingRequest) -> Settings:
+    """Returns every setting of a training. Raises CoopsegError for an unknown or wrong one."""
+    return resolve_settings(
+        preset=request.preset,
+        method=request.method,
+        overrides=request.settings,
+        seed=request.seed,
+        precision=request.precision,
+    )
 
 
 @dataclass(frozen=True)
@@ -97,13 +92,21 @@ class Inputs:
         return self.idle + notes_on(self.dataset) + merge_lines(lines)
 
 
-def read_inputs(arguments: Arguments) -> Inputs:
-    """Open the data set, divide it, prepare its cases. Raises CoopsegError for anything wrong with them."""
-    settings = arguments.resolve()
-    labels = parse_label_names(arguments.labels) if arguments.labels else None
-    dataset = open_dataset(Path(arguments.data), layout=arguments.layout, labels=labels)
-    parts = get_split(arguments.split, dataset, seed=arguments.seed)
-    names, cache = dataset.labels.names, Path(arguments.cache) if arguments.cache else None
+def read_inputs(request: TrainingRequest, dataset: Dataset | None = None) -> Inputs:
+    """Opens the data set, divides it and prepares its cases.
+
+    dataset: the one that `request.data` stands for, if it has been opened.
+    Raises CoopsegError for anything wrong with settings, data or split.
+    """
+    settings = resolve_request(request)
+    dataset = dataset or open_dataset(request.data, layout=request.layout, labels=request.labels)
+    if all(item.label is None for item in dataset.items):
+        raise CoopsegError(
+            f"{dataset.root}: no labels found beside its {len(dataset.items)} scans; a training needs them; "
+            f"layout {dataset.layout} looks for {LAYOUTS[dataset.layout].looked_for}"
+        )
+    parts = get_split(request.split, dataset, seed=request.seed)
+    names, cache = dataset.labels.names, Path(request.cache) if request.cache else None
     canvases: dict[Part, tuple[int, int] | None] = {
         "train": reach(settings.cases.size, settings.augmentation),
         "validate": None,
@@ -122,7 +125,7 @@ def read_inputs(arguments: Arguments) -> Inputs:
     axes = Counter(case.record.orientation.axes[0] for case in training)
     settings = with_trained_axis(settings, axes.most_common(1)[0][0])
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
-    return Inputs(settings, dataset, parts, training, validated, idle_settings(settings, arguments.settings))
+    return Inputs(settings, dataset, parts, training, validated, idle_settings(settings, request.settings))
 
 
 def with_trained_axis(settings: Settings, axis: int) -> Settings:
@@ -162,7 +165,7 @@ class ValidationSet:
         return cls(tuple(cases), tuple(targets), names)
 
 
-def validate(predictor: Predictor, validation: ValidationSet) -> dict[str, dict[str, float]]:
+def validate(predictor: Predictor, validation: ValidationSet) -> Scores:
     """Averages Dice over volumes, then patients: {head: {"mean": over foreground classes, class: Dice}}."""
     scores: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     classes = range(1, len(validation.names))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -16,11 +17,14 @@ from coopseg.scans.files import write_atomically
 from coopseg.text import flatten
 from coopseg.training.step import StepResult
 
+Scores = dict[str, dict[str, float]]  # head, then "mean" or class: Dice; or head, then "step" and "score"
+Values = Mapping[str, float | str | Mapping[str, float]]  # what is logged of a step
+
 
 class Tracker(Protocol):
     """Takes records of numbers as training produces them."""
 
-    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def log(self, kind: str, step: int, values: Values) -> None:
         """Record `values` of a `kind` ("train", "validation") at a step."""
 
     def close(self) -> None:
@@ -40,7 +44,7 @@ class JsonLines:
             write_atomically(path, "".join(kept).encode())
         self.file = path.open("a", encoding="utf-8")
 
-    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def log(self, kind: str, step: int, values: Values) -> None:
         """Append a line."""
         self.file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         self.file.flush()
@@ -58,7 +62,7 @@ class TensorBoard:
 
         self.writer = SummaryWriter(str(folder), purge_step=after + 1)
 
-    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def log(self, kind: str, step: int, values: Values) -> None:
         """Write every number, nested names joined by a slash."""
         for name, value in flatten(values, "/").items():
             if isinstance(value, (int, float)):
@@ -75,6 +79,15 @@ def make_trackers(folder: Path, *, after: int = -1) -> list[Tracker]:
     if importlib.util.find_spec("tensorboard"):
         trackers.append(TensorBoard(folder / "tensorboard", after=after))
     return trackers
+
+
+class MeterState(TypedDict):
+    """Holds what a meter has not read yet, on the CPU."""
+
+    names: tuple[str, ...]
+    losses: list[Tensor]
+    rises: dict[str, Tensor]
+    batches: list[tuple[str, ...]]
 
 
 class Meter:
@@ -104,22 +117,22 @@ class Meter:
         steps = zip(totals, enumerate(self.batches), strict=True)
         return next((batch for total, batch in steps if not math.isfinite(total)), None)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> MeterState:
         """Returns what has not been read yet, on the CPU, for saving."""
         rises = {code: sums.cpu() for code, sums in self.rises.items()}
         losses = [values.cpu() for values in self.losses]
         return {"names": self.names, "losses": losses, "rises": rises, "batches": list(self.batches)}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: MeterState, device: torch.device) -> None:
         """Restores what `state_dict` returned, on a device."""
         self.names, self.batches = state["names"], state["batches"]
         self.losses = [values.to(device) for values in state["losses"]]
         self.rises = {code: sums.to(device) for code, sums in state["rises"].items()}
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, float | dict[str, float]]:
         """Returns each loss term's mean and "rise": by how much each scheme multiplied its decoder's loss."""
         means = torch.stack(self.losses).mean(0)
-        values: dict[str, Any] = dict(zip(self.names, means.tolist(), strict=True))
+        values: dict[str, float | dict[str, float]] = dict(zip(self.names, means.tolist(), strict=True))
         rise = {
             f"{code}/{scheme}": hard / clean
             for code, sums in self.rises.items()

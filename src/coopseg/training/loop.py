@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError, Stopped
@@ -18,37 +19,62 @@ from coopseg.inference.model import BEST, LAST, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
-from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
+from coopseg.training.batches import BatchSampler, SamplerState, SliceStore, make_batch, slices_per_batch
 from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 from coopseg.training.hard_examples import moments, write_hard_examples
 from coopseg.training.inputs import ValidationSet, validate
-from coopseg.training.log import Meter, Tracker
-from coopseg.training.optimiser import WeightAverage, make_optimiser, make_schedule
+from coopseg.training.log import Meter, MeterState, Scores, Tracker, Values
+from coopseg.training.optimiser import AverageState, WeightAverage, make_optimiser, make_schedule
 from coopseg.training.processes import StopSignals, average_gradients, gather, share_weights
 from coopseg.training.step import CooperativeStep
 
 READ_EVERY = 20  # steps between two looks at the losses
-SAVE_EVERY = 60.0  # seconds of training that a killed run may lose
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Holds what a progress display can show. left: seconds; values: as logged."""
+    """Holds what a progress display can show.
+
+    left: seconds. kind: "start" (values: what is trained on), "train" (losses) or "validation" (scores).
+    """
 
     step: int
     steps: int
     left: float
     kind: str
-    values: dict[str, Any]
+    values: Values
+
+    @property
+    def scores(self) -> Scores:
+        """Returns the Dice of every head, of a validation."""
+        return {head: dict(scores) for head, scores in self.values.items() if isinstance(scores, Mapping)}
+
+
+class Own(SamplerState):
+    """Holds what each process has for itself between two steps: its draws and the losses not yet read."""
+
+    meter: MeterState
+
+
+class LoopState(TypedDict):
+    """Holds the whole state of a training between two steps. "processes": by rank."""
+
+    step: int
+    networks: dict[str, Tensor]
+    optimiser: dict[str, Any]  # as torch has it
+    schedule: dict[str, Any] | None
+    average: AverageState | None
+    history: Mapping[str, Any]
+    processes: list[Own]
 
 
 @dataclass
 class History:
     """Holds what training leaves beside weights. best: "step" and "score" of each head's best validation."""
 
-    validations: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, dict[str, float]] = field(default_factory=dict)
+    validations: list[Values] = field(default_factory=list)
+    best: Scores = field(default_factory=dict)
     step_seconds: float = 0.0  # in steps alone
     seconds: float = 0.0  # validation and checkpoints included
 
@@ -74,11 +100,11 @@ class Loop:
         out: Path,
         fabric: Fabric,
         trackers: Sequence[Tracker] = (),
-        report: Callable[[Progress], None] = lambda progress: None,
-        save_every: float = SAVE_EVERY,
+        progress: Callable[[Progress], None] | None = None,
+        save_every: float = 60.0,
     ) -> None:
         self.settings, self.store, self.validation = settings, store, validation
-        self.out, self.fabric, self.trackers, self.report = out, fabric, trackers, report
+        self.out, self.fabric, self.trackers, self.progress = out, fabric, trackers, progress
         self.save_every = save_every
         self.names = validation.names
         self.steps = total_steps(settings, len(store), fabric.world_size)
@@ -142,7 +168,7 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         with self.fabric.autocast():
             choice = self.step.sample(
-                images, self.generator, cooperate=self.done >= self.alone, progress=self.progress
+                images, self.generator, cooperate=self.done >= self.alone, progress=self.share
             )
             result = self.step.backward(images, labels, choice)
         average_gradients(self.fabric, self.networks)
@@ -152,7 +178,7 @@ class Loop:
         self.meter.add(result, tuple(self.store.ids[n] for n in numbers.tolist()))
 
     @property
-    def progress(self) -> float:
+    def share(self) -> float:
         """Returns the share of the steps that was done when the log's window began.
 
         So no window mixes two sets of losses.
@@ -180,12 +206,9 @@ class Loop:
         if self.fabric.is_global_zero:
             save_checkpoint(self.out / CHECKPOINT, state)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the whole state between two steps; every process calls this, the first one keeps it.
-
-        "processes" holds what each process has for itself: its draws and the losses not yet read.
-        """
-        own = {**self.sampler.state_dict(), "meter": self.meter.state_dict()}
+    def state_dict(self) -> LoopState:
+        """Returns the whole state between two steps; every process calls this, the first one keeps it."""
+        own: Own = {**self.sampler.state_dict(), "meter": self.meter.state_dict()}
         return {
             "step": self.done,
             "networks": self.networks.state_dict(),
@@ -196,14 +219,14 @@ class Loop:
             "processes": gather(self.fabric, own),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: LoopState) -> None:
         """Restores what `state_dict` returned, for the same settings and as many processes."""
         self.done = state["step"]
         self.networks.load_state_dict(state["networks"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.schedule:
+        if self.schedule and state["schedule"]:
             self.schedule.load_state_dict(state["schedule"])
-        if self.average:
+        if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
         self.history = History(**state["history"])
         own = state["processes"][self.fabric.global_rank]
@@ -243,16 +266,17 @@ class Loop:
             "look at those scans, or lower training.learning_rate"
         )
 
-    def read_losses(self) -> dict[str, Any]:
+    def read_losses(self) -> Values:
         """Returns the learning rate, and means over the steps of this process since the last look."""
         return {**self.meter.read(), "learning_rate": self.optimiser.param_groups[0]["lr"]}
 
-    def log(self, kind: str, number: int, values: dict[str, Any], left: float = 0.0) -> None:
+    def log(self, kind: str, number: int, values: Values, left: float = 0.0) -> None:
         """Sends values to every tracker and to the progress display; from the first process only."""
         if self.fabric.is_global_zero:
             for tracker in self.trackers:
                 tracker.log(kind, number, values)
-            self.report(Progress(number, self.steps, left, kind, values))
+            if self.progress:
+                self.progress(Progress(number, self.steps, left, kind, values))
 
     def validate(self, number: int) -> None:
         """Measure Dice on the validation patients; save the weights, and each head's best beside them."""

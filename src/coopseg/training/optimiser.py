@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from coopseg.config.settings import TrainingSettings
@@ -54,6 +54,13 @@ def trapezoid(done: int, *, steps: int, settings: TrainingSettings) -> float:
     return min(1.0, (done + 1) / max(rise, 1), (steps - done) / max(fall, 1))
 
 
+class AverageState(TypedDict):
+    """Holds averaged weights and the number of updates that they have had."""
+
+    updates: int
+    values: dict[str, Tensor]
+
+
 class WeightAverage:
     """Keeps an exponential moving average of weights and running statistics (Polyak and Juditsky 1992).
 
@@ -72,11 +79,11 @@ class WeightAverage:
         state = networks.state_dict()
         torch._foreach_lerp_(list(self.values.values()), [state[name] for name in self.values], 1 - decay)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> AverageState:
         """Returns the average and the number of its updates."""
         return {"updates": self.updates, "values": self.values}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: AverageState) -> None:
         """Restores what `state_dict` returned."""
         self.updates = state["updates"]
         for name, value in self.values.items():

@@ -4,132 +4,152 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from lightning_fabric import Fabric
 
 from coopseg.cases.splits import REQUEST, RUN
+from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.scans.files import check_new, make_folder, write_atomically
+from coopseg.scans.types import Dataset
 from coopseg.training.batches import SliceStore, filled_share
-from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
-from coopseg.training.inputs import Arguments, Inputs, read_inputs
-from coopseg.training.log import make_trackers
-from coopseg.training.loop import SAVE_EVERY, Loop, Progress
-from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
-from coopseg.training.request import (
-    change_arguments,
+from coopseg.training.checkpoint import (
+    CHECKPOINT,
+    RequestRecord,
     check_same,
     claimed,
     describe_request,
+    load_checkpoint,
     read_request,
     write_request,
 )
+from coopseg.training.inputs import Inputs, change_request, make_request, read_inputs, resolve_request
+from coopseg.training.log import Scores, Values, make_trackers
+from coopseg.training.loop import Loop, Progress
+from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
+from coopseg.training.request import TrainingRequest
 from coopseg.versions import versions
 
 
+class RunRecord(TypedDict):
+    """Describes a finished training in run.json. Times are in seconds, memory in GiB."""
+
+    started: str
+    settings: Mapping[str, Any]
+    data: Mapping[str, str | Sequence[str]]
+    split: Mapping[str, str | Sequence[str]]
+    slices: int
+    steps: int
+    device: str
+    processes: int
+    threads: int
+    kernels: str | int | None
+    seconds: float
+    seconds_per_step: float
+    peak_memory_gb: float
+    best: Scores
+    validations: list[Values]
+    warnings: list[str]
+    versions: Mapping[str, str]
+    command: list[str]
+
+
 def train(
-    data: str | Path,
+    data: str | Path | Dataset,
     out: str | Path,
     *,
     preset: str = "default",
     method: str | None = None,
-    split: str = "random",
+    split: str | Path = "random",
     layout: str = "auto",
     labels: str | None = None,
-    settings: Mapping[str, Any] | Iterable[str] = (),
+    settings: Changes = (),
     seed: int = 0,
     device: str = "auto",
     precision: str = "32",
     cache: str | Path | None = None,
-    save_every: float = SAVE_EVERY,
-    report: Callable[[Progress], None] = lambda progress: None,
+    save_every: float = 60.0,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train FTN and STN (Chen et al. 2021) on the training patients of a data set; returns the run folder.
 
-    data: folder in one of the known layouts. out: new or empty folder. method: None takes the default, or
-    that of a published preset. split: see `coopseg.cases.splits.get_split`. labels: "LV=1,MYO=2" if the
-    layout names none. settings: overrides such as {"training.steps": 500}. device: "auto", "cpu", "cuda" or
-    "mps". cache: folder for prepared cases. save_every: seconds between two checkpoints, from which `resume`
-    goes on. report: called with every progress.
+    data: a folder in one of the known layouts, or an open data set. out: new or empty folder. method: None
+    takes the default, or that of a published preset. split: see `coopseg.cases.splits.get_split`. labels:
+    "LV=1,MYO=2" if the layout names none. settings: overrides such as {"training.steps": 500}. device:
+    "auto", "cpu", "cuda" or "mps". precision: "32" or "bf16". cache: folder for prepared cases. save_every:
+    seconds between two checkpoints, from which `resume` goes on. progress: called with every Progress.
+    `out` gets last.safetensors and the best weights of each head (see `load_model`), request.json, log.jsonl
+    and, at the end, run.json.
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts,
     and if a file cannot be written; Stopped after SIGTERM or Ctrl-C, with everything saved for `resume`.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
-    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 2}
     >>> run = train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
     >>> coopseg.load_model(run).names
     ('background', 'RV', 'MYO', 'LV')
     """
-    out = Path(out)
-    arguments = Arguments.of(
-        data=data,
-        preset=preset,
-        method=method,
-        split=split,
-        layout=layout,
-        labels=labels,
-        settings=settings,
-        seed=seed,
-        device=device,
-        precision=precision,
-        cache=cache,
-    )
-    fabric = make_fabric(device, arguments.resolve().precision)
+    given = {name: value for name, value in locals().items() if name in TrainingRequest.model_fields}
+    request, out = make_request(**given), Path(out)
+    fabric = make_fabric(device, resolve_request(request).precision)
     _check_unused(out)
-    inputs = read_inputs(arguments)
+    inputs = read_inputs(request, data if isinstance(data, Dataset) else None)
+    record = describe_request(request, inputs, fabric)
     fabric.barrier()  # nothing is written before every process has found the folder empty
     if fabric.is_global_zero:
         make_folder(out, out)
-        write_request(out, describe_request(arguments, inputs, fabric))
-    return _train(inputs, out, fabric, save_every, report, [])
+        write_request(out, record)
+    return _train(inputs, out, fabric, record, progress, [])
 
 
-def resume(
-    run: str | Path,
-    *,
-    save_every: float = SAVE_EVERY,
-    report: Callable[[Progress], None] = lambda progress: None,
-    **given: Any,
-) -> Path:
+def resume(run: str | Path, *, progress: Callable[[Progress], None] | None = None, **given: Any) -> Path:
     """Go on with a killed or stopped training; on a CPU the result is bit for bit as without the stop.
 
     run: its folder; a finished one is left as it is. given: arguments of `train` that have changed, such as
-    `data` for a folder that has moved.
+    `data` for a folder that has moved, or `save_every`. progress: called with every Progress.
     Raises CoopsegError as `train` does, and if something that matters has changed, naming it.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
-    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
-    >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
-    >>> resume(run) == run  # it had come to its end
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 40}
+    >>> def stop(progress):
+    ...     if progress.step == 20:
+    ...         raise KeyboardInterrupt
+    >>> how = {"preset": "quick", "settings": tiny, "device": "cpu", "save_every": 0}
+    >>> try:
+    ...     coopseg.train(scans, folder / "run", progress=stop, **how)
+    ... except KeyboardInterrupt:
+    ...     run = resume(folder / "run")
+    >>> (run / "run.json").is_file()
     True
     """
     run = Path(run)
     before = read_request(run)
-    arguments = change_arguments(before["arguments"], given)
-    fabric = make_fabric(arguments.device, arguments.resolve().precision)
-    inputs = read_inputs(arguments)
-    notes = check_same(before, describe_request(arguments, inputs, fabric), run)
+    request = change_request(before.arguments, **given)
+    fabric = make_fabric(request.device, resolve_request(request).precision)
+    data = given.get("data")
+    inputs = read_inputs(request, data if isinstance(data, Dataset) else None)
+    notes = check_same(before, describe_request(request, inputs, fabric), run)
     if (run / RUN).is_file():
         return run
     fabric.barrier()  # the first process may write run.json only when all have found it missing
-    return _train(inputs, run, fabric, save_every, report, notes)
+    return _train(inputs, run, fabric, before.model_copy(update={"arguments": request}), progress, notes)
 
 
 def _train(
     inputs: Inputs,
     out: Path,
     fabric: Fabric,
-    save_every: float,
-    report: Callable[[Progress], None],
+    record: RequestRecord,
+    progress: Callable[[Progress], None] | None,
     notes: list[str],
 ) -> Path:
     """Trains from the checkpoint in `out`, if there is one, to the end, and writes the record."""
@@ -141,13 +161,13 @@ def _train(
             validation=inputs.validation,
             out=out,
             fabric=fabric,
-            report=report,
-            save_every=save_every,
+            progress=progress,
+            save_every=record.arguments.save_every,
         )
         _run(loop, inputs)
         if fabric.is_global_zero:
-            record = describe_run(loop, inputs, warnings=notes + inputs.warnings)
-            write_atomically(out / RUN, json.dumps(record, indent=1).encode())
+            described = describe_run(loop, inputs, record, warnings=notes + inputs.warnings)
+            write_atomically(out / RUN, json.dumps(described, indent=1).encode())
             (out / CHECKPOINT).unlink(missing_ok=True)
     fabric.barrier()  # when this returns, the folder is whole for every process
     return out
@@ -161,7 +181,7 @@ def _run(loop: Loop, inputs: Inputs) -> None:
         loop.trackers = make_trackers(loop.out, after=loop.done if state else -1)
     try:
         with_seed = torch.Generator().manual_seed(loop.settings.seed)
-        sizes = {
+        sizes: Values = {
             "method": loop.settings.method,
             "training_patients": len(inputs.parts.train),
             "training_slices": len(loop.store),
@@ -176,11 +196,11 @@ def _run(loop: Loop, inputs: Inputs) -> None:
             tracker.close()
 
 
-def describe_run(loop: Loop, inputs: Inputs, *, warnings: list[str]) -> dict[str, Any]:
+def describe_run(loop: Loop, inputs: Inputs, record: RequestRecord, *, warnings: list[str]) -> RunRecord:
     """Returns everything that is written about a finished training."""
     dataset, split, history = inputs.dataset, inputs.parts, loop.history
     return {
-        "started": read_request(loop.out)["started"],
+        "started": record.started,
         "settings": loop.settings.model_dump(mode="json"),
         "data": {"name": dataset.name, "layout": dataset.layout, "labels": loop.names},
         "split": {"name": split.name, "train": split.train, "validate": split.validate, "test": split.test},
@@ -189,7 +209,7 @@ def describe_run(loop: Loop, inputs: Inputs, *, warnings: list[str]) -> dict[str
         "device": str(loop.fabric.device),
         "processes": loop.fabric.world_size,
         "threads": torch.get_num_threads(),
-        "kernels": read_request(loop.out)["like"].get("kernels"),
+        "kernels": record.like.get("kernels"),
         "seconds": history.seconds,
         "seconds_per_step": history.step_seconds / loop.steps,
         "peak_memory_gb": peak_memory_gb(loop.fabric.device),

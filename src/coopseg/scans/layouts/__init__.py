@@ -6,6 +6,7 @@ from pathlib import Path
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import summarise
+from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts.cardiac import ACDC, MNMS
 from coopseg.scans.layouts.described import DECATHLON, NNUNET
 from coopseg.scans.layouts.folder import FOLDER
@@ -21,12 +22,16 @@ LAYOUTS = {"acdc": ACDC, "mnms": MNMS, "nnunet": NNUNET, "decathlon": DECATHLON,
 
 
 def open_dataset(
-    path: str | Path, *, layout: str = "auto", labels: Labels | None = None, problems: Problems = None
+    path: str | Path | Dataset,
+    *,
+    layout: str = "auto",
+    labels: Labels | str | None = None,
+    problems: Problems = None,
 ) -> Dataset:
-    """List the volumes below `path`; no image is read.
+    """List the volumes below `path`; no image is read. A data set that is open already comes back as it is.
 
     layout: a name of `LAYOUTS`, or "auto" to recognise it.
-    labels: what the values mean; replaces what the layout says.
+    labels: what the values mean, as Labels or as "LV=1,MYO=2,RV=3"; replaces what the layout says.
     problems: a list that collects the errors of single entries; these are then skipped instead of raised. No
     label file is read then: if nothing names the values, the data set's labels are background alone.
     The result also lists test images without labels (`unlabelled`), and what looks like a scan but is not
@@ -40,6 +45,11 @@ def open_dataset(
     >>> dataset.layout, dataset.labels.names, [item.id for item in dataset.items]
     ('acdc', ('background', 'RV', 'MYO', 'LV'), ['patient001_ED', 'patient001_ES'])
     """
+    labels = parse_label_names(labels) if isinstance(labels, str) else labels
+    if isinstance(path, Dataset):
+        if layout != "auto" or labels is not None:
+            raise CoopsegError(f"{path.root}: is open already; give layout and labels where it is opened")
+        return path
     path = Path(path)
     if layout != "auto" and layout not in LAYOUTS:
         raise CoopsegError(f'layout "{layout}" is not known; take one of auto, {", ".join(LAYOUTS)}')
