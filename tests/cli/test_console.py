@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 
@@ -11,13 +10,14 @@ from coopseg.cli import console
 from coopseg.cli.console import DemoDisplay, TrainingDisplay, counting, dice_of_heads, fail, loss_terms
 from coopseg.demo import DemoProgress
 from coopseg.errors import CoopsegError
+from coopseg.training.log import Values
 from coopseg.training.loop import Progress
 
-LOSSES = {"segmentation": 0.5, "total": 1.25, "rise": {"image/channel": 2.0}, "learning_rate": 1e-3}
+LOSSES: Values = {"segmentation": 0.5, "total": 1.25, "rise": {"image/channel": 2.0}, "learning_rate": 1e-3}
 SCORES = {"FTN": {"mean": 0.5, "LV": 0.6, "MYO": 0.4}, "FTN+STN": {"mean": 0.25, "LV": 0.25, "MYO": 0.25}}
 
 
-def progress(step: int, kind: str = "train", values: dict[str, Any] = LOSSES) -> Progress:
+def progress(step: int, kind: str = "train", values: Values = LOSSES) -> Progress:
     return Progress(step, 100, 3675.2, kind, values)
 
 

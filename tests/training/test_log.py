@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coopseg.training.log import JsonLines, Meter, make_trackers
+from coopseg.training.log import JsonLines, Meter, Values, make_trackers
 from coopseg.training.step import StepResult
 
-VALUES = {"total": 1.5, "FTN": {"mean": 0.25, "LV": 0.5}}
+VALUES: Values = {"total": 1.5, "FTN": {"mean": 0.25, "LV": 0.5}}
 
 
 def test_lines_are_on_disk_at_once(tmp_path: Path) -> None:

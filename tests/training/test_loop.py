@@ -22,6 +22,7 @@ from coopseg.training import loop as module
 from coopseg.training.batches import SliceStore
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from coopseg.training.inputs import ValidationSet
+from coopseg.training.log import Values
 from coopseg.training.loop import Loop, total_steps
 from coopseg.training.processes import make_fabric
 
@@ -44,7 +45,7 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[Any] = []
 
-    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def log(self, kind: str, step: int, values: Values) -> None:
         self.lines.append((kind, step, values))
 
     def close(self) -> None:

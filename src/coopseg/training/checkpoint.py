@@ -150,7 +150,7 @@ def claimed(folder: Path, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-def save_checkpoint(path: Path, state: LoopState) -> None:
+def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write tensors and plain values. The hash comes first: torch does not notice a flipped bit."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
