@@ -36,7 +36,7 @@ def _list_acdc(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """
     items, places, passed_over = [], [], []
     for folder in _patients(path):
-        if not is_lost(folder) and not (folder / CONFIG).is_file():
+        if not is_lost(folder) and not (folder / CONFIG).exists():
             passed_over.append(PassedOver(folder, f"without {CONFIG}; copy it from the download again"))
             continue
         own = [] if is_lost(folder) else list(_patient(folder, problems))
@@ -82,7 +82,7 @@ def _volume(folder: Path, files: dict[str, list[Path]], phase: str, number: str)
 
 ACDC = Layout(
     "patient*/Info.cfg (also below training/ and testing/)",
-    lambda path: any((folder / CONFIG).is_file() for folder in _patients(path)),
+    lambda path: any((folder / CONFIG).exists() for folder in _patients(path)),
     _list_acdc,
 )
 
