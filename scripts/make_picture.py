@@ -20,25 +20,25 @@ STYLE = "font-family='system-ui, sans-serif' font-size='13' fill='#808080'"
 def draw(content: dict[str, Any]) -> str:
     """Returns an SVG with a column for each data set and a row for each method."""
     columns = content["slices"]
-    methods = [method["name"] for method in content["methods"]]
+    methods = [row["name"] for row in content["results"]["rows"]]
     width, height = LEFT + len(columns) * (SIDE + GAP), TOP + len(methods) * (SIDE + GAP)
     parts = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' {STYLE}>"]
     for row, method in enumerate(methods):
         y = TOP + row * (SIDE + GAP)
         parts.append(f"<text x='0' y='{y + SIDE // 2}'>{escape(method)}</text>")
         for column, entry in enumerate(columns):
-            panel = next(panel for panel in entry["panels"] if panel["method"] == method)
-            parts.append(_panel(panel, content["classes"], LEFT + column * (SIDE + GAP), y))
+            panel = next(panel for panel in entry["panels"] if panel["row"] == method)
+            parts.append(_panel(entry, panel, content["classes"], LEFT + column * (SIDE + GAP), y))
     for column, entry in enumerate(columns):
         x = LEFT + column * (SIDE + GAP) + SIDE // 2
         parts.append(f"<text x='{x}' y='16' text-anchor='middle'>{escape(entry['dataset'])}</text>")
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _panel(panel: dict[str, Any], colours: dict[str, str], x: int, y: int) -> str:
+def _panel(entry: dict[str, Any], panel: dict[str, Any], colours: dict[str, str], x: int, y: int) -> str:
     """Draws one slice with true (dashed white) and predicted outlines, and the Dice of its volume."""
-    height, width = panel["size_mm"]
-    outlines = [(line, "#ffffff", "stroke-dasharray='3 2'") for line in panel["truth"]]
+    height, width = entry["size_mm"]
+    outlines = [(line, "#ffffff", "stroke-dasharray='3 2'") for line in entry["truth"]]
     outlines += [(line, colours[line["class"]], "") for line in panel["prediction"]]
     paths = "".join(
         f"<path d='{line['path']}' fill='none' stroke='{colour}' stroke-width='1.4' {dashes}/>"
@@ -47,7 +47,7 @@ def _panel(panel: dict[str, Any], colours: dict[str, str], x: int, y: int) -> st
     size = f"width='{width}' height='{height}'"
     return (
         f"<svg x='{x}' y='{y}' width='{SIDE}' height='{SIDE}' viewBox='0 0 {width} {height}'>"
-        f"<image {size} preserveAspectRatio='none' href='{panel['image']}'/>{paths}"
+        f"<image {size} preserveAspectRatio='none' href='{entry['image']}'/>{paths}"
         f"<text x='3' y='{height - 4}' font-size='9' fill='#ffffff'>Dice {panel['dice']:.2f}</text></svg>"
     )
 

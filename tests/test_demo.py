@@ -28,7 +28,8 @@ def test_a_demo_with_two_seeds(tiny: None, tmp_path: Path) -> None:
     content = json.loads((page.parent / "report.json").read_text())
     runs = sorted(path.name for path in (tmp_path / "demo" / "runs").iterdir())
     assert runs == sorted(f"{method}-{seed}" for method in METHODS for seed in (0, 1))
-    assert {entry["name"]: len(entry["runs"]) for entry in content["methods"]} == dict.fromkeys(METHODS, 2)
+    seeds = {row["name"]: len(row["seeds"]) for row in content["results"]["rows"]}
+    assert seeds == dict.fromkeys(METHODS, 2)
     shares = [progress.share for progress in seen]
     assert shares[0] == 0
     assert shares == sorted(shares)

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_bench import Bench, large_bench
-
-from coopseg.benchmark.table import read_table
+from made_up_bench import Bench, large_bench, read_table
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from coopseg.benchmark.collect import read_results
 from coopseg.evaluation.tables import write_tables
+from coopseg.results.table import to_json
 
 CLASSES = ("LV", "MYO", "RV")
 KINDS = ("RandBias", "RandGhost")
@@ -20,6 +22,11 @@ OTHER = tuple(f"q{number}" for number in range(1, 7))
 HEADS = ("FTN", "FTN+STN")
 ERROR = "CUDA out of memory_50% & more"
 Score = Callable[[dict[str, Any]], float]
+
+
+def read_table(bench: Path) -> dict[str, Any]:
+    """What results.json holds of a benchmark folder, but the request."""
+    return to_json(read_results(bench))
 
 
 def random_score(facts: dict[str, Any]) -> float:

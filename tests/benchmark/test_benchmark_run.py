@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up_bench import read_table
 from tiny_grid import TINY, WORDS, InProcess, state
 
 from coopseg.benchmark import data, run, schedule
@@ -20,7 +21,6 @@ from coopseg.benchmark.executor import Ended, Task
 from coopseg.benchmark.request import read_request
 from coopseg.benchmark.run import resume_benchmark, run_benchmark
 from coopseg.benchmark.schedule import reason
-from coopseg.benchmark.table import read_table
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.scans.nifti import read_image

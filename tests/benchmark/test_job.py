@@ -18,7 +18,7 @@ import pytest
 from tiny_grid import TINY
 
 from coopseg.benchmark import data, job
-from coopseg.benchmark.collected import collect
+from coopseg.benchmark.collect import collect
 from coopseg.benchmark.data import corrupt_tested, open_data
 from coopseg.benchmark.grid import make_jobs
 from coopseg.benchmark.request import Request, ask, write_request
@@ -119,8 +119,8 @@ def test_scan_statistics_predict_anew_with_the_weights_that_are_there(
     assert (plain["scan_statistics"], mixed["scan_statistics"]) == (None, 2)
     assert plain["model"]["sha256"] == mixed["model"]["sha256"]
     assert not (tmp_path / "jobs" / "standard@2---0" / "training").exists()
-    lines = {line["row"]: line for line in collect(tmp_path).scores.to_dict("records")}
-    assert set(lines) == {"standard", "standard@2"}
+    trained = collect(tmp_path).study.trained
+    assert {one.row for one in trained if len(one.scores)} == {"standard", "standard@2"}
 
 
 def test_test_patients_that_join_later_are_corrupted_too(

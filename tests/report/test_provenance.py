@@ -5,46 +5,58 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from coopseg.report.provenance import describe_run, settings_table, versions_table
-from coopseg.report.scores import find_methods
+from coopseg.report.provenance import (
+    command_text,
+    evaluation_text,
+    pooled_settings,
+    records_of,
+    runs_table,
+    settings_table,
+    versions_table,
+)
 from coopseg.report.sources import read_runs
 
 Maker = Callable[..., Path]
 
 
 def test_settings_that_differ(make_run: Maker) -> None:
-    runs = [make_run("a"), make_run("b", seed=1), make_run("c", method="standard")]
-    table = settings_table(find_methods(read_runs(runs)))
-    differing = {row["key"]: row["values"] for row in table["rows"] if row["differs"]}
+    runs = read_runs([make_run("a"), make_run("b", seed=1), make_run("c", method="standard")])
+    table = settings_table(runs, differing=True)
+    assert [heading.text for heading in table.headings] == ["cooperative", "standard"]
+    differing = {line.names[0]: [str(cell) for cell in line.cells] for line in table.lines}
     assert differing == {
-        "method": {"cooperative": ["cooperative"], "standard": ["standard"]},
-        "latent.image": {"cooperative": [True], "standard": [False]},
-        "latent.shape": {"cooperative": [True], "standard": [False]},
-        "losses.separate": {"cooperative": [False], "standard": [True]},
-        "seed": {"cooperative": [0, 1], "standard": [0]},
+        "method": ["cooperative", "standard"],
+        "latent.image": ["true", "false"],
+        "latent.shape": ["true", "false"],
+        "losses.separate": ["false", "true"],
+        "seed": ["0, 1", "0"],
     }
-    assert table["pooled"] == {}
+    whole = {line.names[0]: [str(cell) for cell in line.cells] for line in settings_table(runs).lines}
+    assert whole.items() > differing.items()
+    assert pooled_settings(runs) == {}
 
 
 def test_pooling_what_differs_is_noticed(make_run: Maker) -> None:
     runs = [make_run("a"), make_run("b", **{"latent.p": 0.3})]
-    assert settings_table(find_methods(read_runs(runs)))["pooled"] == {"cooperative": ["latent.p"]}
+    assert pooled_settings(read_runs(runs)) == {"cooperative": ["latent.p"]}
 
 
 def test_facts(make_run: Maker, make_evaluation: Maker) -> None:
     run = make_run("a")
     make_evaluation(run)
-    (found,) = read_runs([run])
-    facts = describe_run(found)
-    assert facts["split"] == {"train": 2, "validate": 1, "test": 6, "name": "hand"}
-    assert (facts["seconds"], facts["peak_memory_gb"], facts["command"]) == (
-        3675.0,
-        1.234,
-        "coopseg train --out a",
+    found = read_runs([run])
+    table = runs_table(found)
+    facts = dict(
+        zip([heading.text for heading in table.headings], map(str, table.lines[0].cells), strict=True)
     )
-    (found.folder / "run.json").write_text(
-        (found.folder / "run.json").read_text().replace("/x/bin/coopseg", "/x/coopseg/__main__.py")
-    )
-    assert describe_run(*read_runs([run]))["command"] == "python -m coopseg train --out a"
-    assert facts["evaluations"][0]["command"] == "coopseg evaluate"
-    assert versions_table([found]) == [{"name": "torch", "versions": ["2.13.0", "2.13.1"]}]
+    assert facts["patients: train / val. / test"] == "2 / 1 / 6"
+    assert (facts["time, h:min:s"], facts["peak memory, GB"]) == ("1:01:15", "1.23")
+    assert (facts["last validation Dice"], facts["best, at step"]) == (
+        "FTN 0.500; FTN+STN 0.200", "0.500, 40; 0.400, 20"
+    )  # fmt: skip
+    assert command_text(found[0].record["command"]) == "coopseg train --out a"
+    assert command_text(["/x/coopseg/__main__.py", "train"]) == "python -m coopseg train"
+    assert command_text(None) == ""
+    assert "on cpu, precision 32, STN applied 1×" in evaluation_text(found[0].evaluations[0])
+    (line,) = versions_table(records_of(found)).lines
+    assert line.names == ("torch", "2.13.0, 2.13.1 (they differ)")

@@ -9,11 +9,14 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+from made_up_bench import Bench
 
 import coopseg
 from coopseg.errors import CoopsegError
+from coopseg.report.run import is_benchmark, write_benchmark_report
 
 Maker = Callable[..., Path]
+SEPARATE = "standard (separate STN)"
 
 
 def test_writes_page_and_content(
@@ -29,17 +32,19 @@ def test_writes_page_and_content(
     text = page.read_text()
     with (apart / "cases.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["head"] == "FTN+STN"]
-    (cells,) = [row["cells"] for row in content["tables"][0]["rows"] if row["head"] == "FTN+STN"]
-    for column, cell in zip(content["tables"][0]["columns"], cells, strict=True):
+    results = content["results"]
+    for column in results["columns"]:
+        wanted = {"column": column["name"], "head": "FTN+STN", "class": "mean", "group": "all"}
+        (cell,) = [c for c in results["cells"] if all(c[key] == value for key, value in wanted.items())]
         values = [float(row["dice"]) for row in rows if row["dataset"] in column["datasets"]]
         assert cell["mean"] == pytest.approx(mean(values))  # every patient has as many volumes
         assert f">{cell['mean']:.3f}" in text
-    for table in content["tables"]:
-        for row in table["rows"]:
-            assert all(f"{c['mean']:.{table['digits']}f}" in text for c in row["cells"] if "mean" in c)
-    for case in content["worst"][0]["cases"]:
-        assert f">{case['dice']:.3f}</td>" in text
-    pictures = [panel["image"] for shown in content["slices"] for panel in shown["panels"]]
+    for cell in results["cells"]:
+        if cell["state"] == "value" and cell["class"] == "mean" and cell["group"] == "all":
+            assert all(f">{cell[key]:.{digits}f}" in text for key, digits in (("mean", 3), ("hd95", 1)))
+    for line in content["worst"][0]["lines"]:
+        assert f">{line['cells'][0]['text']}</td>" in text
+    pictures = [shown["image"] for shown in content["slices"]]
     pictures += [
         p for s in content["hard_examples"][0]["samples"] for row in s["rows"] for p in row["pictures"]
     ]
@@ -68,3 +73,26 @@ def test_scan_statistics_of_an_evaluation_are_shown(
         record.write_text(json.dumps(json.loads(record.read_text()) | {"scan_statistics": k}))
         page = coopseg.write_report([run], tmp_path / f"out-{name}")
         assert f"STN applied 1×, scan statistics {shown}, spacing true" in page.read_text()
+
+
+def test_the_files_of_a_benchmark(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "bench")
+    bench.ask(["standard", "dsu"])
+    assert is_benchmark(bench.folder)
+    assert not is_benchmark(tmp_path)
+    assert write_benchmark_report(bench.folder) == bench.folder / "report" / "report.html"
+    bench.finish("standard")
+    page = write_benchmark_report(bench.folder)  # again, as jobs finish
+    assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
+    content = json.loads((page.parent / "report.json").read_text(), parse_constant=pytest.fail)
+    assert content["results"]["jobs"]["finished"] == 1
+    (line,) = [line for line in content["summary"].splitlines() if line.startswith(f"{SEPARATE}  FTN ")]
+    cell = next(c for c in content["results"]["cells"] if c["column"] == "M&Ms" and c["class"] == "mean")
+    assert f"{cell['mean']:.3f}" in line
+    with pytest.raises(CoopsegError, match="not an empty folder"):
+        write_benchmark_report(bench.folder, bench.folder)
+    out = tmp_path / "new" / "out"
+    with pytest.raises(CoopsegError, match=r"benchmark\.json: not found"):
+        write_benchmark_report(tmp_path, out)
+    assert not out.parent.exists()
+    assert write_benchmark_report(bench.folder, out) == out / "report.html"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.report.sources import read_evaluation, read_run, read_runs
+from coopseg.report.sources import as_study, read_evaluation, read_run, read_runs
+from coopseg.results.columns import find_columns, same_patients
+from coopseg.results.patients import ALL, MEAN
+from coopseg.results.scores import Cell
+from coopseg.results.table import Results, tabulate
 
 Maker = Callable[..., Path]
 
@@ -38,7 +45,7 @@ def test_evaluations_go_to_the_run_whose_weights_they_saw(
     found = read_runs([first, second], evaluations=[apart, first / "evaluation"])  # one is found twice
     assert [entry.folder for entry in found[0].evaluations] == [first / "evaluation", first / "more"]
     assert [entry.folder for entry in found[1].evaluations] == [apart]
-    assert list(found[0].datasets) == ["ACDC", "RandBias"]
+    assert [entry.name for entry in found[0].data] == ["ACDC", "RandBias"]
     assert {row["dataset"] for row in found[0].rows} == {"ACDC", "RandBias"}
     assert len(found[1].rows) == 6 * 2 * 2 * 2
 
@@ -107,3 +114,112 @@ def test_a_log_with_what_json_lacks(make_run: Maker) -> None:
     assert read_run("", run).log[0]["total"] is None
     (run / "log.jsonl").unlink()
     assert read_run("", run).log == []
+
+
+def dice_by_patient(folder: Path, dataset: str, head: str) -> list[float]:
+    """From cases.csv alone: the mean over all rows of a patient (each volume has as many classes)."""
+    found = defaultdict(list)
+    with (folder / "cases.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["dataset"], row["head"]) == (dataset, head):
+                found[row["patient"]].append(float(row["dice"]))
+    return [mean(values) for values in found.values()]
+
+
+def table_of(folders: list[Any]) -> Results:
+    """The table of runs."""
+    return tabulate(as_study(read_runs(folders)))
+
+
+def cells_of(results: Results, row: str, head: str) -> dict[str, Cell]:
+    """By column the cells over all volumes, foreground mean."""
+    own = [cell for cell in results.cells if (cell.row, cell.head) == (row, head)]
+    return {cell.column: cell for cell in own if (cell.class_, cell.group) == (MEAN, ALL)}
+
+
+def test_one_run(make_run: Maker, make_evaluation: Maker) -> None:
+    run = make_run("a")
+    folder = make_evaluation(run)
+    results = table_of([run])
+    names = ("ACDC", "RandBias", "RandSpike", "Vendor B")
+    averages = ["average corrupted", "average out of domain", "average of all", "average without spikes"]
+    assert [column.name for column in results.columns] == [*names, *averages]
+    assert [column.domain for column in results.columns[:4]] == ["intra", "corrupted", "corrupted", "other"]
+    for head in ("FTN", "FTN+STN"):
+        cells = cells_of(results, "cooperative", head)
+        for name in names:
+            patients = dice_by_patient(folder, name, head)
+            assert cells[name].mean == pytest.approx(mean(patients))
+            assert cells[name].sd_patients == pytest.approx(stdev(patients))
+            assert (cells[name].spread, cells[name].n) == (None, 6)
+            assert cells[name].hd95 == 4  # only the LV could be measured
+        both = mean(mean(dice_by_patient(folder, name, head)) for name in ("RandBias", "RandSpike"))
+        assert cells["average corrupted"].mean == pytest.approx(both)
+
+
+def test_failures(make_run: Maker, make_evaluation: Maker) -> None:
+    run = make_run("a")
+    make_evaluation(run, scores=lambda dataset, patient, head: 0.49 if patient in ("p1", "p2") else 0.5)
+    cells = cells_of(table_of([run]), "cooperative", "FTN")
+    assert cells["ACDC"].failures["0.5"] == pytest.approx(2 / 6)
+
+
+def test_runs_of_one_name_are_pooled(make_run: Maker, make_evaluation: Maker) -> None:
+    folders = [make_run(f"r{seed}", seed=seed) for seed in range(3)]
+    evaluations = [make_evaluation(folder) for folder in folders]
+    cells = cells_of(table_of(folders), "cooperative", "FTN+STN")
+    means = [mean(dice_by_patient(folder, "ACDC", "FTN+STN")) for folder in evaluations]
+    assert cells["ACDC"].trainings == pytest.approx(means)
+    assert (cells["ACDC"].mean, cells["ACDC"].spread) == pytest.approx((mean(means), stdev(means)))
+    over = [
+        mean(mean(dice_by_patient(folder, name, "FTN+STN")) for name in ("RandBias", "RandSpike"))
+        for folder in evaluations
+    ]
+    average = cells["average corrupted"]
+    assert (average.mean, average.spread) == pytest.approx((mean(over), stdev(over)))
+
+
+def test_runs_of_other_patients_are_of_another_draw(make_run: Maker, make_evaluation: Maker) -> None:
+    folders = [make_run(name, method=method) for name in "ab" for method in ("standard", "cooperative")
+               if (name, method) in {("a", "standard"), ("b", "cooperative")}]  # fmt: skip
+    folders += [make_run("c", method="standard"), make_run("d")]
+    for folder in folders:
+        make_evaluation(folder)
+        if folder.name in "ab":
+            record = json.loads((folder / "run.json").read_text())
+            record["split"]["train"] = ["t3", "t4"]
+            (folder / "run.json").write_text(json.dumps(record))
+    results = table_of(folders)
+    assert {row.name: row.draws for row in results.rows} == {
+        "standard": ("1", "2"),
+        "cooperative": ("1", "2"),
+    }
+    first = next(entry for entry in results.differences if entry.class_ == MEAN)
+    assert (first.draws, first.trainings) == (("1", "2"), 2)
+
+
+def test_what_is_not_there(make_run: Maker, make_evaluation: Maker) -> None:
+    whole, single, idle = make_run("a"), make_run("b"), make_run("c", **{"losses.stn": False})
+    make_evaluation(whole)
+    make_evaluation(single, heads=["FTN"], datasets={"RandBias": "corrupted"})
+    results = table_of([f"whole={whole}", f"single={single}", f"idle={idle}"])
+    states = {
+        (row, head): [cells_of(results, row, head)[column.name].state for column in results.columns]
+        for row in ("whole", "single", "idle")
+        for head in ("FTN", "FTN+STN")
+    }
+    no, yes, part = "not evaluated", "value", "incomplete"
+    assert states["whole", "FTN"] == [yes] * 8
+    assert states["single", "FTN"] == [no, yes, no, no, part, part, part, part]
+    assert states["single", "FTN+STN"] == [no] * 8
+    assert states["idle", "FTN"] == [no] * 8
+    assert states["idle", "FTN+STN"] == ["n/a"] * 8
+
+
+def test_other_patients_are_noticed(make_run: Maker, make_evaluation: Maker) -> None:
+    first, second = make_run("a"), make_run("b", seed=1)
+    make_evaluation(first)
+    make_evaluation(second, patients=("p1", "p9"), datasets={"ACDC": "intra"})
+    trained = as_study(read_runs([first, second])).trained
+    same = {c.name: same_patients(trained, c) for c in find_columns(trained) if not c.average}
+    assert same == {"ACDC": False, "RandBias": True, "RandSpike": True, "Vendor B": True}

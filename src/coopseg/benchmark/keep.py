@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from coopseg.benchmark.collected import METRICS
 from coopseg.benchmark.data import Data
 from coopseg.benchmark.grid import EVALUATION, JOB, JOBS, RESULT, SEVERITIES, TRAINING, Job, make_jobs
 from coopseg.benchmark.probe import PROBES, probe_file
@@ -22,6 +21,7 @@ from coopseg.benchmark.request import READ, Request, build_request, read_request
 from coopseg.cases.splits import PARTS, RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD, name_and_folder
+from coopseg.evaluation.tables import METRICS
 from coopseg.scans.files import write_atomically, write_json
 from coopseg.text import listing, read_json
 

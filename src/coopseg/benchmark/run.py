@@ -134,7 +134,7 @@ def restore_benchmark(
 
 
 def _restore_alone(kept: Path, out: Path, request: Request, progress: Report) -> Benchmark:
-    from coopseg.benchmark.output import write_table
+    from coopseg.benchmark.collect import write_table
 
     with new_folder(out) as folder:
         finished = restore(kept, folder, request)

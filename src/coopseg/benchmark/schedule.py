@@ -124,7 +124,7 @@ class Schedule:
         return not job.is_finished(self.bench, self.request) and not job.failure(self.bench)
 
     def _write_table(self) -> None:
-        from coopseg.benchmark.output import write_table
+        from coopseg.benchmark.collect import write_table
 
         write_table(self.bench)
 

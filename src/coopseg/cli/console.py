@@ -26,9 +26,8 @@ def say(text: str) -> None:
 def say_report(page: Path) -> None:
     """Prints the summary of a report, and where to read all of it."""
     from coopseg.report.run import CONTENT
-    from coopseg.report.text import summary
 
-    say(summary(json.loads((page.parent / CONTENT).read_text(encoding="utf-8"))))
+    say(json.loads((page.parent / CONTENT).read_text(encoding="utf-8"))["summary"])
     say(f"\nopen in a browser: {page.resolve()}")
 
 

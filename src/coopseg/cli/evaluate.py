@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,8 +22,6 @@ from coopseg.cli.options import (
     Set,
 )
 from coopseg.errors import CoopsegError
-
-COLUMNS = ("data set", "head", "patients", "Dice", "sd", "HD95 mm", "ASSD mm")
 
 
 def evaluate(
@@ -79,6 +76,8 @@ def evaluate(
     `coopseg report`) and evaluation.json (model, settings, versions, warnings).
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
+    from coopseg.evaluation.tables import summary_table
+    from coopseg.results.shown import as_text
 
     with counting("evaluated") as progress:
         found = evaluate_model(
@@ -101,33 +100,8 @@ def evaluate(
     note_predictor(out / RECORD)
     for warning in found.warnings:
         warn(warning)
-    say(_table(found.summaries))
+    say(as_text(summary_table(found.summaries)))
     say(f"tables and pictures: {out}")
-
-
-def _table(summaries: Sequence[dict[str, Any]]) -> str:
-    """Formats one line per data set and head: Dice over patients, each class, distances."""
-    whole = [summary for summary in summaries if summary["group"] == "all"]
-    classes = list(dict.fromkeys(entry["class"] for entry in whole if entry["class"] != "mean"))
-    rows = [[*COLUMNS[:5], *classes, *COLUMNS[5:]]]
-    for mean in (entry for entry in whole if entry["class"] == "mean"):
-        own = {entry["class"]: entry for entry in whole if _line(entry) == _line(mean)}
-        cells = [mean["dataset"], mean["head"], str(mean["patients"])]
-        cells += [_number(mean["dice_mean"], 3), _number(mean["dice_sd"], 3)]
-        cells += [_number(own[name]["dice_mean"], 3) if name in own else "-" for name in classes]
-        rows.append([*cells, _number(mean["hd95_mean"], 1), _number(mean["assd_mean"], 2)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _line(summary: dict[str, Any]) -> tuple[str, str]:
-    return summary["dataset"], summary["head"]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def corrupt(

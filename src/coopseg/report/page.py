@@ -1,32 +1,110 @@
-"""The page: what was collected, charts drawn from it, and the template that puts both in order."""
+"""The page: sections of text, tables, figures and pictures, and the template that sets them."""
 
 from __future__ import annotations
 
-import json
+import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from coopseg.benchmark.view import p_text, signed
-from coopseg.report.answer import OUTCOMES
-from coopseg.report.charts import dice_floor, line_chart, strip_chart
-from coopseg.text import clock
+from coopseg.results.figures import save
+from coopseg.results.shown import Heading, Line, Table
+
+if TYPE_CHECKING:
+    from coopseg.report.pictures import HardExamples, Slice
 
 TEMPLATES, PAGE, STYLE = "templates", "page.html", "style.css"
-COLOURS = 7  # of methods in style.css; an eighth method begins again
 
 
-def render(content: dict[str, Any]) -> str:
-    """The page on the content of `collect`, one HTML document that needs no other file."""
-    return fill(PAGE, content | {"charts": draw(content)})
+@dataclass(frozen=True)
+class Note:
+    """A paragraph. kind: "caption", "plain", or "note" for what must not be overlooked."""
+
+    text: str
+    kind: str = "caption"
 
 
-def fill(template: str, content: dict[str, Any]) -> str:
-    """A template of this package, filled; `style` is the text of the style sheet."""
+@dataclass(frozen=True)
+class Code:
+    """A command or a log."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table. wide: of scores, set close, with groups of columns."""
+
+    table: Table
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure as an SVG in a data address. alt: what it shows, in words."""
+
+    title: str
+    alt: str
+    image: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Plates:
+    """Small figures side by side."""
+
+    plates: tuple[Plate, ...]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Stored slices with contours."""
+
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
+class Hard:
+    """Hard examples of a method."""
+
+    examples: HardExamples
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is folded away until it is asked for."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    open: bool = False
+
+
+Block = Note | Code | Grid | Plate | Plates | Slices | Hard | Fold
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page. name: its address; link: what leads to it."""
+
+    name: str
+    link: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def plate(figure: Figure, alt: str, title: str = "") -> Plate:
+    """Turns a figure into a part of the page."""
+    image = "data:image/svg+xml;base64," + base64.b64encode(save(figure, "svg")).decode()
+    return Plate(title, alt, image, round(96 * figure.get_size_inches()[0]))
+
+
+def fill(**content: Any) -> str:
+    """Returns the page, one HTML document that needs no other file."""
     environment = Environment(
         loader=PackageLoader("coopseg.report", TEMPLATES),
         autoescape=True,
@@ -34,54 +112,27 @@ def fill(template: str, content: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": clock, "setting": setting_text, "number": number_text}
-    environment.filters |= {"by_name": by_name, "neighbours": neighbours}
-    environment.globals |= {"signed": signed, "p_text": p_text, "outcomes": OUTCOMES}
+    environment.filters |= {
+        "runs_of": runs_of,
+        "groups": groups_of,
+        "kind": lambda block: type(block).__name__,
+    }
     loader = environment.loader
     assert loader is not None
     style = Markup(loader.get_source(environment, STYLE)[0])
-    return environment.get_template(template).render(content, style=style)
+    return environment.get_template(PAGE).render(content, style=style)
 
 
-def draw(content: dict[str, Any]) -> dict[str, Any]:
-    """The geometry of every chart."""
-    colours = {method["name"]: number % COLOURS for number, method in enumerate(content["methods"])}
-    floor = dice_floor(content["dots"])
-    training = content["training"]
-    return {
-        "colours": colours,
-        "dots": [column | strip_chart(column, colours, low=floor) for column in content["dots"]],
-        "losses": [
-            {"name": curve["name"], **line_chart(curve["lines"], colours, log=True)}
-            for curve in training["losses"]
-        ],
-        "validation": [
-            {"name": curve["name"], **line_chart(curve["lines"], colours)} for curve in training["validation"]
-        ],
-        "learning_rate": line_chart(training["learning_rate"], colours)
-        if training["learning_rate"]
-        else None,
-        "rises": [
-            curve | line_chart(curve["lines"], colours, log=True, level=1) for curve in training["rises"]
-        ],
-    }
+def runs_of(lines: Sequence[Line]) -> list[list[Line]]:
+    """Returns neighbouring lines of the same first name together."""
+    return [list(group) for _, group in groupby(lines, key=lambda line: line.names[0])]
 
 
-def setting_text(value: Any) -> str:
-    """A setting as one would write it on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
+def groups_of(headings: Sequence[Heading]) -> list[list[Heading]]:
+    """Returns neighbouring headings of the same group together."""
+    return [list(group) for _, group in groupby(headings, key=lambda heading: heading.group)]
 
 
-def number_text(value: float | None, digits: int = 3) -> str:
-    """A number, or a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def by_name(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Entries by their names."""
-    return {entry["name"]: entry for entry in entries}
-
-
-def neighbours(entries: Iterable[dict[str, Any]], key: str) -> list[tuple[Any, list[dict[str, Any]]]]:
-    """Neighbours that agree in a key, together, in the order given."""
-    return [(value, list(group)) for value, group in groupby(entries, key=itemgetter(key))]
+def section(name: str, link: str, title: str, blocks: Iterable[Block], otherwise: str = "") -> Section:
+    """Makes a section; without any block it says why there is none."""
+    return Section(name, link, title, tuple(blocks) or (Note(otherwise, "plain"),))

@@ -2,119 +2,225 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH
+from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH, outlines
 from coopseg.latent.choice import SCHEMES
 from coopseg.report.cases import volumes
-from coopseg.report.images import class_png, contours, grey_png
-from coopseg.report.scores import Method
-from coopseg.report.sources import Evaluated, Run
+from coopseg.report.sources import Run, by_method
+from coopseg.results.columns import Column
+from coopseg.scans.types import BACKGROUND
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 
 STAGES = ("early", "midway", "late")
+LARGEST = 160  # pixels of a picture's longer side; larger ones are made smaller
+# Okabe and Ito's colours that stand out from grey, in the order in which classes take them.
+COLOURS = ("#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#0072b2")
 
 
-def slice_pictures(methods: Sequence[Method], columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each data set the stored slice with true and predicted contours, of each method's first run."""
-    found = []
-    for column in columns:
-        panels = [panel for method in methods if (panel := _panel(method, column["name"]))]
-        if panels:
-            found.append({"dataset": column["name"], "domain": column["domain"], "panels": panels})
-    return found
+@dataclass(frozen=True)
+class Stored:
+    """An evaluation whose stored slices are to be shown. record: evaluation.json. note: of what training."""
+
+    row: str
+    note: str
+    head: str
+    folder: Path
+    record: dict[str, Any]
+    rows: Sequence[dict[str, Any]]
 
 
-def _panel(method: Method, dataset: str) -> dict[str, Any] | None:
-    run = method.runs[0]
-    for evaluation in run.evaluations:
-        for number, entry in enumerate(evaluation.record["slices"]):
-            if entry["dataset"] == dataset:
-                arrays = read_arrays(evaluation.folder / SLICES)
-                return _draw(method, evaluation, entry, arrays, f"{number}/")
-    return None
+@dataclass(frozen=True)
+class Outline:
+    """The outline of a class as SVG path data, in mm from the upper left corner."""
+
+    class_: str
+    path: str
 
 
-def _draw(
-    method: Method, evaluation: Evaluated, entry: dict[str, Any], arrays: dict[str, np.ndarray], start: str
-) -> dict[str, Any]:
-    run, names = method.runs[0], evaluation.record["model"]["names"]
-    height, width = entry["spacing"]
-    image = arrays[start + IMAGE]
-    scores = next(
-        volume
-        for volume in volumes(run, method.head)
-        if (volume["dataset"], volume["case"]) == (entry["dataset"], entry["case"])
-    )
-    return {
-        "method": method.name,
-        "run": run.label,
-        "head": method.head,
-        **{key: entry[key] for key in ("case", "slice", "slices")},
-        "dice": scores["dice"],
-        "classes": scores["classes"],
-        "image": grey_png(image),
-        "size_mm": [round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)],
-        "truth": contours(arrays[start + TRUTH], names, (height, width)),
-        "prediction": contours(arrays[start + method.head], names, (height, width)),
-    }
+@dataclass(frozen=True)
+class Panel:
+    """What a row predicted on a slice; Dice of the whole volume, mean over classes and of each class."""
+
+    row: str
+    note: str
+    head: str
+    dice: float
+    classes: dict[str, float]
+    prediction: tuple[Outline, ...]
 
 
-def hard_examples(methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """Reconstructions and segmentations, clean and under every mask, of each method that stored them.
+@dataclass(frozen=True)
+class Slice:
+    """A stored slice: the image as a PNG in a data address, its size in mm, truth and a panel a row."""
 
-    From the first run of a method. A row holds one picture a stage: what is shown is x' or p for the scheme
-    "none", x̂ or p̂ under the others.
+    dataset: str
+    case: str
+    slice: int
+    slices: int
+    image: str
+    size_mm: tuple[float, float]
+    truth: tuple[Outline, ...]
+    panels: tuple[Panel, ...]
+
+
+def slice_pictures(stored: Iterable[Stored], columns: Sequence[Column]) -> list[Slice]:
+    """Returns the slices in the order of columns, each image once with all rows that were tested on it."""
+    found: dict[tuple[str, str, int], tuple[Slice, list[Panel]]] = {}
+    for one in stored:
+        arrays = read_arrays(one.folder / SLICES) if one.record["slices"] else {}
+        for number, entry in enumerate(one.record["slices"]):
+            key = entry["dataset"], entry["case"], entry["slice"]
+            names, (height, width) = one.record["model"]["names"], entry["spacing"]
+            if key not in found:
+                image = arrays[f"{number}/{IMAGE}"]
+                size = round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)
+                truth = contours(arrays[f"{number}/{TRUTH}"], names, (height, width))
+                found[key] = Slice(*key, entry["slices"], grey_png(image), size, truth, ()), []
+            prediction = contours(arrays[f"{number}/{one.head}"], names, (height, width))
+            own = [row for row in one.rows if (row["dataset"], row["case"]) == key[:2]]
+            (volume,) = volumes(own, one.head)
+            panel = Panel(one.row, one.note, one.head, volume.dice, dict(volume.classes), prediction)
+            found[key][1].append(panel)
+    order = [column.name for column in columns]
+    made = [replace(shown, panels=tuple(panels)) for shown, panels in found.values()]
+    return sorted(made, key=lambda shown: order.index(shown.dataset))
+
+
+def stored_of_runs(runs: Sequence[Run], heads: dict[str, str]) -> list[Stored]:
+    """Returns the evaluations of each method's first run."""
+    return [
+        Stored(name, own[0].label, heads[name], evaluation.folder, evaluation.record, evaluation.rows)
+        for name, own in by_method(runs).items()
+        if name in heads
+        for evaluation in own[0].evaluations
+    ]
+
+
+def class_colours(names: Sequence[str]) -> dict[str, str]:
+    """Returns a colour for each class but the background, as #rrggbb; the first seven are all different."""
+    foreground = [name for name in names if name != BACKGROUND]
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(foreground)}
+
+
+def grey_png(values: np.ndarray) -> str:
+    """Returns (H, W) uint8 grey values as a data address."""
+    image = Image.fromarray(np.ascontiguousarray(values))
+    return _address(_smaller(image, Image.Resampling.BILINEAR))
+
+
+def class_png(indices: np.ndarray, names: Sequence[str]) -> str:
+    """Returns (H, W) uint8 class indices into `names` as a data address, classes in colour on black."""
+    colours = class_colours(names)
+    image = Image.fromarray(np.ascontiguousarray(indices), mode="P")
+    image.putpalette([level for name in names for level in bytes.fromhex(colours.get(name, "#000000")[1:])])
+    return _address(_smaller(image, Image.Resampling.NEAREST))
+
+
+def contours(indices: np.ndarray, names: Sequence[str], spacing: tuple[float, float]) -> tuple[Outline, ...]:
+    """Returns the outline of every foreground class that is there.
+
+    indices: (H, W) class indices into `names`. spacing: mm of a row and of a column. An outline passes
+    halfway between pixels in and out of the class.
     """
+    return tuple(
+        Outline(name, _path(indices == index, spacing))
+        for index, name in enumerate(names)
+        if name != BACKGROUND and (indices == index).any()
+    )
+
+
+def _path(mask: np.ndarray, spacing: tuple[float, float]) -> str:
+    # pixel (0, 0) has its centre at half a pixel from the corner
+    lines = [(line + 0.5) * spacing for line in outlines(mask)]
+    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) + "Z" for line in lines)
+
+
+def _smaller(image: Image.Image, method: Image.Resampling) -> Image.Image:
+    scale = LARGEST / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize((round(image.width * scale), round(image.height * scale)), method)
+
+
+def _address(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@dataclass(frozen=True)
+class HardRow:
+    """One picture a stage: x' or p for the scheme "none", x̂ or p̂ under the others, as PNGs."""
+
+    code: str
+    scheme: str
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HardSample:
+    """A training slice, its image and label as PNGs, and what the networks made of it."""
+
+    image: str
+    label: str
+    rows: tuple[HardRow, ...]
+
+
+@dataclass(frozen=True)
+class HardExamples:
+    """The hard examples of a method's first run. stages: name and step of each moment."""
+
+    row: str
+    run: str
+    stages: tuple[tuple[str, int], ...]
+    samples: tuple[HardSample, ...]
+
+
+def hard_examples(runs: Sequence[Run]) -> list[HardExamples]:
+    """Returns reconstructions and segmentations, clean and under every mask, where a method stored any."""
     found = []
-    for method in methods:
-        run = method.runs[0]
+    for name, (run, *_) in by_method(runs).items():
         files = sorted((run.folder / HARD_EXAMPLES).glob("step*.npz"))
         if files:
-            found.append({"method": method.name, "run": run.label, **_stages(run, files)})
+            arrays = [read_arrays(file) for file in files]
+            steps = [int(file.stem.removeprefix("step")) for file in files]
+            titles = STAGES if len(files) == len(STAGES) else [""] * len(files)
+            samples = tuple(_samples(arrays, run.record["data"]["labels"]))
+            found.append(HardExamples(name, run.label, tuple(zip(titles, steps, strict=True)), samples))
     return found
 
 
-def _stages(run: Run, files: Sequence[Path]) -> dict[str, Any]:
-    stages = [read_arrays(file) for file in files]
-    names = run.record["data"]["labels"]
-    samples = [
-        {
-            "image": grey_png(stages[-1]["image"][number]),
-            "label": class_png(stages[-1]["label"][number], names),
-            "rows": [row for code in ("image", "shape") for row in _rows(stages, code, number, names)],
-        }
-        for number in range(len(stages[-1]["image"]))
-    ]
-    steps = [int(file.stem.removeprefix("step")) for file in files]
-    titles = STAGES if len(files) == len(STAGES) else [""] * len(files)
-    listed = [{"name": name, "step": step} for name, step in zip(titles, steps, strict=True)]
-    return {"stages": listed, "samples": samples}
+def _samples(stages: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> Iterable[HardSample]:
+    last = stages[-1]
+    for number in range(len(last["image"])):
+        rows = tuple(row for code in ("image", "shape") for row in _rows(stages, code, number, names))
+        yield HardSample(grey_png(last["image"][number]), class_png(last["label"][number], names), rows)
 
 
 def _rows(
     stages: Sequence[dict[str, np.ndarray]], code: str, number: int, names: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> Iterable[HardRow]:
     clean = {"image": "reconstruction", "shape": "prediction"}[code]
-    keys = {"none": clean, **{scheme: f"{code}_{scheme}" for scheme in SCHEMES}}
-    rows = []
-    for scheme, key in keys.items():
+    for scheme, key in {"none": clean, **{scheme: f"{code}_{scheme}" for scheme in SCHEMES}}.items():
         if key in stages[-1]:
             values = [stage[key][number] for stage in stages]
             pictures = [grey_png(v) if code == "image" else class_png(v, names) for v in values]
-            rows.append({"code": code, "scheme": scheme, "pictures": pictures})
-    return rows
+            yield HardRow(code, scheme, tuple(pictures))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file. Raises CoopsegError where it cannot be read."""
+    """Reads the arrays of an npz file. Raises CoopsegError where it cannot be read."""
     try:
         with np.load(io.BytesIO(path.read_bytes())) as stored:
             return dict(stored)

@@ -1,43 +1,58 @@
-"""Where the numbers come from: settings, versions, time, memory, commands and warnings of every run."""
+"""Where the numbers come from: settings, versions, time, memory, commands and warnings of every training."""
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coopseg.benchmark.collect import Collected
 from coopseg.inference.predictor import HEADS
-from coopseg.report.scores import Method
-from coopseg.report.sources import Run
-from coopseg.text import flatten
+from coopseg.report.page import Block, Code, Fold, Grid, Note
+from coopseg.report.sources import Evaluated, Run, by_method
+from coopseg.results.shown import Heading, Line, Shown, Table, number_text
+from coopseg.results.table import Results
+from coopseg.text import clock, flatten
 
-OF_EVALUATION = ("device", "precision", "refinements", "scan_statistics", "spacing")
+REQUEST_SHOWN = (
+    "data", "cross", "split", "preset", "settings", "precision", "device", "layout", "labels", "spacing",
+    "copies", "seed_of_corruption", "equal_time", "severities", "severity_methods", "predictors", "blocks",
+)  # fmt: skip
 
 
-def settings_table(methods: Sequence[Method]) -> dict[str, Any]:
-    """Every setting with its values by method; `differing` are those not the same in all runs.
+def settings_table(runs: Sequence[Run], *, differing: bool = False) -> Table:
+    """Returns every setting with its values by method. differing: only those not the same in all runs."""
+    flat = _flat(runs)
+    lines = [
+        Line((key,), tuple(Shown(", ".join(map(setting_text, own))) for own in values))
+        for key in dict.fromkeys(key for own in flat.values() for settings in own for key in settings)
+        if (values := [distinct(settings.get(key) for settings in own) for own in flat.values()])
+        and not (differing and len(distinct(value for own in values for value in own)) == 1)
+    ]
+    return Table(("setting",), tuple(map(Heading, flat)), tuple(lines))
 
-    `pooled` names, for each method, settings beside the seed in which its own runs differ.
-    """
-    flat = {m.name: [flatten(run.record["settings"]) for run in m.runs] for m in methods}
-    keys = list(dict.fromkeys(key for runs in flat.values() for settings in runs for key in settings))
-    table: list[dict[str, Any]] = []
-    for key in keys:
-        values = {name: distinct(settings.get(key) for settings in runs) for name, runs in flat.items()}
-        everything = distinct(value for found in values.values() for value in found)
-        table.append({"key": key, "values": values, "differs": len(everything) > 1})
-    pooled = {
-        method.name: [
-            row["key"] for row in table if len(row["values"][method.name]) > 1 and row["key"] != "seed"
+
+def pooled_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Returns for each method the settings beside the seed in which its own runs differ, if there are any."""
+    found = {
+        name: [
+            key
+            for key in dict.fromkeys(key for settings in own for key in settings)
+            if key != "seed" and len(distinct(settings.get(key) for settings in own)) > 1
         ]
-        for method in methods
+        for name, own in _flat(runs).items()
     }
-    return {"rows": table, "pooled": {name: keys for name, keys in pooled.items() if keys}}
+    return {name: keys for name, keys in found.items() if keys}
 
 
-def distinct(values: Any) -> list[Any]:
-    """Each value once, in order; they need not be hashable."""
+def _flat(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+    return {name: [flatten(run.record["settings"]) for run in own] for name, own in by_method(runs).items()}
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Returns each value once, in order; they need not be hashable."""
     found: list[Any] = []
     for value in values:
         if value not in found:
@@ -45,48 +60,46 @@ def distinct(values: Any) -> list[Any]:
     return found
 
 
-def describe_run(run: Run) -> dict[str, Any]:
-    """Facts of one run that are shown: where, how long, on what, with what warnings."""
-    record = run.record
-    keys = (
-        "started", "steps", "slices", "device", "processes", "threads", "seconds", "seconds_per_step",
-        "peak_memory_gb",
+def setting_text(value: Any) -> str:
+    """Writes a setting as one would on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """Returns the facts of each run: on what patients, how long, on what machine, and its validation."""
+    titles = (
+        "trained on", "patients: train / val. / test", "slices", "steps", "time, h:min:s", "seconds a step",
+        "peak memory, GB", "device", "last validation Dice", "best, at step", "started",
     )  # fmt: skip
-    return {
-        "method": run.method,
-        "run": run.label,
-        "folder": str(run.folder),
-        "sha256": run.sha256,
-        "seed": record["settings"]["seed"],
-        "data": record["data"],
-        "split": {name: len(record["split"][name]) for name in ("train", "validate", "test")}
-        | {"name": record["split"]["name"]},
-        **{key: record.get(key) for key in keys},
-        "validation": _validation(record),
-        "command": command_text(record.get("command")),
-        "warnings": record.get("warnings", []),
-        "versions": record.get("versions", {}),
-        "evaluations": [
-            {
-                "folder": str(entry.folder),
-                "command": command_text(entry.record.get("command")),
-                **{key: entry.record.get(key) for key in OF_EVALUATION},
-                "versions": entry.record.get("versions", {}),
-                "warnings": entry.record.get("warnings", []),
-            }
-            for entry in run.evaluations
-        ],
-    }
+    lines = [Line((run.method, run.label), tuple(map(Shown, _facts(run.record)))) for run in runs]
+    return Table(("method", "run"), tuple(map(Heading, titles)), tuple(lines), "Runs")
 
 
-def _validation(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """For each head the Dice of its last validation, and "step" and "score" of its best, None if not kept."""
+def _facts(record: Mapping[str, Any]) -> Iterator[str]:
+    yield record["data"]["name"]
+    yield " / ".join(str(len(record["split"][part])) for part in ("train", "validate", "test"))
+    yield from (_known(record.get(key)) for key in ("slices", "steps"))
+    yield clock(record["seconds"]) if record.get("seconds") is not None else "–"
+    yield number_text(record.get("seconds_per_step"))
+    yield number_text(record.get("peak_memory_gb"), 2)
+    threads, processes = record.get("threads"), record.get("processes") or 1
+    device = [_known(record.get("device"))]
+    device += [f"{threads} thread{'s' if threads != 1 else ''}"] if threads else []
+    yield ", ".join([*device, *([f"{processes} processes"] if processes > 1 else [])])
     last, best = (record.get("validations") or [{}])[-1], record.get("best", {})
-    return {head: {"last": last[head]["mean"], "best": best.get(head)} for head in HEADS if head in last}
+    heads = [head for head in HEADS if head in last]
+    yield "; ".join(f"{head} {last[head]['mean']:.3f}" for head in heads) or "–"
+    kept = [best.get(head) for head in heads]
+    yield "; ".join(f"{one['score']:.3f}, {one['step']}" if one else "–" for one in kept) or "–"
+    yield _known(record.get("started"))[:16].replace("T", " ")
 
 
-def command_text(words: list[str] | None) -> str:
-    """As one would type it; the program's own path says nothing."""
+def _known(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def command_text(words: Sequence[str] | None) -> str:
+    """Writes a command as one would type it; the program's own path says nothing."""
     if not words:
         return ""
     name = Path(words[0]).name
@@ -94,9 +107,115 @@ def command_text(words: list[str] | None) -> str:
     return shlex.join([*program, *words[1:]])
 
 
-def versions_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Versions of libraries by what used them: one row a library, its distinct versions."""
-    used = [run.record.get("versions", {}) for run in runs]
-    used += [entry.record.get("versions", {}) for run in runs for entry in run.evaluations]
-    keys = dict.fromkeys(key for versions in used for key in versions)
-    return [{"name": key, "versions": distinct(v[key] for v in used if key in v)} for key in keys]
+def evaluation_text(found: Evaluated) -> str:
+    """Says how an evaluation was made."""
+    record = found.record
+    k = record.get("scan_statistics")
+    return (
+        f"{found.folder}: on {_known(record.get('device'))}, precision {_known(record.get('precision'))}, "
+        f"STN applied {_known(record.get('refinements'))}×, scan statistics "
+        f"{'off' if k is None else f'K = {k:g}'}, spacing {_known(record.get('spacing'))}"
+    )
+
+
+def warnings_of(run: Run) -> list[str]:
+    """Returns the warnings of a training and of its evaluations."""
+    records = [run.record, *(entry.record for entry in run.evaluations)]
+    return [line for record in records for line in record.get("warnings", [])]
+
+
+def versions_table(records: Iterable[Mapping[str, Any]]) -> Table:
+    """Returns the distinct versions of each library that wrote these records."""
+    used = [record.get("versions", {}) for record in records]
+    lines = []
+    for key in dict.fromkeys(key for versions in used for key in versions):
+        found = distinct(versions[key] for versions in used if key in versions)
+        lines.append(Line((key, f"{', '.join(found)}{' (they differ)' if len(found) > 1 else ''}"), ()))
+    return Table(("what", "version"), (), tuple(lines))
+
+
+def records_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
+    """Returns the records of all trainings and evaluations."""
+    return [record for run in runs for record in (run.record, *(one.record for one in run.evaluations))]
+
+
+def rows_table(results: Results) -> Table:
+    """Returns what each row is, as --methods takes it."""
+    lines = [
+        Line(
+            (row.title, row.name, "; ".join(filter(None, [row.description, row.note])) or "–",
+             ", ".join(row.heads), " ".join(draw for draw in row.draws if draw != "-") or "–",
+             " ".join(map(str, row.seeds)) or "–"),
+            (),
+        )
+        for row in results.rows
+    ]  # fmt: skip
+    names = ("method", "as --methods takes it", "what it is", "heads", "draws", "seeds")
+    return Table(names, (), tuple(lines), "Methods")
+
+
+def request_table(found: Collected) -> Table:
+    """Returns what the benchmark was asked for."""
+    request = found.request.model_dump(mode="json")
+    facts = {"folder": str(found.folder), "started": (request["started"] or "–").replace("T", " ")}
+    facts |= {key: setting_text(request[key]) for key in REQUEST_SHOWN}
+    return Table(("request", ""), (), tuple(Line(fact, ()) for fact in facts.items()), "Request")
+
+
+def jobs_table(found: Collected) -> Table:
+    """Returns every job with its time and warnings."""
+    lines = []
+    for entry in found.jobs:
+        warned = [*entry.run.get("warnings", []), *entry.evaluation.get("warnings", [])]
+        result = entry.result
+        spent = [result.training_seconds, result.seconds] if result else [None, None]
+        shown = (
+            _known(entry.run.get("steps")),
+            *(clock(seconds) if seconds else "–" for seconds in spent),
+            _known(result and result.finished).replace("T", " "),
+            _known(result and result.machine),
+            "; ".join(warned) or "–",
+        )
+        lines.append(Line((entry.job.id, entry.state), tuple(map(Shown, shown))))
+    titles = ("steps", "training", "whole job", "finished", "machine", "warnings")
+    return Table(("job", "state"), tuple(map(Heading, titles)), tuple(lines), "All jobs")
+
+
+def of_runs(runs: Sequence[Run]) -> Iterator[Block]:
+    """Yields settings, facts, warnings, versions and commands of runs."""
+    differing = settings_table(runs, differing=True)
+    if differing.lines:
+        yield Grid(differing.called("Settings that differ"))
+    else:
+        alone = "there is one run" if len(runs) == 1 else "all runs share every setting"
+        yield Note(f"Settings that differ: none, {alone}.", "plain")
+    yield Fold("All settings", (Grid(settings_table(runs)),))
+    yield Grid(runs_table(runs))
+    warned = [(run, lines) for run in runs if (lines := warnings_of(run))]
+    for run, lines in warned:
+        title = f"{run.method}, {run.label}: {len(lines)} warning{'s' if len(lines) > 1 else ''}"
+        yield Fold(title, tuple(Note(line, "plain") for line in lines))
+    if not warned:
+        yield Note("No run gave a warning.", "plain")
+    yield Fold("Versions", (Grid(versions_table(records_of(runs))),))
+    commands = tuple(block for run in runs for block in _commands(run))
+    yield Fold("Commands, folders, SHA-256", commands)
+
+
+def _commands(run: Run) -> Iterator[Block]:
+    split = run.record["split"]["name"]
+    yield Note(f"{run.method}, {run.label}: {run.folder}, weights {run.sha256[:16]}…, split {split}")
+    yield Code(command_text(run.record.get("command")))
+    for entry in run.evaluations:
+        yield Note(evaluation_text(entry))
+        yield Code(command_text(entry.record.get("command")))
+
+
+def of_benchmark(results: Results, found: Collected) -> Iterator[Block]:
+    """Yields methods, request, jobs and versions of a benchmark."""
+    yield Grid(rows_table(results))
+    yield Grid(request_table(found))
+    yield Code(command_text(found.request.command))
+    yield Fold("All jobs", (Grid(jobs_table(found)),))
+    records = [record for entry in found.jobs for record in (entry.run, entry.evaluation)]
+    yield Fold("Versions", (Grid(versions_table([{"versions": found.request.versions}, *records])),))

@@ -1,18 +1,39 @@
-"""`report`: run folders and their evaluations, or a benchmark, to one page and one JSON file."""
+"""Makes a report of run folders and their evaluations, or of a benchmark: one page and one JSON file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from coopseg import __version__
+from coopseg.benchmark.collect import Collected, JobRecord, collect
+from coopseg.benchmark.grid import EVALUATION
 from coopseg.benchmark.request import REQUEST
-from coopseg.report.benchmark import collect_benchmark, render_benchmark
-from coopseg.report.collect import collect
-from coopseg.report.page import render
-from coopseg.report.sources import read_runs
+from coopseg.evaluation.pictures import SLICES
+from coopseg.evaluation.tables import METRICS
+from coopseg.report.answer import Answer, answer, ask
+from coopseg.report.cases import all_volumes, slowest_table, worst_tables
+from coopseg.report.pictures import (
+    Stored,
+    class_colours,
+    hard_examples,
+    slice_pictures,
+    stored_of_runs,
+)
+from coopseg.report.provenance import runs_table, settings_table
+from coopseg.report.sections import Report, render
+from coopseg.report.sources import Run, as_study, read_runs
+from coopseg.report.training import learning_rates, loss_curves, rises, validation_curves
+from coopseg.results.shown import as_text
+from coopseg.results.statistics import as_json
+from coopseg.results.study import WHOLE
+from coopseg.results.table import Results, tabulate, to_json
+from coopseg.results.tables import score_table
 from coopseg.scans.files import check_new, is_file, new_folder, write_atomically
+from coopseg.text import read_json
 
 PAGE, CONTENT, REPORT = "report.html", "report.json", "report"
 
@@ -36,14 +57,9 @@ def write_report(
     >>> write_report(run, folder / "report").name
     'report.html'
     """
-    out = Path(out)
-    check_new(out)
+    check_new(Path(out))
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
-    content = collect(read_runs(listed, evaluations=evaluations))
-    page = render(content)
-    with new_folder(out) as folder:
-        _write(folder, content, page)
-    return out / PAGE
+    return _write(report_of_runs(read_runs(listed, evaluations=evaluations)), Path(out))
 
 
 def write_benchmark_report(bench: str | Path, out: str | Path | None = None) -> Path:
@@ -53,25 +69,119 @@ def write_benchmark_report(bench: str | Path, out: str | Path | None = None) -> 
     so that it can be written again as jobs finish. Returns the path of the page.
     Raises CoopsegError where `bench` is no such folder.
     """
-    if out is not None:
-        check_new(Path(out))
-    content = collect_benchmark(Path(bench))
-    page = render_benchmark(content)
     if out is None:
-        folder = Path(bench) / REPORT
-        _write(folder, content, page)
-        return folder / PAGE
-    with new_folder(Path(out)) as folder:
-        _write(folder, content, page)
-    return Path(out) / PAGE
+        return _fill(report_of_benchmark(Path(bench)), Path(bench) / REPORT)
+    check_new(Path(out))
+    return _write(report_of_benchmark(Path(bench)), Path(out))
 
 
 def is_benchmark(folder: str | Path) -> bool:
-    """Whether it is a folder of `benchmark`."""
+    """Tells whether it is a folder of `benchmark`."""
     return is_file(Path(folder) / REQUEST)
 
 
-def _write(folder: Path, content: dict[str, Any], page: str) -> None:
-    text = json.dumps(content, indent=1, allow_nan=False)
+def report_of_runs(runs: Sequence[Run]) -> Report:
+    """Collects all that a page on these runs shows."""
+    study = as_study(runs)
+    results = tabulate(study)
+    classes = list(dict.fromkeys(name for run in runs for name in run.record["data"]["labels"]))
+    heads = results.last_heads
+    question, found = ask(results), answer(results)
+    return Report(
+        kind="coopseg report",
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        coopseg=__version__,
+        question=question,
+        answer=found,
+        summary=summary(results, question, found),
+        results=results,
+        classes=class_colours(classes),
+        slices=tuple(slice_pictures(stored_of_runs(runs, heads), results.columns)),
+        study=study,
+        runs=tuple(runs),
+        volumes=all_volumes(runs, heads),
+        hard_examples=tuple(hard_examples(runs)),
+    )
+
+
+def report_of_benchmark(bench: Path) -> Report:
+    """Collects all that a page on a benchmark folder shows. Raises CoopsegError where it is none."""
+    collected = collect(bench)
+    results, finished = collected.results, [job for job in collected.jobs if job.state == "finished"]
+    names: list[str] = next((job.evaluation["model"]["names"] for job in finished), [])
+    question, found = ask(results), answer(results)
+    return Report(
+        kind="coopseg benchmark",
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        coopseg=__version__,
+        question=question,
+        answer=found,
+        summary=summary(results, question, found),
+        results=results,
+        classes=class_colours(names),
+        slices=tuple(slice_pictures(_stored(collected), results.columns)),
+        study=collected.study,
+        collected=collected,
+    )
+
+
+def _stored(collected: Collected) -> Iterator[Stored]:
+    """Of each row the first finished draw at equal steps whose evaluation stored pictures."""
+    for row in collected.study.rows:
+        jobs = [job for job in collected.jobs_of(row.name) if job.state == "finished"]
+        stored = [job for job in jobs if (job.folder / EVALUATION / SLICES).is_file()]
+        if stored:
+            first: JobRecord = min(stored, key=lambda entry: (entry.job.draw, entry.job.seed))
+            folder = first.folder / EVALUATION
+            note = "" if first.job.draw == WHOLE else first.job.draw
+            rows = read_json(folder / METRICS)["rows"]
+            yield Stored(row.name, note, row.heads[-1], folder, first.evaluation, rows)
+
+
+def summary(results: Results, question: str, found: Answer) -> str:
+    """Returns question, verdict and the table of Dice for a terminal; `*` marks the best of a column."""
+    table = [as_text(score_table(results))] if results.columns else []
+    return "\n".join([question, found.verdict, *found.notes, *([""] if table else []), *table])
+
+
+def contents(report: Report) -> dict[str, Any]:
+    """Returns all that a page shows in JSON types, without NaN."""
+    results, runs = report.results, report.runs
+    slowest = slowest_table(results, report.volumes)
+    content = {
+        name: as_json(getattr(report, name))
+        for name in (
+            "created", "coopseg", "question", "answer", "summary", "classes", "slices", "hard_examples",
+        )
+    }  # fmt: skip
+    content["results"] = to_json(results)
+    if report.collected:
+        content["request"] = report.collected.request.model_dump(mode="json")
+    if runs:
+        content |= {
+            "volumes": as_json(report.volumes),
+            "worst": as_json(worst_tables(results, report.volumes)),
+            "slowest": as_json(slowest),
+            "settings": as_json(settings_table(runs)),
+            "runs": as_json(runs_table(runs)),
+            "training": {
+                "losses": as_json(loss_curves(runs)),
+                "validation": as_json(validation_curves(runs)),
+                "learning_rate": as_json(learning_rates(runs)),
+                "rises": as_json(rises(runs)),
+            },
+        }
+    return content
+
+
+def _write(report: Report, out: Path) -> Path:
+    with new_folder(out) as folder:
+        _fill(report, folder)
+    return out / PAGE
+
+
+def _fill(report: Report, folder: Path) -> Path:
+    text = json.dumps(contents(report), indent=1, allow_nan=False)
     write_atomically(folder / CONTENT, (text + "\n").encode())
-    write_atomically(folder / PAGE, page.encode())
+    write_atomically(folder / PAGE, render(report).encode())
+    return folder / PAGE

@@ -1,4 +1,4 @@
-"""What a report is made of: run folders, and the evaluations that belong to them by the model's SHA-256."""
+"""Reads run folders, and the evaluations that belong to them by the model's SHA-256, as a study."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from coopseg.cases.splits import RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD, name_and_folder
+from coopseg.evaluation.tables import METRICS
 from coopseg.inference.model import find_weights
+from coopseg.inference.predictor import HEADS
+from coopseg.results.patients import per_patient
+from coopseg.results.study import STEPS, WHOLE, DataSet, Jobs, Row, Study, Trained
 
-LOG, METRICS = "log.jsonl", "metrics.json"
+LOG = "log.jsonl"
+BASELINE = "standard"  # the method that others are held against, if it is there
 RUN_NEEDS = ("settings", "data", "split")
 RECORD_NEEDS = ("model", "data", "slices")
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One folder of `coopseg evaluate`: its evaluation.json, and rows and summaries of metrics.json."""
+    """One folder of `coopseg evaluate`: its evaluation.json, and the rows of metrics.json."""
 
     folder: Path
     record: dict[str, Any]
     rows: list[dict[str, Any]]
-    summaries: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,68 @@ class Run:
         return [row for evaluation in self.evaluations for row in evaluation.rows]
 
     @property
-    def summaries(self) -> list[dict[str, Any]]:
-        """The summaries of all evaluations; see `coopseg.evaluation.tables.summarise`."""
-        return [summary for evaluation in self.evaluations for summary in evaluation.summaries]
+    def heads(self) -> tuple[str, ...]:
+        """Returns the heads that it was trained with."""
+        return HEADS if self.record["settings"]["losses"]["stn"] else HEADS[:1]
 
     @property
-    def datasets(self) -> dict[str, dict[str, Any]]:
-        """What evaluation.json says of each data set, by name."""
+    def data(self) -> tuple[DataSet, ...]:
+        """Returns the data sets that it was tested on."""
         entries = [entry for evaluation in self.evaluations for entry in evaluation.record["data"]]
-        return {entry["name"]: entry for entry in entries}
+        return tuple(
+            DataSet(one["name"], one["domain"], tuple(one["patients"]), one["volumes"]) for one in entries
+        )
+
+
+def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Returns the runs of each method, in the order given."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.method, []).append(run)
+    return found
+
+
+def as_study(runs: Sequence[Run]) -> Study:
+    """Makes a study of runs: a row a method, held against the one trained as "standard", else the first.
+
+    Runs trained on the same patients are of one draw; draws are numbered if there are several.
+    """
+    methods = by_method(runs)
+    baseline = next(
+        (name for name, own in methods.items() if own[0].record["settings"]["method"] == BASELINE),
+        next(iter(methods)),
+    )
+    patients = list(dict.fromkeys(_patients(run) for run in runs))
+    draws = {key: str(place) if len(patients) > 1 else WHOLE for place, key in enumerate(patients, start=1)}
+    keys = [(run.method, draws[_patients(run)], run.record["settings"]["seed"]) for run in runs]
+    trained = []
+    for place, (run, (method, draw, seed)) in enumerate(zip(runs, keys, strict=True)):
+        again = keys[:place].count(keys[place])
+        name = f"{seed} ({again + 1})" if keys.count(keys[place]) > 1 else seed
+        if run.evaluations:
+            trained.append(Trained(method, draw, name, per_patient(pd.DataFrame(run.rows)), run.data))
+    return Study(
+        tuple(_row(name, own, trained) for name, own in methods.items()),
+        tuple(trained),
+        (baseline,),
+        pooled=True,
+    )
+
+
+def _patients(run: Run) -> tuple[str, ...]:
+    return tuple(run.record["split"]["train"])
+
+
+def _row(name: str, runs: Sequence[Run], trained: Sequence[Trained]) -> Row:
+    own = [one for one in trained if one.row == name]
+    return Row(
+        name=name,
+        title=name,
+        heads=max((run.heads for run in runs), key=len),
+        jobs={STEPS: Jobs(len(own), 0, len(runs) if own else 0)},
+        draws=tuple(dict.fromkeys(one.draw for one in own)),
+        seeds=tuple(dict.fromkeys(one.seed for one in own)),
+    )
 
 
 def read_runs(runs: Sequence[str | Path], *, evaluations: Sequence[str | Path] = ()) -> list[Run]:
@@ -102,8 +160,7 @@ def read_evaluation(folder: Path) -> Evaluated:
     record = _read_json(folder / RECORD, RECORD_NEEDS, advice)
     if bare := [entry for entry in record["data"] if "domain" not in entry]:
         raise CoopsegError(f"{folder / RECORD}: says no domain of {bare[0]['name']}; evaluate again")
-    metrics = _read_json(folder / METRICS, ("rows", "summary"), advice)
-    return Evaluated(folder, record, metrics["rows"], metrics["summary"])
+    return Evaluated(folder, record, _read_json(folder / METRICS, ("rows",), advice)["rows"])
 
 
 def _label(runs: list[Run]) -> list[Run]:

@@ -8,7 +8,8 @@ MEAN = "mean"  # name of the foreground mean among the classes
 FAILURES = (0.5, 0.1)  # a volume below this Dice counts as failed
 BELOW = tuple(f"dice_below_{limit}" for limit in FAILURES)
 MEASURES = ("dice", *BELOW, "hd95", "assd", "distance_missing")
-GROUPS = ("all", "phase", "vendor", "site")
+ALL = "all"  # the group of all volumes
+GROUPS = (ALL, "phase", "vendor", "site")
 VOLUMES = "volumes"
 
 
@@ -31,7 +32,7 @@ def per_patient(rows: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(all="", vendor=frame["site"].str.split("/").str[0])
     parts = []
     for group in GROUPS:
-        named = frame if group == "all" else frame[frame[group] != ""]
+        named = frame if group == ALL else frame[frame[group] != ""]
         of_patient = named.groupby(["dataset", "head", "class", group, "patient"], sort=False)
         part = of_patient[list(MEASURES)].mean().assign(volumes=of_patient.size()).reset_index()
         parts.append(part.rename(columns={group: "value"}).assign(group=group))

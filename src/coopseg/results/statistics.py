@@ -7,8 +7,10 @@ averaged beforehand: they are not independent of each other.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -124,3 +126,12 @@ def spread(values: Sequence[float] | np.ndarray) -> float | None:
 def number(value: float) -> float | None:
     """A plain number for JSON; None for NaN."""
     return None if math.isnan(value) else float(value)
+
+
+def as_json(value: object) -> Any:
+    """Turns frozen dataclasses into plain JSON types; a trailing underscore of a field's name goes."""
+    if is_dataclass(value):
+        return {field.name.rstrip("_"): as_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(entry) for key, entry in value.items()}
+    return [as_json(entry) for entry in value] if isinstance(value, list | tuple) else value

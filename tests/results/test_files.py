@@ -8,16 +8,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from made_up_bench import Bench
 
-from coopseg.benchmark.markdown import markdown
-from coopseg.benchmark.output import NAMES, write_table
-from coopseg.benchmark.table import read_table
-from coopseg.benchmark.view import grid, p_text, places, signed
+from coopseg.benchmark.collect import read_results, write_table
 from coopseg.config.methods import title_of
+from coopseg.results.files import NAMES, markdown
+from coopseg.results.shown import p_text, signed
 
 Line = dict[str, str]
 SEPARATE, JOINT = "standard (separate STN)", "standard (published: joint STN)"
@@ -28,7 +26,7 @@ def table(large: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """table/ of a copy of the large benchmark."""
     copy = tmp_path_factory.mktemp("copy") / "bench"
     shutil.copytree(large, copy)
-    return write_table(copy).parent
+    return write_table(copy)
 
 
 def markdown_table(text: str, title: str) -> list[Line]:
@@ -80,7 +78,7 @@ def test_csv_has_every_difference_of_the_json_once(table: Path) -> None:
 def test_markdown_has_the_numbers_of_the_json(table: Path) -> None:
     results = json.loads((table / "results.json").read_text())
     text = (table / "results.md").read_text()
-    main = {(line["row"], line["head"]): line for line in markdown_table(text, "Dice")}
+    main = {(line["method"], line["head"]): line for line in markdown_table(text, "Dice")}
     for cell in results["cells"]:
         if (cell["budget"], cell["class"], cell["group"]) == ("steps", "mean", "all"):
             shown = main[title_of(cell["row"]), cell["head"]][cell["column"]].strip("*")
@@ -91,10 +89,10 @@ def test_markdown_has_the_numbers_of_the_json(table: Path) -> None:
     assert " ± " not in main["randconv", "FTN"]["ACDC"]
     for against, title in {"standard": SEPARATE, "cooperative-no-latent": JOINT}.items():
         lines = markdown_table(text, f"Difference to {title}")
-        compared = {(line["row"], line["head"]): line for line in lines}
+        compared = {(line["method"], line["head"]): line for line in lines}
         changes = markdown_table(text, f"Change against {title}")
-        assert {(line["row"], line["head"]) for line in changes} == set(compared)
-        assert title not in {line["row"] for line in lines}
+        assert {(line["method"], line["head"]) for line in changes} == set(compared)
+        assert title not in {line["method"] for line in lines}
         for entry in results["differences"]:
             if (entry["budget"], entry["class"], entry["against"]) == ("steps", "mean", against):
                 shown = compared[title_of(entry["row"]), entry["head"]][entry["column"]]
@@ -122,26 +120,9 @@ def test_the_best_is_sought_among_rows_with_equal_draws(bench: Bench) -> None:
     }.items():
         for draw in draws:
             bench.finish(row, draw)
-    results = read_table(bench.folder)
-    lines = markdown_table(markdown(results), "Dice")
-    bold = [(line["row"], line["head"]) for line in lines if line["ACDC"].startswith("**")]
+    lines = markdown_table(markdown(read_results(bench.folder)), "Dice")
+    bold = [(line["method"], line["head"]) for line in lines if line["ACDC"].startswith("**")]
     assert sorted(bold) == [("cooperative", "FTN+STN"), ("randconv", "FTN+STN")]
-
-
-def test_distances_are_better_when_smaller(results: dict[str, Any]) -> None:
-    table = grid(results, places(results), measure="hd95")
-    for cells in zip(*(line["cells"] for line in table["rows"]), strict=True):
-        marked = [cell for cell in cells if cell["best"]]
-        for cell in marked:
-            same = [c for c in cells if c["state"] == "value" and [*c["draws"]] == [*cell["draws"]]]
-            assert round(cell["hd95"], 1) == min(round(c["hd95"], 1) for c in same)
-            assert cell["distance_missing"] == pytest.approx(min(c["distance_missing"] for c in same))
-    assert any(cell["best"] for line in table["rows"] for cell in line["cells"])
-
-
-def test_small_texts() -> None:
-    assert [signed(value) for value in (0.0214, -0.1, 0.0, -0.0001)] == ["+0.021", "−0.100", "0.000", "0.000"]
-    assert [p_text(value) for value in (0.0004, 0.0312, 1.0)] == ["< 0.001", "0.031", "1.000"]
 
 
 def test_tex_is_escaped_and_balanced(tmp_path: Path) -> None:
@@ -180,7 +161,7 @@ def test_tex_compiles(table: Path, tmp_path: Path) -> None:
 
 def test_written_again_as_jobs_finish(bench: Bench) -> None:
     bench.ask(["standard", "dsu"])
-    page = write_table(bench.folder)
+    page = write_table(bench.folder) / "results.md"
     assert "0 of 2 jobs have finished" in page.read_text()
     assert (page.parent / "results.tex").read_text() == ""
     bench.finish("standard")
@@ -194,5 +175,5 @@ def test_written_again_as_jobs_finish(bench: Bench) -> None:
 def test_names_do_not_break_the_markdown(bench: Bench) -> None:
     bench.datasets = {"a|b\nc": "intra"}
     bench.finish("standard")
-    (line, _) = markdown_table(markdown(read_table(bench.folder)), "Dice")
+    (line, _) = markdown_table(markdown(read_results(bench.folder)), "Dice")
     assert r"a\|b c" in line

@@ -9,9 +9,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from made_up_bench import ERROR, HEADS, OTHER, OWN, Bench
+from made_up_bench import ERROR, HEADS, OTHER, OWN, Bench, read_table
 
-from coopseg.benchmark.table import read_table
 from coopseg.errors import CoopsegError
 
 OUT = ("RandBias", "RandGhost", "M&Ms")
@@ -203,7 +202,8 @@ def test_a_predictor_is_held_against_every_draw(large: Path, results: dict[str, 
 
 def test_a_predictor_alone_knows_its_own_site_by_place(bench: Bench) -> None:
     bench.finish("nnU-Net", "-", kind="predictor", heads=HEADS[:1])
-    domains = {c["name"]: c["domain"] for c in read_table(bench.folder)["columns"] if not c["average"]}
+    columns = read_table(bench.folder)["columns"]
+    domains = {c["name"]: c["domain"] for c in columns if c["domain"] != "average"}
     assert domains == {"ACDC": "intra", "RandBias": "corrupted", "RandGhost": "corrupted", "M&Ms": "other"}
 
 
@@ -248,7 +248,7 @@ def test_an_average_without_spikes_stands_beside_that_of_all(bench: Bench) -> No
     for row in ("standard", "dsu"):
         bench.finish(row)
     results = read_table(bench.folder)
-    averages = {column["name"]: column["datasets"] for column in results["columns"] if column["average"]}
+    averages = {c["name"]: c["datasets"] for c in results["columns"] if c["domain"] == "average"}
     assert list(averages)[-2:] == ["average of all", "average without spikes"]
     seen = ["ACDC", "RandGhost", "RandBias", "M&Ms"]
     assert averages["average without spikes"] == seen
@@ -271,7 +271,7 @@ def test_no_average_without_spikes_where_it_would_be_over_one_set_or_all(
     bench.datasets = {"ACDC": "intra", **dict.fromkeys(kinds, "corrupted")}
     bench.finish("standard")
     columns = read_table(bench.folder)["columns"]
-    assert [column["name"] for column in columns if column["average"]] == averages
+    assert [column["name"] for column in columns if column["domain"] == "average"] == averages
 
 
 def test_without_another_site(tmp_path: Path) -> None:
