@@ -75,10 +75,11 @@ def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Pa
     arguments: dict[str, Any] = {"spacing": "nominal", "device": "cpu", "pictures": False, "refinements": 0}
     data = [str(phantom["acdc"]), f"other={phantom['mnms']}"]
     found = evaluate_model(model, data, tmp_path / "out", **arguments)
-    (warning,) = found.warnings
+    warning, spacing = found.warnings
+    assert "pixels of 4.02 x 4.02 mm" in spacing
     assert warning.startswith("ACDC: 3 of 6 patients bear names of training or validation patients")
     assert "(patient001, patient002, patient003)" in warning
-    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["warnings"] == [warning]
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["warnings"] == [warning, spacing]
     assert {row["dataset"] for row in found.rows} == {"ACDC", "other"}
     assert {row["head"] for row in found.rows} == {"FTN"}
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
