@@ -119,7 +119,7 @@ def drawn() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     """Presets, trainings, phantoms and the demo as small as can be, and no further processes.
 
     Distances and pictures, most of an evaluation's time, are left out; they have tests of their own.
@@ -128,12 +128,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     from coopseg.config.methods import PRESETS
     from coopseg.config.section import Named
     from coopseg.phantom.write import write_phantom
-    from coopseg.training import loop
 
     for name in PRESETS:
         monkeypatch.setitem(PRESETS, name, Named("tiny", TINY))
-    steps = loop.total_steps
-    monkeypatch.setattr(loop, "total_steps", lambda *args: min(1, steps(*args)))
     monkeypatch.setitem(write_phantom.__kwdefaults__, "size", 48)  # type: ignore[arg-type]
     monkeypatch.setattr("coopseg.phantom.write.scan", drawn)
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 8.0})
@@ -142,6 +139,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     monkeypatch.setattr("coopseg.evaluation.evaluate.hd95_assd", lambda *args, **options: (1.0, 1.0))
     monkeypatch.setattr("coopseg.evaluation.run.write_pictures", lambda *args, **options: [])
     monkeypatch.setattr("coopseg.benchmark.executor.Processes.run", run_task_here)
+
+
+@pytest.fixture
+def tiny(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes trainings end after their first step, too."""
+    from coopseg.training import loop
+
+    steps = loop.total_steps
+    monkeypatch.setattr(loop, "total_steps", lambda *args: min(1, steps(*args)))
 
 
 def run_task_here(processes: object, task: Any, threads: int) -> int:
@@ -338,7 +344,7 @@ WITH_EXAMPLES = [
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_the_examples_of_docstrings_run(
-    name: str, tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
