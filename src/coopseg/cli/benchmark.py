@@ -121,7 +121,7 @@ def benchmark(
         return
     from coopseg.benchmark.run import restore_benchmark, resume_benchmark, run_benchmark
 
-    asked |= {"workers": workers, "scheduler": scheduler, "report": note}
+    asked |= {"workers": workers, "scheduler": scheduler, "progress": note}
     if resume is not None:
         done = resume_benchmark(resume, **asked)
     elif restore is not None:
