@@ -20,6 +20,11 @@ SEPARATE, JOINT = "standard (separate STN)", "standard (published: joint STN)"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+def lines_of(axes: Any) -> list[Any]:
+    """The lines of a plot, whose data matplotlib's types leave open."""
+    return list(axes.lines)
+
+
 @pytest.fixture(scope="module")
 def drawn(results: Results) -> dict[str, Any]:
     """The figures of the large benchmark."""
@@ -63,7 +68,7 @@ def test_every_row_with_a_number_is_named(drawn: dict[str, Any]) -> None:
 def test_few_small_severities_are_told_apart(bench: Bench) -> None:
     bench.finish("standard", severities=[0, 0.05, 0.1, 0.25])
     axes = draw_figures(read_results(bench.folder))["severity"].axes[-1]
-    (line,) = [line for line in axes.lines if len(line.get_xdata())]
+    (line,) = [line for line in lines_of(axes) if len(line.get_xdata())]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.05", "0.1", "0.25", "1"]
     assert list(axes.get_xticks()) == list(line.get_xdata()) == [0, 1, 2, 3, 4]
 
@@ -72,7 +77,7 @@ def test_a_dot_a_draw(results: Results, drawn: dict[str, Any]) -> None:
     cells = [line.cells[0] for line in find_scores(results, places(results))]
     expected = sorted(value for cell in cells if cell for value in cell.draws.values())
     axes = drawn["dice"].axes[0]
-    dots = [x for line in axes.lines if line.get_linestyle() == "None" for x in line.get_xdata()]
+    dots = [x for line in lines_of(axes) if line.get_linestyle() == "None" for x in line.get_xdata()]
     assert sorted(dots) == pytest.approx(expected)
 
 
@@ -125,7 +130,7 @@ def curve(values: list[float], *, marked: float | None = None) -> Curve:
 def test_curves(results: Results, values: list[float], scale: str) -> None:
     (axes,) = draw_curves(results, [curve(values, marked=40)], log=True, level=1).axes
     assert axes.get_yscale() == scale
-    line, level = axes.lines[:2]
+    line, level = lines_of(axes)[:2]
     assert list(line.get_xdata()) == [20, 40, 60]
     assert list(line.get_ydata()) == values
     assert line.get_markevery() == [1]  # the best step alone
@@ -140,9 +145,11 @@ def test_strips(results: Results) -> None:
     other = Strip("cooperative", "FTN", "volume", points, 0.75, None, (0.75,))
     (axes,) = draw_strips(results, [strip, other], low=0.5).axes
     assert axes.get_xlim() == (0.5, 1)
-    assert sorted(axes.lines[0].get_xdata()) == [0.5, 1.0]
+    assert sorted(lines_of(axes)[0].get_xdata()) == [0.5, 1.0]
     upright = [
-        line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1 < len(line.get_xdata())
+        line.get_xdata()[0]
+        for line in lines_of(axes)
+        if len(set(line.get_xdata())) == 1 < len(line.get_xdata())
     ]
     assert upright == [0.7, 0.8]  # one training is its own mean
     assert [text.get_text() for text in axes.texts] == [
