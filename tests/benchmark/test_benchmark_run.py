@@ -123,7 +123,7 @@ def test_equal_time_severities_and_other_sites(
         return None
 
     executor.before = fake_probes
-    arguments = TINY | {"cross": f"far={phantom['mnms']}", "report": lines.append}
+    arguments = TINY | {"cross": f"far={phantom['mnms']}", "progress": lines.append}
     done = run_benchmark(
         phantom["acdc"],
         out,
