@@ -48,6 +48,7 @@ SLOW = (
     "docs/how-to/change-the-method.md",
     "docs/how-to/compare-methods.md",
 )
+SLOW_EXAMPLES = ("coopseg.benchmark.run",)
 NOT_RUN = {"docs/how-to/compare-methods.md": 1, "docs/how-to/train-on-a-cluster.md": 3}
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:srun |exec |torchrun .*-m |python -m )*coopseg (.*)$", re.MULTILINE)
 PYTHON = re.compile(r"^(import|from) \w+", re.MULTILINE)
@@ -342,7 +343,10 @@ WITH_EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW_EXAMPLES else ()) for name in WITH_EXAMPLES],
+)
 def test_the_examples_of_docstrings_run(
     name: str, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
