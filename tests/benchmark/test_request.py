@@ -12,6 +12,7 @@ import pytest
 from coopseg.benchmark import request as module
 from coopseg.benchmark.keep import locate
 from coopseg.benchmark.request import Request, read_request, write_request
+from coopseg.benchmark.run import run_benchmark
 from coopseg.cli.benchmark import WHERE, benchmark
 from coopseg.config.methods import MAIN_ROWS
 from coopseg.errors import CoopsegError
@@ -139,6 +140,16 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "benchmark.json").write_text('{"data": 3}')
     with pytest.raises(CoopsegError, match=r"benchmark.json: data: .* correct it or begin anew"):
         read_request(tmp_path)
+
+
+def test_the_function_and_the_request_have_the_same_arguments_and_defaults() -> None:
+    given = {name: value.default for name, value in inspect.signature(run_benchmark).parameters.items()}
+    asked = given.keys() - {"out", "workers", "scheduler", "progress"}
+    recorded = {"blocks", "started", "versions", "command", "seed_of_corruption"}
+    assert asked == Request.model_fields.keys() - recorded | {"methods", "draws", "seeds"}
+    for name in asked & Request.model_fields.keys() - {"data"}:
+        default = Request.model_fields[name].get_default(call_default_factory=True)
+        assert (given[name] or None) == (default or None), name
 
 
 def test_the_program_and_the_request_have_the_same_arguments_and_defaults() -> None:

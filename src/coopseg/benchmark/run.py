@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from coopseg.benchmark.data import open_data
 from coopseg.benchmark.executor import open_executor
 from coopseg.benchmark.grid import make_jobs
 from coopseg.benchmark.keep import check_restored, kept_request, locate, restore
-from coopseg.benchmark.request import Request, ask, read_request, write_request
+from coopseg.benchmark.request import READ, Request, ask, read_request, write_request
 from coopseg.benchmark.schedule import Benchmark, Report, Schedule
+from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, make_folder, new_folder
 
@@ -20,22 +22,35 @@ def run_benchmark(
     data: str | Path,
     out: str | Path,
     *,
+    methods: str | Sequence[str] = (),
+    draws: str | Sequence[str] = (),
+    seeds: str | Sequence[int] = (),
+    predictors: Sequence[str] = (),
+    cross: str | Path | None = None,
+    split: str | Path = "random",
+    preset: str = "default",
+    settings: Changes = (),
+    copies: int = 3,
+    equal_time: bool = False,
+    severities: str | Sequence[float] = (),
+    severity_methods: str | Sequence[str] = (),
+    layout: str = "auto",
+    labels: str | None = None,
+    spacing: str = "true",
+    device: str = "auto",
+    precision: str = "32",
     workers: int = 1,
     scheduler: str | None = None,
     progress: Report = lambda line: None,
-    **asked: Any,
 ) -> Benchmark:
     """Train and test every method with every draw and seed, and write the table of all of them into `out`.
 
-    data: folder or NAME=FOLDER. out: new or empty folder. workers: jobs side by side on this machine.
-    scheduler: address of a dask scheduler, whose workers then run the jobs. progress: called with every line
-    of progress. asked: any of
-
-    methods: names of rows, or all, main or ablations. draws: D is the split "SPLIT-D", the file SPLIT/D.json
-    of a folder, or the seed of a random split; by default the split itself. seeds: of the trainings, by
-    default 0. predictors: NAME=TARGET, rows that are only tested, see `load_target`; and the fields of
-    `Request`: cross, split, preset, settings, copies, equal_time, severities, severity_methods, layout,
-    labels, spacing, device, precision. A list may also be given as text with commas.
+    data: folder or NAME=FOLDER. out: new or empty folder. methods: names of rows, or all, main or ablations.
+    draws: D is the split "SPLIT-D", the file SPLIT/D.json of a folder, or the seed of a random split; by
+    default the split itself. seeds: of the trainings, by default 0. predictors: NAME=TARGET, rows that are
+    only tested, see `load_target`. workers: jobs side by side on this machine. scheduler: address of a dask
+    scheduler, whose workers then run the jobs. progress: called with every line of progress. The others:
+    see `Request`. A list may also be given as text with commas.
 
     A job that fails is listed, and the others go on. Raises CoopsegError, with nothing written, for anything
     wrong with arguments, data or draws; after any interruption `resume_benchmark` goes on.
@@ -49,9 +64,10 @@ def run_benchmark(
     >>> done.finished, done.failed
     (('standard---0',), {})
     """
+    given = {name: value for name, value in locals().items() if name in (*READ, *Request.model_fields)}
     out = Path(out)
     check_new(out)
-    request = ask(data=data, **asked)
+    request = ask(**given)
     opened = open_data(request)
     with open_executor(scheduler, workers) as executor:
         make_folder(out, out)
