@@ -42,7 +42,13 @@ def test_a_named_label_map_is_taken(tree: Path) -> None:
     assert names(tree, "a_gt.nii") == ["a_gt.nii"]
 
 
-@pytest.mark.parametrize("entry", ["none.nii.gz", "*.mha", "labels"])
+@pytest.mark.parametrize("entry", ["none.nii.gz", "nowhere", "nowhere/labels"])
+def test_a_path_that_is_not_there(tree: Path, entry: str) -> None:
+    with pytest.raises(CoopsegError, match=f"{entry}: no such file or folder; check the path"):
+        expand_scans([tree / "a.nii", tree / entry])
+
+
+@pytest.mark.parametrize("entry", ["*.mha", "labels"])
 def test_nothing_found(tree: Path, entry: str) -> None:
     with pytest.raises(CoopsegError, match="no scan found"):
         expand_scans([tree / "a.nii", tree / entry])

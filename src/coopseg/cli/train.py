@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from coopseg.errors import CoopsegError
 from coopseg.training.request import TrainingRequest
 
 METHOD_DEFAULT = f"{DEFAULT_METHOD}; with a published preset {', '.join(sorted(set(OF_PRESETS.values())))}"
+CLEARLY_LOWER = 0.02  # Dice by which FTN+STN has to stay behind before a word is said
 
 
 def train(
@@ -88,6 +90,8 @@ def _report(out: Path) -> None:
     for warning in record["warnings"]:
         warn(warning)
     last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
+    if behind := stn_behind(last):
+        warn(behind)
     best = [f"{head} {at['score']:.3f} at step {at['step']}" for head, at in record["best"].items()]
     say(f"run folder: {out}")
     say(f"last validation Dice: {dice_of_heads(last)}")
@@ -95,3 +99,14 @@ def _report(out: Path) -> None:
     named = f" --labels {shlex.quote(request.labels)}" if request.labels else ""
     say(f"next: coopseg predict --model {out} SCAN... --out DIR")
     say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR{named}")
+
+
+def stn_behind(last: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Returns a warning if FTN+STN, which `predict` writes, validates clearly lower than the FTN alone."""
+    ftn, refined = (last.get(head, {}).get("mean") for head in ("FTN", "FTN+STN"))
+    if ftn is None or refined is None or refined >= ftn - CLEARLY_LOWER:
+        return None
+    return (
+        f"FTN+STN has a validation Dice of {refined:.3f}, the FTN alone {ftn:.3f}: the STN has learned too "
+        "little; train longer, or give --refine 0 to predict and evaluate"
+    )

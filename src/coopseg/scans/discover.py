@@ -146,6 +146,8 @@ def _expand(entry: str, passed_over: list[PassedOver]) -> list[Path]:
         if not is_nifti(path) and not NIFTI.search(path.name):
             raise CoopsegError(f"{path}: not a .nii or .nii.gz file; convert it to NIfTI")
         return [path]
+    elif not glob.has_magic(entry):
+        raise CoopsegError(f"{entry}: no such file or folder; check the path")
     else:
         files = [file for file in map(Path, sorted(glob.glob(entry, recursive=True))) if is_scan_like(file)]
     reasons = {file: _reason(file, path) for file in files}
