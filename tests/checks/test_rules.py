@@ -39,6 +39,7 @@ class Spoiler:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.splits: list[str] = []
+        self.labels: str | None = None
 
     def read(self, file: str) -> np.ndarray:
         return np.asarray(nib.Nifti1Image.from_filename(self.root / file).dataobj)
@@ -91,6 +92,12 @@ def _(data: Spoiler) -> str:
 @breaks("passed-over")
 def _(data: Spoiler) -> str:
     return data.write("images/more/e.nii.gz", data.read(IMAGE) / 2)
+
+
+@breaks("labels-contradicted")
+def _(data: Spoiler) -> str:
+    data.labels = "LV=3,MYO=2,RV=1"
+    return ""
 
 
 @breaks("duplicate-case")
@@ -290,7 +297,7 @@ def _(data: Spoiler) -> str:
 def test_a_data_set_with_one_fault(clean: Path, rule: str) -> None:
     data = Spoiler(clean)
     file = BREAKS[rule](data)
-    report = validate_dataset(clean, splits=data.splits)
+    report = validate_dataset(clean, splits=data.splits, labels=data.labels)
     assert {finding.rule for finding in report.findings} == {rule}
     assert {finding.file for finding in report.findings} == {file}
     assert {finding.severity for finding in report.findings} == {RULES[rule].severity}

@@ -19,6 +19,7 @@ from coopseg.evaluation.run import evaluate_model, name_and_folder, open_dataset
 from coopseg.inference.model import LAST, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
+from coopseg.scans.layouts import notes_on
 from coopseg.scans.types import Scan
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
@@ -125,6 +126,13 @@ def test_labels_are_for_data_sets_that_name_none(
     assert own == [row | {"seconds": 0} for row in alone.rows]
     assert {row["class"] for row in found.rows} == {"RV", "MYO", "LV"}
     assert "M&Ms: names its labels itself; --labels is not used for it" in found.warnings
+
+
+def test_labels_that_contradict_a_data_set_are_said(phantom: dict[str, Path]) -> None:
+    said = "--labels RV=1, MYO=2, LV=3 is used, but the data set itself says LV=1, MYO=2, RV=3"
+    assert notes_on(open_datasets(phantom["mnms"], labels="RV=1,MYO=2,LV=3")[0]) == [said]
+    assert notes_on(open_datasets(phantom["acdc"], labels="RV=1,MYO=2,left ventricle=3")[0]) == []
+    assert notes_on(open_datasets(phantom["acdc"], labels="RV=1,MYO=2,LV=3,thing=4")[0]) == []
 
 
 def test_name_and_folder(tmp_path: Path) -> None:

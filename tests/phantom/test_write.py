@@ -11,6 +11,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 from scipy.ndimage import label as components
 
+from coopseg.errors import CoopsegError
 from coopseg.phantom.write import write_phantom
 from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.labels import labels_to_indices
@@ -218,3 +219,9 @@ def test_size_sets_the_resolution_and_nothing_else(tmp_path: Path) -> None:
         found.append([(indices == index).sum() * np.prod(scan.spacing) for index in CLASSES])
     np.testing.assert_allclose(found[0], found[2], rtol=0.02)
     np.testing.assert_allclose(found[1], found[3], rtol=0.04)
+
+
+def test_patients_of_an_earlier_call_are_never_mixed_in(tmp_path: Path) -> None:
+    write_phantom(tmp_path, patients=1, cross_patients=0, size=48)
+    with pytest.raises(CoopsegError, match="acdc: exists and is not an empty folder"):
+        write_phantom(tmp_path, patients=1, cross_patients=0, size=48)

@@ -11,7 +11,7 @@ from coopseg.checks.report import Fault, Finding, Report, fault_of, relative
 from coopseg.checks.volumes import Volume, examine, group_by_file
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import parse_label_names
-from coopseg.scans.layouts import LAYOUTS, open_dataset
+from coopseg.scans.layouts import LAYOUTS, contradiction, open_dataset
 from coopseg.scans.types import Dataset, ScanRef
 from coopseg.text import listing
 from coopseg.workers import processes
@@ -58,6 +58,9 @@ def validate_dataset(
         return Report(path, "", 0, 0, tuple(_listed(problems, path)))
     opened = {str(name): open_split(str(name), dataset) for name in splits}
     listed = [*_listed(problems, path), *_passed_over(dataset)]
+    if dataset.contradicted:
+        fault = Fault("labels-contradicted", contradiction(dataset.labels, dataset.contradicted))
+        listed.append(fault.at(""))
     findings: list[Finding] = []
     volumes: list[Volume] = []
     items = (*dataset.items, *dataset.unlabelled)

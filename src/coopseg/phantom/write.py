@@ -13,7 +13,7 @@ from coopseg.phantom.anatomy import GROUPS, Heart, sample_anatomy
 from coopseg.phantom.scan import scan
 from coopseg.phantom.scanner import SITES, Site
 from coopseg.phantom.ventricles import DENSITY, Motion, solve_motion, volumes
-from coopseg.scans.files import write_atomically
+from coopseg.scans.files import check_new, write_atomically
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Scan
 
@@ -41,6 +41,7 @@ def write_phantom(
     image (None: its own); the fields of view are fixed, so size sets the resolution, and that of the
     other sites in proportion. Each folder's volumes.csv holds the true volumes (ml), masses (g) and
     ejection fractions (0 to 1) of the anatomy, whatever the grid. Equal arguments write equal bytes.
+    Raises CoopsegError if one of the two folders holds anything already.
 
     >>> import tempfile
     >>> folders = write_phantom(tempfile.mkdtemp(), patients=1, size=48)
@@ -50,6 +51,8 @@ def write_phantom(
     ['patient', 'site', 'group', 'phase', 'lv_ml']
     """
     folders = {name: Path(out) / name for name in ("acdc", "mnms")}
+    for folder in folders.values():  # patients of an earlier call would be among the new ones
+        check_new(folder)
     scale = 1.0 if size is None else size / TRAINING_SITE.matrix[0]
     rows = [_write_acdc(folders["acdc"], index, seed, scale) for index in range(patients)]
     _write_table(folders["acdc"] / "volumes.csv", COLUMNS, [row for pair in rows for row in pair])

@@ -59,6 +59,14 @@ class Labels:
         """Tells whether anybody has named the values."""
         return any(NAMELESS.fullmatch(name) is None for name in self.foreground)
 
+    def contradicts(self, other: Labels) -> bool:
+        """Tells whether a name has another value in `other`, or a value another name."""
+        here, there = self.meaning, other.meaning
+        values = {value: name for name, value in there.items()}
+        return any(
+            there.get(name, value) != value or values.get(value, name) != name for name, value in here.items()
+        )
+
     @property
     def meaning(self) -> dict[str, int]:
         """Returns the value of every foreground class by its name."""
@@ -99,7 +107,8 @@ class Dataset:
     """Lists all volumes below one folder, in a fixed order, and says what their label values mean.
 
     unlabelled: test images that came without labels, as of most challenges; only `predict` can use them.
-    passed_over: what lies there and is not used.
+    passed_over: what lies there and is not used. contradicted: the names that the data set has itself, if the
+    names given for it say otherwise.
     """
 
     name: str
@@ -109,6 +118,7 @@ class Dataset:
     items: tuple[ScanRef, ...] = ()
     unlabelled: tuple[ScanRef, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+    contradicted: Labels | None = None
 
     @property
     def patients(self) -> tuple[str, ...]:

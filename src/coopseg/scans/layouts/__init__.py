@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
@@ -58,6 +59,10 @@ def open_dataset(
     name = layout if layout != "auto" else _recognise(path)
     found = LAYOUTS[name].list_found(path, labels, problems)
     dataset = found.complete(path, name, problems)
+    if labels is not None:
+        own = LAYOUTS[name].list_found(path, None, []).labels
+        if own.are_named and labels.contradicts(own):
+            dataset = replace(dataset, contradicted=own)
     if not dataset.items and not dataset.unlabelled and not problems:
         raise CoopsegError(f"{path}: no scans found; looked for {LAYOUTS[name].looked_for}")
     with keep(problems):
@@ -67,13 +72,23 @@ def open_dataset(
 
 
 def notes_on(dataset: Dataset) -> list[str]:
-    """Returns a line each on what lies in a data set and is not used, and on its images without labels."""
+    """Returns a line each on what a data set holds and nobody uses: names, files, images without labels."""
     notes = []
+    if dataset.contradicted:
+        notes.append(contradiction(dataset.labels, dataset.contradicted))
     if line := summarise(dataset.passed_over):
         notes.append(f"{line}; `coopseg validate {dataset.root}` names them")
     if dataset.unlabelled:
         notes.append(f"{len(dataset.unlabelled)} test images without labels left out; only predict uses them")
     return notes
+
+
+def contradiction(given: Labels, own: Labels) -> str:
+    """Says that the names given for a data set are used although it has other names itself."""
+    shown = (
+        ", ".join(f"{name}={value}" for name, value in labels.meaning.items()) for labels in (given, own)
+    )
+    return "--labels {} is used, but the data set itself says {}".format(*shown)
 
 
 def _recognise(path: Path) -> str:
