@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from coopseg.benchmark.request import WHOLE, Request
+from coopseg.benchmark.request import Request
 from coopseg.cases.splits import NAMED, PARTS, Split, get_split, select_patients
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST, corrupt_dataset
 from coopseg.evaluation.corruptions import KINDS
 from coopseg.evaluation.run import open_datasets
+from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
 from coopseg.scans.types import Dataset
 from coopseg.text import read_json, whole_number

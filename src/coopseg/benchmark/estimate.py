@@ -10,11 +10,12 @@ from statistics import fmean, median
 from coopseg.benchmark.data import Data
 from coopseg.benchmark.grid import TIMEKEEPER, Job, Result, make_jobs, probed_rows
 from coopseg.benchmark.probe import TIMED, WARM_UP, read_probe
-from coopseg.benchmark.request import WHOLE, settings_of
+from coopseg.benchmark.request import settings_of
 from coopseg.cases.splits import select_patients
 from coopseg.config.methods import POST_DAE
 from coopseg.config.settings import Settings
 from coopseg.evaluation.corruptions import KINDS
+from coopseg.results.study import WHOLE
 from coopseg.training.batches import slices_per_batch
 
 # Cost of one step relative to standard training; rows that are not listed are assumed to cost USUAL.

@@ -12,9 +12,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from coopseg.benchmark.request import WHOLE, Request, now
+from coopseg.benchmark.request import Request, now
 from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
+from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
 from coopseg.text import read_json
 

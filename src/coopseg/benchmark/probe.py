@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from coopseg.benchmark.data import open_data
 from coopseg.benchmark.executor import exit_code, tether
 from coopseg.benchmark.grid import TIMEKEEPER
-from coopseg.benchmark.request import WHOLE, Request, read_request
+from coopseg.benchmark.request import Request, read_request
 from coopseg.errors import CoopsegError
+from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
 from coopseg.text import read_json
 from coopseg.training.batches import SliceStore

@@ -17,13 +17,13 @@ from coopseg.config.section import Section
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import name_and_folder
+from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
 from coopseg.text import listing, read_json, shorten
 from coopseg.training.rival import make_rivals
 from coopseg.versions import versions
 
 REQUEST = "benchmark.json"
-WHOLE = "-"  # the draw that is the split itself
 
 
 class Block(Section):
