@@ -15,8 +15,7 @@ from torch import Tensor
 from coopseg.config.rivals import HeavySettings
 from coopseg.networks.cooperative import Networks
 from coopseg.rivals.heavy import Draws, Heavy, alter
-from coopseg.rivals.operations import low_resolution
-from coopseg.rivals.regions import spot_map
+from coopseg.rivals.operations import low_resolution, spot_map
 from coopseg.training.augmentation import displacement
 from coopseg.training.passes import Codes, Truth
 from coopseg.training.rival import Batch, Example

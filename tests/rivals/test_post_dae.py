@@ -18,8 +18,7 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.model import load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
-from coopseg.rivals.post_dae import train_post_dae
-from coopseg.rivals.shape_training import ShapeTraining
+from coopseg.rivals.post_dae import ShapeTraining, train_post_dae
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_scan
 from coopseg.scans.types import Scan

@@ -86,7 +86,7 @@ class RandConvSuccessorSettings(RandConvSettings):
 class AdvNoiseSettings(RivalSection):
     """Configures adversarial noise: virtual adversarial training (Miyato et al. 2018)."""
 
-    entry = RivalEntry("adversarial noise", "Miyato et al. 2018", "coopseg.rivals.adv_noise:AdvNoise")
+    entry = RivalEntry("adversarial noise", "Miyato et al. 2018", "coopseg.rivals.adversarial:AdvNoise")
 
     epsilon: float = Field(0.1, gt=0, description="L2 norm of an image's noise")
     relative: bool = Field(False, description="epsilon is a fraction of the image's own norm")
@@ -100,7 +100,7 @@ class AdvNoiseSettings(RivalSection):
 class AdvBiasSettings(RivalSection):
     """Configures the adversarial bias field (Chen et al. 2020)."""
 
-    entry = RivalEntry("adversarial bias field", "Chen et al. 2020", "coopseg.rivals.adv_bias:AdvBias")
+    entry = RivalEntry("adversarial bias field", "Chen et al. 2020", "coopseg.rivals.adversarial:AdvBias")
 
     epsilon: float = Field(0.4, gt=0, lt=1, description="the field stays in 1 ± epsilon")
     spacing: float = Field(

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from coopseg.config.rivals import GinIpaSettings, GinSettings
 from coopseg.networks.cooperative import StepNetworks
-from coopseg.rivals.regions import control_points, spline_surface
+from coopseg.rivals.operations import control_points, spline_surface
 from coopseg.training.losses import Ledger, divergence, rescale_slices
 from coopseg.training.passes import Further, Passes, Truth
 from coopseg.training.random_networks import RandomNetworks, sample_networks, transform

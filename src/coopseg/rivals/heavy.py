@@ -26,21 +26,27 @@ from torch import Tensor
 from coopseg.config.rivals import HeavySettings
 from coopseg.networks.cooperative import StepNetworks
 from coopseg.rivals.operations import (
+    Blanks,
     Some,
+    Spot,
     around_one,
+    blank,
     blur,
     brighten,
     contrast,
     deviation,
     gamma,
+    local_gamma,
     low_resolution,
     median,
     perhaps,
+    sample_blanks,
+    sample_spot,
+    shade,
     sharpen,
     still_map,
     warp,
 )  # fmt: skip
-from coopseg.rivals.regions import Blanks, Spot, blank, local_gamma, sample_blanks, sample_spot, shade
 from coopseg.training.augmentation import Augmentation
 from coopseg.training.losses import rescale_slices
 from coopseg.training.passes import Truth

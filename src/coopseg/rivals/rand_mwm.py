@@ -21,7 +21,7 @@ from torch import Tensor
 from coopseg.config.rivals import RandMwmSettings
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import StepNetworks
-from coopseg.rivals.regions import covered
+from coopseg.rivals.operations import covered
 from coopseg.training.rival import Batch, Example, ImageRival
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from coopseg.config import rivals as settings
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import frozen_norms
-from coopseg.rivals import adv_bias, adv_noise, maxstyle, slaug
+from coopseg.rivals import adversarial, maxstyle, slaug
 from coopseg.training.losses import cross_entropy, rescale_slices, soft_dice_loss
 from coopseg.training.passes import Codes
 from coopseg.transforms.base import Generator, Pair, RivalTransform, Transform
@@ -64,7 +64,7 @@ class Alone:
 
 
 class AdvNoise(
-    RivalTransform, rival=adv_noise.AdvNoise, of=settings.AdvNoiseSettings, without=("consistency",),
+    RivalTransform, rival=adversarial.AdvNoise, of=settings.AdvNoiseSettings, without=("consistency",),
     first="network",
 ):  # fmt: skip
     """Adds the noise that changes a network's prediction most (Miyato et al. 2018); it is not scaled again.
@@ -87,7 +87,7 @@ class AdvNoise(
 
 
 class AdvBias(
-    RivalTransform, rival=adv_bias.AdvBias, of=settings.AdvBiasSettings, without=("consistency",),
+    RivalTransform, rival=adversarial.AdvBias, of=settings.AdvBiasSettings, without=("consistency",),
     first="network",
 ):  # fmt: skip
     """Multiplies by the smooth field that changes a network's prediction most (Chen et al. 2020).
