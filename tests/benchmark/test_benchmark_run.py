@@ -291,7 +291,7 @@ def test_draws_of_a_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "splits").mkdir()
-    patients = [f"patient00{number}" for number in range(1, 7)]
+    patients = [f"patientP00{number}" for number in range(1, 7)]
     parts = {"train": patients[:4], "validate": patients[4:5], "test": patients[5:]}
     (tmp_path / "splits" / "mine.json").write_text(json.dumps(parts))
     executor.before = lambda task: Ended(1)
@@ -299,8 +299,8 @@ def test_draws_of_a_folder(
     assert executor.ran == ["standard", "standard-mine-0"]
     request = read_request(Path("bench"))
     opened = data.open_data(request)
-    assert opened.split("mine").test == ("patient006",)
+    assert opened.split("mine").test == ("patientP006",)
     assert opened.write_split(Path("bench"), "mine") == str(tmp_path / "splits" / "mine.json")
-    assert all(each.patients == ("patient006",) for each in opened.test_sets(Path("bench"), ["patient006"]))
+    assert all(each.patients == ("patientP006",) for each in opened.test_sets(Path("bench"), ["patientP006"]))
     with pytest.raises(CoopsegError, match=r"other\.json: no such split"):
         resume_benchmark("bench", draws=["other"])

@@ -287,7 +287,7 @@ def test_data_that_are_others_are_refused(
 ) -> None:
     acdc, mnms = phantom["acdc"], phantom["mnms"]
     fewer = tmp_path / "fewer"
-    shutil.copytree(acdc, fewer, ignore=shutil.ignore_patterns("patient006"))
+    shutil.copytree(acdc, fewer, ignore=shutil.ignore_patterns("patientP006"))
     half = tmp_path / "half"
     shutil.copytree(mnms, half, ignore=shutil.ignore_patterns("P0H0N5"))
     for given, says in [

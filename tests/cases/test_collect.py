@@ -73,11 +73,11 @@ def test_cache_gives_equal_cases_and_tells_frames_apart(phantom: dict[str, Path]
 
 
 def test_missing_label(phantom: dict[str, Path], tmp_path: Path) -> None:
-    folder = tmp_path / "acdc" / "patient001"
-    shutil.copytree(phantom["acdc"] / "patient001", folder)
-    (folder / "patient001_frame01_gt.nii.gz").unlink()
+    folder = tmp_path / "acdc" / "patientP001"
+    shutil.copytree(phantom["acdc"] / "patientP001", folder)
+    (folder / "patientP001_frame01_gt.nii.gz").unlink()
     dataset = open_dataset(tmp_path / "acdc")
-    with pytest.raises(CoopsegError, match=r"patient001_frame01\.nii\.gz: no label .* leave patient001 out"):
+    with pytest.raises(CoopsegError, match=r"patientP001_frame01\.nii\.gz: no label .* leave patientP001 out"):
         load_cases(dataset, SETTINGS, names=NAMES)
     cases = load_cases(dataset, SETTINGS, names=NAMES, require_labels=False)
     assert [case.label is None for case in cases] == [True, False]

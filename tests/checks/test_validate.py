@@ -84,13 +84,13 @@ def test_what_all_files_share_is_said_once(clean: Path) -> None:
 def test_acdc_with_a_patient_in_training_and_testing(phantom: dict[str, Path], tmp_path: Path) -> None:
     for part, patients in (("training", (1, 2, 3)), ("testing", (3, 4))):
         for number in patients:
-            shutil.copytree(phantom["acdc"] / f"patient00{number}", tmp_path / part / f"patient00{number}")
-    (tmp_path / "training/patient001/Info.cfg").write_text("ED: 1\n")  # ES is lost, ED is not
+            shutil.copytree(phantom["acdc"] / f"patientP00{number}", tmp_path / part / f"patientP00{number}")
+    (tmp_path / "training/patientP001/Info.cfg").write_text("ED: 1\n")  # ES is lost, ED is not
     report = validate_dataset(tmp_path)
     assert [(f.rule, f.file.split("/")[:2]) for f in report.findings if f.severity == "error"] == [
-        ("layout", ["training", "patient001"]),
-        ("duplicate-case", ["training", "patient003"]),
-        ("duplicate-case", ["training", "patient003"]),
+        ("layout", ["training", "patientP001"]),
+        ("duplicate-case", ["training", "patientP003"]),
+        ("duplicate-case", ["training", "patientP003"]),
     ]
     assert report.volumes == 9
     assert "patient-in-two-folders" not in {finding.rule for finding in report.findings}  # said already

@@ -20,14 +20,14 @@ from coopseg.scans.nifti import read_image
 def test_predict_writes_each_scan_in_its_own_grid(
     coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
-    still = phantom["acdc"] / "patient001" / "patient001_frame01.nii.gz"
+    still = phantom["acdc"] / "patientP001" / "patientP001_frame01.nii.gz"
     moving = phantom["mnms"] / "Training" / "Labeled" / "P0H0N0"
     out = tmp_path / "out"
     result = coopseg("predict", "--model", trained, still, moving, "--out", out, "--head", "both")
     assert result.exit_code == 0, result.stderr
     assert "4 label maps" in result.stdout
     names = {str(path.relative_to(out)) for path in out.rglob("*.*")}
-    first, second = "acdc/patient001/patient001_frame01", "mnms/Training/Labeled/P0H0N0/P0H0N0_sa"
+    first, second = "acdc/patientP001/patientP001_frame01", "mnms/Training/Labeled/P0H0N0/P0H0N0_sa"
     maps = {f"{name}_{head}.nii.gz" for name in (first, second) for head in ("ftn", "stn")}
     assert names == {*maps, "labels.json", "predict.json"}
     listed = json.loads((out / "labels.json").read_text())["labels"]
@@ -47,7 +47,7 @@ def test_predict_writes_each_scan_in_its_own_grid(
 def test_scan_statistics_are_said_and_recorded(
     coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
-    patient = phantom["acdc"] / "patient001"
+    patient = phantom["acdc"] / "patientP001"
     line = "scan statistics are on: a scan of n slices sets n / (n + 6.5) of the first layers' normalisation"
     verbs = {
         "predict": (patient, "--device=cpu"),
@@ -76,7 +76,7 @@ def test_a_training_that_has_not_ended_is_said(
     run, alone = tmp_path / "run", tmp_path / "moved.safetensors"
     shutil.copytree(trained, run)
     shutil.copy(run / "last.safetensors", alone)
-    patient = phantom["acdc"] / "patient001"
+    patient = phantom["acdc"] / "patientP001"
 
     def said(model: Path, out: str) -> tuple[bool, bool | None]:
         result = coopseg("predict", "--model", model, patient, "--out", tmp_path / out, "--device", "cpu")

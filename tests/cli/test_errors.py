@@ -41,7 +41,7 @@ def data(phantom: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def label_of(data: Path) -> Path:
-    return next((data / "patient001").glob("*frame01_gt.nii.gz"))
+    return next((data / "patientP001").glob("*frame01_gt.nii.gz"))
 
 
 def test_train_without_a_label(fails: Callable[..., None], data: Path) -> None:
@@ -79,7 +79,7 @@ def test_train_on_a_damaged_file(fails: Callable[..., None], data: Path) -> None
         (["--preset", "cpus"], ["unknown preset 'cpus'", "did you mean 'cpu'"]),
         (["--method", "cooperativ"], ["unknown method", "did you mean 'cooperative'"]),
         (["--split", "acdc-10-D"], ["acdc-10-D: no such split", "acdc-10-A"]),
-        (["--split", "acdc-10-A"], ["no such patients: patient012", "acdc-10-A"]),
+        (["--split", "acdc-10-A"], ["no such patients: patient001", "acdc-10-A"]),
         (["--layout", "bids"], ['layout "bids"', "acdc, mnms"]),
         (["--labels", "LV:1"], ["LV:1", "LV=1,MYO=2,RV=3"]),
     ],
@@ -105,7 +105,7 @@ def test_an_output_folder_in_use(
 ) -> None:
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
-    scan = phantom["acdc"] / "patient001" / "patient001_frame01.nii.gz"
+    scan = phantom["acdc"] / "patientP001" / "patientP001_frame01.nii.gz"
     for words in (
         ("train", "--data", phantom["acdc"], *TINY),
         ("predict", "--model", trained, scan),
@@ -121,7 +121,7 @@ def test_an_output_folder_in_use(
 def test_a_wrong_model(
     fails: Callable[..., None], trained: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
-    scan = phantom["acdc"] / "patient001" / "patient001_frame01.nii.gz"
+    scan = phantom["acdc"] / "patientP001" / "patientP001_frame01.nii.gz"
     fails("predict", "--model", phantom["acdc"], scan, parts=(phantom["acdc"], "holds no last.safetensors"))
     fails("predict", "--model", tmp_path / "no", scan, parts=(tmp_path / "no", "does not exist"))
     spoiled = tmp_path / "spoiled.safetensors"
@@ -133,14 +133,14 @@ def test_a_wrong_model(
 
 
 def test_one_bad_scan_among_good_ones(fails: Callable[..., None], trained: Path, data: Path) -> None:
-    bad = data / "patient006" / "patient006_frame01.nii.gz"
+    bad = data / "patientP006" / "patientP006_frame01.nii.gz"
     bad.write_bytes(bad.read_bytes()[:-100])
     fails("predict", "--model", trained, data, parts=(bad, "truncated"))
 
 
 def test_choices_of_patients(fails: Callable[..., None], phantom: dict[str, Path], trained: Path) -> None:
     data = ("--data", phantom["acdc"])
-    fails("corrupt", *data, "--patients", "patient001,nobody", parts=(phantom["acdc"], "nobody"))
+    fails("corrupt", *data, "--patients", "patientP001,nobody", parts=(phantom["acdc"], "nobody"))
     fails("corrupt", *data, "--patients=a", "--split=b", parts=("--patients and --split",))
     fails("corrupt", *data, "--kinds=RandBlur,all", parts=("unknown corruption 'all'", "test, choice"))
     fails("corrupt", *data, "--split", "random", parts=("--split random", "run folder"))

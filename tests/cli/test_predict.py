@@ -37,7 +37,7 @@ def test_export_predict_and_evaluate(
     done = coopseg("export", "--model", run, "--format", "onnx", "--out", file, "--refine", 2)
     assert done.exit_code == 0, done.stderr
     assert f"compared with PyTorch: {file}" in done.stdout
-    patient = phantom["acdc"] / "patient001"
+    patient = phantom["acdc"] / "patientP001"
     done = coopseg("predict", "--model", file, patient, "--out", tmp_path / "maps", "--refine", 2)
     assert done.exit_code == 0, done.stderr
     assert len(list((tmp_path / "maps").glob("*.nii.gz"))) == 2

@@ -17,11 +17,11 @@ from coopseg.checks.validate import validate_dataset
 
 @pytest.fixture
 def faulty(phantom: dict[str, Path], tmp_path: Path) -> Path:
-    """An ACDC phantom with an error in patient001 and a missing label in patient002."""
+    """An ACDC phantom with an error in patientP001 and a missing label in patientP002."""
     data = Path(shutil.copytree(phantom["acdc"], tmp_path / "data"))
-    scan = data / "patient001" / "patient001_frame01.nii.gz"
+    scan = data / "patientP001" / "patientP001_frame01.nii.gz"
     scan.write_bytes(scan.read_bytes()[:-100])
-    (data / "patient002" / "patient002_frame01_gt.nii.gz").unlink()
+    (data / "patientP002" / "patientP002_frame01_gt.nii.gz").unlink()
     return data
 
 
@@ -33,15 +33,15 @@ def test_errors_end_with_1(coopseg: Callable[..., Any], faulty: Path) -> None:
     assert lines[1].split() == [
         "error",
         "truncated",
-        "patient001/patient001_frame01.nii.gz",
-        "(patient001_ED)",
+        "patientP001/patientP001_frame01.nii.gz",
+        "(patientP001_ED)",
     ]
     assert lines[-1].startswith("2 errors, ")
     assert lines[-1].endswith("in 6 patients, 12 volumes")
     assert "label-missing" in result.stdout
     assert "\x1b" not in result.stdout
     assert all(len(line) <= 120 for line in lines)
-    assert result.stderr == "validated: 12 of 12, patient006_ES\n"
+    assert result.stderr == "validated: 12 of 12, patientP006_ES\n"
 
 
 def test_json_holds_the_same(coopseg: Callable[..., Any], faulty: Path) -> None:
@@ -57,7 +57,7 @@ def test_nothing_wrong_ends_with_0(
     coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     split = tmp_path / "split.json"
-    split.write_text('{"train": ["patient001"], "validate": ["patient002"]}')
+    split.write_text('{"train": ["patientP001"], "validate": ["patientP002"]}')
     for words in ((), ("--split", split), ("--split", split, "--split", "random")):
         result = coopseg("validate", phantom["acdc"], *words)
         assert result.exit_code == 0
@@ -66,7 +66,7 @@ def test_nothing_wrong_ends_with_0(
 
 def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:
     for file in ("frame01", "frame01_gt"):
-        source = phantom["acdc"] / "patient001" / f"patient001_{file}.nii.gz"
+        source = phantom["acdc"] / "patientP001" / f"patientP001_{file}.nii.gz"
         shutil.copy(source, tmp_path / f"p_{file}.nii.gz".replace("_frame01", ""))
     result = coopseg("validate", tmp_path)
     assert result.exit_code == 0
@@ -78,10 +78,10 @@ def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Pat
 
 def test_a_split_with_faults(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:
     split = tmp_path / "split.json"
-    split.write_text('{"train": ["patient001", "patient002"], "validate": ["patient002", "nobody"]}')
+    split.write_text('{"train": ["patientP001", "patientP002"], "validate": ["patientP002", "nobody"]}')
     result = coopseg("validate", phantom["acdc"], "--split", split)
     assert result.exit_code == 1
-    assert "patient002 is in train and in validate" in result.stdout
+    assert "patientP002 is in train and in validate" in result.stdout
     assert "nobody" in result.stdout
 
 

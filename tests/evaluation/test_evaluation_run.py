@@ -27,9 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy
 NAMES = ("background", "RV", "MYO", "LV")
 SPLIT = {
     "name": "random-0",
-    "train": ["patient001", "patient002"],
-    "validate": ["patient003"],
-    "test": ["patient004"],
+    "train": ["patientP001", "patientP002"],
+    "validate": ["patientP003"],
+    "test": ["patientP004"],
 }
 
 
@@ -54,7 +54,7 @@ def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Pa
         model, phantom["acdc"], out, split=model, spacing="nominal", device="cpu", pictures=False
     )
     assert found.warnings == ()
-    assert {row["patient"] for row in found.rows} == {"patient004"}
+    assert {row["patient"] for row in found.rows} == {"patientP004"}
     assert {row["distance"] for row in found.rows} == {"spacing unknown"}
     assert sorted(path.name for path in out.iterdir()) == [
         "cases.csv",
@@ -67,7 +67,7 @@ def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Pa
     assert np.allclose(scores, [row["dice"] for row in found.rows])
     record = json.loads((out / "evaluation.json").read_text())
     assert (record["spacing"], record["refinements"], record["warnings"]) == ("nominal", 1, [])
-    assert record["data"][0]["patients"] == ["patient004"]
+    assert record["data"][0]["patients"] == ["patientP004"]
     assert record["data"][0]["domain"] == "intra"
     assert record["slices"] == []
 
@@ -79,7 +79,7 @@ def test_patients_of_the_training_are_noticed(model: Path, phantom: dict[str, Pa
     warning, spacing = found.warnings
     assert "pixels of 4.02 x 4.02 mm" in spacing
     assert warning.startswith("ACDC: 3 of 6 patients bear names of training or validation patients")
-    assert "(patient001, patient002, patient003)" in warning
+    assert "(patientP001, patientP002, patientP003)" in warning
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["warnings"] == [warning, spacing]
     assert {row["dataset"] for row in found.rows} == {"ACDC", "other"}
     assert {row["head"] for row in found.rows} == {"FTN"}
@@ -96,7 +96,7 @@ def test_data_sets_by_folder_and_name(phantom: dict[str, Path], tmp_path: Path) 
     corrupted = tmp_path / "x=y" / "corrupted"
     for kind in ("B", "A"):
         shutil.copytree(
-            phantom["acdc"] / "patient001", corrupted / kind, ignore=shutil.ignore_patterns("*.cfg")
+            phantom["acdc"] / "patientP001", corrupted / kind, ignore=shutil.ignore_patterns("*.cfg")
         )
         (corrupted / kind / "dataset.json").write_text(json.dumps({"name": kind, "labels": {"LV": 3}}))
     (corrupted / "manifest.json").write_text("{}")
@@ -116,7 +116,7 @@ def test_labels_are_for_data_sets_that_name_none(
     """M&Ms has its own values beside a plain folder whose values are named on the command line."""
     for kind, mark in (("images", ""), ("labels", "_gt")):
         (tmp_path / "mine" / kind).mkdir(parents=True)
-        source = phantom["acdc"] / "patient001" / f"patient001_frame01{mark}.nii.gz"
+        source = phantom["acdc"] / "patientP001" / f"patientP001_frame01{mark}.nii.gz"
         shutil.copy(source, tmp_path / "mine" / kind / "smith_ED.nii.gz")
     both = [tmp_path / "mine", phantom["mnms"]]
     arguments: dict[str, Any] = {"device": "cpu", "pictures": False, "workers": 1}
@@ -145,7 +145,7 @@ def test_name_and_folder(tmp_path: Path) -> None:
 def test_slices_are_stored_with_pictures(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
     evaluate_model(model, phantom["acdc"], tmp_path / "out", split=model, spacing="nominal", device="cpu")
     (entry,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["slices"]
-    assert (entry["dataset"], entry["case"]) == ("ACDC", "patient004_ED")
+    assert (entry["dataset"], entry["case"]) == ("ACDC", "patientP004_ED")
     with np.load(tmp_path / "out" / "slices.npz") as stored:
         assert set(stored) == {"0/image", "0/truth", "0/FTN", "0/FTN+STN"}
     assert len(list((tmp_path / "out" / "pictures").iterdir())) > 0
@@ -187,7 +187,7 @@ def test_nothing_is_left_after_an_error(
     model: Path, phantom: dict[str, Path], tmp_path: Path, workers: int
 ) -> None:
     data = shutil.copytree(phantom["acdc"], tmp_path / "data")
-    label = next((data / "patient006").glob("*frame01_gt.nii.gz"))
+    label = next((data / "patientP006").glob("*frame01_gt.nii.gz"))
     label.write_bytes(label.read_bytes()[:-50])
     with pytest.raises(CoopsegError, match="truncated"):
         evaluate_model(model, data, tmp_path / "out", spacing="nominal", device="cpu", workers=workers)

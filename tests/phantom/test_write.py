@@ -225,3 +225,10 @@ def test_patients_of_an_earlier_call_are_never_mixed_in(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=1, cross_patients=0, size=48)
     with pytest.raises(CoopsegError, match="acdc: exists and is not an empty folder"):
         write_phantom(tmp_path, patients=1, cross_patients=0, size=48)
+
+
+def test_no_patient_is_called_as_one_of_acdc(tmp_path: Path) -> None:
+    folder = write_phantom(tmp_path, patients=2, cross_patients=0, size=48)["acdc"]
+    real = {f"patient{number:03d}" for number in range(1, 151)}
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"patientP001", "patientP002"}
+    assert not real & set(open_dataset(folder).patients)

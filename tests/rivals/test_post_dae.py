@@ -71,7 +71,7 @@ def test_the_ftn_is_that_of_the_run_and_the_stn_is_another(runs: Runs) -> None:
 def test_the_autoencoder_is_given_hard_label_maps(runs: Runs, phantom: dict[str, Path]) -> None:
     """FTN+STN is C of the arg-max of the FTN, whose own result is the standard run's."""
     standard, out, _ = runs
-    scan = scan_of(phantom, "patient003")
+    scan = scan_of(phantom, "patientP003")
     model: Any = load_model(out)
     model.networks.segmentation_decoder.out.weight.mul_(1e5)  # as far apart as those of a trained FTN
     predictor = Predictor(model.networks, model.settings)
@@ -120,7 +120,7 @@ def test_evaluate_predict_and_report_take_it(
     assert result.exit_code == 0, result.stderr
     rows = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["rows"]
     assert {row["head"] for row in rows} == {"FTN", "FTN+STN"}
-    scan = next(phantom["acdc"].glob("patient003/*frame01.nii.gz"))
+    scan = next(phantom["acdc"].glob("patientP003/*frame01.nii.gz"))
     result = coopseg("predict", "--model", out, scan, "--out", tmp_path / "labels", "--device", "cpu")
     assert result.exit_code == 0, result.stderr
     result = coopseg("report", out, "--evaluation", tmp_path / "evaluation", "--out", tmp_path / "report")

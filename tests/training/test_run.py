@@ -82,7 +82,7 @@ def test_a_run_writes_its_record(finished: tuple[Path, list[Progress]], phantom:
     assert record["settings"]["seed"] == 3
     parts = [record["split"][part] for part in ("train", "validate", "test")]
     assert sorted(name for part in parts for name in part) == [
-        f"patient{number:03d}" for number in range(1, 7)
+        f"patientP{number:03d}" for number in range(1, 7)
     ]
     assert all(parts)
     frames = [path for name in parts[0] for path in (phantom["acdc"] / name).glob("*_gt.nii.gz")]
@@ -150,7 +150,7 @@ def test_a_seed_repeats_a_run_bit_for_bit_and_another_does_not(
     tiny_train: Callable[..., Path], tmp_path: Path
 ) -> None:
     split = tmp_path / "split.json"  # else the seed draws the patients too
-    split.write_text(json.dumps({"train": ["patient001", "patient002"], "validate": ["patient003"]}))
+    split.write_text(json.dumps({"train": ["patientP001", "patientP002"], "validate": ["patientP003"]}))
     runs: list[Any] = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(len(runs))  # nothing may hang on the global generator
@@ -215,7 +215,7 @@ def test_a_missing_label_is_refused_before_anything_is_written(
     phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     shutil.copytree(phantom["acdc"], tmp_path / "data")
-    for label in (tmp_path / "data").glob("patient00[1-6]/*_gt.nii.gz"):
+    for label in (tmp_path / "data").glob("patientP00[1-6]/*_gt.nii.gz"):
         label.unlink()
     with pytest.raises(CoopsegError, match="label"):
         train(tmp_path / "data", tmp_path / "run", preset="cpu", device="cpu")

@@ -62,7 +62,7 @@ def test_an_open_data_set_says_itself_what_it_is(phantom: dict[str, Path]) -> No
 
 def test_scans_without_any_label_are_named(phantom: dict[str, Path], tmp_path: Path) -> None:
     for number in range(4):
-        source = next(phantom["acdc"].glob("patient001/*_frame01.nii.gz"))
+        source = next(phantom["acdc"].glob("patientP001/*_frame01.nii.gz"))
         (tmp_path / f"scan{number}.nii.gz").write_bytes(source.read_bytes())
     with pytest.raises(CoopsegError, match="no labels found"):
         read_inputs(make_request(data=tmp_path, labels="LV=1"))

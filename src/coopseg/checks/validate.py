@@ -40,7 +40,7 @@ def validate_dataset(
 
     >>> import coopseg, tempfile
     >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=96)["acdc"]
-    >>> (folder / "patient001" / "Info.cfg").write_text("ED: 1")
+    >>> (folder / "patientP001" / "Info.cfg").write_text("ED: 1")
     5
     >>> found = validate_dataset(folder)
     >>> [(finding.rule, finding.found) for finding in found.findings]

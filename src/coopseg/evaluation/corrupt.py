@@ -76,7 +76,7 @@ def corrupt_dataset(
     >>> scans = coopseg.write_phantom(folder / "phantom", patients=1, size=48)["acdc"]
     >>> found = corrupt_dataset(scans, folder / "copies", kinds="RandBias", copies=2, workers=1)
     >>> sorted(file.name for file in (found[0] / "images").glob("*_ED_*"))
-    ['patient001_ED_copy1.nii.gz', 'patient001_ED_copy2.nii.gz']
+    ['patientP001_ED_copy1.nii.gz', 'patientP001_ED_copy2.nii.gz']
     """
     dataset, out = open_dataset(data), Path(out)
     kinds = find_kinds(kinds)

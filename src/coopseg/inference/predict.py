@@ -78,9 +78,9 @@ def predict(
     >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
     >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
     >>> run = coopseg.train(scans, folder / "run", preset="quick", settings=tiny, device="cpu")
-    >>> scan = scans / "patient001" / "patient001_frame01.nii.gz"
+    >>> scan = scans / "patientP001" / "patientP001_frame01.nii.gz"
     >>> [file.name for file in predict(run, scan, folder / "labels", device="cpu")]
-    ['patient001_frame01.nii.gz']
+    ['patientP001_frame01.nii.gz']
     """
     out = Path(out)
     check_new(out)

@@ -35,18 +35,18 @@ def write_phantom(
 ) -> dict[str, Path]:
     """Write two data sets below `out`; returns {"acdc": folder, "mnms": folder}.
 
-    The first has `patients` of one site and is laid out and labelled as ACDC. The second has
-    `cross_patients` (None: as many) of three other sites in turn and is laid out and labelled as M&Ms, ED at
-    frame 0 and ES at frame 2 of three. Disease groups come in turn. size: columns of the first site's
-    image (None: its own); the fields of view are fixed, so size sets the resolution, and that of the
-    other sites in proportion. Each folder's volumes.csv holds the true volumes (ml), masses (g) and
+    The first has `patients` of one site and is laid out and labelled as ACDC; they are called patientP001 and
+    so on, as no patient of ACDC is. The second has `cross_patients` (None: as many) of three other sites in
+    turn and is laid out and labelled as M&Ms, ED at frame 0 and ES at frame 2 of three. Disease groups come
+    in turn. size: columns of the first site's image (None: its own); the fields of view are fixed, so size
+    sets the resolution, and that of the other sites in proportion. Each folder's volumes.csv holds the true volumes (ml), masses (g) and
     ejection fractions (0 to 1) of the anatomy, whatever the grid. Equal arguments write equal bytes.
     Raises CoopsegError if one of the two folders holds anything already.
 
     >>> import tempfile
     >>> folders = write_phantom(tempfile.mkdtemp(), patients=1, size=48)
-    >>> sorted(path.name for path in (folders["acdc"] / "patient001").iterdir())[:3]
-    ['Info.cfg', 'patient001_frame01.nii.gz', 'patient001_frame01_gt.nii.gz']
+    >>> sorted(path.name for path in (folders["acdc"] / "patientP001").iterdir())[:3]
+    ['Info.cfg', 'patientP001_frame01.nii.gz', 'patientP001_frame01_gt.nii.gz']
     >>> (folders["acdc"] / "volumes.csv").read_text().split(",")[:5]
     ['patient', 'site', 'group', 'phase', 'lv_ml']
     """
@@ -68,7 +68,7 @@ def write_phantom(
 def _write_acdc(folder: Path, index: int, seed: int, scale: float) -> list[tuple[object, ...]]:
     """Writes one patient's files; returns its rows of the table of volumes."""
     rng = np.random.default_rng([seed, 0, index])
-    patient, group = f"patient{index + 1:03d}", _group(index)
+    patient, group = f"patientP{index + 1:03d}", _group(index)
     anatomy, systole = sample_anatomy(rng, group), int(rng.integers(8, 14))
     motion = solve_motion(anatomy.heart)
     frames, affine = scan(anatomy, motion, TRAINING_SITE, scale=scale, phases=(ED, ES))

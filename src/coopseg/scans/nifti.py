@@ -36,7 +36,7 @@ def read_image(path: str | Path) -> Scan:
 
     >>> import coopseg, tempfile
     >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=48)["acdc"]
-    >>> scan = read_image(folder / "patient001" / "patient001_frame01.nii.gz")
+    >>> scan = read_image(folder / "patientP001" / "patientP001_frame01.nii.gz")
     >>> scan.data.shape[:2], scan.data.dtype, scan.unit, scan.spacing[2].item()
     ((48, 40), dtype('float32'), 'mm', 10.0)
     """

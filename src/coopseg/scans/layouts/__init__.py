@@ -44,7 +44,7 @@ def open_dataset(
     >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=48)["acdc"]
     >>> dataset = open_dataset(folder)
     >>> dataset.layout, dataset.labels.names, [item.id for item in dataset.items]
-    ('acdc', ('background', 'RV', 'MYO', 'LV'), ['patient001_ED', 'patient001_ES'])
+    ('acdc', ('background', 'RV', 'MYO', 'LV'), ['patientP001_ED', 'patientP001_ES'])
     """
     labels = parse_label_names(labels) if isinstance(labels, str) else labels
     if isinstance(path, Dataset):
