@@ -1,25 +1,55 @@
-"""Reads JSON, YAML, numbers and names that others wrote; whatever is wrong with them is said in one line."""
+"""Reads files, JSON, YAML, numbers and names of others; what is wrong with them is said in one line."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from coopseg.errors import CoopsegError
 
+MAX_TEXT = 2**28  # bytes of a text file; a list of a million scans takes about as much
 MAX_YAML = 2**18  # characters; more would take many seconds
 LONGEST = 100  # most characters of a foreign value in a message
 DIGITS = 9  # most digits of a whole number, so that it fits 32 bits
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """Opens a regular file to read its bytes; a link to one is followed.
+
+    Raises OSError, which names `path`, for anything else: a pipe would wait for a writer for ever, and a
+    device such as /dev/zero has no end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is then opened at once
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a regular file. Raises OSError as `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read_text(path: Path) -> str:
     """Reads a UTF-8 file without its byte order mark. Raises CoopsegError if that fails."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig") as file:
+            if os.fstat(file.fileno()).st_size > MAX_TEXT:
+                raise ValueError(f"more than {MAX_TEXT} bytes")
+            return file.read()
     except (OSError, ValueError) as error:
         raise CoopsegError(f"{path}: cannot be read as text ({one_line(error)}); correct it") from None
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +193,78 @@ def test_an_entry_in_the_place_of_another_is_not_taken(data: Path, tmp_path: Pat
     again = cached(cache, "first", lambda: case_of(data, "p1"))
     assert (again.image == first.image).all()
     assert (again.image != case_of(data, "p2").image).any()
+
+
+@contextmanager
+def no_waiting(seconds: int = 20) -> Iterator[None]:
+    """Ends what waits for ever."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+PLACES = {
+    "scan": "data/images/p3.nii.gz",
+    "label": "data/labels/p3.nii.gz",
+    "description": "data/dataset.json",
+    "weights": "run/last.safetensors",
+    "weights of ONNX": "x.onnx",
+    "split": "split.json",
+    "Info.cfg": "acdc/patient001/Info.cfg",
+}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_no_regular_file_is_not_read(
+    refuses: Callable[..., str], data: Path, model: Path, tmp_path: Path, kind: str, place: str
+) -> None:
+    """A pipe has nobody who writes, and /dev/zero no end."""
+    bad = tmp_path / PLACES[place]
+    bad.parent.mkdir(parents=True, exist_ok=True)
+    bad.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(bad)
+    else:
+        bad.symlink_to("/dev/zero")
+    train = ("train", "--preset=cpu", "--device=cpu", *SMALL, "--data", data)
+    predict = ("predict", "--device=cpu", data / "images", "--model")
+    words: dict[str, tuple[Any, ...]] = {
+        "scan": (*predict, model),
+        "weights": (*predict, model),
+        "weights of ONNX": (*predict, bad),
+        "split": (*train, "--split", bad),
+        "Info.cfg": (*train[:-1], tmp_path / "acdc"),
+    }
+    with no_waiting():
+        refuses(*words.get(place, train), parts=(bad, "not a regular file"))
+        if place == "scan":
+            refuses("predict", "--model", model, bad, parts=(bad, "not a regular file"))
+            refuses(*train, parts=(bad, "not a regular file"))
+            refuses("evaluate", "--model", model, "--data", data, parts=(bad, "not a regular file"))
+
+
+def test_a_table_that_is_a_pipe_is_no_table(refuses: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "mnms").mkdir()
+    os.mkfifo(tmp_path / "mnms" / "a.csv")
+    with no_waiting():
+        refuses("train", "--data", tmp_path / "mnms", parts=("no data set recognised",))
+
+
+def test_a_file_with_a_hole_is_not_read_to_its_end(data: Path) -> None:
+    """A terabyte that takes no room on the disk."""
+    scan, description = data / "images" / "p3.nii.gz", data / "dataset.json"
+    for path in (scan, description):
+        os.truncate(path, 2**40)
+    with no_waiting(), pytest.raises(CoopsegError, match=f"{scan}: holds far more than"):
+        read_image(scan)
+    with no_waiting(), pytest.raises(CoopsegError, match=f"{description}: .*more than {2**28} bytes"):
+        open_dataset(data)

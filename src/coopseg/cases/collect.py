@@ -19,6 +19,7 @@ from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.types import Dataset, Labels, ScanRef
+from coopseg.text import open_regular, read_bytes
 
 PIPELINE = 2  # raise it whenever prepare() gives other results for the same input
 DIGEST = 32  # bytes of SHA-256 of key and npz, before the npz: its CRC-32 does not cover its members' names
@@ -34,7 +35,8 @@ def case_key(files: Sequence[Path], context: object) -> str:
     digest = hashlib.sha256(json.dumps([PIPELINE, context], sort_keys=True).encode())
     for path in files:
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            with open_regular(path) as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise CoopsegError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     return digest.hexdigest()
@@ -50,7 +52,7 @@ def cached(folder: Path | None, key: str, make: Callable[[], Case]) -> Case:
         return make()
     path = folder / f"{key}.case"
     try:
-        content = path.read_bytes() if path.exists() else None
+        content = read_bytes(path) if path.exists() else None
         if content is not None and _digest(key, content[DIGEST:]) == content[:DIGEST]:
             return _unpack(content[DIGEST:])
         if content is not None:

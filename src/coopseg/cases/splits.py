@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -151,7 +152,7 @@ def read_split(path: Path) -> Split:
 
 def read_parts(path: Path) -> dict[Part, tuple[str, ...]]:
     """Reads the lists in a JSON or YAML file as they stand; a patient may be in two of them."""
-    if not path.is_file():
+    if not os.path.exists(path) or os.path.isdir(path):
         raise CoopsegError(
             f"{path}: no such split; use {', '.join(sorted(NAMED))}, random or a JSON or YAML file"
         )

@@ -96,7 +96,9 @@ def write_pictures(
             title = f"{name} · {rank} · {case} · {head} Dice {score:.3f}"
             figure = draw_case(*volumes, names=predictions.names, title=title, aspect=height / width)
             paths.append(out / f"{stems[name]}_{rank}.png")
-            figure.savefig(paths[-1], dpi=110)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, dpi=110)
+            write_atomically(paths[-1], buffer.getvalue())
     return paths
 
 

@@ -25,7 +25,7 @@ from coopseg.inference.predict import describe_predictor, load_predictor
 from coopseg.inference.predictor import HEADS
 from coopseg.scans.labels import canonical_name
 from coopseg.scans.types import BACKGROUND, Dataset, Scan
-from coopseg.text import listing, shorten
+from coopseg.text import listing, read_bytes, shorten
 from coopseg.versions import versions
 from coopseg.workers import one_thread
 
@@ -121,7 +121,7 @@ def load_target(name: str, target: str, *, classes: tuple[str, ...], device: str
     classes: label names of the data set, background first. Raises CoopsegError if it cannot be loaded.
     """
     path = Path(target)
-    if path.suffix == ".onnx" and path.is_file() and FORMAT.encode() not in path.read_bytes():
+    if path.suffix == ".onnx" and path.is_file() and FORMAT.encode() not in read_bytes(path):
         raise CoopsegError(f"{path}: not written by `coopseg export`; {WRAP.format(file=path.name)}")
     if path.exists():
         on_processor = path.suffix == ".onnx"

@@ -20,7 +20,7 @@ from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import BACKGROUND
-from coopseg.text import one_line, parse_json, shorten
+from coopseg.text import one_line, open_regular, parse_json, shorten
 
 FORMAT = "coopseg-1"
 WEIGHTS = 5000  # fewest weights for the square of the width; networks of any kind have 8700 or more
@@ -91,7 +91,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
     if file.suffix == ".onnx":
         return _load_onnx(file, torch.device(device))
     try:
-        with safe_open(file, "pt") as stored:
+        with open_regular(file), safe_open(file, "pt") as stored:
             metadata = stored.metadata() or {}
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -162,10 +162,9 @@ def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype
 
 def find_weights(path: Path) -> Path:
     """Returns the weight file that `path` stands for. Raises CoopsegError if there is none."""
-    if path.is_file():
-        return path
-    if (path / LAST).is_file():
-        return path / LAST
+    file = path / LAST if path.is_dir() else path
+    if file.exists():
+        return file
     what = f"holds no {LAST}" if path.is_dir() else "does not exist"
     raise CoopsegError(f"{path}: {what}; --model takes the folder given to `coopseg train --out`")
 

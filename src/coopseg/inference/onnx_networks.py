@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coopseg.errors import CoopsegError
-from coopseg.text import one_line, shorten, whole_number
+from coopseg.text import one_line, read_bytes, shorten, whole_number
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -99,7 +99,7 @@ def start_session(content: bytes) -> onnxruntime.InferenceSession:
 
 def _read(file: Path) -> bytes:
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except OSError as error:
         raise CoopsegError(f"{file}: cannot be read ({one_line(error)}); check the path") from None
     end = len(content) - DIGITS

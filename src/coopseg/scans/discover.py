@@ -77,8 +77,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def niftis_in(folder: Path) -> list[Path]:
-    """Lists the NIfTI files directly in `folder`, sorted by name, with links to nothing."""
-    return sorted(path for path in folder.glob("*") if is_nifti(path) and (path.is_file() or is_lost(path)))
+    """Lists the NIfTI files directly in `folder`, by name; pipes and links to nothing are among them."""
+    return sorted(path for path in folder.glob("*") if is_nifti(path) and not path.is_dir())
 
 
 def by_name(folder: Path) -> dict[str, list[Path]]:
@@ -146,6 +146,8 @@ def _expand(entry: str, passed_over: list[PassedOver]) -> list[Path]:
         if not is_nifti(path) and not NIFTI.search(path.name):
             raise CoopsegError(f"{path}: not a .nii or .nii.gz file; convert it to NIfTI")
         return [path]
+    elif path.exists():
+        raise CoopsegError(f"{path}: not a regular file; give a .nii or .nii.gz scan")
     elif not glob.has_magic(entry):
         raise CoopsegError(f"{entry}: no such file or folder; check the path")
     else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
@@ -16,10 +18,12 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.scans.header import HEADER_BYTES, MM, Header, parse_header
 from coopseg.scans.types import Scan, Unit
+from coopseg.text import open_regular
 
 GZIP = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # most bytes out per byte in (zlib's technical notes)
 SLACK = 2**20  # bytes that may follow the voxels; more than that is not a scan
+START = 2**16  # bytes that are read for the header
 PIECE = 2**14  # bytes unpacked at once; at the end of each member zlib copies the unused ones
 MEMORY = 2**29  # bytes of memory that reading any file may take
 EXPANSION = 200  # bytes of memory per byte of file, if that is more; a real image needs a tenth of it
@@ -85,7 +89,8 @@ def read_labels(path: Path) -> Scan:
 
 def read_header(path: Path) -> Header:
     """Reads shape, dtype and affine from the first bytes of the file; voxels are neither read nor checked."""
-    return parse_header(_head(_read_bytes(path, 2**16), path), path)
+    with _opened(path) as file:
+        return _read_header(file, path)
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
@@ -120,8 +125,11 @@ def _is_plain(header: Header) -> bool:
 
 def _load(path: Path, *, working: Callable[[Header], int]) -> tuple[np.ndarray, Header]:
     """Loads the stored voxels, read-only, and the header. working: bytes per voxel that the caller needs."""
-    raw = _read_bytes(path)
-    header = parse_header(_head(raw, path), path)
+    with _opened(path) as file:
+        header = _read_header(file, path)
+        most = 2 * (header.end + SLACK)  # gzip makes no file longer than what is in it, but for its members
+        file.seek(0)
+        raw = file.read(min(most + 1, os.fstat(file.fileno()).st_size))  # as many bytes are allocated first
     packed = raw[:2] == GZIP
     if header.end > len(raw) * (DEFLATE_RATIO if packed else 1):
         raise CoopsegError(
@@ -134,7 +142,7 @@ def _load(path: Path, *, working: Callable[[Header], int]) -> tuple[np.ndarray, 
             f"{path}: {len(raw)} bytes would take {needed / 2**30:.1f} GiB of memory, so the {header.shape} "
             "voxels can hardly be a scan; export it again"
         )
-    content = _unpack(raw, header.end + SLACK, path) if packed else raw
+    content = _unpack(raw, header.end + SLACK, path) if packed and len(raw) <= most else raw
     if len(content) < header.end:
         raise CoopsegError(
             f"{path}: truncated, {len(content)} bytes of {header.end}; copy or export it again",
@@ -148,19 +156,23 @@ def _load(path: Path, *, working: Callable[[Header], int]) -> tuple[np.ndarray, 
     return stored.reshape(header.shape, order="F"), header
 
 
-def _read_bytes(path: Path, limit: int = -1) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a scan; what goes wrong while it is read becomes a CoopsegError."""
     try:
-        with open(path, "rb") as file:
-            raw = file.read(limit)
+        with open_regular(path) as file:
+            yield file
     except OSError as error:
         raise CoopsegError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+
+def _read_header(file: IO[bytes], path: Path) -> Header:
+    """Reads the header in the first bytes of a file."""
+    raw = file.read(START)
     if not raw:
         raise CoopsegError(f"{path}: the file is empty; copy it again")
-    return raw
-
-
-def _head(raw: bytes, path: Path) -> bytes:
-    return bytes(_inflate(raw, HEADER_BYTES, path)[0]) if raw[:2] == GZIP else raw[:HEADER_BYTES]
+    head = bytes(_inflate(raw, HEADER_BYTES, path)[0]) if raw[:2] == GZIP else raw[:HEADER_BYTES]
+    return parse_header(head, path)
 
 
 def _unpack(raw: bytes, limit: int, path: Path) -> bytearray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
@@ -10,7 +11,7 @@ from coopseg.scans.discover import by_name, is_lost, only_label, stem
 from coopseg.scans.files import is_folder
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
 from coopseg.scans.types import Labels, PassedOver, ScanRef
-from coopseg.text import read_text, shorten, whole_number
+from coopseg.text import open_regular, read_text, shorten, whole_number
 
 PHASES = ("ED", "ES")
 ACDC_LABELS = Labels(("background", "RV", "MYO", "LV"), (0, 1, 2, 3))
@@ -112,8 +113,9 @@ def _why_not_mnms(file: Path) -> str:
 def _table(path: Path) -> Path | None:
     for table in sorted(path.glob("*.csv")):
         try:
-            with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
-                if set(COLUMNS) <= {cell.strip() for cell in next(csv.reader(file), [])}:
+            with open_regular(table) as file:
+                text = io.TextIOWrapper(file, newline="", encoding="utf-8-sig", errors="replace")
+                if set(COLUMNS) <= {cell.strip() for cell in next(csv.reader(text), [])}:
                     return table
         except (OSError, csv.Error):  # not a csv, despite its name
             continue

@@ -23,7 +23,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     Raises CoopsegError for anything but a JSON object.
     """
     path = folder / NAME
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         return None
     entries = read_json(path)
     if not isinstance(entries, dict):
