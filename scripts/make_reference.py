@@ -20,8 +20,7 @@ from typer.models import OptionInfo
 import coopseg
 from coopseg.benchmark.request import Request
 from coopseg.cases.splits import NAMED
-from coopseg.checks.report import Finding, Report
-from coopseg.checks.rules import RULES
+from coopseg.checks.rules import RULES, Finding, Report
 from coopseg.cli.main import app
 from coopseg.config.methods import METHODS, PRESETS, RIVALS
 from coopseg.config.section import UNDER_RIVALS, Overrides

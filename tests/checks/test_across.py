@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from coopseg.cases.splits import NAMED
 from coopseg.checks.across import check_across, check_split, merge_shared, open_split
-from coopseg.checks.report import Fault
+from coopseg.checks.rules import Fault
 from coopseg.checks.volumes import Volume
 from coopseg.errors import CoopsegError
 from coopseg.scans.types import Dataset, Labels, ScanRef

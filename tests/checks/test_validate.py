@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from coopseg.checks import volumes
-from coopseg.checks.report import Report
+from coopseg.checks.rules import Report
 from coopseg.checks.validate import validate_dataset
 from coopseg.errors import CoopsegError
 

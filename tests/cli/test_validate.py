@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from coopseg.checks.report import Finding
-from coopseg.checks.rules import RULES
+from coopseg.checks.rules import RULES, Finding
 from coopseg.checks.validate import validate_dataset
 
 

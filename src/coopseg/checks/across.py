@@ -10,8 +10,7 @@ import numpy as np
 
 from coopseg.cases.splits import NAMED, PARTS, Part, find_split, get_split, overlaps, read_parts
 from coopseg.checks.faults import background_value
-from coopseg.checks.report import Fault, Finding, fault_of, relative
-from coopseg.checks.rules import AGREEING, FACING
+from coopseg.checks.rules import AGREEING, FACING, Fault, Finding, fault_of, relative
 from coopseg.checks.volumes import Volume
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import MOST_LABELS

@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from coopseg.cases.prepare import few_whole_numbers
-from coopseg.checks.report import Fault
-from coopseg.checks.rules import CLIP, SHEAR
+from coopseg.checks.rules import CLIP, SHEAR, Fault
 from coopseg.scans.geometry import describe_spacing, find_orientation, judge_spacing
 from coopseg.scans.header import Header
 from coopseg.scans.labels import MOST_LABELS

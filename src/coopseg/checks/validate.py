@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from coopseg.checks.across import Parts, check_across, check_split, merge_shared, open_split
-from coopseg.checks.report import Fault, Finding, Report, fault_of, relative
+from coopseg.checks.rules import Fault, Finding, Report, fault_of, relative
 from coopseg.checks.volumes import Volume, examine, group_by_file
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import parse_label_names

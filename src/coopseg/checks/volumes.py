@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.checks.faults import check_header, check_values, check_voxels, fingerprint
-from coopseg.checks.report import Fault, Finding, fault_of, relative
+from coopseg.checks.rules import Fault, Finding, fault_of, relative
 from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import find_slice_axis
 from coopseg.scans.header import Header

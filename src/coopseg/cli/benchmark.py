@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from coopseg.cli.console import fail, note, say
-from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set
+from coopseg.cli.console import Device, LabelNames, Layout, Precision, Set, fail, note, say
 from coopseg.config.methods import PRESETS
 from coopseg.errors import CoopsegError
 

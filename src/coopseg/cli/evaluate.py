@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from coopseg.cli.console import counting, note_predictor, say, warn
-from coopseg.cli.options import (
+from coopseg.cli.console import (
     SPLITS_HELP,
     Device,
     LabelNames,
@@ -20,6 +19,10 @@ from coopseg.cli.options import (
     Refine,
     ScanStatistics,
     Set,
+    counting,
+    note_predictor,
+    say,
+    warn,
 )
 from coopseg.errors import CoopsegError
 

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from coopseg.cli.console import note, note_predictor, say, warn
-from coopseg.cli.options import Device, ModelPath, NewFolder, Precision, Refine, ScanStatistics
+from coopseg.cli.console import (
+    Device,
+    ModelPath,
+    NewFolder,
+    Precision,
+    Refine,
+    ScanStatistics,
+    note,
+    note_predictor,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from coopseg.inference.predict import Predicted

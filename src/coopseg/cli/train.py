@@ -10,8 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from coopseg.cli.console import TrainingDisplay, dice_of_heads, note, say, warn
-from coopseg.cli.options import Device, LabelNames, Layout, Precision, Set, asked
+from coopseg.cli.console import (
+    Device,
+    LabelNames,
+    Layout,
+    Precision,
+    Set,
+    TrainingDisplay,
+    asked,
+    dice_of_heads,
+    note,
+    say,
+    warn,
+)
 from coopseg.config.methods import DEFAULT_METHOD, OF_PRESETS
 from coopseg.errors import CoopsegError
 from coopseg.training.request import TrainingRequest

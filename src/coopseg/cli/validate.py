@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coopseg.cli.console import counting, say
-from coopseg.cli.options import SPLITS_HELP, LabelNames, Layout
+from coopseg.cli.console import SPLITS_HELP, LabelNames, Layout, counting, say
 
 if TYPE_CHECKING:
-    from coopseg.checks.report import Finding, Report
+    from coopseg.checks.rules import Finding, Report
 
 FAULTY = 1  # exit code if an error was found
 NARROW, WIDE = 80, 120  # least and greatest width of the table, in columns

@@ -23,10 +23,9 @@ from coopseg.inference.onnx_networks import (
     seal,
     start_session,
 )
-from coopseg.networks.coders import Stem
+from coopseg.networks.coders import ExportedStem, Stem, scan_stem
 from coopseg.networks.cooperative import MULTIPLE, Networks
 from coopseg.networks.fold import fold
-from coopseg.networks.scan_statistics import ExportedStem, scan_stem
 from coopseg.scans.files import write_atomically
 
 TOLERANCE = 1e-3  # greatest difference of a probability; rounding alone makes some 1e-5
@@ -70,7 +69,9 @@ def export(
     heads = Heads(loaded.networks, k, refinements, settings.losses.temperature)
     size = loaded.settings.cases.size
     content = seal(_convert(heads, size, metadata))
-    stem = loaded.networks.image_encoder.stem if k is None else scan_stem(loaded.networks, k)
+    stem = (
+        loaded.networks.image_encoder.stem if k is None else scan_stem(loaded.networks.image_encoder.stem, k)
+    )
     _compare(content, stem, loaded.networks, heads, out)
     write_atomically(out, content)
     return out

@@ -16,10 +16,9 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.model import Model, choose_dtype
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
-from coopseg.networks.coders import Stem
+from coopseg.networks.coders import Stem, scan_stem
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks, fold
-from coopseg.networks.scan_statistics import scan_stem
 from coopseg.scans.types import Scan
 
 HEADS = ("FTN", "FTN+STN")
@@ -156,7 +155,7 @@ def _scan_stem(networks: Networks | FoldedNetworks | OnnxNetworks, k: float | No
     if k is None or isinstance(networks, OnnxNetworks):
         return None
     if isinstance(networks, Networks):
-        return scan_stem(networks, k)
+        return scan_stem(networks.image_encoder.stem, k)
     raise CoopsegError(
         f"a folded network knows no scan statistics (K = {k:g}); give the stem, or the networks as they train"
     )

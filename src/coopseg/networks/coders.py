@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coopseg.networks.blocks import DownBlock, TransposedUpBlock, UpBlock, convolve_and_normalise
-from coopseg.networks.norm import Norm
+from coopseg.networks.blocks import SLOPE, DownBlock, TransposedUpBlock, UpBlock, convolve_and_normalise
+from coopseg.networks.norm import EPSILON, Norm, norms
 
 After = Callable[[str, Tensor], Tensor]
 
@@ -32,6 +34,51 @@ class Stem(nn.Module):
         """Returns features at full resolution."""
         x = convolve_and_normalise(self.conv1, self.norm1, x)
         return convolve_and_normalise(self.conv2, self.norm2, x)
+
+
+def scan_stem(stem: Stem, k: float) -> Stem:
+    """Returns a copy of `stem` in evaluation mode that normalises a volume partly by its own statistics.
+
+    k: the `scan_statistics` of its norms (after Schneider et al. 2020, NeurIPS). Only the stem does so. What
+    a scanner does to intensities (noise, contrast, a bias field) shows in the statistics of the first layers;
+    those of deeper layers also tell how much of the heart a scan shows, and that must not be normalised away.
+    docs/research.md says what all layers lose.
+
+    Weights and running statistics are shared with `stem`, so they follow its training. The copy expects whole
+    volumes. Several threads may use it at once: k is the same for all volumes, and each layer counts the
+    slices that it is given.
+    """
+    shared = {id(tensor): tensor for tensor in (*stem.parameters(), *stem.buffers())}
+    found = copy.deepcopy(stem, shared).eval()
+    for norm in norms(found):
+        norm.scan_statistics = k
+    return found
+
+
+class ExportedStem(nn.Module):
+    """Computes what `scan_stem` does as one graph for any number of slices, as ONNX needs it."""
+
+    def __init__(self, stem: Stem, k: float) -> None:
+        super().__init__()
+        self.stem = stem
+        self.k = k
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Maps the slices of one volume, (B, inputs, H, W), to features (B, width, H, W)."""
+        stem = self.stem
+        x = self._normalise(stem.conv1(image), stem.norm1)
+        return self._normalise(stem.conv2(x), stem.norm2)
+
+    def _normalise(self, x: Tensor, norm: Norm) -> Tensor:
+        slices = torch.ones_like(x[:, 0, 0, 0]).sum()  # len(x) would be a constant of the graph
+        share = slices / (slices + self.k)
+        own = x.mean((0, 2, 3))
+        apart = (x - own[:, None, None]).square().mean((0, 2, 3))
+        mean = norm.running_mean + share * (own - norm.running_mean)
+        variance = norm.running_var + share * (apart - norm.running_var)
+        factor = norm.weight * (variance + EPSILON).rsqrt()
+        y = (x - mean[:, None, None]) * factor[:, None, None] + norm.bias[:, None, None]
+        return F.leaky_relu(y, SLOPE)
 
 
 class Head(nn.Module):

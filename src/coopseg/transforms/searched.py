@@ -14,7 +14,7 @@ from coopseg.networks.norm import frozen_norms
 from coopseg.rivals import adversarial, maxstyle, slaug
 from coopseg.training.losses import cross_entropy, rescale_slices, soft_dice_loss
 from coopseg.training.passes import Codes
-from coopseg.transforms.base import Generator, Pair, RivalTransform, Transform
+from coopseg.transforms.images import Generator, Pair, RivalTransform, Transform
 
 
 class SLAug(Transform, of=settings.SlaugSettings, without=("warmup",), first="network"):

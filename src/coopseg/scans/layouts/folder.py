@@ -12,7 +12,7 @@ import numpy as np
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import LABEL_MARKS, niftis_in, only_label, patient_and_phase, stem, unmarked
 from coopseg.scans.labels import MOST_LABELS
-from coopseg.scans.layouts.description import (
+from coopseg.scans.layouts.described import (
     NAME,
     UNNAMED,
     described_labels,

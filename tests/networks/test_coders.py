@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coopseg.networks.coders import Stem
+from coopseg.networks.coders import Stem, scan_stem
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import fold
 from coopseg.networks.norm import Norm, norms
-from coopseg.networks.scan_statistics import scan_stem
 
 Kind = Literal["batch", "running"]
 
@@ -32,6 +31,10 @@ def make(kind: Kind = "batch") -> Networks:
                 norm.weight.normal_(1, 0.3)
                 norm.bias.normal_()
     return networks.eval()
+
+
+def stem_of(networks: Networks, k: float) -> Stem:
+    return scan_stem(networks.image_encoder.stem, k)
 
 
 def volume(slices: int, seed: int = 0) -> Tensor:
@@ -99,20 +102,23 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 def test_both_layers_of_the_stem(slices: int, k: float, kind: Kind) -> None:
     networks = make(kind)
     expected = written_out(networks, k)(volume(slices))
-    assert_same(scan_stem(networks, k)(volume(slices)), expected)
+    assert_same(stem_of(networks, k)(volume(slices)), expected)
     assert (networks.image_encoder.stem(volume(slices)) - expected).abs().max() > 0.01
 
 
 @torch.no_grad()
 def test_k_of_0_is_batchnorm_in_training_mode() -> None:
     networks = make()
-    assert_same(scan_stem(networks, 0.0)(volume(5)), written_out(networks, 0.0, batchnorm)(volume(5)))
+    assert_same(
+        stem_of(networks, 0.0)(volume(5)),
+        written_out(networks, 0.0, batchnorm)(volume(5)),
+    )
 
 
 @torch.no_grad()
 def test_a_large_k_is_the_folded_stem() -> None:
     networks = make()
-    assert_same(scan_stem(networks, 1e15)(volume(5)), fold(networks).stem(volume(5)))
+    assert_same(stem_of(networks, 1e15)(volume(5)), fold(networks).stem(volume(5)))
 
 
 @torch.no_grad()
@@ -120,8 +126,7 @@ def test_a_single_slice_does_not_rule() -> None:
     networks = make()
     running = networks.image_encoder.stem(volume(1))
     apart = [
-        float((scan_stem(networks, k)(volume(1)) - running).std() / running.std())
-        for k in (0.0, 10.0, 1000.0)
+        float((stem_of(networks, k)(volume(1)) - running).std() / running.std()) for k in (0.0, 10.0, 1000.0)
     ]
     assert apart[0] > apart[1] > apart[2]
     assert apart[2] < 0.05
@@ -130,7 +135,7 @@ def test_a_single_slice_does_not_rule() -> None:
 def test_the_networks_stay_as_they_are_and_what_was_made_follows_them() -> None:
     networks = make().train()
     before = {name: value.clone() for name, value in networks.state_dict().items()}
-    found = scan_stem(networks, 6.0)
+    found = stem_of(networks, 6.0)
     with torch.no_grad():
         first = found(volume(3))
     assert all(module.training for module in networks.modules())
