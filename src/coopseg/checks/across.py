@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.cases.splits import NAMED, PARTS, Part, find_split, get_split, overlaps, read_parts
-from coopseg.checks.faults import background_value
 from coopseg.checks.rules import AGREEING, FACING, Fault, Finding, fault_of, relative
-from coopseg.checks.volumes import Volume
+from coopseg.checks.volumes import Volume, background_value
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import Dataset, Labels

@@ -12,10 +12,9 @@ from typer.core import TyperGroup
 from coopseg import __version__
 from coopseg.cli.benchmark import benchmark
 from coopseg.cli.console import fail, note
-from coopseg.cli.evaluate import corrupt, evaluate
+from coopseg.cli.evaluate import corrupt, evaluate, report
 from coopseg.cli.info import demo, info
 from coopseg.cli.predict import export, predict
-from coopseg.cli.report import report
 from coopseg.cli.train import train
 from coopseg.cli.validate import validate
 from coopseg.errors import CoopsegError, Stopped

@@ -39,8 +39,9 @@ def write_phantom(
     so on, as no patient of ACDC is. The second has `cross_patients` (None: as many) of three other sites in
     turn and is laid out and labelled as M&Ms, ED at frame 0 and ES at frame 2 of three. Disease groups come
     in turn. size: columns of the first site's image (None: its own); the fields of view are fixed, so size
-    sets the resolution, and that of the other sites in proportion. Each folder's volumes.csv holds the true volumes (ml), masses (g) and
-    ejection fractions (0 to 1) of the anatomy, whatever the grid. Equal arguments write equal bytes.
+    sets the resolution, and that of the other sites in proportion. Each folder's volumes.csv holds the true
+    volumes (ml), masses (g) and ejection fractions (0 to 1) of the anatomy, whatever the grid. Equal
+    arguments write equal bytes.
     Raises CoopsegError if one of the two folders holds anything already.
 
     >>> import tempfile
