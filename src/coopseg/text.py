@@ -15,6 +15,8 @@ import yaml
 
 from coopseg.errors import CoopsegError
 
+Json = dict[str, Any]  # an object of a JSON or YAML file, as it was read or will be written
+
 MAX_TEXT = 2**28  # bytes of a text file; a list of a million scans takes about as much
 MAX_YAML = 2**18  # characters; more would take many seconds
 LONGEST = 100  # most characters of a foreign value in a message
@@ -121,9 +123,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def flatten(values: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], separator: str = ".") -> Json:
     """Flattens nested values: {"training": {"steps": 5}} becomes {"training.steps": 5}."""
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}{separator}{key}": leaf for key, leaf in flatten(value, separator).items()}
@@ -162,7 +164,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> Json:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise ValueError("a key is given twice")

@@ -121,7 +121,7 @@ def test_a_run_folder_predicts_as_its_model_says(tmp_path: Path, k: float | None
     networks = Networks(classes=len(NAMES), **dict(settings.network))
     save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=NAMES)
     subject = load_target("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
-    assert subject.facts["scan_statistics"] == k
+    assert subject.facts.scan_statistics == k
     scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]))
     expected = Predictor.from_model(load_model(tmp_path), scan_statistics="off" if k is None else k)(scan)
     np.testing.assert_array_equal(subject.predict(scan, False)["FTN"], expected["FTN"])

@@ -14,7 +14,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS
-from coopseg.evaluation.tables import markdown, summarise, write_tables
+from coopseg.evaluation.tables import Summary, markdown, summarise, write_tables
 
 NAN = math.nan
 
@@ -46,9 +46,9 @@ def rows() -> list[Any]:
     )
 
 
-def pick(summaries: list[dict[str, Any]], name: str, group: str = "all", value: str = "") -> dict[str, Any]:
-    (found,) = [s for s in summaries if (s["class"], s["group"], s["value"]) == (name, group, value)]
-    return found
+def pick(summaries: list[Summary], name: str, group: str = "all", value: str = "") -> dict[str, Any]:
+    (found,) = [s for s in summaries if (s.name, s.group, s.value) == (name, group, value)]
+    return found.as_json()
 
 
 def test_patients_first(rows: list[Any]) -> None:
@@ -84,7 +84,7 @@ def test_groups(rows: list[Any]) -> None:
     assert pick(summaries, "LV", "phase", "ES")["patients"] == 1
     assert pick(summaries, "LV", "vendor", "Siemens")["dice_mean"] == pytest.approx(0.5)
     assert pick(summaries, "LV", "site", "Siemens/2")["dice_mean"] == pytest.approx(0.6)
-    assert {(s["group"], s["value"]) for s in summaries} == {
+    assert {(s.group, s.value) for s in summaries} == {
         ("all", ""),
         ("phase", "ED"),
         ("phase", "ES"),
@@ -96,7 +96,7 @@ def test_groups(rows: list[Any]) -> None:
 
 def test_heads_and_datasets_apart_and_in_order(rows: list[Any]) -> None:
     other = [row | {"head": "A head", "dice": 0.0} for row in rows] + [row | {"dataset": "B"} for row in rows]
-    keys = [(s["dataset"], s["head"]) for s in summarise(rows + other) if s["class"] == "mean"]
+    keys = [(s.dataset, s.head) for s in summarise(rows + other) if s.name == "mean"]
     assert keys[:3] == [("D", "FTN"), ("D", "A head"), ("B", "FTN")]
 
 
@@ -114,7 +114,7 @@ def test_files(rows: list[Any], tmp_path: Path) -> None:
     assert [float(line["dice"]) for line in table] == [row["dice"] for row in rows]
     assert table[3]["hd95"] == ""
     stored = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert stored["summary"] == summaries
+    assert stored["summary"] == [summary.as_json() for summary in summaries]
     assert stored["rows"][3]["hd95"] is None
     assert stored["rows"][0] == rows[0]
     assert (tmp_path / "out" / "metrics.md").read_text() == markdown(summaries)

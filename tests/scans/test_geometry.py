@@ -1,6 +1,5 @@
 """From stored volumes to slices and back, for every way of storing one."""
 
-import json
 from collections.abc import Iterator
 from itertools import permutations, product
 from pathlib import Path
@@ -147,11 +146,9 @@ def test_the_slice_axis_can_be_given(axis: Literal[0, 1, 2]) -> None:
     assert find_orientation(np.diag([1, 1, 5, 1.0]), SHAPE, slice_axis=axis).axes[0] == axis
 
 
-def test_orientation_survives_json() -> None:
-    orientation = Orientation((1, 2, 0), (True, False, True))
-    assert Orientation.from_dict(json.loads(json.dumps(orientation.as_dict()))) == orientation
+def test_an_orientation_names_each_axis_once() -> None:
     with pytest.raises(ValueError, match="not an orientation"):
-        Orientation.from_dict({"axes": [0, 0, 1], "flips": [0, 0, 0]})
+        Orientation((0, 0, 1), (False, False, False))
 
 
 @pytest.mark.real

@@ -7,10 +7,11 @@ import io
 import json
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from coopseg.cases.prepare import Case, Record, prepare
 from coopseg.config.settings import CaseSettings
@@ -23,6 +24,7 @@ from coopseg.text import open_regular, read_bytes
 
 PIPELINE = 2  # raise it whenever prepare() gives other results for the same input
 DIGEST = 32  # bytes of SHA-256 of key and npz, before the npz: its CRC-32 does not cover its members' names
+RECORD = TypeAdapter(Record)
 log = logging.getLogger(__name__)
 
 
@@ -77,13 +79,13 @@ def _unpack(content: bytes) -> Case:
         return Case(
             image=stored["image"],
             label=stored.get("label"),
-            record=Record.from_dict(facts["record"]),
+            record=RECORD.validate_python(facts["record"]),
             warnings=tuple(facts["warnings"]),
         )
 
 
 def _pack(case: Case) -> bytes:
-    facts = json.dumps({"record": case.record.to_dict(), "warnings": case.warnings})
+    facts = json.dumps({"record": asdict(case.record), "warnings": case.warnings})
     arrays = {"image": case.image} if case.label is None else {"image": case.image, "label": case.label}
     buffer = io.BytesIO()
     np.savez(buffer, facts=np.array(facts), **arrays)  # type: ignore[arg-type]  # the stub sees allow_pickle

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,7 +34,7 @@ from coopseg.scans.types import Scan, ScanRef
 
 @dataclass(frozen=True)
 class Record:
-    """Holds every step from a scan to a case, in order; `to_dict` makes plain JSON of it.
+    """Holds every step from a scan to a case, in order; plain JSON can hold it.
 
     shape: the stored grid (X, Y, Z). orientation: how it became (slices, rows, columns).
     stored_spacing: mm of (slices, rows, columns) before resampling.
@@ -69,21 +68,6 @@ class Record:
         """Returns the spacing of (slices, rows, columns) in the case, mm."""
         slices, rows, columns = self.stored_spacing
         return slices, rows * self.steps[0], columns * self.steps[1]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns a dict for JSON; `from_dict` undoes it."""
-        entries = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**entries, "orientation": self.orientation.as_dict()}
-
-    @classmethod
-    def from_dict(cls, entries: Mapping[str, Any]) -> Record:
-        """Undoes `to_dict`, also after a trip through JSON."""
-        values = {name: _tuples(value) for name, value in entries.items() if name != "orientation"}
-        return cls(orientation=Orientation.from_dict(entries["orientation"]), **values)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list | tuple) else value
 
 
 MOST_PIXELS = 2**25  # of a case, or four times the scan's voxels if that is more

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import POSSIBLE_PIXEL, POSSIBLE_SLICE, USUAL_PIXEL, USUAL_SLICE
+from coopseg.text import Json
 
 Severity = Literal["error", "warning"]
 
@@ -201,7 +202,7 @@ class Report:
         """Counts the findings that are warnings."""
         return len(self.findings) - self.errors
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Returns a dict for JSON."""
         return {
             "data": str(self.data),

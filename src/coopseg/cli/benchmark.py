@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -136,7 +137,7 @@ def benchmark(
         raise typer.Exit(1)
 
 
-def _check(asked: dict[str, Any], *, out: Path | None, **earlier: Path | None) -> None:
+def _check(asked: Collection[str], *, out: Path | None, **earlier: Path | None) -> None:
     """Raises CoopsegError for options that do not go together."""
     given = {f"--{name}": folder for name, folder in earlier.items() if folder is not None}
     if len(given) > 1:

@@ -61,7 +61,7 @@ def train(
     settings = settings or []
     given = {name: value for name, value in locals().items() if name in TrainingRequest.model_fields}
     if resume is not None:
-        _resume(resume, out, given, context)
+        _resume(resume, out, context, **given)
         return
     if data is None or out is None:
         raise CoopsegError("train needs --data and --out, or --resume with the folder of an earlier training")
@@ -73,7 +73,7 @@ def train(
     _report(out)
 
 
-def _resume(run: Path, out: Path | None, given: dict[str, Any], context: typer.Context) -> None:
+def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -> None:
     """Resumes a training; only options that were typed are compared with those it began with."""
     if out is not None:
         raise CoopsegError(f"--resume goes on in {run}; leave --out away")

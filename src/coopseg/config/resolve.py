@@ -22,7 +22,7 @@ from coopseg.config.methods import (
 from coopseg.config.section import UNDER_RIVALS, Changes, Overrides
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.text import parse_yaml, shorten
+from coopseg.text import Json, parse_yaml, shorten
 
 OFF = "off"  # a value of --scan-statistics
 _registered: dict[str, Callable[[], Any]] = {}  # rivals of users
@@ -47,7 +47,7 @@ def resolve_settings(
         raise _unknown("preset", preset, PRESETS)
     if method is None:
         method = OF_PRESETS.get(preset, DEFAULT_METHOD)
-    values: dict[str, Any] = {"preset": preset, "method": method, "seed": seed, "precision": precision}
+    values: Json = {"preset": preset, "method": method, "seed": seed, "precision": precision}
     for layer in (PRESETS[preset].changes, choose_method(method)):
         for section, entries in layer.items():
             values.setdefault(section, {}).update(entries)
@@ -118,7 +118,7 @@ def load_object(path: str) -> Any:
         ) from None
 
 
-def read_overrides(overrides: Changes) -> dict[str, Any]:
+def read_overrides(overrides: Changes) -> Json:
     """Returns {"training.steps": 500}, given that or ["training.steps=500"]; a key's last value counts."""
     if isinstance(overrides, Mapping):
         return dict(overrides)
@@ -157,9 +157,9 @@ def parse_override(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> Json:
     """Returns every setting as "section.key" with its default."""
-    names: dict[str, Any] = {}
+    names: Json = {}
     for name, field in model.model_fields.items():
         if isinstance(field.default, BaseModel):
             names |= setting_names(type(field.default), f"{prefix}{name}.")
@@ -168,7 +168,7 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
     return names
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def _set(values: Json, key: str, value: Any) -> None:
     known = setting_names()
     if key not in known:
         raise CoopsegError(

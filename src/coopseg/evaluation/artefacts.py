@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torchio
 from torch.nn.functional import interpolate
+
+from coopseg.text import Json
 
 BIAS_ORDER = 3  # order of the polynomial in three coordinates, which has 20 coefficients
 BIAS_COEFFICIENT = 0.5  # each from U(−0.5, 0.5); the field is the exponential of the polynomial
@@ -43,7 +44,7 @@ BAND_WIDTH = (0.04, 0.1)  # standard deviation of the profile, as a fraction of 
 BAND_POSITION = (-0.2, 0.2)  # distance from the slice's middle, where the heart is, in the same unit
 BAND_KEYS = ("angles", "positions", "widths", "depths")
 
-Parameters = dict[str, Any]  # of one artefact, in JSON types: the manifest stores them
+Parameters = Json  # of one artefact; the manifest stores them
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
-from coopseg.text import merge_lines, read_json
+from coopseg.text import Json, merge_lines, read_json
 from coopseg.workers import choose_workers, processes
 
 MANIFEST = "manifest.json"
@@ -248,7 +248,7 @@ def _write_label(paths: Sequence[Path], label: Scan) -> None:
         write_atomically(path, content)
 
 
-def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> dict[str, Any]:
+def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> Json:
     """Returns the content of dataset.json: names of label values, and facts that file names cannot hold."""
     keys = ("image", "label", "patient", "phase", "site", "copy")
     return {
@@ -259,7 +259,7 @@ def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> dict[
     }
 
 
-def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> dict[str, Any]:
+def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> Json:
     packages = ("coopseg", "torchio", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
     return {
         "source": {"name": dataset.name, "layout": dataset.layout, "volumes": len(dataset.items)},

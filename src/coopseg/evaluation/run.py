@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from coopseg.cases.splits import Part, Split, find_split, select_part
 from coopseg.errors import CoopsegError
@@ -14,12 +13,12 @@ from coopseg.evaluation.corrupt import MANIFEST
 from coopseg.evaluation.evaluate import Predictions, Row, evaluate
 from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.subject import Subject, find_domain, load_subject
-from coopseg.evaluation.tables import write_tables
+from coopseg.evaluation.tables import Summary, write_tables
 from coopseg.scans.files import check_new, new_folder, write_json
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.types import Dataset
-from coopseg.text import merge_lines
+from coopseg.text import Json, merge_lines
 from coopseg.workers import choose_workers
 
 RECORD, PICTURES = "evaluation.json", "pictures"
@@ -32,7 +31,7 @@ class Evaluation:
 
     out: Path
     rows: list[Row]
-    summaries: list[dict[str, Any]]
+    summaries: list[Summary]
     warnings: tuple[str, ...]
 
 
@@ -142,7 +141,7 @@ def evaluate_subject(
         if pictures:
             write_pictures(predictions, datasets, rows, head=subject.head, out=folder / PICTURES)
             slices = write_slices(predictions, datasets, out=folder)
-        record = subject.facts | {
+        record = asdict(subject.facts) | {
             "data": [_describe(dataset, subject.trained) for dataset in datasets],
             "slices": slices,
             "split": split,
@@ -204,7 +203,7 @@ def _check_spacing(spacing: str) -> None:
         raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
 
 
-def _describe(dataset: Dataset, trained: Split | None) -> dict[str, Any]:
+def _describe(dataset: Dataset, trained: Split | None) -> Json:
     return {
         "name": dataset.name,
         "domain": find_domain(dataset, trained),

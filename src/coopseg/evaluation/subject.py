@@ -7,7 +7,6 @@ trained on it.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +20,11 @@ from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predict
 from coopseg.inference.onnx_networks import FORMAT
-from coopseg.inference.predict import describe_predictor, load_predictor
+from coopseg.inference.predict import Facts, ModelFacts, describe_predictor, load_predictor
 from coopseg.inference.predictor import HEADS
 from coopseg.scans.labels import canonical_name
 from coopseg.scans.types import BACKGROUND, Dataset, Scan
 from coopseg.text import listing, read_bytes, shorten
-from coopseg.versions import versions
 from coopseg.workers import one_thread
 
 Domain = Literal["intra", "corrupted", "other"]
@@ -51,7 +49,7 @@ class Subject:
     names: tuple[str, ...]
     head: str
     in_turn: bool
-    facts: dict[str, Any]
+    facts: Facts
     source: Path
     trained: Split | None = None
     settings: CaseSettings = field(default_factory=CaseSettings)
@@ -147,14 +145,6 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
         raise CoopsegError(f"predictor {name}: {target} cannot be called; give callable(image, spacing)")
     names = tuple(map(canonical_name, classes))
     table = _table(name, getattr(predict, "labels", None), names)
-    unknown = ("model_settings", "device", "precision", "scan_statistics", "training_ended")
-    facts = {
-        "model": {"path": target, "sha256": None, "names": classes},
-        **dict.fromkeys(unknown),
-        "refinements": 0,
-        "versions": versions(),
-        "command": sys.argv,
-    }
 
     def call(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
         image = np.array(scan.data, np.float32, order="C")  # a copy, which the callable may change
@@ -162,6 +152,7 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
         where = f"{scan.path}: predictor {name}"
         return {HEADS[0]: _indices(labels, table, shape=scan.data.shape, where=where)}
 
+    facts = Facts(ModelFacts(target, classes))
     return Subject(call, classes, HEADS[0], in_turn=True, facts=facts, source=Path(name))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from coopseg.results.patients import ALL, FAILURES, MEAN, MEASURES, VOLUMES, per
 from coopseg.results.shown import Heading, Line, Shown, Table, as_markdown, number_text, percent
 from coopseg.results.statistics import number
 from coopseg.scans.files import write_atomically
+from coopseg.text import Json
 
 METRICS = "metrics.json"
+KEYS = ["group", "value", "dataset", "head", "class"]
 SPREAD = ("dice", "hd95", "assd")  # measures with a standard deviation
 TITLES = {ALL: "All volumes", "phase": "By phase", "vendor": "By vendor", "site": "By site"}
 NOTE = (
@@ -25,7 +28,40 @@ NOTE = (
     "truth is empty, and in brackets how many structures that are."
 )
 
-Summary = dict[str, Any]  # an entry of metrics.json
+Means = dict[str, float | None]  # by measure; None where nothing could be measured
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Holds the means over the patients of a group of volumes, for one head and class.
+
+    group, value: such as "phase" and "ES". means: of all MEASURES. sds: standard deviations of SPREAD.
+    missing: number of structures without a distance.
+    """
+
+    group: str
+    value: str
+    dataset: str
+    head: str
+    name: str  # of the class
+    patients: int
+    volumes: int
+    means: Means
+    sds: Means
+    missing: int
+
+    @property
+    def line(self) -> tuple[str, str, str, str]:
+        """Returns what names a line of a table."""
+        return self.group, self.value, self.dataset, self.head
+
+    def as_json(self) -> Json:
+        """Returns the entry of metrics.json."""
+        keys = dict(zip(KEYS, (*self.line, self.name), strict=True))
+        counts = {"patients": self.patients, "volumes": self.volumes, "missing": self.missing}
+        shares = {name: self.means[name] for name in MEASURES if name not in SPREAD}
+        kinds = (("mean", self.means), ("sd", self.sds))
+        return keys | counts | shares | {f"{name}_{kind}": of[name] for name in SPREAD for kind, of in kinds}
 
 
 def summarise(rows: Sequence[Row]) -> list[Summary]:
@@ -45,50 +81,42 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     if not rows:
         raise CoopsegError("there is nothing to summarise: no volume was evaluated")
     scores = per_patient(pd.DataFrame(rows, columns=list(COLUMNS)))
-    keys = ["group", "value", "dataset", "head", "class"]
-    found: list[Summary] = [
-        {**dict(zip(keys, key, strict=True)), **_summary(part)}
-        for key, part in scores.groupby(keys, sort=False)
+    scores["missing"] = (scores["distance_missing"] * scores[VOLUMES]).where(scores["class"] != MEAN, 0)
+    of_line = scores.groupby(KEYS[:-1])["missing"].sum().to_dict()
+    return [
+        Summary(
+            str(group),
+            str(value),
+            str(dataset),
+            str(head),
+            str(name),
+            patients=len(part),
+            volumes=int(part[VOLUMES].sum()),
+            means={each: number(part[each].mean()) for each in MEASURES},
+            sds={each: number(part[each].std(ddof=1)) for each in SPREAD},
+            missing=round(of_line[group, value, dataset, head] if name == MEAN else part["missing"].sum()),
+        )
+        for (group, value, dataset, head, name), part in scores.groupby(KEYS, sort=False)
     ]
-    for mean in (entry for entry in found if entry["class"] == MEAN):
-        own = [entry for entry in found if _line(entry) == _line(mean) and entry is not mean]
-        mean["missing"] = sum(entry["missing"] for entry in own)
-    return found
-
-
-def _summary(part: pd.DataFrame) -> Summary:
-    """part: a line a patient."""
-    summary: Summary = {"patients": len(part), "volumes": int(part[VOLUMES].sum())}
-    for column in MEASURES:
-        if column in SPREAD:
-            summary[f"{column}_mean"] = number(part[column].mean())
-            summary[f"{column}_sd"] = number(part[column].std(ddof=1))
-        else:
-            summary[column] = number(part[column].mean())
-    return summary | {"missing": round((part["distance_missing"] * part[VOLUMES]).sum())}
-
-
-def _line(summary: Summary) -> tuple[str, str, str, str]:
-    return summary["group"], summary["value"], summary["dataset"], summary["head"]
 
 
 def summary_table(summaries: Sequence[Summary], group: str = ALL) -> Table:
     """Returns Dice, that of each class, failures and distances, a line a data set, value and head."""
-    chosen = [summary for summary in summaries if summary["group"] == group]
-    classes = list(dict.fromkeys(summary["class"] for summary in chosen if summary["class"] != MEAN))
+    chosen = [summary for summary in summaries if summary.group == group]
+    classes = list(dict.fromkeys(summary.name for summary in chosen if summary.name != MEAN))
     by_line: dict[tuple[str, str, str, str], dict[str, Summary]] = {}
     for summary in chosen:
-        by_line.setdefault(_line(summary), {})[summary["class"]] = summary
+        by_line.setdefault(summary.line, {})[summary.name] = summary
     lines = tuple(
         Line(
-            (dataset, value, head, str(own[MEAN]["patients"])),
+            (dataset, value, head, str(own[MEAN].patients)),
             (
                 _spread(own[MEAN], "dice", 3),
                 *(_spread(own[name], "dice", 3) if name in own else Shown("–") for name in classes),
-                *(Shown(percent(own[MEAN][f"dice_below_{limit}"])) for limit in FAILURES),
+                *(Shown(percent(own[MEAN].means[f"dice_below_{limit}"])) for limit in FAILURES),
                 _spread(own[MEAN], "hd95", 1),
                 _spread(own[MEAN], "assd", 2),
-                Shown(percent(own[MEAN]["distance_missing"]), f"({own[MEAN]['missing']})"),
+                Shown(percent(own[MEAN].means["distance_missing"]), f"({own[MEAN].missing})"),
             ),
         )
         for (_, value, dataset, head), own in by_line.items()
@@ -100,16 +128,16 @@ def summary_table(summaries: Sequence[Summary], group: str = ALL) -> Table:
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """Returns tables for people: all volumes, then by phase, vendor and site where the rows name one."""
-    groups = [group for group in TITLES if any(summary["group"] == group for summary in summaries)]
+    groups = [group for group in TITLES if any(summary.group == group for summary in summaries)]
     tables = [summary_table(summaries, group) for group in groups]
     parts = [f"## {table.title}\n\n{as_markdown(table)}" for table in tables]
     return "\n\n".join([*parts, NOTE]) + "\n"
 
 
 def _spread(summary: Summary, column: str, digits: int) -> Shown:
-    sd = summary[f"{column}_sd"]
+    sd = summary.sds[column]
     more = "" if sd is None else f"± {number_text(sd, digits)}"
-    return Shown(number_text(summary[f"{column}_mean"], digits), more)
+    return Shown(number_text(summary.means[column], digits), more)
 
 
 def write_tables(rows: Sequence[Row], out: Path) -> list[Summary]:
@@ -119,9 +147,10 @@ def write_tables(rows: Sequence[Row], out: Path) -> list[Summary]:
     """
     summaries = summarise(rows)
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
+    metrics = {"summary": [summary.as_json() for summary in summaries], "rows": plain}
     contents = {
         "cases.csv": pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False),
-        METRICS: json.dumps({"summary": summaries, "rows": plain}, indent=1, allow_nan=False) + "\n",
+        METRICS: json.dumps(metrics, indent=1, allow_nan=False) + "\n",
         "metrics.md": markdown(summaries),
     }
     for name, content in contents.items():

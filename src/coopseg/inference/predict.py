@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,10 +18,11 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.discover import expand_scans, stem
-from coopseg.scans.files import check_new, new_folder, write_atomically
+from coopseg.scans.files import check_new, new_folder, write_json
 from coopseg.scans.labels import write_label_names
 from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
+from coopseg.text import Json
 from coopseg.versions import versions
 
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
@@ -45,6 +44,30 @@ class Predicted:
     outputs: dict[str, Path]
     seconds: float
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Names a model in a record; a predictor that is no model of this package has no hash."""
+
+    path: str
+    names: tuple[str, ...]
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Says what a prediction depends on, as predict.json and evaluation.json hold it; None is not known."""
+
+    model: ModelFacts
+    model_settings: Json | None = None
+    refinements: int = 0
+    device: str | None = None
+    precision: str | None = None
+    scan_statistics: float | None = None
+    training_ended: bool | None = None
+    versions: Mapping[str, str] = field(default_factory=versions)
+    command: Sequence[str] = field(default_factory=lambda: sys.argv)
 
 
 def predict(
@@ -106,10 +129,10 @@ def predict(
             if progress:
                 progress(done[-1])
         write_label_names(folder / NAMES, loaded.names)
-        facts = describe_predictor(loaded, predictor, precision=precision) | {"head": head or heads[-1]}
+        facts = asdict(describe_predictor(loaded, predictor, precision=precision))
         skipped = [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over]
-        record = facts | {"scans": [_entry(entry, out) for entry in done], "passed_over": skipped}
-        write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        described = {"scans": [_entry(entry, out) for entry in done], "passed_over": skipped}
+        write_json(folder / RECORD, facts | {"head": head or heads[-1]} | described)
     return [path for entry in done for path in entry.outputs.values()]
 
 
@@ -184,19 +207,17 @@ def output_paths(scans: Sequence[Path], heads: Sequence[str]) -> list[dict[str, 
     return targets
 
 
-def describe_predictor(model: Model, predictor: Predictor, *, precision: str) -> dict[str, Any]:
+def describe_predictor(model: Model, predictor: Predictor, *, precision: str) -> Facts:
     """Returns what a prediction depends on, for records."""
-    return {
-        "model": {"path": str(model.path), "sha256": model.sha256, "names": model.names},
-        "model_settings": model.settings.model_dump(mode="json"),
-        "refinements": predictor.refinements,
-        "device": str(predictor.device),
-        "precision": precision,
-        "scan_statistics": predictor.scan_statistics,
-        "training_ended": has_ended(model.path.parent),
-        "versions": versions(),
-        "command": sys.argv,
-    }
+    return Facts(
+        ModelFacts(str(model.path), model.names, model.sha256),
+        model_settings=model.settings.model_dump(mode="json"),
+        refinements=predictor.refinements,
+        device=str(predictor.device),
+        precision=precision,
+        scan_statistics=predictor.scan_statistics,
+        training_ended=has_ended(model.path.parent),
+    )
 
 
 def _predict_scan(
@@ -222,7 +243,7 @@ def _predict_frame(
     return {head: restore(probabilities[head], case.record) for head in heads}, warnings
 
 
-def _entry(done: Predicted, out: Path) -> dict[str, Any]:
+def _entry(done: Predicted, out: Path) -> Json:
     outputs = {head: str(path.relative_to(out)) for head, path in done.outputs.items()}
     return {
         "scan": str(done.scan),

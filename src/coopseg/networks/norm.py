@@ -151,7 +151,7 @@ def norm_mode(*modules: nn.Module, record: bool, learn: bool, evaluate: bool = F
     """
     with ExitStack() as undo:
         for layer in norm_layers(*modules):
-            replaced: dict[str, object] = {"training": False} if evaluate else {}
+            replaced: dict[str, bool | Tensor] = {"training": False} if evaluate else {}
             if isinstance(layer, Norm):
                 replaced |= {"record": layer.record and record, "learn": layer.learn and learn}
             else:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -36,12 +35,12 @@ from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.native import kernels
 from coopseg.scans.files import check_new, new_folder, write_atomically
-from coopseg.text import read_json
+from coopseg.text import Json, read_json
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
 from coopseg.training.checkpoint import hash_cases, read_request
 from coopseg.training.inputs import Inputs, change_request, read_inputs, validate
 from coopseg.training.label_damage import damage_labels, sample_damage
-from coopseg.training.log import Tracker, make_trackers
+from coopseg.training.log import Scores, Tracker, Values, make_trackers
 from coopseg.training.loop import Progress
 from coopseg.training.losses import cross_entropy, one_hot
 from coopseg.training.optimiser import make_optimiser
@@ -150,7 +149,7 @@ class ShapeTraining:
         self.stn.train()
         return total / len(self.target)
 
-    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def log(self, kind: str, step: int, values: Values) -> None:
         """Sends values to every tracker and to the progress display."""
         for tracker in self.trackers:
             tracker.log(kind, step, values)
@@ -210,7 +209,7 @@ def train_post_dae(
     return out
 
 
-def _read_run(run: Path, data: str | Path | None) -> tuple[dict[str, Any], Inputs, Fabric]:
+def _read_run(run: Path, data: str | Path | None) -> tuple[Json, Inputs, Fabric]:
     """Returns the record of a finished run, its inputs and a Fabric; checks that the inputs are unchanged."""
     request = read_request(run)
     if not (run / RUN).is_file():
@@ -241,7 +240,7 @@ def _renew(model: Model, fabric: Fabric) -> Networks:
     return networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _describe(training: ShapeTraining, scores: dict[str, dict[str, float]]) -> dict[str, Any]:
+def _describe(training: ShapeTraining, scores: Scores) -> Json:
     """Returns the entries of run.json that differ from the standard run's; see `coopseg.training.run`."""
     device, settings, step = training.fabric.device, training.settings, training.best.step
     return {

@@ -11,7 +11,7 @@ In both papers the styled pass is the training pass itself, so BatchNorm records
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -136,7 +136,7 @@ class StyleRival(Rival):
 
     style: Callable[[Tensor, Any], Tensor]
 
-    def add(self, passes: Passes, batch: Batch, drawn: dict[str, Any], ledger: Ledger) -> None:
+    def add(self, passes: Passes, batch: Batch, drawn: Mapping[str, Mix | Style], ledger: Ledger) -> None:
         """Runs the pass; no noise is added to the image."""
         networks = own_networks(passes.networks, self.name)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import permutations, product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -33,17 +33,9 @@ class Orientation:
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns a dict for JSON; `from_dict` undoes it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, entries: dict[str, Any]) -> Orientation:
-        """Undoes `as_dict`, also after a trip through JSON."""
-        axes, flips = tuple(map(int, entries["axes"])), tuple(map(bool, entries["flips"]))
-        if sorted(axes) != [0, 1, 2] or len(flips) != 3:
-            raise ValueError(f"not an orientation: axes {axes}, flips {flips}")
-        return cls(axes, flips)  # type: ignore[arg-type]  # lengths were checked
+    def __post_init__(self) -> None:
+        if sorted(self.axes) != [0, 1, 2]:
+            raise ValueError(f"not an orientation: axes {self.axes}")
 
     def spacing(self, stored: np.ndarray) -> tuple[float, float, float]:
         """Returns the (slices, rows, columns) spacing in mm, given that of the stored axes."""

@@ -13,13 +13,13 @@ from coopseg.scans.files import is_file
 from coopseg.scans.labels import make_labels
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
 from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
-from coopseg.text import read_json, shorten, whole_number
+from coopseg.text import Json, read_json, shorten, whole_number
 
 NAME = "dataset.json"
 UNNAMED = Labels((BACKGROUND,), (0,))  # used if nothing says what the values mean
 
 
-def read_description(folder: Path) -> dict[str, Any] | None:
+def read_description(folder: Path) -> Json | None:
     """Returns the entries of `folder`/dataset.json, None if there is no such file.
 
     Raises CoopsegError for anything but a JSON object.
@@ -33,7 +33,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     return entries
 
 
-def described_name(entries: dict[str, Any], folder: Path, problems: Problems = None) -> str:
+def described_name(entries: Json, folder: Path, problems: Problems = None) -> str:
     """Returns the name in dataset.json, else the folder's name.
 
     A name that is not text raises CoopsegError, or the error is added to `problems`.
@@ -70,7 +70,7 @@ def listed_file(folder: Path, name: str) -> Path:
     return path
 
 
-def described_labels(entries: dict[str, Any], folder: Path, problems: Problems = None) -> Labels:
+def described_labels(entries: Json, folder: Path, problems: Problems = None) -> Labels:
     """Reads labels from {"background": 0, "LV": 1} (nnU-Net v2) or {"0": "background", "1": "LV"} (others).
 
     Raises CoopsegError for regions (several values for a name), nnU-Net's "ignore" and any other form, or
@@ -81,7 +81,7 @@ def described_labels(entries: dict[str, Any], folder: Path, problems: Problems =
     return UNNAMED
 
 
-def _described_labels(entries: dict[str, Any], path: Path) -> Labels:
+def _described_labels(entries: Json, path: Path) -> Labels:
     labels = entries.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise CoopsegError(f'{path}: no "labels"; write them as {{"labels": {{"background": 0, "LV": 1}}}}')
@@ -106,7 +106,7 @@ def _described_labels(entries: dict[str, Any], path: Path) -> Labels:
     return make_labels(pairs, source=str(path))
 
 
-def check_single_channel(entries: dict[str, Any], folder: Path) -> None:
+def check_single_channel(entries: Json, folder: Path) -> None:
     """Raise CoopsegError if the data set describes more than one image channel."""
     for key in ("channel_names", "modality"):
         channels = entries.get(key)
@@ -120,7 +120,7 @@ FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
 LISTS = ("training", "test")
 
 
-def _opened(path: Path, layout: Layout, problems: Problems) -> dict[str, Any]:
+def _opened(path: Path, layout: Layout, problems: Problems) -> Json:
     entries = read_description(path)
     if entries is None:
         raise CoopsegError(f"{path}: no dataset.json; looked for {layout.looked_for}")
@@ -203,7 +203,7 @@ def _list_decathlon(path: Path, labels: Labels | None, problems: Problems) -> Fo
     )
 
 
-def _part(path: Path, entries: dict[str, Any], part: str, problems: Problems) -> list[ScanRef]:
+def _part(path: Path, entries: Json, part: str, problems: Problems) -> list[ScanRef]:
     listed = entries.get(part, [])
     if not isinstance(listed, list):
         raise CoopsegError(f'{path / NAME}: "{part}" is {shorten(listed)}; write a list of files')
@@ -226,7 +226,7 @@ def _decathlon_item(path: Path, entry: Any) -> ScanRef:
     return ScanRef(patient, file, listed_file(path, label) if label is not None else None, phase)
 
 
-def _other_lists(path: Path, entries: dict[str, Any]) -> Iterator[PassedOver]:
+def _other_lists(path: Path, entries: Json) -> Iterator[PassedOver]:
     """Yields the images and labels in lists of other names, such as "validation"."""
     for part, listed in entries.items():
         if part in LISTS or not isinstance(listed, list):
