@@ -7,7 +7,7 @@ import io
 import pytest
 
 from coopseg.cli import console
-from coopseg.cli.console import DemoDisplay, TrainingDisplay, counting, dice_of_heads, fail, loss_terms
+from coopseg.cli.console import DemoDisplay, TrainingDisplay, counting, dice_of_heads, fail, loss_terms, say
 from coopseg.demo import DemoProgress
 from coopseg.errors import CoopsegError
 from coopseg.training.log import Values
@@ -82,3 +82,20 @@ def test_counting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     fail(CoopsegError("file: wrong\nthing"))
     assert capsys.readouterr().err == "error: file: wrong thing\n"
+
+
+def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file may be called so that a terminal clears itself, or writes its name from right to left."""
+    name = "a\x1b[2Jb\rc\x07\u202ed\x9be\udcfff.nii"
+    stream = io.StringIO()
+    say(f"{name}\nsecond line")
+    fail(CoopsegError(name))
+    with TrainingDisplay(stream) as display:
+        display.say(name)
+        display.show(1.0, 0.0, name, name)
+    with counting(name) as report:
+        report(1, 1, name)
+    for text in (*capsys.readouterr(), stream.getvalue()):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert r"\x1b[2Jb" in text
+        assert r"\u202ed\x9be\udcfff.nii" in text

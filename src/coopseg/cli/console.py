@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TextIO
 
 import typer
 
+from coopseg.scans.files import naming
 from coopseg.training.request import TrainingRequest
 
 if TYPE_CHECKING:
@@ -24,7 +25,16 @@ QUIET = 10.0  # seconds between two lines of progress where there is no terminal
 
 def say(text: str) -> None:
     """Prints a line of the result."""
-    print(text, flush=True)
+    with naming(Path("standard output")):
+        print(printable(text), flush=True)
+
+
+def printable(text: str) -> str:
+    """Returns text with its control characters escaped: a terminal would obey those in the name of a file."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
 
 
 def say_report(page: Path) -> None:
@@ -57,7 +67,7 @@ def note_predictor(record: Path) -> None:
 
 def note(text: str) -> None:
     """Prints a line about what goes on."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
@@ -108,7 +118,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def show(self, share: float, left: float, where: str, detail: str) -> None:
         """Shows the share that is done, in [0, 1], and the seconds left; detail may be empty."""
@@ -116,7 +126,7 @@ class Bar:
 
         rest = f"{clock(left)} left"
         if self.live:
-            self.live.update(_draw(share, rest, where, detail))
+            self.live.update(_draw(share, rest, printable(where), printable(detail)))
         elif time.monotonic() - self.printed >= QUIET or share == 1:
             self.printed = time.monotonic()
             self.say(f"{where}, {rest}" + (f": {detail}" if detail else ""))
@@ -183,7 +193,7 @@ def counting(verb: str) -> Iterator[Callable[[int, int, str], None]]:
         with Bars(console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(verb, total=None)
             yield lambda done, total, name: bars.update(
-                task, completed=done, total=total, description=escape(f"{verb} {name}")
+                task, completed=done, total=total, description=escape(printable(f"{verb} {name}"))
             )
         return
     printed = time.monotonic()

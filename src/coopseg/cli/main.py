@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from coopseg import __version__
 from coopseg.cli.benchmark import benchmark
-from coopseg.cli.console import fail, note
+from coopseg.cli.console import fail, note, printable
 from coopseg.cli.evaluate import corrupt, evaluate, report
 from coopseg.cli.info import demo, info
 from coopseg.cli.predict import export, predict
@@ -20,6 +20,7 @@ from coopseg.cli.validate import validate
 from coopseg.errors import CoopsegError, Stopped
 
 WIDEST = 120  # columns of --help, if the terminal has as many
+UsageError: Any = typer.BadParameter.__base__
 WRONG_INPUT, INTERRUPTED, SIGNALLED = 2, 130, 128
 
 
@@ -38,6 +39,9 @@ class Program(TyperGroup):
                 raise
             fail(CoopsegError(f"{error.filename}: {error.strerror}; check the path, its rights and the disk"))
             raise typer.Exit(WRONG_INPUT) from None
+        except UsageError as error:  # it names a word of the command line, such as that of a file
+            error.message = printable(error.message)
+            raise
         except Stopped as stopped:
             note(str(stopped))
             raise typer.Exit(SIGNALLED + stopped.signal) from None

@@ -35,6 +35,8 @@ def naming(path: Path) -> Iterator[None]:
     """Has every OSError of the block name `path`: the system says of a full disk only that it is full."""
     try:
         yield
+    except BrokenPipeError:  # whoever read our output has seen enough
+        raise
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
