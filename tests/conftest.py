@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,32 @@ def coopseg() -> Callable[..., Any]:
     from coopseg.cli.main import app
 
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from coopseg.scans.files import locked
+with locked(Path(sys.argv[1])):
+    print(end="held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], int]]:
+    """Has another process work in a folder until the test ends; returns its id."""
+    with ExitStack() as ending:
+
+        def begin(folder: Path) -> int:
+            command = [sys.executable, "-c", HOLD, str(folder)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            ending.enter_context(process)  # which closes its input, and so ends it
+            assert process.stdout
+            assert process.stdout.read(4) == b"held"
+            return process.pid
+
+        yield begin
 
 
 @pytest.fixture(scope="session")

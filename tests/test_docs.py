@@ -154,7 +154,7 @@ def tiny(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def run_task_here(processes: object, task: Any, threads: int) -> int:
     """What a benchmark would do in a process of its own, which would know nothing of what is tiny here."""
     with contextlib.redirect_stdout(io.StringIO()):  # a process of its own writes to the job's log
-        return importlib.import_module(task.module).main(task.bench, task.argument)
+        return importlib.import_module(task.module).main(task.bench, task.argument, *task.trusted)
 
 
 def words(line: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -191,6 +190,10 @@ def test_a_row_that_fails_leaves_the_others(
     assert "mine_Broken---0: failed: not today, nor tomorrow" in lines
     error = json.loads((tmp_path / "bench" / "jobs" / "mine_Broken---0" / "error.json").read_text())
     assert error["kind"] == "RuntimeError"
+    with pytest.raises(CoopsegError, match=r"asks for the code 'mine:Broken', .* add --trust mine:Broken"):
+        resume_benchmark(tmp_path / "bench")
+    executor.before = lambda task: Ended(0) if task.trusted == ("mine:Broken",) else pytest.fail("untrusted")
+    assert resume_benchmark(tmp_path / "bench", trust=["mine:Broken"]).finished == done.finished
     assert (tmp_path / "bench" / "table" / "results.md").is_file()
 
 
@@ -232,13 +235,20 @@ def test_interrupted_it_says_how_to_go_on(
     assert state(tmp_path / "bench") == {"standard---0": "waiting"}
 
 
-def test_one_at_a_time_in_a_folder(executor: InProcess, phantom: dict[str, Path], tmp_path: Path) -> None:
+def test_one_at_a_time_in_a_folder(
+    executor: InProcess, phantom: dict[str, Path], tmp_path: Path, hold: Callable[[Path], int]
+) -> None:
     executor.before = lambda task: Ended(1)
-    run_benchmark(phantom["acdc"], tmp_path / "bench", methods="standard", **TINY)
-    with open(tmp_path / "bench" / ".lock") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(CoopsegError, match="another `coopseg benchmark` works in it"):
-            resume_benchmark(tmp_path / "bench")
+    bench, new = tmp_path / "bench", tmp_path / "new"
+    run_benchmark(phantom["acdc"], bench, methods="standard", **TINY)
+    holder = hold(bench)
+    with pytest.raises(CoopsegError, match=rf"^{bench}: process {holder} on .*, works in it; wait, or stop"):
+        resume_benchmark(bench)
+    new.mkdir()
+    hold(new)
+    with pytest.raises(CoopsegError, match=rf"^{new}: process .* works in it"):
+        run_benchmark(phantom["acdc"], new, methods="standard", **TINY)
+    assert [path.name for path in new.iterdir()] == [".lock"]
 
 
 def test_a_table_that_cannot_be_written_meanwhile_ends_nothing(

@@ -21,6 +21,16 @@ from coopseg.workers import cores
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def findable() -> Iterator[None]:
+    """Lets processes find the module toy beside this one; the folder they run in is not searched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        )
+        yield
+
+
 def wait_for(ready: Callable[[], object], seconds: float = 40.0) -> None:
     """Until something is so."""
     deadline = time.monotonic() + seconds

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coopseg.benchmark.grid import Job, levels, make_jobs, notes, probed_rows
+from coopseg.benchmark.grid import Job, find_job, levels, make_jobs, notes, probed_rows
 from coopseg.benchmark.request import Request, check_request, settings_of
 from coopseg.errors import CoopsegError
 
@@ -101,9 +102,18 @@ def test_levels_hold_every_job_once_after_its_needs(more: dict[str, Any]) -> Non
 def test_a_job_on_disk(tmp_path: Path) -> None:
     job = Job("a-A-0", "a", "post-dae", "A", 0, needs=("b",))
     job.write(tmp_path)
-    assert Job.read(tmp_path, "a-A-0") == job
-    with pytest.raises(CoopsegError, match="no such job"):
-        Job.read(tmp_path, "b")
+    stored = json.loads((tmp_path / "jobs" / "a-A-0" / "job.json").read_text())
+    assert stored == {
+        "id": "a-A-0", "row": "a", "kind": "post-dae", "draw": "A", "seed": 0, "budget": "steps",
+        "needs": ["b"],
+    }  # fmt: skip
+
+
+def test_a_job_is_found_by_what_was_asked_for() -> None:
+    request = ask(("standard", "A B", "0"))
+    assert find_job(request, "standard-B-0") == Job("standard-B-0", "standard", "train", "B", 0)
+    with pytest.raises(CoopsegError, match=r"'\.\./standard-B-0': not of this benchmark"):
+        find_job(request, "../standard-B-0")
 
 
 def test_severities_asked_for_later_are_left_to_do(tmp_path: Path) -> None:

@@ -65,9 +65,34 @@ def test_what_else_can_be_added() -> None:
     )
     assert more.predictors[0].name == "a"
     assert (more.severities, more.severity_methods, more.equal_time) == ((2.0,), ("standard",), True)
-    assert more.extended(severities=[0.5, 2.0]).severities == (2.0, 0.5)
-    assert more.extended(severities=[0]).severities_of("standard") == (2.0, 0.0)
+    assert more.extended(severities=[0.5, 2.0], trust=["m:f"]).severities == (2.0, 0.5)
+    assert more.extended(severities=[0], trust=["m:f"]).severities_of("standard") == (2.0, 0.0)
     assert more.extended(predictors=["a=m:f"], data="data", settings=()) == more
+
+
+@pytest.mark.parametrize(
+    "asked", [{"methods": "evil:Run"}, {"methods": "standard+evil:Run"}, {"predictors": ["a=evil:Run"]},
+              {"settings": {"rivals.use": ["evil:Run"]}}]
+)  # fmt: skip
+def test_code_in_a_request_that_was_read_has_to_be_named(
+    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "make_rivals", lambda rivals: pytest.fail("code ran"))
+    values = module.read_arguments({"data": "d", "methods": "standard", **asked})
+    values |= {"started": "", "blocks": [{"methods": values.pop("methods"), "draws": ["A"], "seeds": [0]}]}
+    write_request(tmp_path, Request.model_validate(values))
+    found = read_request(tmp_path)
+    assert found.code == ("evil:Run",)
+    says = "benchmark.json: asks for the code 'evil:Run', .* add --trust evil:Run$"
+    for more in ({}, {"trust": ["evil:Other"]}, {"methods": "gin"}, {"predictors": ["b=evil:Other"]}):
+        with pytest.raises(CoopsegError, match=says):
+            found.extended(**more)
+    with pytest.raises(CoopsegError, match=says):
+        read_request(tmp_path, trusted=["evil:Other"])
+    monkeypatch.setattr(module, "make_rivals", lambda rivals: ())
+    assert found.extended(trust=["evil:Run"]) == found == read_request(tmp_path, trusted=["evil:Run"])
+    if "settings" not in asked:
+        assert found.extended(**asked).code == ("evil:Run",)
 
 
 @pytest.mark.parametrize(

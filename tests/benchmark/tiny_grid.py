@@ -43,7 +43,7 @@ class InProcess:
             ended = self.before(task)
             if ended is None:
                 main = {"coopseg.benchmark.job": job.main, "coopseg.benchmark.probe": probe.main}[task.module]
-                ended = Ended(main(task.bench, task.argument))
+                ended = Ended(main(task.bench, task.argument, *task.trusted))
             yield task, ended
 
 

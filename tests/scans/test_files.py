@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.files import check_new, new_folder, write_atomically, write_json
+from coopseg.scans.files import LOCK, check_new, locked, new_folder, write_atomically, write_json
 
 
 def test_replaces_content_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -82,9 +84,70 @@ def test_refuses_what_is_there(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_command_left_is_named(tmp_path: Path) -> None:
-    (tmp_path / ".123.unfinished").mkdir()
-    with pytest.raises(CoopsegError, match=r"\.123\.unfinished: of a command that was killed"):
+    (tmp_path / ".unfinished").mkdir()
+    with pytest.raises(CoopsegError, match=r"\.unfinished: of a command that was killed"):
         check_new(tmp_path)
+
+
+def test_two_processes_do_not_fill_one_folder(tmp_path: Path) -> None:
+    """The second begins while the first writes, and after it has written."""
+
+    def fill() -> None:
+        with new_folder(tmp_path):
+            raise AssertionError
+
+    with new_folder(tmp_path, last="a") as folder:
+        (folder / "a").touch()
+        with pytest.raises(CoopsegError, match="of a command that was killed or still runs"):
+            fill()
+    with pytest.raises(CoopsegError, match="is not an empty folder"):
+        fill()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_kill_while_files_move_leaves_out_the_one_that_says_that_all_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, moved = Path.rename, []
+
+    def record(path: Path, target: Path) -> Path:
+        moved.append(path.name)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", record)
+    with new_folder(tmp_path, last="evaluation.json") as folder:
+        for name in ("metrics.json", "evaluation.json", "slices.npz", "a"):
+            (folder / name).touch()
+    assert moved == ["a", "metrics.json", "slices.npz", "evaluation.json"]
+
+
+def test_a_lock_is_held_until_its_process_ends(tmp_path: Path, hold: Callable[[Path], int]) -> None:
+    with locked(tmp_path):
+        inode = (tmp_path / LOCK).stat().st_ino
+    pid, said = hold(tmp_path), []
+    with pytest.raises(CoopsegError, match=rf"^{tmp_path}: process {pid} on .*, since 2.*, works in it"):
+        locked(tmp_path).__enter__()
+    with locked(tmp_path, waiting=lambda line: (said.append(line), os.kill(pid, signal.SIGKILL))):
+        assert said == [line for line in said if f"process {pid} on" in line and line.endswith("works in it")]
+        assert f"process {os.getpid()} on" in (tmp_path / LOCK).read_text()
+    assert (tmp_path / LOCK).stat().st_ino == inode
+    check_new(tmp_path)  # a lock that nobody holds is nothing
+
+
+def test_a_lock_that_is_no_file(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("1")
+    for make, says in (
+        (lambda path: path.symlink_to(precious), "cannot be locked"),
+        (os.mkfifo, "is no regular file"),
+        (Path.mkdir, "cannot be locked"),
+    ):
+        folder = tmp_path / says.replace(" ", "") / str(make)[-5:-1]
+        folder.mkdir(parents=True)
+        make(folder / LOCK)  # type: ignore[operator]
+        with pytest.raises(CoopsegError, match=says):
+            locked(folder).__enter__()
+    assert precious.read_text() == "1"
 
 
 def test_a_record_is_json_of_one_entry_a_line_without_nan(tmp_path: Path) -> None:

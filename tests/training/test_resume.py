@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,11 @@ import torch
 from safetensors import safe_open
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.files import LOCK
 from coopseg.scans.nifti import read_image, write_image
+from coopseg.training import run as run_module
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
+from coopseg.training.inputs import read_inputs
 from coopseg.training.run import resume, train
 
 PROGRAM = (sys.executable, "-m", "coopseg", "train")
@@ -215,10 +217,14 @@ def stopped(killed_once: Path, tmp_path: Path) -> Path:
 def test_a_changed_setting_is_named_and_changes_nothing(
     stopped: Path, given: dict[str, Any], named: str
 ) -> None:
-    before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
+    def held() -> dict[Path, bytes]:
+        files = [file for file in stopped.rglob("*") if file.is_file() and file.name != LOCK]
+        return {file: file.read_bytes() for file in files}
+
+    before = held()
     with pytest.raises(CoopsegError, match="cannot resume with another " + named):
         resume(stopped, **given)
-    assert before == {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
+    assert before == held()
 
 
 def test_changed_scans_and_patients_are_refused(
@@ -281,11 +287,56 @@ def test_a_new_training_does_not_write_over_an_unfinished_one(
         )
 
 
-def test_two_processes_do_not_train_in_one_folder(stopped: Path) -> None:
-    with open(stopped / "request.json") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(CoopsegError, match="another process trains in it"):
-            resume(stopped)
+def test_two_processes_do_not_train_in_one_folder(
+    stopped: Path, phantom: dict[str, Path], tmp_path: Path, hold: Callable[[Path], int]
+) -> None:
+    holder = hold(stopped)
+    with pytest.raises(CoopsegError, match=rf"^{stopped}: process {holder} on .*, works in it; wait"):
+        resume(stopped)
+    new = tmp_path / "new"
+    new.mkdir()
+    for folder, process in ((stopped, holder), (new, hold(new))):  # one that has begun, one that is about to
+        with pytest.raises(CoopsegError, match=rf"^{folder}: process {process} on .*, works in it; wait"):
+            train(phantom["acdc"], folder, preset="cpu", settings=killed.SETTINGS, device="cpu")
+    assert [path.name for path in new.iterdir()] == [".lock"]
+
+
+def test_two_processes_that_begin_at_once(
+    phantom: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find the folder empty; while the second still reads its scans, the first trains to its end."""
+    first = tmp_path / "run" / "run.json"
+
+    def read(*given: Any) -> Any:
+        first.parent.mkdir()
+        first.write_text("of the first")
+        return read_inputs(*given)
+
+    monkeypatch.setattr(run_module, "read_inputs", read)
+    with pytest.raises(CoopsegError, match="run: exists and is not an empty folder"):
+        train(phantom["acdc"], tmp_path / "run", preset="cpu", settings=killed.SETTINGS, device="cpu")
+    assert first.read_text() == "of the first"
+    assert not (tmp_path / "run" / "request.json").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "evil:Run"}, {"method": "gin+evil:Run"}, {"settings": {"rivals.use": ["evil:Run"]}}],
+)
+def test_nothing_that_a_folder_names_is_imported(
+    stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("raise SystemExit('code ran')")
+    record = json.loads((stopped / "request.json").read_text())
+    record["arguments"] |= changes
+    (stopped / "request.json").write_text(json.dumps(record))
+    says = r"^.*request.json: asks for the code 'evil:Run', .*; if you trust it, add --method evil:Run$"
+    for given in ({}, {"settings": {"training.steps": 3}}):
+        with pytest.raises(CoopsegError, match=says):
+            resume(stopped, **given)
+    with pytest.raises(CoopsegError, match="cannot resume with another setting"):
+        resume(stopped, method="cooperative", settings={"rivals.use": ["evil:Run"]})
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000, b"\xff\x00", b'{"arguments": {}, "same": 1}'])

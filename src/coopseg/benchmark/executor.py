@@ -31,9 +31,10 @@ SIGNALLED = 128  # and the number of the signal: the exit code of a process that
 
 @dataclass(frozen=True)
 class Task:
-    """Describes a process, python -m MODULE BENCH ARGUMENT, all of whose output is appended to `log`.
+    """Describes a process, python -m MODULE BENCH ARGUMENT TRUSTED..., whose output is appended to `log`.
 
-    home: the folder to run in if it exists, so that the user's own modules are found there.
+    home: the folder to run in if it exists, so that the user's own modules are found there. trusted: those of
+    them, as module:name, that it may import.
     """
 
     module: str
@@ -41,11 +42,12 @@ class Task:
     argument: str
     log: Path
     home: Path
+    trusted: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
-        """Returns the command line."""
-        return [sys.executable, "-m", self.module, str(self.bench), self.argument]
+        """Returns the command line. -P: no file that lies in `home` by chance stands for a library."""
+        return [sys.executable, "-P", "-m", self.module, str(self.bench), self.argument, *self.trusted]
 
 
 @dataclass(frozen=True)

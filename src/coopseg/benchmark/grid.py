@@ -17,7 +17,7 @@ from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
-from coopseg.text import read_json
+from coopseg.text import read_json, shorten
 
 JOBS, JOB, RESULT, ERROR, LOG = "jobs", "job.json", "result.json", "error.json", "log.txt"
 TRAINING, EVALUATION, SEVERITIES = "training", "evaluation", "severities"
@@ -82,17 +82,6 @@ class Job:
         """Returns the folder of all that belongs to the job."""
         return bench / JOBS / self.id
 
-    @classmethod
-    def read(cls, bench: Path, name: str) -> Job:
-        """Reads the job.json of an id. Raises CoopsegError if there is none."""
-        path = bench / JOBS / name / JOB
-        if not path.is_file():
-            raise CoopsegError(
-                f"{path}: no such job; if another machine runs it, share the folder with that one"
-            )
-        values = read_json(path)
-        return cls(**{**values, "needs": tuple(values["needs"])})
-
     def write(self, bench: Path) -> None:
         """Writes job.json, unless it is there."""
         if not (self.folder(bench) / JOB).is_file():
@@ -134,6 +123,15 @@ def make_jobs(request: Request) -> tuple[Job, ...]:
                 timed = replace(job, id=f"{job.id}-equal-time", budget="time", needs=(job.id,))
                 jobs[timed.id] = timed
     return tuple(jobs.values())
+
+
+def find_job(request: Request, name: str) -> Job:
+    """Returns the job of an id. Raises CoopsegError for an id that the request does not have."""
+    if job := next((job for job in make_jobs(request) if job.id == name), None):
+        return job
+    raise CoopsegError(
+        f"job {shorten(name)}: not of this benchmark; if another machine runs it, share its folder"
+    )
 
 
 def notes(request: Request) -> list[str]:

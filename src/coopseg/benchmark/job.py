@@ -11,8 +11,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,14 +20,24 @@ import torch
 
 from coopseg.benchmark.data import Data, open_data, severe_sets, split_name
 from coopseg.benchmark.executor import exit_code, tether
-from coopseg.benchmark.grid import EVALUATION, JOBS, RESULT, SEVERITIES, TRAINING, Job, Result, write_failure
+from coopseg.benchmark.grid import (
+    EVALUATION,
+    JOBS,
+    RESULT,
+    SEVERITIES,
+    TRAINING,
+    Job,
+    Result,
+    find_job,
+    write_failure,
+)
 from coopseg.benchmark.probe import steps_in_equal_time
 from coopseg.benchmark.request import Request, now, read_request
 from coopseg.cases.splits import REQUEST, RUN
 from coopseg.config.methods import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject, load_target
-from coopseg.scans.files import lock, write_json
+from coopseg.scans.files import locked, write_json
 from coopseg.scans.types import Dataset
 from coopseg.text import read_json
 from coopseg.training.run import resume, train
@@ -39,20 +48,25 @@ if TYPE_CHECKING:
 QUIET = 10.0  # seconds between two lines of progress
 
 
-def main(bench: Path, name: str) -> int:
-    """Runs a job; returns its exit code, see `exit_code`. If it failed, error.json says how."""
+def main(bench: Path, name: str, *trusted: str) -> int:
+    """Runs a job; returns its exit code, see `exit_code`. If it failed, error.json says how.
+
+    trusted: the methods and predictors of the user's own, as module:name, that it may import.
+    """
     folder = bench / JOBS / name
     return exit_code(
-        lambda: run_job(bench, name),
+        lambda: run_job(bench, name, trusted),
         lambda error: write_failure(folder, str(error), kind=type(error).__name__),
     )
 
 
-def run_job(bench: Path, name: str) -> None:
+def run_job(bench: Path, name: str, trusted: Collection[str] = ()) -> None:
     """Does what is missing of a job. Raises whatever goes wrong."""
-    job, request, begun = Job.read(bench, name), read_request(bench), time.monotonic()
+    begun, request = time.monotonic(), read_request(bench, trusted=trusted)
+    job = find_job(request, name)
     folder = job.folder(bench)
-    with alone(folder):
+    # One whose worker has died may still be ending.
+    with locked(folder, waiting=lambda line: print(f"{now()} {line}; waiting", flush=True)):
         if job.is_finished(bench, request):
             return
         print(f"{now()} {job.id} begins on {platform.node()}, process {os.getpid()}", flush=True)
@@ -71,16 +85,6 @@ def run_job(bench: Path, name: str) -> None:
         # Severities that were asked for later belong to no comparison of costs.
         write_json(folder / RESULT, result.model_dump() | ended)
         print(f"{now()} {job.id} finished", flush=True)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process works on the job: one whose worker died may still be ending."""
-    with open(folder / ".lock", "w") as file:
-        if not lock(file):
-            print(f"{now()} {folder.name}: another process works on it; waiting", flush=True)
-            lock(file, wait=True)
-        yield
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Work:
         if job.kind in ("predictor", "statistics") or (out / RUN).is_file():
             return
         if job.kind == "train" and (out / REQUEST).is_file():
-            resume(out, progress=follow())
+            resume(out, method=job.row, settings=request.settings, progress=follow())
             return
         shutil.rmtree(out, ignore_errors=True)  # of a job that was killed before anything could be kept
         if job.kind == "post-dae":
@@ -211,4 +215,4 @@ def _now_and_then() -> Callable[[], bool]:
 
 if __name__ == "__main__":
     tether()
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -51,7 +51,7 @@ class Probe(BaseModel):
     error: str | None = None
 
 
-def main(bench: Path, row: str) -> int:
+def main(bench: Path, row: str, *trusted: str) -> int:
     """Writes BENCH/probes/ROW.json, which says how it failed if it did; returns the exit code."""
 
     def write(probe: Probe) -> None:
@@ -60,7 +60,7 @@ def main(bench: Path, row: str) -> int:
     def failed(error: Exception) -> None:
         write(Probe(row=row, error=" ".join(str(error).split()) or type(error).__name__))
 
-    return exit_code(lambda: write(time_steps(bench, read_request(bench), row)), failed)
+    return exit_code(lambda: write(time_steps(bench, read_request(bench, trusted=trusted), row)), failed)
 
 
 def time_steps(bench: Path, request: Request, row: str) -> Probe:
@@ -137,4 +137,4 @@ def _synchronise(device: torch.device) -> None:
 
 if __name__ == "__main__":
     tether()
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from coopseg.config.methods import MAIN_ROWS, POST_DAE, TITLES, expand_methods, split_row
-from coopseg.config.resolve import override_scan_statistics, read_overrides, resolve_settings
+from coopseg.config.resolve import (
+    check_named,
+    override_scan_statistics,
+    own_code,
+    read_overrides,
+    resolve_settings,
+)
 from coopseg.config.section import Section
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -93,13 +99,24 @@ class Request(Section):
         """Returns a row's severities besides 1, which the evaluation itself measures."""
         return tuple(value for value in self.severities if value != 1) if row in self.severity_methods else ()
 
-    def extended(self, **asked: Any) -> Request:
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Returns each "module:name" that the jobs import: methods and predictors of the user's own."""
+        rows = [settings_of(self, row, seed=0).rivals.use for row in self.rows if row != POST_DAE]
+        targets = [entry.target for entry in self.predictors if not Path(entry.target).exists()]
+        return own_code([*(name for row in rows for name in row), *targets])
+
+    def extended(self, *, file: Path = Path(REQUEST), trust: Iterable[str] = (), **asked: Any) -> Request:
         """Returns the request with one more block, and with what else may be added later.
 
-        asked: as for `ask`. A block takes what it does not say from the grid so far; predictors, severities,
-        severity_methods and equal_time are added. Raises CoopsegError for any other that has changed.
+        file: where it was read. trust: code in it that may be run, beside what `asked` names. asked: as for
+        `ask`. A block takes what it does not say from the grid so far; predictors, severities,
+        severity_methods and equal_time are added. Raises CoopsegError for any other that has changed, and for
+        code that is neither trusted nor asked for.
         """
         given = read_arguments(asked)
+        named = {part for row in given.get("methods", ()) for part in split_row(row)[0].split("+")}
+        named |= {*trust, *(entry.target for entry in given.get("predictors", ()))}
         more = any(given.get(name) for name in ("methods", "draws", "seeds"))
         block = _take_block(given, self.rows, self.draws, self.seeds)
         changes: dict[str, Any] = {
@@ -114,7 +131,9 @@ class Request(Section):
                     f"cannot resume with another {name}: the benchmark began with {shorten(was)}, now given "
                     f"{shorten(value)}; leave it out, or begin another with --out"
                 )
-        return check_request(build_request(self.model_dump() | changes))
+        request = build_request(self.model_dump() | changes)
+        check_named(request.code, named, file=file, how="--trust")
+        return check_request(request)
 
 
 def ask(**asked: Any) -> Request:
@@ -155,11 +174,18 @@ def write_request(bench: Path, request: Request) -> None:
     write_json(bench / REQUEST, request.model_dump(mode="json"))
 
 
-def read_request(bench: Path) -> Request:
-    """Reads BENCH/benchmark.json. Raises CoopsegError if it is missing or cannot be understood."""
+def read_request(bench: Path, *, trusted: Collection[str] | None = None) -> Request:
+    """Reads BENCH/benchmark.json. trusted: the code that it may ask for; None if none will be imported.
+
+    Raises CoopsegError if it is missing or cannot be understood, and for code that is not trusted.
+    """
     if not (bench / REQUEST).is_file():
         raise CoopsegError(f"{bench / REQUEST}: not found; --resume takes the --out of `coopseg benchmark`")
-    return build_request(read_json(bench / REQUEST), file=bench / REQUEST, advice="correct it or begin anew")
+    file = bench / REQUEST
+    request = build_request(read_json(file), file=file, advice="correct it or begin anew")
+    if trusted is not None:
+        check_named(request.code, trusted, file=file, how="--trust")
+    return request
 
 
 def build_request(values: Mapping[str, Any], *, file: Path | None = None, advice: str = "") -> Request:
@@ -175,7 +201,10 @@ def build_request(values: Mapping[str, Any], *, file: Path | None = None, advice
 
 
 def check_request(request: Request) -> Request:
-    """Returns the request. Raises CoopsegError for unknown rows, clashing names and numbers out of range."""
+    """Returns the request; imports methods of the user's own.
+
+    Raises CoopsegError for unknown rows, clashing names and numbers out of range.
+    """
     for row in request.rows:
         if row != POST_DAE:  # of POST_DAE@K the settings are those of what it stands on
             settings = settings_of(request, row, seed=0)

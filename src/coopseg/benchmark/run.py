@@ -10,9 +10,9 @@ from typing import Any
 from coopseg.benchmark.data import open_data
 from coopseg.benchmark.executor import open_executor
 from coopseg.benchmark.grid import make_jobs
-from coopseg.benchmark.keep import check_restored, kept_request, locate, restore
-from coopseg.benchmark.request import READ, Request, ask, read_request, write_request
-from coopseg.benchmark.schedule import Benchmark, Report, Schedule
+from coopseg.benchmark.keep import KEPT, check_restored, kept_request, locate, restore
+from coopseg.benchmark.request import READ, REQUEST, Request, ask, read_request, write_request
+from coopseg.benchmark.schedule import Benchmark, Report, Schedule, claimed
 from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, make_folder, new_folder
@@ -71,8 +71,10 @@ def run_benchmark(
     opened = open_data(request)
     with open_executor(scheduler, workers) as executor:
         make_folder(out, out)
-        write_request(out, request)
-        return Schedule(out, opened, executor, progress).run()
+        with claimed(out, progress):
+            check_new(out)  # another process may have been quicker
+            write_request(out, request)
+            return Schedule(out, opened, executor, progress).run()
 
 
 def resume_benchmark(
@@ -80,14 +82,17 @@ def resume_benchmark(
     *,
     workers: int = 1,
     scheduler: str | None = None,
+    trust: Sequence[str] = (),
     progress: Report = lambda line: None,
     **asked: Any,
 ) -> Benchmark:
     """Go on with a benchmark: what has finished stays, what failed is tried again.
 
-    asked: arguments of `run_benchmark` that add to it: methods, draws and seeds (what is left out of them is
-    as in the grid so far), predictors, severities, severity_methods, equal_time. Others have to be what they
-    were; CoopsegError names the first that is not.
+    trust: methods and predictors of your own, "module:name", that are in the grid already: nothing that is
+    read from a folder is imported unless it is named here or in `asked`. asked: arguments of `run_benchmark`
+    that add to it: methods, draws and seeds (what is left out of them is as in the grid so far), predictors,
+    severities, severity_methods, equal_time. Others have to be what they were; CoopsegError names the first
+    that is not, or the process that works in the folder now.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -99,13 +104,15 @@ def resume_benchmark(
     ['separate---0', 'standard---0']
     """
     bench = Path(bench)
-    before = read_request(bench)
-    request = before.extended(**asked)
-    opened = open_data(request)
-    with open_executor(scheduler, workers) as executor:
-        if request != before:
-            write_request(bench, request)
-        return Schedule(bench, opened, executor, progress).run()
+    read_request(bench)
+    with claimed(bench, progress):
+        before = read_request(bench)  # now that nobody changes it
+        request = before.extended(file=bench / REQUEST, trust=trust, **asked)
+        opened = open_data(request)
+        with open_executor(scheduler, workers) as executor:
+            if request != before:
+                write_request(bench, request)
+            return Schedule(bench, opened, executor, progress).run()
 
 
 def restore_benchmark(
@@ -118,6 +125,7 @@ def restore_benchmark(
     predictors: tuple[str, ...] | list[str] = (),
     workers: int = 1,
     scheduler: str | None = None,
+    trust: Sequence[str] = (),
     progress: Report = lambda line: None,
     **asked: Any,
 ) -> Benchmark:
@@ -136,23 +144,25 @@ def restore_benchmark(
         if asked or cross or split or predictors:
             raise CoopsegError("give --data too; without it what was kept is restored, and nothing is added")
         return _restore_alone(kept, out, before, progress)
+    targets = [entry.target for entry in READ["predictors"](predictors)]
     located = locate(before, data=data, cross=cross, split=split, predictors=predictors)
-    request = located.extended(**asked)
+    request = located.extended(file=kept / KEPT, trust=[*trust, *targets], **asked)
     opened = open_data(request)
     check_restored(kept, opened)
     with open_executor(scheduler, workers) as executor:
-        with new_folder(out) as folder:
+        with new_folder(out, last=REQUEST) as folder:
             finished = restore(kept, folder, request)
         progress(
             f"{len(finished)} jobs and the seconds of a step restored; to time steps here remove {out}/probes"
         )
-        return Schedule(out, opened, executor, progress).run()
+        with claimed(out, progress):
+            return Schedule(out, opened, executor, progress).run()
 
 
 def _restore_alone(kept: Path, out: Path, request: Request, progress: Report) -> Benchmark:
     from coopseg.benchmark.collect import write_table
 
-    with new_folder(out) as folder:
+    with new_folder(out, last=REQUEST) as folder:
         finished = restore(kept, folder, request)
     write_table(out)
     others = len(make_jobs(request)) - len(finished)

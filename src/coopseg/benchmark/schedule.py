@@ -26,8 +26,7 @@ from coopseg.benchmark.grid import (
     write_failure,
 )
 from coopseg.benchmark.probe import PROBES, read_probe
-from coopseg.errors import CoopsegError
-from coopseg.scans.files import lock
+from coopseg.scans.files import locked
 
 TABLE_EVERY = 300.0  # seconds, while jobs run
 
@@ -50,25 +49,25 @@ class Schedule:
         self.bench, self.data, self.executor, self.report = bench.resolve(), data, executor, report
         self.request = data.request
         self.jobs = make_jobs(self.request)
+        self.trusted = self.request.code  # all of which was named by whoever began this
         self.forecast = Forecast(self.bench, data, width=executor.width)
         self.written = time.monotonic()  # the table, last
 
     def run(self) -> Benchmark:
-        """Runs all jobs to their end. Raises CoopsegError while another process works in the folder."""
-        with claimed(self.bench, self.report):
-            for job in self.jobs:
-                job.write(self.bench)
-            waiting = [job for job in self.jobs if not job.is_finished(self.bench, self.request)]
-            for job in waiting:
-                (job.folder(self.bench) / ERROR).unlink(missing_ok=True)
-            probes = {row: read_probe(self.bench, row) for row in probed_rows(self.request) if waiting}
-            rows = [row for row, probe in probes.items() if probe.seconds_per_step is None]
-            self.report(self.forecast.begin(self.jobs, waiting, probes=rows))
-            if waiting:
-                for line in notes(self.request):
-                    self.report(line)
-                self._work(rows)
-            self._write_table()
+        """Runs all jobs to their end, in a folder that is claimed."""
+        for job in self.jobs:
+            job.write(self.bench)
+        waiting = [job for job in self.jobs if not job.is_finished(self.bench, self.request)]
+        for job in waiting:
+            (job.folder(self.bench) / ERROR).unlink(missing_ok=True)
+        probes = {row: read_probe(self.bench, row) for row in probed_rows(self.request) if waiting}
+        rows = [row for row, probe in probes.items() if probe.seconds_per_step is None]
+        self.report(self.forecast.begin(self.jobs, waiting, probes=rows))
+        if waiting:
+            for line in notes(self.request):
+                self.report(line)
+            self._work(rows)
+        self._write_table()
         failed = {job.id: found.error for job in self.jobs if (found := job.failure(self.bench))}
         finished = [job.id for job in self.jobs if (job.folder(self.bench) / RESULT).is_file()]
         return Benchmark(self.bench, tuple(finished), failed)
@@ -83,7 +82,7 @@ class Schedule:
     def _probe(self, rows: Sequence[str]) -> None:
         """Times a step of each row, one row at a time and nothing beside it."""
         log, home = self.bench / PROBES / LOG, Path.cwd()
-        tasks = [Task("coopseg.benchmark.probe", self.bench, row, log, home) for row in rows]
+        tasks = [Task("coopseg.benchmark.probe", self.bench, row, log, home, self.trusted) for row in rows]
         with closing(self.executor.run(tasks, alone=True)) as all_ended:
             for task, ended in all_ended:
                 found = read_probe(self.bench, task.argument)
@@ -99,7 +98,8 @@ class Schedule:
                 self._fail(job, missing, kind="CoopsegError")
             else:
                 log = job.folder(self.bench) / LOG
-                tasks[Task("coopseg.benchmark.job", self.bench, job.id, log, Path.cwd())] = job
+                home = Path.cwd()
+                tasks[Task("coopseg.benchmark.job", self.bench, job.id, log, home, self.trusted)] = job
         with closing(self.executor.run(list(tasks))) as all_ended:
             for task, ended in all_ended:
                 self._settle(tasks[task], ended)
@@ -155,11 +155,9 @@ def reason(ended: Ended) -> str:
 def claimed(bench: Path, report: Report) -> Iterator[None]:
     """Keeps a benchmark folder for this process, and reports how to go on if it is interrupted.
 
-    Raises CoopsegError while another process works in the folder.
+    Raises CoopsegError, which names the holder, while another process works in the folder.
     """
-    with open(bench / ".lock", "w") as file:
-        if not lock(file):
-            raise CoopsegError(f"{bench}: another `coopseg benchmark` works in it; wait, or stop it")
+    with locked(bench):
         try:
             yield
         except (KeyboardInterrupt, SystemExit):

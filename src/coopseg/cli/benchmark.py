@@ -13,8 +13,8 @@ from coopseg.cli.console import Device, LabelNames, Layout, Precision, Set, fail
 from coopseg.config.methods import PRESETS
 from coopseg.errors import CoopsegError
 
-# says where a benchmark lies and runs; every other option is an argument of `run_benchmark`
-WHERE = ("out", "workers", "scheduler", "resume", "keep", "restore")
+# say where a benchmark lies and how it runs; every other option is an argument of `run_benchmark`
+WHERE = ("out", "workers", "scheduler", "trust", "resume", "keep", "restore")
 FOLDER = "[NAME=]FOLDER"
 Unset = partial(typer.Option, show_default=False)
 
@@ -89,6 +89,14 @@ def benchmark(
             help="run jobs on the workers of a dask cluster; they must see the same disk",
         ),
     ] = None,
+    trust: Annotated[
+        list[str] | None,
+        Unset(
+            metavar="MODULE:NAME",
+            help="with --resume or --restore: a method or predictor of your own in the grid, whose code may "
+            "be run; may be repeated",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         Unset(help="--out of an earlier benchmark to go on with, or to add methods, draws or seeds to"),
@@ -114,6 +122,8 @@ def benchmark(
     """
     asked = {name: value for name, value in context.params.items() if _is_asked(context, name)}
     _check(asked, out=out, resume=resume, keep=keep, restore=restore)
+    if trust and resume is None and restore is None:
+        raise CoopsegError("--trust goes with --resume or --restore; a new benchmark may run what it names")
     if workers > 1 and scheduler:
         raise CoopsegError("--workers is for this machine, --scheduler for others; give one of them")
     if keep is not None and out is not None:
@@ -123,9 +133,9 @@ def benchmark(
 
     asked |= {"workers": workers, "scheduler": scheduler, "progress": note}
     if resume is not None:
-        done = resume_benchmark(resume, **asked)
+        done = resume_benchmark(resume, trust=trust or (), **asked)
     elif restore is not None:
-        done = restore_benchmark(restore, out=out, **asked)  # type: ignore[arg-type]
+        done = restore_benchmark(restore, out=out, trust=trust or (), **asked)  # type: ignore[arg-type]
     else:
         done = run_benchmark(out=out, **asked)  # type: ignore[arg-type]
     for name, error in done.failed.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -102,6 +103,24 @@ def rival_names() -> tuple[str, ...]:
 def maker_of(name: str) -> Callable[..., Any]:
     """Returns the class of a rival of this package, or what a user registered. Raises CoopsegError."""
     return _registered.get(name) or load_object(RIVALS[name].path if name in RIVALS else name)
+
+
+def own_code(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns each "module:name" among the names of rivals or predictors, once: what would be imported."""
+    return tuple(dict.fromkeys(name for name in names if ":" in name))
+
+
+def check_named(wanted: Iterable[str], named: Collection[str], *, file: Path, how: str) -> None:
+    """Raise CoopsegError for code that `file` asks for and that the user has not named in this very call.
+
+    wanted: what `own_code` returned. how: the option that names it. A folder may come from anybody, and to
+    import a module is to run it.
+    """
+    if unnamed := next((name for name in wanted if name not in named), None):
+        raise CoopsegError(
+            f"{file}: asks for the code {shorten(unnamed)}, and code is run only if you name it yourself; "
+            f"if you trust it, add {how} {unnamed}"
+        )
 
 
 def load_object(path: str) -> Any:

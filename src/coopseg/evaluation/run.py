@@ -131,7 +131,7 @@ def evaluate_subject(
         keep=pictures,
         in_turn=subject.in_turn,
     )
-    with new_folder(out) as folder:
+    with new_folder(out, last=RECORD) as folder:
         rows = evaluate(
             predictions, datasets, spacing_is_true=spacing == "true", workers=workers, progress=progress
         )

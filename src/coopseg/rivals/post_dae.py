@@ -192,7 +192,7 @@ def train_post_dae(
         fabric=fabric,
         progress=progress,
     )
-    with new_folder(out) as folder:
+    with new_folder(out, last=RUN) as folder:
         training.trackers = make_trackers(folder)
         try:
             training.run()

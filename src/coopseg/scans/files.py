@@ -1,15 +1,17 @@
-"""Writes files and folders whole or not at all, and locks files."""
+"""Writes files and folders whole or not at all, and keeps a folder for one process."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import platform
 import shutil
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from coopseg.errors import CoopsegError
 
@@ -76,13 +78,52 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def lock(file: IO[Any], *, wait: bool = False) -> bool:
-    """Take the lock of an open file until it is closed.
+LOCK = ".lock"  # in a folder that is worked in; never replaced nor removed, so that all lock the same file
+HOLDER = 200  # most bytes of it that are read
 
-    Returns False if another process holds the lock; with `wait`, waits for it instead.
+
+@contextmanager
+def locked(folder: Path, *, waiting: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Keeps a folder for this process alone while the block runs, by a lock on its file .lock.
+
+    waiting: if given and another process has the folder, it is called with a line that says which, and the
+    lock is waited for. Else CoopsegError is raised with this line, and for a folder that cannot be locked.
+    The system gives a lock back when its process ends, however it ends.
     """
+    file = _open_lock(folder / LOCK)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if not _take(file):
+            holder = os.pread(file, HOLDER, 0).decode("utf-8", "replace")
+            held = f"{folder}: {holder if holder.isprintable() and holder else 'another process'} works in it"
+            if waiting is None:
+                raise CoopsegError(f"{held}; wait, or stop that one")
+            waiting(held)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        os.ftruncate(file, 0)
+        since = time.strftime("%Y-%m-%dT%H:%M:%S")
+        os.pwrite(file, f"process {os.getpid()} on {platform.node()}, since {since},".encode()[:HOLDER], 0)
+        yield
+    finally:
+        os.close(file)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        file = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise CoopsegError(
+            f"{path}: cannot be locked ({error.strerror}); choose another folder"
+        ) from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise CoopsegError(f"{path}: is no regular file; remove it")
+    return file
+
+
+def _take(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -92,10 +133,10 @@ UNFINISHED = ".unfinished"  # suffix of a folder that is being filled
 
 
 def check_new(out: Path) -> None:
-    """Raise CoopsegError if `out` is a file or holds anything."""
+    """Raise CoopsegError if `out` is a file or holds anything but a lock."""
     if not out.exists():
         return
-    held = list(out.iterdir()) if out.is_dir() else [out]
+    held = [entry for entry in out.iterdir() if entry.name != LOCK] if out.is_dir() else [out]
     if held and all(entry.name.endswith(UNFINISHED) for entry in held):
         raise CoopsegError(
             f"{held[0]}: of a command that was killed or still runs; remove it, or choose another --out"
@@ -109,23 +150,27 @@ def make_folder(folder: Path, out: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+        raise _not_made(out, error) from None
+
+
+def _not_made(out: Path, error: OSError) -> CoopsegError:
+    return CoopsegError(f"{out}: cannot be made ({error.strerror}); choose another --out")
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, *, last: str = "") -> Iterator[Path]:
     """Yields a folder to write into and moves its content to `out` when the block ends without an error.
 
-    It lies within `out`, which may be a mount of its own that no rename can cross. If the block raises,
-    everything written and every folder made is removed. Raises CoopsegError as `check_new` does.
+    It lies within `out`, which may be a mount of its own that no rename can cross. last: the file that says
+    that all the others are there, which is moved after them. If the block raises, everything written and
+    every folder made is removed. Raises CoopsegError as `check_new` does, and if another process fills `out`.
     """
     check_new(out)
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    unfinished = out / f".{os.getpid()}{UNFINISHED}"
-    make_folder(unfinished, out)
+    unfinished = _make_unfinished(out)
     try:
         yield unfinished
-        for entry in sorted(unfinished.iterdir()):
+        for entry in sorted(unfinished.iterdir(), key=lambda entry: (entry.name == last, entry.name)):
             entry.rename(out / entry.name)
         unfinished.rmdir()
     except BaseException:
@@ -133,3 +178,18 @@ def new_folder(out: Path) -> Iterator[Path]:
         for folder in made:
             folder.rmdir()
         raise
+
+
+def _make_unfinished(out: Path) -> Path:
+    """Makes the folder that is filled; the system lets one process alone do so."""
+    make_folder(out, out)
+    unfinished = out / UNFINISHED
+    try:
+        unfinished.mkdir()
+    except OSError as error:
+        check_new(out)
+        raise _not_made(out, error) from None
+    if {entry.name for entry in out.iterdir()} - {LOCK, UNFINISHED}:  # another process was quicker
+        unfinished.rmdir()
+        check_new(out)
+    return unfinished

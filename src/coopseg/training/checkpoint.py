@@ -23,7 +23,7 @@ from coopseg.cases.splits import REQUEST
 from coopseg.config.section import Section
 from coopseg.errors import CoopsegError
 from coopseg.networks.native import kernels
-from coopseg.scans.files import lock, write_atomically
+from coopseg.scans.files import locked, write_atomically
 from coopseg.text import flatten
 from coopseg.training.inputs import Inputs
 from coopseg.training.request import TrainingRequest
@@ -135,16 +135,14 @@ def check_same(before: RequestRecord, now: RequestRecord, folder: Path) -> list[
 
 @contextmanager
 def claimed(folder: Path, fabric: Fabric) -> Iterator[None]:
-    """Locks a run folder for this training, and clears it of half-written files of one that was killed.
+    """Keeps a run folder for this training, and clears it of half-written files of one that was killed.
 
-    Raises CoopsegError while another process trains in it.
+    Raises CoopsegError, which names the holder, while another process trains in it.
     """
     if not fabric.is_global_zero:
         yield
         return
-    with open(folder / REQUEST, "rb") as file:
-        if not lock(file):
-            raise CoopsegError(f"{folder}: another process trains in it; wait, or stop that one")
+    with locked(folder):
         for left in folder.rglob(".*.tmp"):
             left.unlink()
         yield

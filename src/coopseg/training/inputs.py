@@ -14,7 +14,7 @@ import numpy as np
 from coopseg.cases.collect import load_cases
 from coopseg.cases.prepare import Case
 from coopseg.cases.splits import Part, Split, get_split
-from coopseg.config.resolve import read_overrides, resolve_settings
+from coopseg.config.resolve import check_named, own_code, read_overrides, resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.metrics import dice
@@ -55,6 +55,13 @@ def change_request(request: TrainingRequest, **given: Any) -> TrainingRequest:
     opened = isinstance(given.get("data"), Dataset)  # it says itself what its layout and labels are
     kept = request.model_dump(exclude={"layout", "labels"} if opened else None)
     return make_request(**{**kept, **given, "settings": settings})
+
+
+def check_code(file: Path, request: TrainingRequest, **given: Any) -> None:
+    """Raise CoopsegError if `request`, read from `file`, needs code that `given` does not name."""
+    used = read_overrides(given.get("settings", ())).get("rivals.use", ())
+    named = {*(given.get("method") or "").split("+"), *(used if isinstance(used, list | tuple) else ())}
+    check_named(own_code(resolve_request(request).rivals.use), named, file=file, how="--method")
 
 
 def resolve_request(request: TrainingRequest) -> Settings:

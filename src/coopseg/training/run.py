@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from coopseg.cases.splits import REQUEST, RUN
 from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError, Stopped
-from coopseg.scans.files import check_new, make_folder, write_atomically
+from coopseg.scans.files import check_new, locked, make_folder, write_atomically
 from coopseg.scans.types import Dataset
 from coopseg.training.batches import SliceStore, filled_share
 from coopseg.training.checkpoint import (
@@ -28,7 +28,14 @@ from coopseg.training.checkpoint import (
     read_request,
     write_request,
 )
-from coopseg.training.inputs import Inputs, change_request, make_request, read_inputs, resolve_request
+from coopseg.training.inputs import (
+    Inputs,
+    change_request,
+    check_code,
+    make_request,
+    read_inputs,
+    resolve_request,
+)
 from coopseg.training.log import Scores, Values, make_trackers
 from coopseg.training.loop import Loop, Progress
 from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
@@ -105,15 +112,19 @@ def train(
     fabric.barrier()  # nothing is written before every process has found the folder empty
     if fabric.is_global_zero:
         make_folder(out, out)
-        write_request(out, record)
-    return _train(inputs, out, fabric, record, progress, [])
+    with claimed(out, fabric):
+        if fabric.is_global_zero:
+            _check_unused(out)  # another training may have been quicker
+            write_request(out, record)
+        return _train(inputs, out, fabric, record, progress, [])
 
 
 def resume(run: str | Path, *, progress: Callable[[Progress], None] | None = None, **given: Any) -> Path:
     """Go on with a killed or stopped training; on a CPU the result is bit for bit as without the stop.
 
     run: its folder; a finished one is left as it is. given: arguments of `train` that have changed, such as
-    `data` for a folder that has moved, or `save_every`. progress: called with every Progress.
+    `data` for a folder that has moved, or `save_every`; and `method`, if it is one of your own as
+    "module:class": nothing that is read from a folder is imported. progress: called with every Progress.
     Raises CoopsegError as `train` does, and if something that matters has changed, naming it.
 
     >>> import coopseg, tempfile
@@ -134,14 +145,17 @@ def resume(run: str | Path, *, progress: Callable[[Progress], None] | None = Non
     run = Path(run)
     before = read_request(run)
     request = change_request(before.arguments, **given)
+    check_code(run / REQUEST, request, **given)
     fabric = make_fabric(request.device, resolve_request(request).precision)
     data = given.get("data")
-    inputs = read_inputs(request, data if isinstance(data, Dataset) else None)
-    notes = check_same(before, describe_request(request, inputs, fabric), run)
-    if (run / RUN).is_file():
-        return run
-    fabric.barrier()  # the first process may write run.json only when all have found it missing
-    return _train(inputs, run, fabric, before.model_copy(update={"arguments": request}), progress, notes)
+    with claimed(run, fabric):
+        inputs = read_inputs(request, data if isinstance(data, Dataset) else None)
+        notes = check_same(before, describe_request(request, inputs, fabric), run)
+        if (run / RUN).is_file():
+            return run
+        fabric.barrier()  # the first process may write run.json only when all have found it missing
+        changed = before.model_copy(update={"arguments": request})
+        return _train(inputs, run, fabric, changed, progress, notes)
 
 
 def _train(
@@ -154,7 +168,7 @@ def _train(
 ) -> Path:
     """Trains from the checkpoint in `out`, if there is one, to the end, and writes the record."""
     keep_freed_memory()
-    with _failing_clearly(out), claimed(out, fabric):
+    with _failing_clearly(out):
         loop = Loop(
             settings=inputs.settings,
             store=SliceStore.from_cases(inputs.training, inputs.settings, fabric.device),
@@ -223,6 +237,8 @@ def describe_run(loop: Loop, inputs: Inputs, record: RequestRecord, *, warnings:
 
 def _check_unused(out: Path) -> None:
     if (out / REQUEST).is_file() and not (out / RUN).is_file():
+        with locked(out):  # else one that runs now
+            pass
         raise CoopsegError(
             f"{out}: holds a training that did not end; go on with `coopseg train --resume {out}`, "
             "or choose another --out"
