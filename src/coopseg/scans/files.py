@@ -112,9 +112,7 @@ def _open_lock(path: Path) -> int:
     try:
         file = os.open(path, flags, 0o666)
     except OSError as error:
-        raise CoopsegError(
-            f"{path}: cannot be locked ({error.strerror}); choose another folder"
-        ) from None
+        raise CoopsegError(f"{path}: cannot be locked ({error.strerror}); choose another folder") from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise CoopsegError(f"{path}: is no regular file; remove it")
