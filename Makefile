@@ -10,9 +10,10 @@ demo: $(SETUP)
 	rm -rf demo
 	.venv/bin/coopseg demo demo
 
-# One thread for each of the two workers: more would wait for one another.
+# One thread for each of the two workers: more would wait for one another. A file stays with one worker, so that
+# what its tests share is made once.
 test: $(SETUP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 test-slow: $(SETUP)
 	$(PY) -m pytest -m slow

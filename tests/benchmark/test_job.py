@@ -106,8 +106,9 @@ def test_it_waits_for_another_process_and_finds_the_work_done(
 
 
 def test_scan_statistics_predict_anew_with_the_weights_that_are_there(
-    phantom: dict[str, Path], tmp_path: Path
+    phantom: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(data, "corrupt_dataset", partial(corrupt_dataset, workers=1))
     request = make_bench(tmp_path, phantom["acdc"], "standard", "standard@2")
     corrupt_tested(tmp_path, open_data(request))
     for name in ("standard---0", "standard@2---0"):

@@ -34,11 +34,16 @@ def test_export_predict_and_evaluate(
     coopseg: Callable[..., Any], run: Path, phantom: dict[str, Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "model.onnx"
-    done = coopseg("export", "--model", run, "--format", "onnx", "--out", file, "--refine", 2)
+    how = ("--format", "onnx", "--refine", 2, "--scan-statistics", 6)
+    done = coopseg("export", "--model", run, "--out", file, *how)
     assert done.exit_code == 0, done.stderr
     assert f"compared with PyTorch: {file}" in done.stdout
     patient = phantom["acdc"] / "patientP001"
-    done = coopseg("predict", "--model", file, patient, "--out", tmp_path / "maps", "--refine", 2)
+    predict = ("predict", "--model", file, patient, "--out", tmp_path / "maps", "--refine", 2)
+    done = coopseg(*predict, "--scan-statistics", "off")
+    assert done.exit_code == 2
+    assert "exported with scan statistics K = 6, off is asked for" in done.stderr
+    done = coopseg(*predict)
     assert done.exit_code == 0, done.stderr
     assert len(list((tmp_path / "maps").glob("*.nii.gz"))) == 2
     done = coopseg(
@@ -56,18 +61,6 @@ def test_export_predict_and_evaluate(
     assert done.exit_code == 0, (done.stderr, done.exception)
     with open(tmp_path / "e" / "cases.csv", encoding="utf-8") as table:
         assert {row["head"] for row in csv.DictReader(table)} == {"FTN"}
-
-
-def test_scan_statistics_of_a_file(
-    coopseg: Callable[..., Any], run: Path, phantom: dict[str, Path], tmp_path: Path
-) -> None:
-    file = tmp_path / "model.onnx"
-    done = coopseg("export", "--model", run, "--out", file, "--refine", 0, "--scan-statistics", 6)
-    assert done.exit_code == 0, done.stderr
-    predict = ("predict", "--model", file, phantom["acdc"], "--out", tmp_path / "out", "--refine", 0)
-    done = coopseg(*predict, "--scan-statistics", "off")
-    assert done.exit_code == 2
-    assert "exported with scan statistics K = 6, off is asked for" in done.stderr
 
 
 def test_errors_are_one_line(coopseg: Callable[..., Any], run: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from coopseg.cases.prepare import prepare
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.export import export, softmax
+from coopseg.inference.export import export
 from coopseg.inference.model import load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
@@ -72,23 +72,27 @@ def test_every_refinement_and_a_model_without_stn(
         np.testing.assert_allclose(found[-1], last, atol=1e-5)
 
 
-@pytest.mark.parametrize("slices", [1, 3, 11])
-def test_scan_statistics_are_in_the_file(
-    tmp_path: Path, save_small: Callable[[Path, Settings], str], slices: int
-) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def with_statistics(
+    tmp_path_factory: pytest.TempPathFactory, save_small: Callable[[Path, Settings], str]
+) -> tuple[Path, Path]:
+    """A run folder with scan statistics, K = 2, and its ONNX file."""
+    folder = tmp_path_factory.mktemp("statistics")
     small = {
         "network.width": 2,
         "cases.size": (32, 32),
         "cases.spacing": 3.0,
         "prediction.scan_statistics": 2,
     }
-    settings = resolve_settings(method="cooperative", overrides=small)
-    save_small(folder, settings)
-    model, written = load_model(folder), load_model(export(folder, tmp_path / "x.onnx"))
-    assert written.settings == settings
-    case = prepare(make_case_scan(slices), settings.cases)
+    save_small(folder, resolve_settings(method="cooperative", overrides=small))
+    return folder, export(folder, folder / "x.onnx")
+
+
+@pytest.mark.parametrize("slices", [1, 3, 11])
+def test_scan_statistics_are_in_the_file(with_statistics: tuple[Path, Path], slices: int) -> None:
+    model, written = map(load_model, with_statistics)
+    assert written.settings == model.settings
+    case = prepare(make_case_scan(slices), model.settings.cases)
     torched, exported = (Predictor.from_model(m).probabilities(case) for m in (model, written))
     without = Predictor.from_model(model, scan_statistics="off").probabilities(case)
     for head in torched:
@@ -97,12 +101,12 @@ def test_scan_statistics_are_in_the_file(
 
 
 def test_a_file_keeps_the_scan_statistics_that_it_was_exported_with(
-    tmp_path: Path, small_model: Path, small_onnx: Path
+    with_statistics: tuple[Path, Path], small_onnx: Path
 ) -> None:
-    file = export(small_model, tmp_path / "x.onnx", scan_statistics=6)
-    assert load_model(file).settings.prediction.scan_statistics == 6
-    Predictor.from_model(load_model(file), scan_statistics="6")
-    for path, wanted, said in ((file, "off", "K = 6, off"), (small_onnx, 2, "off, K = 2")):
+    _, file = with_statistics
+    assert load_model(file).settings.prediction.scan_statistics == 2
+    Predictor.from_model(load_model(file), scan_statistics="2")
+    for path, wanted, said in ((file, "off", "K = 2, off"), (small_onnx, 2, "off, K = 2")):
         with pytest.raises(CoopsegError, match=f"exported with scan statistics {said} is asked for; leave"):
             Predictor.from_model(load_model(path), scan_statistics=wanted)
 
@@ -112,9 +116,13 @@ def make_case_scan(slices: int) -> Scan:
 
 
 def test_a_file_that_disagrees_is_not_written(
-    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_model: Path, small_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "softmax", lambda logits: softmax(1.1 * logits))
+    graph = onnx.load(small_onnx)
+    for weight in graph.graph.initializer:
+        if len(weight.dims) == 4:
+            weight.raw_data = (1.01 * onnx.numpy_helper.to_array(weight)).astype(np.float32).tobytes()
+    monkeypatch.setattr(module, "_convert", lambda *_: graph.SerializeToString())
     with pytest.raises(CoopsegError, match=r"x\.onnx: not written, ONNX Runtime and PyTorch differ by 0\.0"):
         export(small_model, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 """A training that is killed, in processes of its own; used by test_resume.py.
 
-It runs in children of a fork server, which has imported everything but run nothing, so that fifty of them
-take a minute and none inherits a thread.
+It runs in children of a fork server, which has imported everything, built the kernels and run nothing, so
+that fifty of them take a minute and none inherits a thread.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -22,7 +24,7 @@ from coopseg.training.run import resume, train
 
 SETTINGS = {
     "network.width": 2, "cases.size": (32, 32), "cases.spacing": 6.0, "training.batch_size": 4,
-    "training.steps": 45, "training.validations": 3, "training.ema": 0.9, "training.schedule": "one_cycle",
+    "training.steps": 12, "training.validations": 3, "training.ema": 0.9, "training.schedule": "one_cycle",
 }  # fmt: skip
 WRITES = ("half written", "before fsync", "before replace", "after replace")
 
@@ -106,9 +108,10 @@ def work(data: Path, run: Path, dies: tuple[str, int] | None) -> None:
 def start(data: Path, run: Path, dies: tuple[str, int] | None = None) -> BaseProcess:
     """A process that does `work`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["coopseg.training.run"])
+    context.set_forkserver_preload(["built_kernels"])
     process = context.Process(target=work, args=(data, run, dies))
-    process.start()
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):  # where the server finds built_kernels
+        process.start()
     return process
 
 

@@ -159,19 +159,21 @@ def test_validation_changes_nothing_in_training(make_loop: MakeLoop) -> None:
     assert often.networks.training
 
 
-def test_cooperation_begins_with_a_window_of_the_log(make_loop: MakeLoop) -> None:
-    loop, _ = make_loop(steps=60, validations=1, cooperate_after=0.4)
+def test_cooperation_begins_with_a_window_of_the_log(
+    make_loop: MakeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_EVERY", 4)
+    loop, _ = make_loop(steps=12, validations=1, cooperate_after=0.4)
     loop.run()
     lines = {step: values for kind, step, values in loop.trackers[0].lines if kind == "train"}
-    assert {step: "hard_shape" in values for step, values in lines.items()} == {20: False, 40: True, 60: True}
-    never, _ = make_loop(steps=20, validations=1, cooperate_after=1.0)
+    assert {step: "hard_shape" in values for step, values in lines.items()} == {4: False, 8: True, 12: True}
+    never, _ = make_loop(steps=4, validations=1, cooperate_after=1.0)
     never.run()
     assert "hard_shape" not in never.trackers[0].lines[0][2]
 
 
-@pytest.mark.parametrize("stop", [3, 6])
 def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
-    make_loop: MakeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    make_loop: MakeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rival that begins after 0.4 of 9 steps does so at step 5; the run is stopped before or after it."""
     monkeypatch.setattr(module, "READ_EVERY", 4)
@@ -185,16 +187,18 @@ def test_a_rival_begins_with_a_window_of_the_log_in_a_resumed_training_too(
         9: True,
     }
 
-    stopped, _ = make_loop(steps=9, rivals=rivals)
-    stopped.progress = lambda progress: setattr(stopped.signals, "received", int(progress.step == stop))
-    with pytest.raises(Stopped, match=f"stopped after step {stop} of 9"):
-        stopped.run()
-    resumed, _ = make_loop(steps=9, rivals=rivals)
-    resumed.load_state_dict(load_checkpoint(tmp_path / CHECKPOINT))
-    resumed.run()
-    assert equal(resumed.networks.state_dict(), whole.networks.state_dict())
-    logged = [line for loop in (stopped, resumed) for line in loop.trackers[0].lines]
-    assert logged == whole.trackers[0].lines
+    for stop in (3, 6):
+        stopped, _ = make_loop(steps=9, rivals=rivals)
+        signals = stopped.signals
+        stopped.progress = lambda progress, at=stop, to=signals: setattr(to, "received", progress.step == at)
+        with pytest.raises(Stopped, match=f"stopped after step {stop} of 9"):
+            stopped.run()
+        resumed, _ = make_loop(steps=9, rivals=rivals)
+        resumed.load_state_dict(load_checkpoint(tmp_path / CHECKPOINT))
+        resumed.run()
+        assert equal(resumed.networks.state_dict(), whole.networks.state_dict())
+        logged = [line for loop in (stopped, resumed) for line in loop.trackers[0].lines]
+        assert logged == whole.trackers[0].lines
 
 
 def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_its_own(

@@ -32,7 +32,7 @@ def folder(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(SCRIPT), str(phantom["acdc"]), str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COOPSEG_NATIVE": "0", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -69,7 +69,7 @@ def test_killed_in_the_write_of_a_checkpoint(
     phantom: dict[str, Path], tmp_path: Path, reference: Path, write: Any
 ) -> None:
     run = tmp_path / "run"
-    process = killed.start(phantom["acdc"], run, (write, 9))
+    process = killed.start(phantom["acdc"], run, (write, 5))
     assert killed.kill_after(process, 60) == -signal.SIGKILL
     killed.finish(phantom["acdc"], run)
     assert_same(run, reference)
@@ -109,7 +109,7 @@ def test_sigterm_saves_and_exits_143_and_the_program_resumes(
         env=ONE_THREAD, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
-    while "45 steps on" not in process.stderr.readline():
+    while "12 steps on" not in process.stderr.readline():
         assert process.poll() is None
     process.terminate()
     _, errors = process.communicate(timeout=120)
@@ -163,7 +163,7 @@ from coopseg.errors import CoopsegError
 from coopseg.training.run import train
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails, as on a full disk
 def fill(progress):
-    if progress.step == 20:
+    if progress.step == 8:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 try:
     train(sys.argv[1], sys.argv[2], preset="cpu", method="cooperative", settings=SETTINGS, seed=3,
@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert "cannot be written (File too large); make room, then `coopseg train --resume" in filled.stdout
     state = load_checkpoint(run / CHECKPOINT)
     assert state is not None
-    assert state["step"] == 19
+    assert state["step"] == 7
     assert not list(run.glob(".*.tmp"))
     killed.finish(phantom["acdc"], run)
     assert_same(run, reference)
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
 @pytest.fixture(scope="module")
 def killed_once(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("killed") / "run"
-    process = killed.start(phantom["acdc"], run, ("after replace", 20))
+    process = killed.start(phantom["acdc"], run, ("after replace", 6))
     assert killed.kill_after(process, 60) == -signal.SIGKILL
     return run
 
@@ -207,7 +207,7 @@ def stopped(killed_once: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"settings": {"training.steps": 500}}, "setting training.steps: it began with 45, now given 500"),
+        ({"settings": {"training.steps": 500}}, "setting training.steps: it began with 12, now given 500"),
         ({"settings": {"network.norm": "running"}}, "setting network.norm: it began with batch"),
         ({"method": "standard"}, "setting "),
         ({"seed": 4}, "setting seed: it began with 3, now given 4"),

@@ -19,6 +19,11 @@ from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import EPSILON, Norm
 
 
+def leaky_relu(x: Tensor, slope: float) -> Tensor:
+    """Applies LeakyReLU in place, but for an export, which takes half as long again to trace it in place."""
+    return F.leaky_relu(x, slope, inplace=not torch.compiler.is_exporting())
+
+
 class Convolution(nn.Module):
     """Applies a convolution of odd size k, padded by k // 2, then LeakyReLU.
 
@@ -54,11 +59,11 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, H / stride, W / stride)."""
         x = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.weight.shape[-1] // 2)
-        return x if self.slope is None else F.leaky_relu(x, self.slope, inplace=True)
+        return x if self.slope is None else leaky_relu(x, self.slope)
 
     def join(self, x: Tensor, skip: Tensor) -> Tensor:
         """Returns LReLU(convolution(x) + skip), the end of a residual block."""
-        return F.leaky_relu(self(x).add_(skip), SLOPE, inplace=True)
+        return leaky_relu(self(x).add_(skip), SLOPE)
 
 
 class Upsampling(Convolution):
@@ -72,7 +77,7 @@ class Upsampling(Convolution):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, 2H, 2W)."""
         x = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
-        return x if self.slope is None else F.leaky_relu(x, self.slope, inplace=True)
+        return x if self.slope is None else leaky_relu(x, self.slope)
 
 
 class Enlarging(Convolution):

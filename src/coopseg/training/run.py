@@ -130,9 +130,9 @@ def resume(run: str | Path, *, progress: Callable[[Progress], None] | None = Non
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> scans = coopseg.write_phantom(folder / "phantom", patients=4, size=48)["acdc"]
-    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 40}
+    >>> tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 4}
     >>> def stop(progress):
-    ...     if progress.step == 20:
+    ...     if progress.step == 2:
     ...         raise KeyboardInterrupt
     >>> how = {"preset": "quick", "settings": tiny, "device": "cpu", "save_every": 0}
     >>> try:
