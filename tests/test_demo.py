@@ -15,9 +15,11 @@ from coopseg.errors import CoopsegError
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo of seconds."""
+    """A demo of seconds; pictures of an evaluation, half of the time, have tests of their own."""
+    monkeypatch.setattr("coopseg.evaluation.run.write_pictures", lambda *args, **options: None)
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 6.0})
-    monkeypatch.setattr(demo, "SMALL", {"network.width": 2, "training.steps": 20, "training.validations": 1})
+    monkeypatch.setattr(demo, "SMALL", {"network.width": 2, "training.steps": 2, "training.validations": 1})
+    monkeypatch.setattr("coopseg.workers.cores", lambda: 1)
     for name, value in {"TRAIN": 2, "VALIDATE": 1, "TEST": 1, "CROSS": 3, "COLUMNS": 48}.items():
         monkeypatch.setattr(demo, name, value)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from coopseg.errors import CoopsegError
 from coopseg.workers import choose_workers, processes, threads
@@ -44,6 +43,8 @@ def square(number: int) -> int:
 
 
 def threads_of_torch(_: int) -> int:
+    import torch  # takes seconds, and every worker here imports this module
+
     return torch.get_num_threads()
 
 
@@ -91,13 +92,13 @@ def test_processes() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_threads(workers: int) -> None:
-    before, running = torch.get_num_threads(), threading.active_count()
+    before, running = threads_of_torch(0), threading.active_count()
     with threads(workers) as side_by_side:
         assert list(side_by_side(square, range(20))) == [number**2 for number in range(20)]
         assert set(side_by_side(threads_of_torch, range(4))) == {1}
         with pytest.raises(CoopsegError, match="three: is not wanted"):
             list(side_by_side(fail_at_three, range(1000)))
-    assert (torch.get_num_threads(), threading.active_count()) == (before, running)
+    assert (threads_of_torch(0), threading.active_count()) == (before, running)
 
 
 def test_what_has_not_begun_is_dropped() -> None:
