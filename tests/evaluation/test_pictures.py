@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import coopseg.report
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predictions, evaluate
 from coopseg.evaluation.pictures import (
@@ -23,12 +24,14 @@ from coopseg.evaluation.pictures import (
     write_pictures,
     write_slices,
 )
+from coopseg.scans.colours import structure_colours
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 NAMES = ("background", "LV", "MYO", "RV")
+STYLE = Path(coopseg.report.__path__[0], "templates", "style.css")
 
 
 def rows_of(scores: dict[str, tuple[float, ...]]) -> list[Any]:
@@ -72,6 +75,27 @@ def test_draws_every_state(filled: str, tmp_path: Path) -> None:
     assert len(figure.axes) == panels
     with Image.open(tmp_path / "case.png") as picture:
         assert picture.width == 400 * panels
+
+
+def test_truth_is_white_and_dashed_as_in_the_report() -> None:
+    box = np.zeros((3, 20, 20), np.uint8)
+    box[1, 5:9, 5:9], box[1, 9:12, 5:9] = 1, 3
+    figure = draw_case(np.ones((3, 20, 20)), box, np.roll(box, 2, axis=2), names=NAMES, title="case")
+    drawn = [
+        (line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines if len(line.get_xdata())
+    ]
+    truth = [look for look in drawn if look[0] == "#ffffff"]
+    assert len(truth) == 2
+    assert {style for _, style in truth} == {"--"}
+    own = structure_colours(NAMES)
+    assert sorted(set(drawn) - set(truth)) == sorted(
+        (tuple(level / 255 for level in own[label]), "-") for label in (1, 3)
+    )
+    named = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert named == [*(f"{name}, predicted" for name in NAMES[1:]), "truth, of every class"]
+    style = next(line for line in STYLE.read_text().splitlines() if line.startswith(".truth"))
+    assert "stroke: #fff;" in style
+    assert "stroke-dasharray: 4 3;" in style
 
 
 def test_outlines_pass_halfway_between_pixels() -> None:

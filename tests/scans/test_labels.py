@@ -1,6 +1,5 @@
 """Label values by name."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,10 @@ import pytest
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import (
     canonical_name,
-    default_colours,
     indices_to_labels,
     labels_to_indices,
     make_labels,
     parse_label_names,
-    write_label_names,
 )
 from coopseg.scans.layouts.cardiac import ACDC_LABELS, MNMS_LABELS
 from coopseg.scans.types import Labels
@@ -108,20 +105,3 @@ def test_labels_that_cannot_be_read(text: str, message: str) -> None:
 def test_negative_values_are_refused() -> None:
     with pytest.raises(CoopsegError, match=r"^a\.json: labels need a name and a value of 0 or more"):
         make_labels([("LV", -1)], source="a.json")
-
-
-def test_colours_are_distinct_and_those_of_the_heart_fixed() -> None:
-    names = (*NAMES, *(f"label{i}" for i in range(8)))
-    colours = default_colours(names)
-    assert len(set(colours)) == len(names)
-    assert colours[0] == (0, 0, 0)
-    assert default_colours(("RV", "lvc"))[1] == colours[1]
-    assert len(default_colours(tuple(f"label{i}" for i in range(40)))) == 40
-
-
-def test_sidecar(tmp_path: Path) -> None:
-    write_label_names(tmp_path / "labels.json", NAMES)
-    entries = json.loads((tmp_path / "labels.json").read_text())["labels"]
-    assert [entry["name"] for entry in entries] == list(NAMES)
-    assert [entry["value"] for entry in entries] == [0, 1, 2, 3]
-    assert all(len(entry["colour"]) == 3 and set(entry) == {"value", "name", "colour"} for entry in entries)

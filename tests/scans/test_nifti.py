@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.nifti import read_header, read_image, read_labels, write_image, write_labels
@@ -224,6 +226,7 @@ def test_written_labels(tmp_path: Path, affine: np.ndarray, suffix: str) -> None
     assert header.get_data_dtype() == np.uint8
     assert (float(header["scl_slope"]), float(header["scl_inter"])) == (1, 0)
     assert header.get_xyzt_units()[0] == "mm"
+    assert header.get_intent()[0] == "label"
     assert int(header["sform_code"]) == 1
     assert int(header["qform_code"]) == (0 if affine is SHEARED else 1)
     np.testing.assert_array_equal(header.get_sform(), affine)
@@ -294,6 +297,89 @@ def test_acdc_header_survives_a_round_trip(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.spacing, (1.25, 1.25, 10))
     write_labels(tmp_path / "y.nii.gz", volume(), like=scan)
     np.testing.assert_array_equal(read_labels(tmp_path / "y.nii.gz").affine, scan.affine)
+
+
+def turned_only(header: nib.Nifti1Header) -> None:
+    header.set_sform(None, code=0)
+    header.set_qform(oblique(), code=3)
+
+
+def as_acdc(header: nib.Nifti1Header) -> None:
+    header.set_sform(np.diag([-1, -1, 1, 1]), code=1)
+    header.set_qform(np.diag([-1.25, -1.25, 10, 1]), code=2)
+
+
+def no_codes(header: nib.Nifti1Header) -> None:
+    header.set_sform(None, code=0)
+    header.set_qform(None, code=0)
+    header["pixdim"][1:4] = (1.5, -1.5, 8)
+
+
+def in_metres(header: nib.Nifti1Header) -> None:
+    header.set_sform(np.diag([0.0015, 0.0015, 0.008, 1]), code=4)
+    header.set_qform(np.diag([0.0015, 0.0015, 0.008, 1]), code=4)
+    header.set_xyzt_units("meter", "msec")
+
+
+def sheared(header: nib.Nifti1Header) -> None:
+    header.set_sform(SHEARED, code=2)
+    header.set_qform(SHEARED, code=0)
+
+
+KEPT = (
+    "dim", "pixdim", "xyzt_units", "toffset", "slice_duration", "slice_code", "dim_info", "qform_code",
+    "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x",
+    "srow_y", "srow_z",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5, 4, 3), (6, 5), (6, 5, 4, 1)])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("change", [turned_only, as_acdc, no_codes, in_metres, sheared])
+def test_written_labels_keep_the_header(
+    tmp_path: Path, change: Callable[[Any], None], kind: Any, shape: tuple[int, ...]
+) -> None:
+    """By nibabel every field of place and time is bit for bit the source's; ITK sees the same grid."""
+    header = kind.header_class(endianness=">" if change is as_acdc else "<")
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.int16)
+    header.set_xyzt_units("mm", "sec")
+    change(header)
+    if len(shape) == 4:
+        header["pixdim"][4] = 0.04
+    header["toffset"], header["slice_duration"] = 0.5, 0.02
+    header["cal_max"], header["descrip"], header["aux_file"] = 900, b"Jane Doe", b"none"
+    header["vox_offset"] = header.single_vox_offset
+    voxels = np.random.default_rng(0).integers(0, 900, shape)
+    content = header.binaryblock + bytes(4) + voxels.astype(header.get_data_dtype()).tobytes(order="F")
+    source, path = tmp_path / "x.nii.gz", tmp_path / "y.nii.gz"
+    source.write_bytes(gzip.compress(content))
+    scan = read_image(source)
+    labels = (scan.data > 450).astype(np.uint8)
+    write_labels(path, labels, like=scan, names=["background", "LV"])
+
+    again = load(path)
+    assert isinstance(again, kind)
+    block = gzip.decompress(path.read_bytes())[: header.sizeof_hdr]
+    written = kind.header_class(block, endianness="<", check=False)  # nibabel's load mends a sign
+    for key in KEPT:
+        assert written[key].tobytes() == header.as_byteswapped("<")[key].tobytes(), key
+    np.testing.assert_array_equal(np.asanyarray(again.dataobj), labels.reshape(shape))
+    assert (again.header.get_intent()[0], again.header.get_data_dtype()) == ("label", np.uint8)
+    assert bytes(again.header["descrip"].item()).startswith(b"coopseg ")
+    assert (float(again.header["cal_max"]), bytes(again.header["aux_file"].item())) == (0, b"")
+    (extension,) = again.header.extensions
+    assert extension.get_code() == 0
+    table = ElementTree.fromstring(extension.get_content().rstrip(b"\0"))
+    assert [label.text for label in table.iter("Label")] == ["LV"]
+    np.testing.assert_array_equal(read_labels(path).affine, scan.affine)
+
+    if change is sheared or kind is nib.Nifti2Image:  # ITK reads neither
+        return
+    expected, found = (SimpleITK.ReadImage(str(file)) for file in (source, path))
+    for view in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(found, view)() == getattr(expected, view)(), view
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(found).T, labels.squeeze())
 
 
 @pytest.mark.real

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from contourpy import contour_generator
@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import PredictedCase, Predictions, Row
+from coopseg.scans.colours import structure_colours
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation, to_slices
-from coopseg.scans.labels import default_colours
 from coopseg.scans.types import Dataset, ScanRef
 
 POSITIONS = (1 / 6, 1 / 2, 5 / 6)  # among the slices with foreground: one near each end, one in the middle
@@ -30,6 +30,8 @@ MARGIN = 0.4  # shown around the foreground, as a fraction of its extent
 SLICES = "slices.npz"
 TRUTH, IMAGE = "truth", "image"
 STORED_GREY = (2, 98)  # percentiles of the volume stored as 0 and 255
+# As .truth in report/templates/style.css: white, for a class has its colour where it is predicted.
+TRUE_LOOK: dict[str, Any] = {"color": "#ffffff", "linestyle": (0, (4, 3)), "linewidth": 1.2}
 VIEW = 1.7  # side of the stored square over the longer side of the true foreground
 
 
@@ -122,7 +124,7 @@ def draw_case(
     title: str,
     aspect: float = 1.0,
 ) -> Figure:
-    """Draws three slices: true contours solid, predicted ones dashed, one colour for each class.
+    """Draws three slices: predicted contours in the colour of their class, true ones dashed in white.
 
     image, target, prediction: (slices, H, W); the last two hold class indices into `names`. aspect: height of
     a pixel over its width. The slices lie at one sixth, one half and five sixths of those with foreground in
@@ -130,23 +132,25 @@ def draw_case(
     """
     chosen, window = _view(target, prediction)
     low, high = np.percentile(image, GREY)
-    colours = [tuple(level / 255 for level in colour) for colour in default_colours(tuple(names))]
+    colours = [tuple(level / 255 for level in colour) for colour in structure_colours(names)]
     figure = Figure(figsize=(4 * len(chosen), 4.9), layout="constrained", facecolor="white")
     for axes, index in zip(np.ravel(figure.subplots(1, len(chosen))), chosen, strict=True):
         inside = (index, *window)
         axes.imshow(image[inside], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
         axes.autoscale(False)  # an outline at the border lies half a pixel beyond it
-        for label in reversed(range(1, len(names))):  # where contours meet, the first class lies on top
-            for labels, style in ((target, "solid"), (prediction, "dashed")):
-                for line in outlines(labels[inside] == label):
-                    axes.plot(line[:, 1], line[:, 0], color=colours[label], linestyle=style, linewidth=1.4)
+        classes = list(reversed(range(1, len(names))))  # where contours meet, the first class lies on top
+        looks = [(prediction, label, {"color": colours[label], "linewidth": 1.8}) for label in classes]
+        for labels, label, look in [*looks, *((target, label, TRUE_LOOK) for label in classes)]:
+            for line in outlines(labels[inside] == label):
+                axes.plot(line[:, 1], line[:, 0], **look)
         axes.set_title(f"slice {index + 1} of {len(image)}", fontsize=9)
         axes.set_axis_off()
     for colour, name in zip(colours[1:], names[1:], strict=True):
-        axes.plot([], [], color=colour, label=name)
-    axes.plot([], [], color="black", label="true")
-    axes.plot([], [], color="black", linestyle="dashed", label="predicted")
-    legend = figure.legend(loc="outside lower center", ncols=len(names) + 1, fontsize=9, frameon=False)
+        axes.plot([], [], color=colour, linewidth=1.8, label=f"{name}, predicted")
+    axes.plot([], [], label="truth, of every class", **TRUE_LOOK)
+    legend = figure.legend(
+        loc="outside lower center", ncols=len(names), fontsize=9, facecolor="#333333", labelcolor="white"
+    )
     for text in (*legend.get_texts(), figure.suptitle(title, fontsize=11)):
         text.set_parse_math(False)  # a dollar sign in a name is no formula
     return figure

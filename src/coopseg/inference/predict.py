@@ -17,9 +17,9 @@ from coopseg.cases.steps import edge_warning
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
+from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans, stem
 from coopseg.scans.files import check_new, new_folder, write_json
-from coopseg.scans.labels import write_label_names
 from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
 from coopseg.text import Json
@@ -27,7 +27,7 @@ from coopseg.versions import versions
 
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
 BOTH = "both"
-RECORD, NAMES = "predict.json", "labels.json"
+RECORD = "predict.json"
 MOST_KEPT = 2**28  # bytes of scans kept in memory between check and prediction; the rest is read again
 
 
@@ -87,7 +87,7 @@ def predict(
     model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D.
     out: new or empty folder. A label map, NAME.nii.gz, has the scan's path below the folder that all scans
     share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
-    indices; predict.json records model, versions, each scan's seconds and
+    indices (see `write_label_names`, also for viewers); predict.json records model, versions, each scan's seconds and
     warnings, and the files that were passed over.
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
@@ -128,7 +128,7 @@ def predict(
             done.append(Predicted(number, len(paths), path, outputs, time.monotonic() - start, warnings))
             if progress:
                 progress(done[-1])
-        write_label_names(folder / NAMES, loaded.names)
+        write_label_names(folder, loaded.names)
         facts = asdict(describe_predictor(loaded, predictor, precision=precision))
         skipped = [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over]
         described = {"scans": [_entry(entry, out) for entry in done], "passed_over": skipped}
@@ -229,7 +229,7 @@ def _predict_scan(
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
     for head, target in outputs.items():
-        write_labels(folder / target, maps[head], like=scan)
+        write_labels(folder / target, maps[head], like=scan, names=names)
     mark = "frame {}: " if moving else ""
     return tuple(mark.format(index) + line for index, (_, lines) in enumerate(found) for line in lines)
 

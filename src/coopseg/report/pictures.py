@@ -19,13 +19,12 @@ from coopseg.latent.choice import SCHEMES
 from coopseg.report.cases import volumes
 from coopseg.report.sources import Run, by_method
 from coopseg.results.columns import Column
+from coopseg.scans.colours import as_hex, structure_colours
 from coopseg.scans.types import BACKGROUND
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 
 STAGES = ("early", "midway", "late")
 LARGEST = 160  # pixels of a picture's longer side; larger ones are made smaller
-# Okabe and Ito's colours that stand out from grey, in the order in which classes take them.
-COLOURS = ("#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#0072b2")
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,9 @@ def stored_of_runs(runs: Sequence[Run], heads: dict[str, str]) -> list[Stored]:
 
 
 def class_colours(names: Sequence[str]) -> dict[str, str]:
-    """Returns a colour for each class but the background, as #rrggbb; the first seven are all different."""
-    foreground = [name for name in names if name != BACKGROUND]
-    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(foreground)}
+    """Returns a colour for each class but the background, as #rrggbb."""
+    pairs = zip(names, structure_colours(names), strict=True)
+    return {name: as_hex(colour) for name, colour in pairs if name != BACKGROUND}
 
 
 def grey_png(values: np.ndarray) -> str:
@@ -121,9 +120,8 @@ def grey_png(values: np.ndarray) -> str:
 
 def class_png(indices: np.ndarray, names: Sequence[str]) -> str:
     """Returns (H, W) uint8 class indices into `names` as a data address, classes in colour on black."""
-    colours = class_colours(names)
     image = Image.fromarray(np.ascontiguousarray(indices), mode="P")
-    image.putpalette([level for name in names for level in bytes.fromhex(colours.get(name, "#000000")[1:])])
+    image.putpalette([level for colour in structure_colours(names) for level in colour])
     return _address(_smaller(image, Image.Resampling.NEAREST))
 
 

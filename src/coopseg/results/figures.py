@@ -24,7 +24,7 @@ from coopseg.results.table import Results
 from coopseg.results.tables import Place, find_scores, places
 
 FORMATS = ("svg", "pdf")
-# Okabe and Ito's colours in an order in which neighbours also differ in lightness.
+# Okabe and Ito's colours, in an order in which neighbours also differ in lightness; no structure has one.
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))

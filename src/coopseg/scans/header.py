@@ -13,7 +13,6 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.types import Unit
 
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 MAX_VOXELS = 2**31  # 8 GiB as float32, far above any scan
@@ -23,8 +22,7 @@ SINGULAR = 1e-6  # |det| over the product of the column norms; 1 for a box, 0 fo
 # reach 1e-6, beyond nibabel's own limit of 3.6e-7; at 1e-5 directions are off by 0.4 degrees at most.
 QUATERNION_ROUNDING = 1e-5
 APART = 0.01  # difference of sform and qform, relative to a voxel's side, from which on they disagree
-UNITS: dict[int, Unit] = {1: "meter", 3: "micron"}  # codes of xyzt_units; ITK too takes all others for mm
-MM: dict[Unit, float] = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
+MM = {1: 1000.0, 3: 0.001}  # of a metre and a micrometre, by code of xyzt_units; ITK too takes others for mm
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,12 @@ class Header:
 
     shape: (X, Y, Z) or (X, Y, Z, T); trailing axes of length 1 dropped, two dimensions become (X, Y, 1).
     dtype: as stored.
-    affine: (4, 4) float64 to RAS+ mm; divided by MM[unit] it holds float32 values, so that a NIfTI-1 sform
-    stores it exactly.
+    affine: (4, 4) float64 to RAS+ mm, of float32 values in the file's unit.
     version: 1 or 2.
     offset: bytes from the start of the (decompressed) file to the voxels.
     end: the same, to the end of the voxels.
     scaling: slope and intercept of the stored values; (1, 0) if they are the values themselves.
-    unit: of length in the file. notes: what about the header a user should look at, one line each.
+    raw: the header as stored. notes: what about it a user should look at, one line each.
     """
 
     shape: tuple[int, ...]
@@ -49,7 +46,7 @@ class Header:
     offset: int
     end: int
     scaling: tuple[float, float]
-    unit: Unit
+    raw: Nifti1Header
     notes: tuple[str, ...]
 
     @property
@@ -78,10 +75,10 @@ def parse_header(block: bytes, path: Path) -> Header:
             f"{path}: header puts the voxels at byte {offset}; the header is damaged, export it again"
         )
     end = int(offset) + voxels * dtype.itemsize
-    shape, unit = _squeeze(sizes, path), UNITS.get(int(raw["xyzt_units"]) & 7, "mm")
-    affine, notes = _affine(raw, path)
-    affine[:3] *= MM[unit]
-    return Header(shape, dtype, affine, version, int(offset), end, _scaling(raw, path), unit, notes)
+    affine, notes = _affine(raw.copy(), path)
+    affine[:3] *= MM.get(int(raw["xyzt_units"]) & 7, 1.0)
+    shape, scaling = _squeeze(sizes, path), _scaling(raw, path)
+    return Header(shape, dtype, affine, version, int(offset), end, scaling, raw, notes)
 
 
 def _identify(block: bytes, path: Path) -> tuple[Nifti1Header, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.files import write_atomically
 from coopseg.scans.types import BACKGROUND, Labels
 from coopseg.text import listing, shorten, whole_number
 
@@ -21,11 +19,6 @@ ALIASES = {
     "myo": "MYO", "lvm": "MYO", "myocardium": "MYO", "lv myocardium": "MYO",
     "rv": "RV", "rvc": "RV", "right ventricle": "RV", "rv cavity": "RV",
 }  # fmt: skip
-CARDIAC = {"LV": (220, 50, 47), "MYO": (64, 160, 43), "RV": (38, 110, 220)}
-PALETTE = (
-    (255, 158, 27), (155, 89, 182), (26, 188, 156), (231, 84, 160), (241, 209, 62), (0, 150, 199),
-    (139, 90, 43), (120, 200, 80), (250, 120, 110), (90, 90, 200),
-)  # fmt: skip
 
 
 def canonical_name(name: str) -> str:
@@ -124,22 +117,3 @@ def indices_to_labels(indices: np.ndarray, labels: Labels, *, names: tuple[str, 
     if missing:
         raise CoopsegError(f"no value for {', '.join(missing)} among the labels {', '.join(labels.names)}")
     return np.array([values[canonical_name(name)] for name in names], np.int32)[indices]
-
-
-def default_colours(names: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
-    """Picks an RGB colour (0 to 255) per name: background black, LV red, MYO green, RV blue, else PALETTE."""
-    spare = iter(PALETTE * (len(names) // len(PALETTE) + 1))
-    fixed = {BACKGROUND: (0, 0, 0), **CARDIAC}
-    return tuple(fixed.get(canonical_name(name)) or next(spare) for name in names)
-
-
-def write_label_names(path: Path, names: tuple[str, ...]) -> None:
-    """Write the names of class indices as JSON, beside predictions.
-
-    {"labels": [{"value": 0, "name": "background", "colour": [0, 0, 0]}, ...]}, colours RGB from 0 to 255.
-    """
-    entries = [
-        {"value": value, "name": name, "colour": list(colour)}
-        for value, (name, colour) in enumerate(zip(names, default_colours(names), strict=True))
-    ]
-    write_atomically(path, (json.dumps({"labels": entries}, indent=2) + "\n").encode())

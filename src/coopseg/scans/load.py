@@ -19,7 +19,7 @@ def load_scan(ref: ScanRef) -> Scan:
 
     Raises CoopsegError for an unreadable file and for a frame that the file does not have.
     """
-    return _pick_frame(read_image(ref.image), ref)
+    return pick_frame(read_image(ref.image), ref)
 
 
 def load_label(ref: ScanRef) -> Scan | None:
@@ -29,7 +29,7 @@ def load_label(ref: ScanRef) -> Scan | None:
     """
     if ref.label is None:
         return None
-    label = _pick_frame(read_labels(ref.label), ref)
+    label = pick_frame(read_labels(ref.label), ref)
     check_grid(ref, label=read_header(ref.label), image=read_header(ref.image))
     return label
 
@@ -79,7 +79,8 @@ def check_grid(ref: ScanRef, *, label: Header, image: Header) -> None:
         )
 
 
-def _pick_frame(scan: Scan, ref: ScanRef) -> Scan:
+def pick_frame(scan: Scan, ref: ScanRef) -> Scan:
+    """Picks the item's volume from its file. Raises CoopsegError for a frame that the file does not have."""
     assert scan.path is not None  # the scan was read from there
     index = frame_index(ref, scan.data.shape, scan.path)
     return scan if index is None else scan.frame(index)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import nibabel as nib
 import numpy as np
+from nibabel.nifti1 import Nifti1Extension, Nifti1Extensions, Nifti1Header
 from numpy.typing import DTypeLike
 
+from coopseg import __version__
 from coopseg.errors import CoopsegError
+from coopseg.scans.colours import label_table
 from coopseg.scans.files import write_atomically
-from coopseg.scans.header import HEADER_BYTES, MM, Header, parse_header
-from coopseg.scans.types import Scan, Unit
+from coopseg.scans.header import HEADER_BYTES, Header, parse_header
+from coopseg.scans.types import Scan
 from coopseg.text import open_regular
 
 GZIP = b"\x1f\x8b"
@@ -28,6 +32,8 @@ PIECE = 2**14  # bytes unpacked at once; at the end of each member zlib copies t
 MEMORY = 2**29  # bytes of memory that reading any file may take
 EXPANSION = 200  # bytes of memory per byte of file, if that is more; a real image needs a tenth of it
 LEVEL = 6  # of gzip, by default
+OF_INTENSITIES = ("cal_min", "cal_max")  # fields of a header that do not hold for the labels of its image
+IGNORED = 0  # the code of TotalSegmentator's extension; Connectome Workbench's own is 30
 ROUNDING = 1e-4  # a float label this close to an integer is that integer
 
 
@@ -41,8 +47,8 @@ def read_image(path: str | Path) -> Scan:
     >>> import coopseg, tempfile
     >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=48)["acdc"]
     >>> scan = read_image(folder / "patientP001" / "patientP001_frame01.nii.gz")
-    >>> scan.data.shape[:2], scan.data.dtype, scan.unit, scan.spacing[2].item()
-    ((48, 40), dtype('float32'), 'mm', 10.0)
+    >>> scan.data.shape[:2], scan.data.dtype, scan.spacing[2].item()
+    ((48, 40), dtype('float32'), 10.0)
     """
     path = Path(path)
     stored, header = _load(path, working=lambda header: 8)
@@ -60,7 +66,7 @@ def read_image(path: str | Path) -> Scan:
             f"{path}: {bad} of {data.size} voxels are NaN or infinite; replace them and export again",
             rule="nan",
         )
-    return Scan(data, header.affine, path, header.unit, header.notes)
+    return Scan(data, header.affine, path, header.raw, header.notes)
 
 
 def read_labels(path: Path) -> Scan:
@@ -72,7 +78,7 @@ def read_labels(path: Path) -> Scan:
     stored, header = _load(path, working=lambda header: header.dtype.itemsize if _is_plain(header) else 24)
     if _is_plain(header):
         plain = stored.astype(stored.dtype.newbyteorder("="))
-        return Scan(plain, header.affine, path, header.unit, header.notes)
+        return Scan(plain, header.affine, path, header.raw, header.notes)
     slope, intercept = map(np.float64, header.scaling)
     with np.errstate(all="ignore"):  # infinity minus infinity and overflow are refused below
         data = stored if header.scaling == (1, 0) else stored * slope + intercept
@@ -84,7 +90,7 @@ def read_labels(path: Path) -> Scan:
             f"{path}: a label map holds the value {found}; labels must be integers, not an image",
             rule="label-values",
         )
-    return Scan(rounded.astype(np.int32), header.affine, path, header.unit, header.notes)
+    return Scan(rounded.astype(np.int32), header.affine, path, header.raw, header.notes)
 
 
 def read_header(path: Path) -> Header:
@@ -93,11 +99,13 @@ def read_header(path: Path) -> Header:
         return _read_header(file, path)
 
 
-def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
-    """Write class indices 0 to 255 as uint8, slope 1, in the grid and unit of `like`; never half a file.
+def write_labels(path: Path, labels: np.ndarray, *, like: Scan, names: Sequence[str] = ()) -> None:
+    """Write class indices 0 to 255 as uint8 in the grid of `like`; never half a file.
 
-    labels: (X, Y, Z), or (X, Y, Z, T) for a 4-D scan. An affine read from a NIfTI-1 file is written back bit
-    for bit. Raises CoopsegError if the shapes differ or a value does not fit.
+    labels: (X, Y, Z), or (X, Y, Z, T) for a 4-D scan. names: of the indices, background first, which go with
+    their colours into an extension of the header (see `label_table`). Geometry, units and times are those of
+    the header of `like`, bit for bit. What its header says about intensities and in words is replaced, since
+    it is of the image. Raises CoopsegError if the shapes differ or a value does not fit.
     """
     if labels.shape not in (like.data.shape[:3], like.data.shape):
         raise CoopsegError(
@@ -105,8 +113,12 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Scan) -> None:
         )
     if labels.dtype.kind not in "biu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
         raise CoopsegError(f"{path}: labels must be integers from 0 to 255, found {labels.dtype}")
-    stored = np.r_[like.affine[:3] / MM[like.unit], like.affine[3:]]
-    _save(path, labels, affine=stored, dtype=np.uint8, unit=like.unit)
+    header = _like(like.header, labels.shape) if like.header else _new_header(like.affine, labels.shape)
+    header.set_data_dtype(np.uint8)
+    header.set_intent("label")
+    header["descrip"] = f"coopseg {__version__} label map".encode()
+    extension = Nifti1Extension(IGNORED, label_table(names)) if names else None
+    _save(path, header, labels.astype(np.uint8), extension=extension)
 
 
 def write_image(
@@ -116,7 +128,9 @@ def write_image(
 
     level: of gzip, 0 to 9; 0 keeps the checksum without compressing, for floats that hardly get smaller.
     """
-    _save(path, data, affine=affine, dtype=dtype, level=level)
+    header = _new_header(affine, data.shape)
+    header.set_data_dtype(dtype)
+    _save(path, header, np.asarray(data, dtype=dtype), level=level)
 
 
 def _is_plain(header: Header) -> bool:
@@ -212,24 +226,48 @@ def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
     return content, member is None
 
 
+def _new_header(affine: np.ndarray, shape: tuple[int, ...]) -> Nifti1Header:
+    """Makes the header of a volume in mm."""
+    header = Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_slope_inter(1, 0)
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, code=1)
+    # a qform is a rotation and cannot hold shear; code 0 then makes readers take the sform
+    header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)
+    return header
+
+
+def _like(source: Nifti1Header, shape: tuple[int, ...]) -> Nifti1Header:
+    """Copies all that a header says about place and time, and the sizes if they are those of `shape`."""
+    header = source.as_byteswapped("<")
+    if math.prod(header["dim"][1 : header["dim"][0] + 1].tolist()) != math.prod(shape):
+        header.set_data_shape(shape)  # of a frame
+    header.set_slope_inter(1, 0)
+    for key in OF_INTENSITIES:
+        header[key] = 0
+    for key in {"db_name", "aux_file"} & set(header.keys()):
+        header[key] = b""
+    return header
+
+
 def _save(
     path: Path,
+    header: Nifti1Header,
     data: np.ndarray,
     *,
-    affine: np.ndarray,
-    dtype: DTypeLike,
+    extension: Nifti1Extension | None = None,
     level: int = LEVEL,
-    unit: Unit = "mm",
 ) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise CoopsegError(f"{path}: cannot be written, only .nii and .nii.gz can; change the name")
-    image = nib.Nifti1Image(np.asarray(data, dtype=dtype), affine)
-    image.header.set_slope_inter(1, 0)
-    image.header.set_xyzt_units(unit)
-    image.header.set_sform(affine, code=1)
-    # a qform is a rotation and cannot hold shear; code 0 then makes readers take the sform
-    image.header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)
-    content = image.to_bytes()
+    extensions = Nifti1Extensions([extension] if extension else [])
+    header["vox_offset"] = header.single_vox_offset + extensions.get_sizeondisk()
+    buffer = io.BytesIO()
+    buffer.write(header.binaryblock + bytes([len(extensions), 0, 0, 0]))
+    extensions.write_to(buffer, byteswap=False)
+    buffer.write(data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes(order="F"))
+    content = buffer.getvalue()
     # mtime 0 and no file name: equal scans give equal files, so that a file's hash identifies it
     write_atomically(path, gzip.compress(content, level, mtime=0) if path.suffix == ".gz" else content)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
 BACKGROUND = "background"
 NAMELESS = re.compile(r"label\d+")  # what a value is called that nobody has named
-
-
-Unit = Literal["mm", "meter", "micron"]  # as NIfTI names them
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Scan:
 
     data: (X, Y, Z) or (X, Y, Z, T), float32 for images, integer for label maps.
     affine: (4, 4) float64, voxel index to RAS+ millimetres; shear is allowed.
-    path: where it came from, for messages. unit: of length in that file, in which results are written back.
+    path: where it came from, for messages. header: of that file as stored; results are written with it.
     notes: what about its header a user should look at, one line each.
     """
 
     data: np.ndarray
     affine: np.ndarray
     path: Path | None = None
-    unit: Unit = "mm"
+    header: Nifti1Header | None = None
     notes: tuple[str, ...] = ()
 
     @property
