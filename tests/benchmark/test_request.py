@@ -173,7 +173,7 @@ def test_the_function_and_the_request_have_the_same_arguments_and_defaults() -> 
     recorded = {"blocks", "started", "versions", "command", "seed_of_corruption"}
     assert asked == Request.model_fields.keys() - recorded | {"methods", "draws", "seeds"}
     for name in asked & Request.model_fields.keys() - {"data"}:
-        default = Request.model_fields[name].get_default(call_default_factory=True)
+        default = Request.model_fields[name].get_default(call_default_factory=True, validated_data={})
         assert (given[name] or None) == (default or None), name
 
 

@@ -29,7 +29,7 @@ def test_errors_end_with_1(coopseg: Callable[..., Any], faulty: Path) -> None:
     lines = result.stdout.splitlines()
     assert result.exit_code == 1
     assert lines[0].split()[:2] == ["severity", "rule"]
-    assert lines[1].split() == [
+    assert " ".join(lines[1:3]).split()[:4] == [  # a narrow terminal folds the line
         "error",
         "truncated",
         "patientP001/patientP001_frame01.nii.gz",
@@ -91,7 +91,7 @@ def test_a_split_with_faults(coopseg: Callable[..., Any], phantom: dict[str, Pat
         ((".", "--layout", "bids"), 'layout "bids"'),
         ((".", "--labels", "LV"), "LV=1,MYO=2,RV=3"),
         ((".", "--workers", "0"), "--workers"),
-        ((), "data"),
+        ((), "Missing argument"),
     ],
 )
 def test_misuse_ends_with_2(

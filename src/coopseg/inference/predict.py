@@ -87,8 +87,8 @@ def predict(
     model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D.
     out: new or empty folder. A label map, NAME.nii.gz, has the scan's path below the folder that all scans
     share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
-    indices (see `write_label_names`, also for viewers); predict.json records model, versions, each scan's seconds and
-    warnings, and the files that were passed over.
+    indices (see `write_label_names`, also for viewers); predict.json records model, versions, each scan's
+    seconds and warnings, and the files that were passed over.
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's

@@ -99,9 +99,11 @@ def locked(folder: Path, *, waiting: Callable[[str], object] | None = None) -> I
                 raise CoopsegError(f"{held}; wait, or stop that one")
             waiting(held)
             fcntl.flock(file, fcntl.LOCK_EX)
-        os.ftruncate(file, 0)
         since = time.strftime("%Y-%m-%dT%H:%M:%S")
-        os.pwrite(file, f"process {os.getpid()} on {platform.node()}, since {since},".encode()[:HOLDER], 0)
+        said = f"process {os.getpid()} on {platform.node()}, since {since},"
+        with naming(folder / LOCK):
+            os.ftruncate(file, 0)
+            os.pwrite(file, said.encode()[:HOLDER], 0)
         yield
     finally:
         os.close(file)
