@@ -58,6 +58,30 @@ def test_equal_content_gives_an_equal_hash_and_any_change_another(
     )
 
 
+def test_equal_content_is_equal_bytes(tmp_path: Path, small_settings: Settings, save_small: Save) -> None:
+    """So that a copy, or a training done twice, can be compared as a file."""
+    written = []
+    for name in "abcdef":  # the metadata would come in any of six orders
+        save_small(tmp_path / name, small_settings)
+        written.append((tmp_path / name / LAST).read_bytes())
+    assert len(set(written)) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    tmp_path: Path, small_networks: Networks, small_settings: Settings, value: float
+) -> None:
+    """Their label maps would be of one class, and look like a result."""
+    state = {name: tensor.clone() for name, tensor in small_networks.state_dict().items()}
+    name = [name for name, tensor in state.items() if tensor.is_floating_point()][-1]
+    state[name].view(-1)[-1] = value
+    save_model(tmp_path / LAST, state, settings=small_settings, names=NAMES)
+    with pytest.raises(
+        CoopsegError, match=rf"{LAST}: the weight '{name}' holds NaN or infinity; train again"
+    ):
+        load_model(tmp_path)
+
+
 def test_a_folder_means_its_last_weights_and_a_best_file_only_itself(tmp_path: Path) -> None:
     for name in BEST.values():
         (tmp_path / name).touch()

@@ -240,3 +240,12 @@ def test_scan_statistics_in_bf16(small_model: Path, make_scan: MakeScan) -> None
     )
     assert half.dtype == np.float32
     assert 0 < np.abs(half - full).mean() < 0.02
+
+
+def test_probabilities_that_are_not_finite_are_refused(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    networks = copy.deepcopy(small_networks)
+    next(networks.parameters()).data.fill_(float("nan"))
+    with pytest.raises(CoopsegError, match="the networks: the probabilities of FTN hold NaN or infinity"):
+        Predictor(networks, small_settings)(make_scan(20, 20, 2))

@@ -72,7 +72,7 @@ def export(
     stem = (
         loaded.networks.image_encoder.stem if k is None else scan_stem(loaded.networks.image_encoder.stem, k)
     )
-    _compare(content, stem, loaded.networks, heads, out)
+    _compare(content, stem, loaded.networks, heads, classes=len(loaded.names), out=out)
     write_atomically(out, content)
     return out
 
@@ -156,9 +156,11 @@ def _quiet() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _compare(content: bytes, stem: Stem, networks: Networks, heads: Heads, out: Path) -> None:
+def _compare(
+    content: bytes, stem: Stem, networks: Networks, heads: Heads, *, classes: int, out: Path
+) -> None:
     """Compares the file with the stem and the networks before folding, on noise of two sizes."""
-    written = OnnxNetworks(start_session(content), refinements=heads.refinements, path=out)
+    written = OnnxNetworks(start_session(content), classes=classes, refinements=heads.refinements, path=out)
     generator = torch.Generator().manual_seed(0)
     for images, factor in TRIED:
         image = torch.rand(images, 1, 2 * MULTIPLE * factor, 2 * MULTIPLE, generator=generator)

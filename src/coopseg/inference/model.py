@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.onnx_networks import OnnxNetworks, open_onnx
+from coopseg.inference.onnx_networks import OnnxNetworks, open_onnx, read_onnx
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import MOST_LABELS
@@ -62,8 +62,18 @@ def save_model(path: Path, state: dict[str, Tensor], *, settings: Settings, name
     facts = write_facts(settings, names)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     sha256 = fingerprint(state, facts)
-    write_atomically(path, save(state, {"format": FORMAT, "facts": facts, "sha256": sha256}))
+    write_atomically(path, _in_order(save(state, {"format": FORMAT, "facts": facts, "sha256": sha256})))
     return sha256
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sorts the metadata of a safetensors file, so that equal content is equal bytes."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def write_facts(settings: Settings, names: tuple[str, ...]) -> str:
@@ -104,6 +114,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         )
     if fingerprint(state, metadata.get("facts", "")) != metadata.get("sha256"):
         raise CoopsegError(f"{file}: damaged, its content does not match its SHA-256; copy it again")
+    _check_finite(state, file)
     settings, names = read_facts(metadata.get("facts", ""), file)
     networks = _build(state, settings, len(names), file)
     networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,12 +122,19 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
     return Model(networks, settings, names, file, metadata["sha256"])
 
 
+def _check_finite(state: dict[str, Tensor], file: Path) -> None:
+    for name, tensor in state.items():
+        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # NaN passes through both
+            raise CoopsegError(f"{file}: the weight {shorten(name)} holds NaN or infinity; train again")
+
+
 def _load_onnx(file: Path, device: torch.device) -> Model:
     if device.type != "cpu":
         raise CoopsegError(f"{file}: an ONNX file is run on the processor; use device cpu, or the run folder")
-    networks, metadata = open_onnx(file)
-    settings, names = read_facts(metadata["facts"], file)
-    return Model(networks, settings, names, file, metadata["weights_sha256"])
+    stored = read_onnx(file)
+    settings, names = read_facts(stored.metadata.get("facts", ""), file)
+    networks = open_onnx(stored, classes=len(names), size=settings.cases.size, width=settings.network.width)
+    return Model(networks, settings, names, file, stored.metadata.get("weights_sha256", ""))
 
 
 def read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:

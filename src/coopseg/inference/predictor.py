@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Predictor:
     the image encoder's stem and is given whole volumes; if settings.prediction.scan_statistics is on and
     there is none, it is made from `networks`. refinements: how often the STN is applied, each time to the
     softmax of the previous result; 0 for the FTN alone. autocast: makes the context for the wanted precision.
+    path: where the networks come from, for messages.
     Raises CoopsegError for scan statistics by folded networks without a stem.
 
     >>> import coopseg, pathlib, tempfile
@@ -55,8 +57,9 @@ class Predictor:
         stem: Stem | None = None,
         refinements: int = 1,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        path: Path | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.path = settings, path
         self.networks = networks
         self.stem = stem or _scan_stem(networks, self.scan_statistics)
         self.refinements = refinements if settings.losses.stn else 0
@@ -81,7 +84,7 @@ class Predictor:
         settings = override_scan_statistics(model.settings, scan_statistics)
         if isinstance(model.networks, OnnxNetworks):
             _check_exported(model, settings.prediction.scan_statistics)
-            predictor = cls(model.networks, settings, refinements=refinements)
+            predictor = cls(model.networks, settings, refinements=refinements, path=model.path)
             model.networks.check(refinements=predictor.refinements, precision=precision)
             return predictor
         # Until glibc has seen a block of this size freed, it returns freed memory to the system at once. The
@@ -91,7 +94,7 @@ class Predictor:
         stem = _scan_stem(model.networks, settings.prediction.scan_statistics)
         folded = fold(model.networks).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         folded = pack(folded) if device == "cpu" else folded
-        return cls(folded, settings, stem=stem, refinements=refinements)
+        return cls(folded, settings, stem=stem, refinements=refinements, path=model.path)
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +115,10 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, case: Case, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Returns class probabilities of all heads, or `heads`: (classes, slices, H, W) float32, sums 1."""
+        """Returns class probabilities of all heads, or `heads`: (classes, slices, H, W) float32, sums 1.
+
+        Raises CoopsegError if they are NaN or infinite.
+        """
         images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
         at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
         if isinstance(self.networks, OnnxNetworks) and self.scan_statistics is not None:
@@ -121,10 +127,16 @@ class Predictor:
             with self.autocast():
                 images = self.stem(images)  # its statistics need every slice
         parts = [self._heads(part) for part in images.split(at_once)]
-        return {
+        found = {
             head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
             for head in heads or self.heads
         }
+        if wrong := [head for head, values in found.items() if not np.isfinite(values).all()]:
+            raise CoopsegError(
+                f"{self.path or 'the networks'}: the probabilities of {wrong[0]} hold NaN or infinity; take "
+                "other weights, or train again"
+            )
+        return found
 
     def _heads(self, images: Tensor) -> dict[str, Tensor]:
         """Returns each head's probabilities for images, or for the features that the stem made of them."""
