@@ -20,8 +20,8 @@ from coopseg.cases.prepare import Case, Record, prepare
 from coopseg.cases.steps import centre_start
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.artefacts import Parameters
 from coopseg.evaluation.corruptions import (
+    Parameters,
     apply_corruption,
     corruption_generator,
     find_kinds,

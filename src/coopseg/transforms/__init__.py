@@ -9,7 +9,6 @@ transform. A call raises CoopsegError for shapes that do not fit, a constructor 
 `MixStyle` and `DSU` are modules for the features of a network instead.
 """
 
-from coopseg.transforms.features import DSU, MixStyle
 from coopseg.transforms.images import (
     AFA,
     GIN,
@@ -21,7 +20,7 @@ from coopseg.transforms.images import (
     RandConv,
     RandMWM,
 )
-from coopseg.transforms.searched import AdvBias, AdvNoise, MaxStyle, SLAug
+from coopseg.transforms.networks import DSU, AdvBias, AdvNoise, MaxStyle, MixStyle, SLAug
 
 __all__ = [
     "AFA", "DSU", "GIN", "GINIPA", "AdvBias", "AdvNoise", "BigAug", "Heavy", "LocationScale", "MaxStyle",
