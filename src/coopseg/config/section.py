@@ -13,9 +13,8 @@ from coopseg.errors import CoopsegError
 Value = bool | int | float | str | tuple[int | float | str, ...] | None  # of one setting
 Overrides = Mapping[str, Mapping[str, Value]]  # of a preset or method: section, key, value
 Changes = Mapping[str, Any] | Iterable[str]  # as a user gives them: {"latent.p": 0.2} or ["latent.p=0.2"]
-UNDER_RIVALS = (
-    "standard"  # the method under a rival that --method names alone: none was published with an STN
-)
+# A rival that --method names alone adds its terms to this method: no rival was published with an STN.
+UNDER_RIVALS = "standard"
 
 
 class Section(BaseModel):

@@ -1,10 +1,10 @@
 """Implements heavy augmentation after nnU-Net's DA5, which its maintainers advise for domain shift.
 
 First rotation, scale, mirroring, quarter turns and elastic deformation are composed into one map that image,
-target and label share. Then follow median filter, blur, noise, brightness, contrast, low resolution, gamma,
-gamma of the negative, blank windows, a brightness gradient, a local gamma, sharpening. Operations, order,
-ranges and probabilities are DA5's; a probability, for an image of one channel, is that of a sample times that
-of a channel. This project differs:
+target and label share. Then come, in this order, median filter, blur, noise, brightness, contrast, low
+resolution, gamma, gamma of the negative, blank windows, a brightness gradient, a local gamma, sharpening.
+Operations, order, ranges and probabilities are DA5's; for an image of one channel, a probability is the one
+for a sample times the one for a channel. This project differs:
 
 - DA5's intensities are z-scores and stay as an operation leaves them; here they are scaled to [0, 1] before
   each operation and at the end. Amounts that are added are in units of the slice's own standard deviation,

@@ -1,10 +1,11 @@
 """Implements MixStyle and DSU, which change the style of features, and what MaxStyle shares with them.
 
 The style of features is the mean and deviation of each channel of each sample. MixStyle mixes it with that of
-another sample (Zhou et al., "Domain generalization with MixStyle", ICLR 2021, section 2). DSU makes it
-Gaussian, as wide as it varies over the batch (Li et al., "Uncertainty modeling for out-of-distribution
-generalization", ICLR 2022, section 3). Deviations are standard deviations: that of a channel divides by the
-number of its pixels, the spread over a batch of B images by B - 1, since a batch is a small sample.
+another sample (Zhou et al., "Domain generalization with MixStyle", ICLR 2021, section 2). DSU adds Gaussian
+noise to it, whose standard deviation is that of the style over the batch (Li et al., "Uncertainty modeling
+for out-of-distribution generalization", ICLR 2022, section 3). Deviations are standard deviations: that of a
+channel divides by the number of its pixels, the spread over a batch of B images by B - 1, since a batch is a
+small sample.
 
 In both papers the styled pass is the training pass itself, so BatchNorm records and learns in it ("shared").
 """

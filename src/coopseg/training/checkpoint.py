@@ -110,7 +110,7 @@ def read_request(folder: Path) -> RequestRecord:
 def check_same(before: RequestRecord, now: RequestRecord, folder: Path) -> list[str]:
     """Raise CoopsegError, naming the first difference, if a resumed training would not be the same.
 
-    Returns a line for each difference that may show in the last digits only.
+    Returns a line for each difference that can change the last digits only.
     """
     old, new = flatten(before.same), flatten(now.same)
     for name in sorted(old.keys() | new.keys()):

@@ -32,7 +32,7 @@ from coopseg.training.request import TrainingRequest
 def make_request(data: str | Path | Dataset, **given: Any) -> TrainingRequest:
     """Converts what a user gave to `coopseg.train`: paths, an open data set, settings as values or texts.
 
-    Raises CoopsegError for an argument that there is not, and for a wrong value.
+    Raises CoopsegError for an unknown argument and for a wrong value.
     """
     values = dict(given)
     if isinstance(data, Dataset):

@@ -181,7 +181,7 @@ class Loop:
     def share(self) -> float:
         """Returns the share of the steps that was done when the log's window began.
 
-        So no window mixes two sets of losses.
+        This keeps a window from mixing two sets of losses.
         """
         return self.done // READ_EVERY * READ_EVERY / self.steps
 

@@ -1,4 +1,4 @@
-"""Runs a pass through FTN and STN with its losses and its backward; every step is made of such passes.
+"""Runs a pass through FTN and STN, forward with its losses and backward; a step is made of such passes.
 
 Within a pass the graph is cut at the codes and at p. So each decoder's graph is freed as soon as its gradient
 has reached the code, and the targeted masks can rank by that gradient.
@@ -59,7 +59,7 @@ AtCodes = Callable[[Tensor, Tensor, Codes], None]
 
 @dataclass(frozen=True)
 class Further:
-    """Describes a further term of a pass: `of` maps the logits p to a scalar; the ledger gets the rest."""
+    """Describes a further term of a pass: `of` maps the logits p to a scalar, which the log calls `name`."""
 
     name: str
     weight: float

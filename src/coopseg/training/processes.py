@@ -82,7 +82,7 @@ def gather(fabric: Fabric, value: Value) -> list[Value]:
 
 
 class StopSignals:
-    """Notes in `received`, while entered, the number of the first such signal; None until one comes.
+    """Keeps the number of the first SIGTERM or SIGINT of its block in `received`, which is None before that.
 
     A second signal has its usual effect at once. Outside the main thread Python allows no handlers, so
     signals do what they always do.

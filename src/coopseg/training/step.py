@@ -1,7 +1,7 @@
 """Runs one training step: standard pass, its hard examples, hard pass (Chen et al. 2021, section 2).
 
 The passes share no graph, since hard examples are detached. So the standard pass is differentiated before the
-hard pass is built, and their memory is never needed together. Rivals add their own passes after it.
+hard pass is built, and the memory of both is never needed at once. Rivals add their own passes after it.
 """
 
 from __future__ import annotations

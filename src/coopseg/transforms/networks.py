@@ -44,7 +44,7 @@ class MixStyle(nn.Module):
 
 
 class DSU(nn.Module):
-    """Adds noise to the style of features, as wide as it varies over the batch, in training (Li et al. 2022).
+    """Adds noise to the style of features, scaled to its spread over the batch, in training (Li et al. 2022).
 
     p: probability that a batch is styled, in [0, 1]. generator: on the CPU; None for torch's own. Maps
     (B, C, *spatial) to the same shape. Raises CoopsegError for a value out of range and for a batch of one.
