@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CoopsegError(ValueError):
     """An input is wrong and the user can put it right.
@@ -31,3 +34,19 @@ class Stopped(Exception):  # noqa: N818 (nothing is wrong)
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+FULL = ("out of memory", "can't allocate memory")  # what torch says, whose errors have no narrower class
+
+
+@contextmanager
+def enough_memory(doing: str, file: object) -> Iterator[None]:
+    """Turns the end of the memory within the block into a CoopsegError that names the file and the work."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in FULL):
+            raise CoopsegError(
+                f"{file}: too little memory for {doing} it; free some, or look at its size"
+            ) from None
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from dataclasses import asdict
 from itertools import permutations, product
 from pathlib import Path
@@ -287,3 +288,26 @@ def test_derived_geometry() -> None:
 def test_is_frozen() -> None:
     with pytest.raises(AttributeError):
         RECORD.clip = None  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_array_half_way_is_bounded_too(turned: bool) -> None:
+    """Long narrow pixels: 400 x 40000 of them after resampling, but 2000 x 40000 before the rows follow."""
+    affine = np.diag([0.1, 10, 5, 1] if turned else [10, 0.1, 5, 1])
+    scan = Scan(np.zeros((2000, 2000, 1), np.float32), affine, Path("x.nii"))
+    settings = CaseSettings(size=(16, 16), spacing=0.5)
+    if turned:  # the columns shrink first, to 400, so that nothing is larger than before and after
+        assert prepare(scan, settings).record.resampled == (40_000, 400)
+        return
+    tracemalloc.start()
+    with pytest.raises(CoopsegError, match=r"x\.nii: .* would become 1 slices of 2000 x 40000 pixels"):
+        prepare(scan, settings)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_the_canvas_is_bounded() -> None:
+    scan = Scan(np.zeros((32, 32, 30), np.float32), np.diag([1, 1, 5, 1]), Path("x.nii"))
+    with pytest.raises(CoopsegError, match="would become 30 slices of 4000 x 4000 pixels"):
+        prepare(scan, CaseSettings(size=(32, 32), spacing=1), canvas=(4000, 4000))

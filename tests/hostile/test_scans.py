@@ -179,3 +179,26 @@ def test_a_folder_named_as_a_scan(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").mkdir()
     with pytest.raises(CoopsegError, match="directory"):
         read_image(tmp_path / "x.nii.gz")
+
+
+@pytest.mark.parametrize("within", ["coopseg.cases.prepare._check", "coopseg.scans.nifti._load"])
+def test_the_end_of_the_memory_names_the_file(
+    refuses: Callable[..., str], data: Path, model: Path, monkeypatch: pytest.MonkeyPatch, within: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(within, full)
+    parts = (data / "images", "p", ".nii.gz: too little memory for ")
+    refuses("predict", "--model", model, "--device=cpu", data / "images", parts=parts)
+    refused_by_every_verb(refuses, data, model, parts)
+
+
+def test_the_end_of_the_memory_elsewhere_is_one_line(
+    refuses: Callable[..., str], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("coopseg.cases.splits._random_split", full)
+    refuses("train", "--data", data, "--preset=cpu", *SMALL, parts=("error: too little memory; free some",))

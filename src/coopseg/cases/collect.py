@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from coopseg.cases.prepare import Case, Record, prepare
 from coopseg.config.settings import CaseSettings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, enough_memory
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
@@ -149,7 +149,8 @@ def load_case(
         "canvas": canvas,
     }
     key = case_key(files, context) if cache_dir is not None else ""
-    return replace(cached(cache_dir, key, lambda: _make(ref, labels, settings, names, canvas)), ref=ref)
+    with enough_memory("preparing", ref.image):
+        return replace(cached(cache_dir, key, lambda: _make(ref, labels, settings, names, canvas)), ref=ref)
 
 
 def _make(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,7 @@ class Record:
 
 
 MOST_PIXELS = 2**25  # of a case, or four times the scan's voxels if that is more
+MOST_SIDE = 2**16  # pixels, twice as many as a NIfTI-1 file can have
 GREATEST = 1e30  # range of the intensities, so that float32 can hold what is computed from them
 MOST_OF_LABELS = 10  # distinct values; label maps of one organ have fewer, images far more
 SAME_SPACING = 1e-4  # mm; spacings closer than this differ only by the rounding of a header
@@ -116,7 +118,7 @@ def prepare(
     spacing = orientation.spacing(scan.spacing)
     warnings = look_at(scan, settings, normalised=normalised)
     steps = _step(spacing[1], settings.spacing), _step(spacing[2], settings.spacing)
-    _check_extent(scan, orientation, steps, settings)
+    _check_extent(scan, orientation, steps, canvas or settings.size)
     image, clip, slice_range = to_slices(scan.data, orientation), None, None
     plane = resampled_length(image.shape[1], steps[0]), resampled_length(image.shape[2], steps[1])
     grid = [source_coordinates(n, m, step) for n, m, step in zip(image.shape[1:], plane, steps, strict=True)]
@@ -259,13 +261,17 @@ def _check(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
 
 
 def _check_extent(
-    scan: Scan, orientation: Orientation, steps: tuple[float, float], settings: CaseSettings
+    scan: Scan, orientation: Orientation, steps: tuple[float, float], size: tuple[int, int]
 ) -> None:
-    """Refuses voxels that are too large: one of a kilometre would become a million pixels."""
+    """Refuses voxels that are too large: one of a kilometre would become a million pixels.
+
+    It bounds every array that `prepare` makes. Columns are resampled first, so that a scan whose pixels are
+    long and narrow can be larger half-way than before and after.
+    """
     slices, *plane = (scan.data.shape[axis] for axis in orientation.axes)
-    rows, columns = (length / max(step, 1e-9) for length, step in zip(plane, steps, strict=True))
-    pixels = slices * max(rows * columns, settings.size[0] * settings.size[1])
-    if pixels > max(MOST_PIXELS, 4 * scan.data.size):
+    made = [length / max(step, 1e-9) for length, step in zip(plane, steps, strict=True)]
+    rows, columns = max((made, [plane[0], made[1]], list(size)), key=math.prod)
+    if max(rows, columns) > MOST_SIDE or slices * rows * columns > max(MOST_PIXELS, 4 * scan.data.size):
         raise CoopsegError(
             f"{scan.path}: its voxels of {' x '.join(f'{side:g}' for side in scan.spacing)} mm would become "
             f"{slices} slices of {rows:.0f} x {columns:.0f} pixels; correct its voxel size or set "

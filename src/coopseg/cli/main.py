@@ -39,6 +39,9 @@ class Program(TyperGroup):
                 raise
             fail(CoopsegError(f"{error.filename}: {error.strerror}; check the path, its rights and the disk"))
             raise typer.Exit(WRONG_INPUT) from None
+        except MemoryError:  # where no file is at hand; those of a file are CoopsegErrors
+            fail(CoopsegError("too little memory; free some, or ask for less at once"))
+            raise typer.Exit(WRONG_INPUT) from None
         except UsageError as error:  # it names a word of the command line, such as that of a file
             error.message = printable(error.message)
             raise

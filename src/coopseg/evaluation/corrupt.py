@@ -19,7 +19,7 @@ import SimpleITK
 from coopseg.cases.prepare import Case, Record, prepare
 from coopseg.cases.steps import centre_start
 from coopseg.config.settings import CaseSettings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.corruptions import (
     Parameters,
     apply_corruption,
@@ -174,6 +174,11 @@ class _Copy:
 
 def _corrupt_volume(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
     """Write every kind and copy of one volume; returns a manifest entry for each, and warnings."""
+    with enough_memory("corrupting", ref.image):
+        return _copies(job, ref)
+
+
+def _copies(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
     scan, case = _prepare(job, ref)
     assert case.label is not None  # checked before any volume was touched
     label = case_as_scan(case.label, scan=scan, record=case.record)

@@ -18,7 +18,7 @@ from scipy.ndimage import find_objects
 
 from coopseg.cases.prepare import look_at
 from coopseg.config.settings import CaseSettings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.metrics import dice, hd95_assd
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.load import load_label, load_scan
@@ -81,6 +81,10 @@ class Predictions:
         Raises CoopsegError for a volume without a label or one that cannot be read, and for a prediction
         that is not in its scan's grid.
         """
+        with enough_memory("segmenting", ref.image):
+            return self._predicted(dataset, ref)
+
+    def _predicted(self, dataset: Dataset, ref: ScanRef) -> PredictedCase:
         scan, label = load_scan(ref), load_label(ref)
         if label is None:
             raise CoopsegError(f"{ref.image}: volume {ref.id} has no label; evaluate labelled volumes only")

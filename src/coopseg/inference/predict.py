@@ -14,7 +14,7 @@ import numpy as np
 from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, enough_memory
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.colours import write_label_names
@@ -123,7 +123,8 @@ def predict(
         for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
             start = time.monotonic()
             scan = scans_read.pop(path, None) or read_image(path)
-            warnings = _predict_scan(predictor, scan, outputs, folder=folder, names=loaded.names)
+            with enough_memory("segmenting", path):
+                warnings = _predict_scan(predictor, scan, outputs, folder=folder, names=loaded.names)
             outputs = {name: out / target for name, target in outputs.items()}
             done.append(Predicted(number, len(paths), path, outputs, time.monotonic() - start, warnings))
             if progress:

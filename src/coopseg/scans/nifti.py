@@ -17,7 +17,7 @@ from nibabel.nifti1 import Nifti1Extension, Nifti1Extensions, Nifti1Header
 from numpy.typing import DTypeLike
 
 from coopseg import __version__
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, enough_memory
 from coopseg.scans.colours import label_table
 from coopseg.scans.files import write_atomically
 from coopseg.scans.header import HEADER_BYTES, Header, parse_header
@@ -50,7 +50,11 @@ def read_image(path: str | Path) -> Scan:
     >>> scan.data.shape[:2], scan.data.dtype, scan.spacing[2].item()
     ((48, 40), dtype('float32'), 10.0)
     """
-    path = Path(path)
+    with enough_memory("reading", path):
+        return _image(Path(path))
+
+
+def _image(path: Path) -> Scan:
     stored, header = _load(path, working=lambda header: 8)
     data = np.empty(header.shape, np.float32, order="F")
     with np.errstate(all="ignore"):  # values that become infinite are refused below
@@ -75,6 +79,11 @@ def read_labels(path: Path) -> Scan:
     Labels stored as floats are accepted if every value is within 1e-4 of an integer, the rounding
     of a scaled file. Raises CoopsegError otherwise, and as `read_image` does.
     """
+    with enough_memory("reading", path):
+        return _labels(path)
+
+
+def _labels(path: Path) -> Scan:
     stored, header = _load(path, working=lambda header: header.dtype.itemsize if _is_plain(header) else 24)
     if _is_plain(header):
         plain = stored.astype(stored.dtype.newbyteorder("="))
