@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coopseg.cases.collect import cached, case_key, load_case, load_cases
+from coopseg.cases.collect import cached, case_key, load_cases
 from coopseg.cases.prepare import Case, prepare
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
@@ -79,15 +78,6 @@ def test_missing_label(phantom: dict[str, Path], tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path / "acdc")
     with pytest.raises(CoopsegError, match=r"patientP001_frame01\.nii\.gz: no label .* leave \w+ out"):
         load_cases(dataset, SETTINGS, names=NAMES)
-    cases = load_cases(dataset, SETTINGS, names=NAMES, require_labels=False)
-    assert [case.label is None for case in cases] == [True, False]
-
-
-def test_label_and_no_label_are_two_entries(phantom: dict[str, Path], tmp_path: Path) -> None:
-    dataset = open_dataset(phantom["acdc"])
-    for ref in (dataset.items[0], replace(dataset.items[0], label=None)):
-        case = load_case(ref, dataset.labels, SETTINGS, names=NAMES, cache_dir=tmp_path, require_label=False)
-        assert (case.label is None) == (ref.label is None)
 
 
 SMALL = CaseSettings(spacing=1.2, size=(16, 16))

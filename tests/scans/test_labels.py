@@ -8,7 +8,6 @@ import pytest
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import (
     canonical_name,
-    indices_to_labels,
     labels_to_indices,
     make_labels,
     parse_label_names,
@@ -37,13 +36,6 @@ def test_the_same_heart_in_acdc_and_mnms_becomes_the_same_indices() -> None:
     np.testing.assert_array_equal(first.ravel(), [3, 2, 1])
 
 
-@pytest.mark.parametrize("labels", [ACDC_LABELS, MNMS_LABELS])
-def test_indices_go_back_to_the_values_of_the_data_set(labels: Labels) -> None:
-    data = np.random.default_rng(0).integers(0, 4, (5, 4, 3))
-    indices = labels_to_indices(data, labels, names=NAMES, path=PATH)
-    np.testing.assert_array_equal(indices_to_labels(indices, labels, names=NAMES), data)
-
-
 def test_values_far_apart_and_aliases() -> None:
     labels = Labels(("BG", "Left Ventricle", "lvm", "right_ventricle"), (0, 500, 200, 600))
     data = np.array([[[0, 200, 500, 600]]])
@@ -62,12 +54,10 @@ def test_a_name_the_data_set_lacks_is_refused() -> None:
         labels_to_indices(np.zeros((1, 1, 1), int), ACDC_LABELS, names=(*NAMES, "atrium"), path=PATH)
 
 
-def test_a_structure_that_is_not_wanted_becomes_background_only_if_allowed() -> None:
+def test_a_structure_that_is_not_wanted_is_refused() -> None:
     data, names = np.array([[[0, 1, 2, 3]]]), ("background", "LV")
     with pytest.raises(CoopsegError, match="label 1 is RV, which is not among background, LV"):
         labels_to_indices(data, ACDC_LABELS, names=names, path=PATH)
-    allowed = labels_to_indices(data, ACDC_LABELS, names=names, path=PATH, others_to_background=True)
-    np.testing.assert_array_equal(allowed.ravel(), [0, 0, 0, 1])
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_first_rank_alone_writes(ranks: list[Any], folder: Path) -> None:
     assert ranks[1]["written"] == []
     files = {path.name for path in (folder / "run").iterdir()} - {"tensorboard"}
     weights = {"last.safetensors", "best_ftn.safetensors", "best_stn.safetensors"}
-    assert files == weights | {"request.json", "run.json", "log.jsonl", "hard_examples"}
+    assert files == weights | {".lock", "request.json", "run.json", "log.jsonl", "hard_examples"}
 
 
 def test_a_used_folder_is_refused_by_every_rank(ranks: list[Any]) -> None:

@@ -99,14 +99,13 @@ def load_cases(
     names: tuple[str, ...],
     patients: Collection[str] | None = None,
     cache_dir: Path | None = None,
-    require_labels: bool = True,
     canvas: tuple[int, int] | None = None,
 ) -> list[Case]:
     """Loads every case of a data set, or of some of its patients, in its order, with `ref` attached.
 
     names: class names in the order of the networks' outputs, background first; labels are mapped to
-    them by name. canvas: see `prepare`. Raises CoopsegError for a patient that the data set lacks and, with
-    require_labels, for a volume without a label.
+    them by name. canvas: see `prepare`. Raises CoopsegError for a patient that the data set lacks and for a
+    volume without a label.
     """
     missing = sorted(set(patients or ()) - set(dataset.patients))
     if missing:
@@ -118,7 +117,6 @@ def load_cases(
             settings,
             names=names,
             cache_dir=cache_dir,
-            require_label=require_labels,
             canvas=canvas,
         )
         for ref in dataset.items
@@ -133,35 +131,25 @@ def load_case(
     *,
     names: tuple[str, ...],
     cache_dir: Path | None = None,
-    require_label: bool = True,
     canvas: tuple[int, int] | None = None,
 ) -> Case:
-    """Loads one case with `ref` attached; its label is None if the data set has none and none is required."""
-    if ref.label is None and require_label:
+    """Loads one case with `ref` attached; arguments and errors are those of `load_cases`."""
+    if ref.label is None:
         raise CoopsegError(f"{ref.image}: no label found beside it; add one or leave {ref.patient} out")
-    files: Sequence[Path] = [ref.image] if ref.label is None else [ref.image, ref.label]
     context = {
         "settings": settings.model_dump(mode="json"),
         "labels": [labels.names, labels.values, names],
         "frame": ref.frame,
         "normalised": ref.normalised,
-        "labelled": ref.label is not None,
         "canvas": canvas,
     }
-    key = case_key(files, context) if cache_dir is not None else ""
-    with enough_memory("preparing", ref.image):
-        return replace(cached(cache_dir, key, lambda: _make(ref, labels, settings, names, canvas)), ref=ref)
 
-
-def _make(
-    ref: ScanRef,
-    labels: Labels,
-    settings: CaseSettings,
-    names: tuple[str, ...],
-    canvas: tuple[int, int] | None,
-) -> Case:
-    scan, stored = load_scan(ref), load_label(ref)
-    label = None
-    if stored is not None:
+    def make() -> Case:
+        scan, stored = load_scan(ref), load_label(ref)
+        assert stored is not None  # there is a label
         label = labels_to_indices(stored.data, labels, names=names, path=stored.path)
-    return prepare(scan, settings, label=label, names=names, normalised=ref.normalised, canvas=canvas)
+        return prepare(scan, settings, label=label, names=names, normalised=ref.normalised, canvas=canvas)
+
+    key = case_key([ref.image, ref.label], context) if cache_dir is not None else ""
+    with enough_memory("preparing", ref.image):
+        return replace(cached(cache_dir, key, make), ref=ref)

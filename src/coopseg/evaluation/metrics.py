@@ -38,11 +38,6 @@ def dice(prediction: np.ndarray, target: np.ndarray, *, classes: Sequence[int]) 
     return np.array(scores, dtype=np.float64)
 
 
-def foreground_dice(prediction: np.ndarray, target: np.ndarray, *, classes: int) -> float:
-    """Returns the mean Dice over classes 1 to classes − 1 of one volume; rules and errors as in `dice`."""
-    return float(dice(prediction, target, classes=range(1, classes)).mean())
-
-
 def hd95_assd(
     prediction: np.ndarray, target: np.ndarray, *, spacing: Sequence[float] | np.ndarray
 ) -> tuple[float, float]:

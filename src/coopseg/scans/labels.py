@@ -72,13 +72,11 @@ def labels_to_indices(
     *,
     names: tuple[str, ...],
     path: Path | None,
-    others_to_background: bool = False,
 ) -> np.ndarray:
     """Turns a label map with the values of `labels` into class indices into `names`: uint8, shape of `data`.
 
-    Names are compared after `canonical_name`. With `others_to_background`, a structure that `names` lacks
-    becomes background. Raises CoopsegError for such a structure otherwise, for a voxel value without a
-    name, and for a name in `names` that the data set lacks.
+    Names are compared after `canonical_name`. Raises CoopsegError for a structure that `names` lacks, for a
+    voxel value without a name, and for a name in `names` that the data set lacks.
     """
     targets = [canonical_name(name) for name in names]
     sources = dict(zip(labels.values, map(canonical_name, labels.names), strict=True))
@@ -95,25 +93,10 @@ def labels_to_indices(
             raise CoopsegError(
                 f"{path}: label value {value} has no name (known: {known}); name it with --labels"
             )
-        if sources[value] in targets:
-            indices[data == value] = targets.index(sources[value])
-        elif not others_to_background:
+        if sources[value] not in targets:
             raise CoopsegError(
                 f"{path}: label {value} is {sources[value]}, which is not among {', '.join(names)}; "
-                "train with it or allow it to become background"
+                "train with it"
             )
-        else:
-            indices[data == value] = targets.index(BACKGROUND)
+        indices[data == value] = targets.index(sources[value])
     return indices
-
-
-def indices_to_labels(indices: np.ndarray, labels: Labels, *, names: tuple[str, ...]) -> np.ndarray:
-    """Turns class indices into `names` back into the int32 values of `labels`.
-
-    Raises CoopsegError for a name that `labels` lacks.
-    """
-    values = dict(zip(map(canonical_name, labels.names), labels.values, strict=True))
-    missing = [name for name in names if canonical_name(name) not in values]
-    if missing:
-        raise CoopsegError(f"no value for {', '.join(missing)} among the labels {', '.join(labels.names)}")
-    return np.array([values[canonical_name(name)] for name in names], np.int32)[indices]
