@@ -13,7 +13,7 @@ import pandas as pd
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, Row
 from coopseg.results.patients import ALL, FAILURES, MEAN, MEASURES, VOLUMES, per_patient
-from coopseg.results.shown import Heading, Line, Shown, Table, as_markdown, number_text, percent
+from coopseg.results.shown import Heading, Line, Shown, Table, as_csv, as_markdown, number_text, percent
 from coopseg.results.statistics import number
 from coopseg.scans.files import write_atomically
 from coopseg.text import Json
@@ -149,7 +149,7 @@ def write_tables(rows: Sequence[Row], out: Path) -> list[Summary]:
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
     metrics = {"summary": [summary.as_json() for summary in summaries], "rows": plain}
     contents = {
-        "cases.csv": pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False),
+        "cases.csv": as_csv(rows, COLUMNS),
         METRICS: json.dumps(metrics, indent=1, allow_nan=False) + "\n",
         "metrics.md": markdown(summaries),
     }

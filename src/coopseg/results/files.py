@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from coopseg.results.figures import FORMATS, draw_figures, save
 from coopseg.results.patients import FAILURES, MEAN
 from coopseg.results.scores import Cell
-from coopseg.results.shown import Table, as_latex, as_markdown, escape, one_line
+from coopseg.results.shown import Table, as_csv, as_latex, as_markdown, escape, harmless, one_line
 from coopseg.results.statistics import as_json
 from coopseg.results.study import STEPS, TIME
 from coopseg.results.table import Ended, Results
@@ -72,8 +69,8 @@ def write_results(results: Results, out: Path, *, content: Mapping[str, Any]) ->
     """
     texts = {
         "results.json": json.dumps(content, indent=1, allow_nan=False) + "\n",
-        "results.csv": csv([_flat(cell) for cell in results.cells], [*NAMES, *NUMBERS]),
-        "differences.csv": csv([_flat(entry) for entry in results.differences], COMPARED),
+        "results.csv": as_csv([_flat(cell) for cell in results.cells], [*NAMES, *NUMBERS]),
+        "differences.csv": as_csv([_flat(entry) for entry in results.differences], COMPARED),
         "results.md": markdown(results),
         "results.tex": latex(results),
     }
@@ -83,13 +80,6 @@ def write_results(results: Results, out: Path, *, content: Mapping[str, Any]) ->
         for kind in FORMATS:
             write_atomically(out / FIGURES / f"{name}.{kind}", save(figure, kind))
     return out
-
-
-def csv(lines: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Returns a table with these columns as CSV; empty is what was not measured."""
-    buffer = io.StringIO()
-    pd.DataFrame(lines, columns=list(columns)).to_csv(buffer, index=False)
-    return buffer.getvalue()
 
 
 def _flat(entry: object) -> dict[str, Any]:
@@ -138,7 +128,7 @@ def markdown(results: Results) -> str:
         parts += [table.caption] * bool(table.caption) + [as_markdown(table, bold=bold)] * bool(table.names)
     if results.jobs:
         parts += ["## Failed and waiting jobs", _errors(results.jobs)]
-    return "\n\n".join(parts) + "\n"
+    return harmless("\n\n".join(parts)) + "\n"
 
 
 def _errors(jobs: Ended) -> str:

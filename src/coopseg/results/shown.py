@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
 
 SMALL_P = 0.001
 SPECIAL = {
@@ -11,6 +15,8 @@ SPECIAL = {
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
     "×": r"$\times$", "–": "--", "<": "$<$", ">": "$>$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
+MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])\(")  # where a tag of HTML begins, and the address of a link
+FORMULA = re.compile(r"[=+\-@\t\r].")  # where a spreadsheet begins to compute; a lone sign is text
 ANY = re.compile("|".join(map(re.escape, SPECIAL)))
 
 
@@ -79,8 +85,25 @@ def as_markdown(table: Table, *, bold: bool = True) -> str:
         marked = [f"**{cell}**" if bold and cell.mark == "best" else str(cell) for cell in line.cells]
         rows.append([*line.names, *marked])
     return "\n".join(
-        "| " + " | ".join(one_line(text).replace("|", "\\|") for text in row) + " |" for row in rows
+        "| " + " | ".join(harmless(one_line(text)).replace("|", "\\|") for text in row) + " |" for row in rows
     )
+
+
+def harmless(text: str) -> str:
+    """Takes from Markdown what could load or run something: tags of HTML, links and pictures."""
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def as_csv(lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Returns a table with these columns as CSV; empty is what was not measured.
+
+    A name that a spreadsheet would compute, such as =HYPERLINK(...), gets an apostrophe before it.
+    """
+
+    def plain(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+    return pd.DataFrame(lines, columns=list(columns)).map(plain).to_csv(index=False)
 
 
 def as_latex(table: Table, label: str, *, bold: bool = True) -> str:
