@@ -250,12 +250,12 @@ def test_every_verb_and_option_exists(name: str, reference: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_setting_exists(name: str) -> None:
-    from coopseg.config.resolve import setting_names
+    from coopseg.config.resolve import setting_fields
 
     sections = "cases|network|latent|losses|augmentation|training|prediction"
     found = re.findall(rf"[`'\"= ]((?:{sections})\.[a-z_0-9]+)(?=[`'\"=])", PAGES[name])
     found = [name for name in found if not name.endswith(".csv")]
-    assert set(found) <= set(setting_names())
+    assert set(found) <= set(setting_fields())
 
 
 def anchors(text: str) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from coopseg.cases.splits import NAMED
 from coopseg.config.methods import METHODS, PRESETS
-from coopseg.config.resolve import setting_names
+from coopseg.config.resolve import setting_fields
 from coopseg.scans.layouts import LAYOUTS
 
 
@@ -31,7 +31,7 @@ def test_facts(coopseg: Callable[..., Any]) -> None:
 def test_every_setting_is_listed(coopseg: Callable[..., Any]) -> None:
     content = json.loads(coopseg("info", "--settings", "--json").stdout)
     listed = {name for entries in content.values() for name in entries}
-    assert listed == {name for name in setting_names() if "." in name}
+    assert listed == {name for name in setting_fields() if "." in name}
     assert content["latent"]["latent.scheme"].startswith('"mixed" (dropout, channel, spatial, mixed): ')
     assert content["cases"]["cases.spacing"] == "1.36719: in-plane millimetres per pixel; null: as stored"
     assert "  cases.size " in coopseg("info", "--settings").stdout

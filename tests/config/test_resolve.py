@@ -12,7 +12,7 @@ from coopseg.config.resolve import (
     override_scan_statistics,
     parse_override,
     resolve_settings,
-    setting_names,
+    setting_fields,
 )
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -129,11 +129,11 @@ def test_values_are_read_as_yaml() -> None:
     assert parse_override("a.b=[1, 2.5]") == ("a.b", [1, 2.5])
 
 
-def test_setting_names_with_their_defaults() -> None:
-    names = setting_names()
-    assert names["latent.p"] == 0.5
-    assert names["seed"] == 0
-    assert all("." in name for name in set(names) - {"preset", "method", "seed", "precision"})
+def test_fields_of_settings_with_their_defaults() -> None:
+    fields = setting_fields()
+    assert fields["latent.p"].default == 0.5
+    assert fields["seed"].default == 0
+    assert all("." in name for name in set(fields) - {"preset", "method", "seed", "precision"})
 
 
 def test_scan_statistics_in_place_of_those_of_a_model() -> None:

@@ -53,22 +53,13 @@ def _facts() -> dict[str, dict[str, str]]:
 
 def _settings() -> dict[str, dict[str, str]]:
     """Returns {section: {"section.key": "default (choices): meaning"}}."""
-    from pydantic import BaseModel
+    from coopseg.config.resolve import setting_fields
 
-    from coopseg.config.settings import Settings
-
-    def listed(section: type[BaseModel], prefix: str) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for key, field in section.model_fields.items():
-            if isinstance(field.default, BaseModel):
-                found |= listed(type(field.default), f"{prefix}{key}.")
-            else:
-                found[prefix + key] = _describe(field)
-        return found
-
-    fields = Settings.model_fields.items()
-    sections = {name: type(field.default) for name, field in fields if isinstance(field.default, BaseModel)}
-    return {name: listed(section, f"{name}.") for name, section in sections.items()}
+    found: dict[str, dict[str, str]] = {}
+    for key, field in setting_fields().items():
+        if "." in key:
+            found.setdefault(key.partition(".")[0], {})[key] = _describe(field)
+    return found
 
 
 def _describe(field: Any) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from coopseg.config.methods import (
     DEFAULT_METHOD,
@@ -176,19 +177,19 @@ def parse_override(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> Json:
-    """Returns every setting as "section.key" with its default."""
-    names: Json = {}
+def setting_fields(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, FieldInfo]:
+    """Returns the field of every setting by "section.key"."""
+    found: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.default, BaseModel):
-            names |= setting_names(type(field.default), f"{prefix}{name}.")
+            found |= setting_fields(type(field.default), f"{prefix}{name}.")
         else:
-            names[prefix + name] = field.default
-    return names
+            found[prefix + name] = field
+    return found
 
 
 def _set(values: Json, key: str, value: Any) -> None:
-    known = setting_names()
+    known = setting_fields()
     if key not in known:
         raise CoopsegError(
             f"unknown setting {shorten(key)}{_nearest(key, known)}; `coopseg info --settings` lists them all"
