@@ -33,6 +33,16 @@ SWITCHES = [
     "--disable-sync",
 ]
 
+# What a page would do if some name got into it as markup: run a script, and fetch what tells of the reader.
+INJECTED = """() => {
+    const script = document.createElement("script"), image = new Image();
+    script.textContent = "window.done = 1";
+    image.onload = () => { window.done = 2 };
+    image.src = document.location.href;
+    document.body.append(script, image);
+    return window.done || 0;
+}"""
+
 pytestmark = pytest.mark.slow
 
 
@@ -100,6 +110,8 @@ def check(browser: BrowserContext, path: Path) -> None:
             assert not said, where
             assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()], where
             assert page.evaluate("document.documentElement.scrollWidth") <= width, where
+            assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)"), where
+            assert page.evaluate(INJECTED) == 0, where
             grounds.add((scheme, page.evaluate("getComputedStyle(document.body).backgroundColor")))
             page.close()
     assert len(grounds) == len({ground for _, ground in grounds}) == len(SCHEMES)
