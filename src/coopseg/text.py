@@ -102,6 +102,15 @@ def shorten(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
+def counted(number: int, what: str) -> str:
+    """Writes a number with what it counts: "1 error", "2 errors"; the plural has an s at the end.
+
+    >>> counted(1, "label map"), counted(0, "patient")
+    ('1 label map', '0 patients')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def listing(names: Collection[str], most: int = 20) -> str:
     """Lists foreign names for a message: separated by commas, at most `most`, each short and in one line."""
     shown = [name if name.isprintable() and len(name) <= LONGEST else shorten(name) for name in names][:most]

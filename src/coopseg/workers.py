@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
@@ -53,6 +54,26 @@ def threads(workers: int) -> Iterator[Map]:
             pool.shutdown(cancel_futures=True)
 
 
+def end_if_imported() -> None:
+    """Ends the process, without a word, if it is a worker that only imports the caller's script.
+
+    A worker begins by importing that script. If the call that started it stands at the script's top level, it
+    would be made again there, before anything else: by each worker, which then dies of it.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(1)
+
+
+def _is_guarded() -> bool:
+    """Tells whether the running script, if it is one, asks for its own name before it does something."""
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None) if getattr(main, "__spec__", None) is None else None
+    try:
+        return script is None or "__main__" in Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+
+
 @contextmanager
 def processes(workers: int, *, begin: Callable[[], None] | None = None) -> Iterator[Map]:
     """Yields a map over processes, each computing with one thread; in this process if workers is 1.
@@ -60,18 +81,25 @@ def processes(workers: int, *, begin: Callable[[], None] | None = None) -> Itera
     begin: called first in each worker process, if given. Function, items and results are pickled. When the
     block ends, however it ends, no process is at work any more; if this process is killed, its workers end
     themselves.
-    Raises CoopsegError if a worker was killed.
+    Raises CoopsegError if a worker was killed, and if the script that runs has no guard, so that each worker
+    would run it again.
     """
     if workers == 1:
         with one_thread():
             yield map
         return
+    end_if_imported()
     # spawn: torch's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(begin,))
     try:
         yield pool.map
     except BrokenProcessPool:
+        if not _is_guarded():
+            raise CoopsegError(
+                f"{sys.argv[0]}: each of {workers} worker processes runs this script again from its top; put "
+                'what it does under `if __name__ == "__main__":`, or take workers=1'
+            ) from None
         raise CoopsegError(
             f"one of {workers} worker processes was killed, most likely for want of memory; use fewer workers"
         ) from None

@@ -67,7 +67,7 @@ def test_facing_away_from_the_others(degrees: float, odd: int) -> None:
 
 def test_without_a_common_direction_none_is_odd() -> None:
     for angles in ((0, 60, 120, 1, 61, 121), (0, 1, 90)):  # the second are too few
-        assert check(*(volume(f"p{angle}", degrees=angle) for angle in angles)) == []
+        assert check(*(volume(f"p{angle}x", degrees=angle) for angle in angles)) == []
     assert check(*(volume(f"p{angle}", degrees=angle) for angle in (0, 1, 2, 3, 90))) != []
 
 

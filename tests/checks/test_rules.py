@@ -118,6 +118,14 @@ def _(data: Spoiler) -> str:
     return ""
 
 
+@breaks("patients-alike")
+def _(data: Spoiler) -> str:
+    for view in ("SA", "LA"):
+        data.write(f"images/e_{view}.nii.gz", data.read(IMAGE) / (2 if view == "SA" else 3))
+        data.write(f"labels/e_{view}.nii.gz", data.read(LABEL))
+    return ""
+
+
 @breaks("unreadable")
 def _(data: Spoiler) -> str:
     (data.root / IMAGE).write_bytes(b"this is no scan" * 100)

@@ -70,9 +70,9 @@ def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Pat
     result = coopseg("validate", tmp_path)
     assert result.exit_code == 0
     assert "names-missing" in result.stdout
-    assert "0 errors, 1 warnings in 1 patients, 1 volumes" in result.stdout
+    assert "0 errors, 1 warning in 1 patient, 1 volume" in result.stdout
     named = coopseg("validate", tmp_path, "--labels", "RV=1,MYO=2,LV=3")
-    assert named.stdout == "nothing wrong: 0 errors, 0 warnings in 1 patients, 1 volumes\n"
+    assert named.stdout == "nothing wrong: 0 errors, 0 warnings in 1 patient, 1 volume\n"
 
 
 def test_a_split_with_faults(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_an_empty_folder_is_a_finding(coopseg: Callable[..., Any], tmp_path: Pat
     result = coopseg("validate", tmp_path)
     assert result.exit_code == 1
     assert "no data set recognised" in result.stdout
-    assert result.stdout.splitlines()[-1] == "1 errors, 0 warnings in 0 patients, 0 volumes"
+    assert result.stdout.splitlines()[-1] == "1 error, 0 warnings in 0 patients, 0 volumes"
 
 
 def test_all_rules_are_listed(coopseg: Callable[..., Any]) -> None:

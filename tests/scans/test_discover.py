@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import expand_scans, patient_and_phase
+from coopseg.scans.discover import alike, expand_scans, others_in
 
 
 @pytest.fixture
@@ -61,10 +61,34 @@ def test_other_files_and_nothing_given(tree: Path) -> None:
         expand_scans([])
 
 
+def test_a_folder_that_holds_scans_may_be_called_label_study(tree: Path) -> None:
+    (tree / "label_study").mkdir()
+    (tree / "labels").rename(tree / "label_study/raw")
+    assert names(tree, "label_study") == ["label_study/raw/b.nii.gz"]
+
+
+def test_what_was_passed_over_where_no_scan_is_found(tree: Path) -> None:
+    (tree / "labels/picture.png").touch()
+    with pytest.raises(
+        CoopsegError,
+        match=r"no scan found \(2 passed over: label map by its name \(1\), another format \(1\)\)",
+    ):
+        expand_scans([tree / "labels"])
+
+
+def test_others_in(tree: Path) -> None:
+    for name in ("x.NRRD", "y.nrrd", "z.mha", ".hidden.mha"):
+        (tree / name).touch()
+    assert others_in(tree, tree / "deep", tree / "nowhere") == (
+        "2 .nrrd files, 1 .mha file, which cannot be read"
+    )
+    assert others_in(tree / "deep") == ""
+
+
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("p01_ED", ("p01", "ED")), ("p_01_es", ("p_01", "ES")), ("p01_frame07", ("p01", "frame07")),
-     ("p01", ("p01", "")), ("frame07", ("frame07", "")), ("p01_EDx", ("p01_EDx", ""))],
-)  # fmt: skip
-def test_patient_and_phase(name: str, expected: tuple[str, str]) -> None:
-    assert patient_and_phase(name) == expected
+    ("wanted", "found"),
+    [("a.nii.gz", "a.nii"), ("B.nii.gz", "b.nii.gz"), ("x.nii", None), ("nowhere/a.nii", None), ("\0", None)],
+)
+def test_alike(tree: Path, wanted: str, found: str | None) -> None:
+    there = alike(tree / wanted)
+    assert (there and there.name) == found

@@ -16,6 +16,7 @@ from coopseg.benchmark.schedule import Benchmark, Report, Schedule, claimed
 from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, make_folder, new_folder
+from coopseg.workers import end_if_imported
 
 
 def run_benchmark(
@@ -65,6 +66,7 @@ def run_benchmark(
     (('standard---0',), {})
     """
     given = {name: value for name, value in locals().items() if name in (*READ, *Request.model_fields)}
+    end_if_imported()
     out = Path(out)
     check_new(out)
     request = ask(**given)
@@ -103,6 +105,7 @@ def resume_benchmark(
     >>> sorted(resume_benchmark(done.out, methods=["separate"]).finished)
     ['separate---0', 'standard---0']
     """
+    end_if_imported()
     bench = Path(bench)
     read_request(bench)
     with claimed(bench, progress):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.names import nfc
 from coopseg.scans.types import Dataset
 from coopseg.text import listing, parse_json, parse_yaml, read_json, read_text
 
@@ -170,6 +171,7 @@ def patients_of(patients: Any, part: Part, path: Path) -> tuple[str, ...]:
     """Reads a part's patients from a file. Raises CoopsegError for anything but a list of different names."""
     if not isinstance(patients, list) or not all(isinstance(patient, str) for patient in patients):
         raise CoopsegError(f"{path}: {part} must be a list of patient names in quotes")
+    patients = [nfc(patient) for patient in patients]
     repeated = sorted(patient for patient, times in Counter(patients).items() if times > 1)
     if repeated:
         raise CoopsegError(f"{path}: {part} names {listing(repeated)} more than once; name each once")

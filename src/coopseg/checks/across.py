@@ -13,6 +13,7 @@ from coopseg.checks.rules import AGREEING, FACING, Fault, Finding, fault_of, rel
 from coopseg.checks.volumes import Volume, background_value
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import MOST_LABELS
+from coopseg.scans.names import alike_patients, describe_alike
 from coopseg.scans.types import Dataset, Labels
 from coopseg.text import listing
 
@@ -25,6 +26,8 @@ def check_across(
     """Yields findings that need all volumes. used: patients who need a label; None for all."""
     yield from _check_labelled(dataset, used)
     yield from _check_folders(dataset)
+    if groups := alike_patients(dataset.patients):
+        yield Fault("patients-alike", describe_alike(groups)).at()
     yield from _check_copies(volumes, dataset.root)
     yield from _check_facing(volumes, dataset.root)
     yield from _check_classes(dataset, volumes)

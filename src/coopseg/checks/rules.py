@@ -65,6 +65,10 @@ _LIST = (
     Rule("patient-in-two-folders", "warning", "volumes of one patient name lie in several folders",
          "two persons with one name, or one person in training and test of other tools",
          "rename one if they are two persons"),
+    Rule("patients-alike", "warning",
+         "patients whose names differ in a last short number, letter or view alone, as of visits",
+         "a split by patient may train on a person and test on the same one",
+         'keep them in one part of a --split file, or give them one "patient" in the items of dataset.json'),
     # a file
     Rule("unreadable", "error", "a file that is no NIfTI file, damaged, or not to be opened",
          "the volume cannot be read", "export or copy it again"),

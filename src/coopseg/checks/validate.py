@@ -14,7 +14,7 @@ from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import LAYOUTS, contradiction, open_dataset
 from coopseg.scans.types import Dataset, ScanRef
 from coopseg.text import listing
-from coopseg.workers import processes
+from coopseg.workers import end_if_imported, processes
 
 Examined = tuple[list[Finding], list[Volume]]
 
@@ -46,6 +46,7 @@ def validate_dataset(
     >>> [(finding.rule, finding.found) for finding in found.findings]
     [('layout', 'no line "ES: <frame number>"')]
     """
+    end_if_imported()
     path = data.root if isinstance(data, Dataset) else Path(data)
     given = parse_label_names(labels) if labels else None
     if not path.is_dir() or layout not in ("auto", *LAYOUTS):

@@ -12,6 +12,7 @@ import typer
 from coopseg.cli.console import Device, LabelNames, Layout, Precision, Set, fail, note, say
 from coopseg.config.methods import PRESETS
 from coopseg.errors import CoopsegError
+from coopseg.text import counted
 
 # say where a benchmark lies and how it runs; every other option is an argument of `run_benchmark`
 WHERE = ("out", "workers", "scheduler", "trust", "resume", "keep", "restore")
@@ -140,7 +141,8 @@ def benchmark(
         done = run_benchmark(out=out, **asked)  # type: ignore[arg-type]
     for name, error in done.failed.items():
         fail(CoopsegError(f"{name}: {error}"))
-    say(f"{len(done.finished)} jobs finished, {len(done.failed)} failed; table: {done.out}/table/results.md")
+    finished = counted(len(done.finished), "job")
+    say(f"{finished} finished, {len(done.failed)} failed; table: {done.out}/table/results.md")
     say(f"next: coopseg report {done.out} --out DIR")
     if done.failed:
         say(f"  or: coopseg benchmark --resume {done.out}")
@@ -166,7 +168,7 @@ def _keep(bench: Path, out: Path) -> None:
     from coopseg.benchmark.keep import keep_benchmark
 
     written = keep_benchmark(bench, out)
-    say(f"{len(written)} jobs kept anew in {out}" + (f": {', '.join(written)}" if written else ""))
+    say(f"{counted(len(written), 'job')} kept anew in {out}" + (f": {', '.join(written)}" if written else ""))
 
 
 def _is_asked(context: typer.Context, name: str) -> bool:

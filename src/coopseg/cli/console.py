@@ -24,9 +24,10 @@ QUIET = 10.0  # seconds between two lines of progress where there is no terminal
 
 
 def say(text: str) -> None:
-    """Prints a line of the result."""
+    """Prints a line of the result; what the encoding lacks, as in a damaged file name, is escaped too."""
+    encoding = sys.stdout.encoding or "utf-8"
     with naming(Path("standard output")):
-        print(printable(text), flush=True)
+        print(printable(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def printable(text: str) -> str:

@@ -26,6 +26,7 @@ from coopseg.cli.console import (
     warn,
 )
 from coopseg.errors import CoopsegError
+from coopseg.text import counted
 
 
 def evaluate(
@@ -156,11 +157,12 @@ def corrupt(
     from coopseg.config.resolve import resolve_settings
     from coopseg.evaluation.corrupt import corrupt_dataset
     from coopseg.scans.layouts import open_dataset
+    from coopseg.scans.names import nfc
 
     cases = resolve_settings(overrides=settings or ()).cases
     dataset = open_dataset(data, layout=layout, labels=labels)
     if patients:
-        dataset = select_patients(dataset, [name.strip() for name in patients.split(",")])
+        dataset = select_patients(dataset, [nfc(name.strip()) for name in patients.split(",")])
     if split:
         dataset = select_part(dataset, find_split(split), part)
     with counting("corrupted") as progress:
@@ -177,8 +179,8 @@ def corrupt(
             progress=progress,
             warn=warn,
         )
-    volumes = len(dataset.items) * copies
-    say(f"{len(folders)} data sets of {volumes} volumes in {out}: {', '.join(f.name for f in folders)}")
+    sets, volumes = counted(len(folders), "data set"), counted(len(dataset.items) * copies, "volume")
+    say(f"{sets} of {volumes} in {out}: {', '.join(f.name for f in folders)}")
     say(f"next: coopseg evaluate --model RUN --data {out} --out DIR")
 
 

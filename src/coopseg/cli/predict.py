@@ -19,6 +19,7 @@ from coopseg.cli.console import (
     say,
     warn,
 )
+from coopseg.text import counted
 
 if TYPE_CHECKING:
     from coopseg.inference.predict import Predicted
@@ -69,7 +70,7 @@ def predict(
         progress=_report,
     )
     note_predictor(out / RECORD)
-    say(f"{len(written)} label maps in {out}; their values are named in {out / 'labels.json'}")
+    say(f"{counted(len(written), 'label map')} in {out}; their values are named in {out / 'labels.json'}")
 
 
 def _report(done: Predicted) -> None:

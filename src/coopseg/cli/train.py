@@ -69,7 +69,7 @@ def train(
 
     note(f"reading {data}")
     with TrainingDisplay() as display:
-        train_model(out=out, progress=display, **given)
+        train_model(out=out, progress=display, warn=warn, **given)
     _report(out)
 
 
@@ -86,7 +86,7 @@ def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -
     }
     note(f"going on with {run}")
     with TrainingDisplay() as display:
-        resume(run, progress=display, **typed)
+        resume(run, progress=display, warn=warn, **typed)
     _report(run)
 
 
@@ -98,8 +98,6 @@ def _report(out: Path) -> None:
     from coopseg.training.checkpoint import read_request
 
     record, request = read_json(out / RUN), read_request(out).arguments
-    for warning in record["warnings"]:
-        warn(warning)
     last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
     if behind := stn_behind(last):
         warn(behind)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coopseg.cli.console import SPLITS_HELP, LabelNames, Layout, counting, say
+from coopseg.text import counted
 
 if TYPE_CHECKING:
     from coopseg.checks.rules import Finding, Report
@@ -65,16 +66,16 @@ def validate(
 
 
 def _listing(report: Report) -> str:
-    counted = (
-        f"{report.errors} errors, {report.warnings} warnings in "
-        f"{report.patients} patients, {report.volumes} volumes"
+    summary = (
+        f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')} in "
+        f"{counted(report.patients, 'patient')}, {counted(report.volumes, 'volume')}"
     )
     if report.unlabelled:
-        counted += f"; {report.unlabelled} test images without labels, used by predict only"
+        summary += f"; {counted(report.unlabelled, 'test image')} without labels, used by predict only"
     if not report.findings:
-        return f"nothing wrong: {counted}"
+        return f"nothing wrong: {summary}"
     rows = [(f.severity, f.rule, [_place(f), f"{f.found}; {f.do}"]) for f in report.findings]
-    return f"{_table(('severity', 'rule', 'file, what is wrong there, what to do'), rows)}\n\n{counted}"
+    return f"{_table(('severity', 'rule', 'file, what is wrong there, what to do'), rows)}\n\n{summary}"
 
 
 def _place(finding: Finding) -> str:

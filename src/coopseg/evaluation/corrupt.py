@@ -35,7 +35,7 @@ from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import Json, merge_lines, read_json
-from coopseg.workers import choose_workers, processes
+from coopseg.workers import choose_workers, end_if_imported, processes
 
 MANIFEST = "manifest.json"
 
@@ -78,6 +78,7 @@ def corrupt_dataset(
     >>> sorted(file.name for file in (found[0] / "images").glob("*_ED_*"))
     ['patientP001_ED_copy1.nii.gz', 'patientP001_ED_copy2.nii.gz']
     """
+    end_if_imported()
     dataset, out = open_dataset(data), Path(out)
     kinds = find_kinds(kinds)
     _check(dataset, out, copies=copies, overwrite=overwrite)
@@ -165,6 +166,7 @@ class _Copy:
     image: str
     label: str
     patient: str
+    session: str
     phase: str
     site: str
     copy: int
@@ -194,7 +196,7 @@ def _copies(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
         # not compressed: that would save a tenth of the bytes and take longer than the artefact
         write_image(job.out / kind / file, image.data, affine=image.affine, level=0)
         digest = hashlib.sha256((job.out / kind / file).read_bytes()).hexdigest()
-        facts = (file, _path("labels", ref, copy), ref.patient, ref.phase, ref.site, copy)
+        facts = (file, _path("labels", ref, copy), ref.patient, ref.session, ref.phase, ref.site, copy)
         entries.append(_Copy(kind, *facts, corruption.parameters, digest))
     return entries, case.warnings
 
@@ -255,7 +257,7 @@ def _write_label(paths: Sequence[Path], label: Scan) -> None:
 
 def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> Json:
     """Returns the content of dataset.json: names of label values, and facts that file names cannot hold."""
-    keys = ("image", "label", "patient", "phase", "site", "copy")
+    keys = ("image", "label", "patient", "session", "phase", "site", "copy")
     return {
         "name": kind,
         "labels": {name: value for value, name in enumerate(dataset.labels.names)},

@@ -18,8 +18,9 @@ from coopseg.errors import CoopsegError, enough_memory
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.colours import write_label_names
-from coopseg.scans.discover import expand_scans, stem
+from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import check_new, new_folder, write_json
+from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
 from coopseg.text import Json

@@ -14,7 +14,7 @@ from coopseg.report.page import Block, Code, Fold, Grid, Note
 from coopseg.report.sources import Evaluated, Run, by_method
 from coopseg.results.shown import Heading, Line, Shown, Table, number_text
 from coopseg.results.table import Results
-from coopseg.text import clock, flatten
+from coopseg.text import clock, counted, flatten
 
 REQUEST_SHOWN = (
     "data", "cross", "split", "preset", "settings", "precision", "device", "layout", "labels", "spacing",
@@ -193,7 +193,7 @@ def of_runs(runs: Sequence[Run]) -> Iterator[Block]:
     yield Grid(runs_table(runs))
     warned = [(run, lines) for run in runs if (lines := warnings_of(run))]
     for run, lines in warned:
-        title = f"{run.method}, {run.label}: {len(lines)} warning{'s' if len(lines) > 1 else ''}"
+        title = f"{run.method}, {run.label}: {counted(len(lines), 'warning')}"
         yield Fold(title, tuple(Note(line, "plain") for line in lines))
     if not warned:
         yield Note("No run gave a warning.", "plain")

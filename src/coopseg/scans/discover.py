@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.names import NIFTI, stem
 from coopseg.scans.types import PassedOver
+from coopseg.text import counted
 
-NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 OTHER_FORMATS = re.compile(
-    r"\.(nrrd|nhdr|mha|mhd|img|dcm|ima|mgz|mgh|mnc|gipl|nii\.(zip|bz2|xz|zst))$", re.IGNORECASE
+    r"\.(nrrd|nhdr|mha|mhd|img|dcm|ima|mgz|mgh|mnc|gipl|nii\.(zip|bz2|xz|zst)|png|jpe?g|tiff?|bmp)$",
+    re.IGNORECASE,
 )
 LABEL_MARKS = ("_gt", "_seg", "_label", "_mask")  # as they are shown; any case, - for _, and in front too
 _MARK = "(?:labels?|segs?|segmentations?|masks?|gt|ground[_-]?truth)"
@@ -23,7 +25,6 @@ LABEL_FOLDER = re.compile(
     r"(labels?|segs?|segmentations?|masks?|gt|ground[_-]?truth|predictions?)(tr|ts|val|[_-].*)?",
     re.IGNORECASE,
 )
-PHASE = re.compile(r"^(?P<patient>.+)_(?P<phase>ED|ES|frame\d+)$", re.IGNORECASE)
 LABEL_MAP, OTHER_FORMAT = "label map by its name", "another format; convert it to .nii.gz"
 
 
@@ -51,15 +52,34 @@ def check_found(paths: Sequence[Path]) -> None:
         )
 
 
-def stem(path: Path) -> str:
-    """Returns the file name without .nii or .nii.gz, in any case."""
-    return NIFTI.sub("", path.name)
+def alike(path: Path) -> Path | None:
+    """Returns the file beside `path`, which is not there, whose name says the same; None if there is none.
+
+    Such a name differs in case, in the form of Unicode, or in .nii for .nii.gz alone.
+    """
+    try:
+        beside = [path.with_name(name) for name in sorted(os.listdir(path.parent))]
+    except (OSError, ValueError):  # there is no such folder, or none can have that name
+        return None
+    wanted = stem(path).casefold()
+    return next((file for file in beside if is_nifti(file) and stem(file).casefold() == wanted), None)
 
 
 def unmarked(path: Path) -> str | None:
     """Returns the name of the image of a label map: X for X_gt, X-Seg, label_X; None without such a mark."""
     match = MARKED.match(stem(path))
     return match and (match["before"] or match["after"])
+
+
+def missing_file(path: Path, shown: str | Path, why: str, do: str) -> CoopsegError:
+    """Makes the error for a file that is not there. shown: its path in a message. why: who names it.
+
+    do: the advice, unless a file of nearly that name lies there, which the user should hear of.
+    """
+    there = alike(path)
+    if there is not None:
+        why, do = f"{why}, and {there.name} lies there", "correct the one name or the other"
+    return CoopsegError(f"{shown}: not found, but {why}; {do}", rule="missing-file")
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -81,6 +101,14 @@ def niftis_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if is_nifti(path) and not path.is_dir())
 
 
+def others_in(*folders: Path) -> str:
+    """Says which files directly in `folders` are images in formats that cannot be read, "" for none."""
+    files = [file for folder in folders for file in sorted(folder.glob("*")) if not file.name.startswith(".")]
+    endings = Counter(match[0].lower() for file in files if (match := OTHER_FORMATS.search(file.name)))
+    listed = ", ".join(counted(count, f"{ending} file") for ending, count in endings.items())
+    return f"{listed}, which cannot be read" if listed else ""
+
+
 def by_name(folder: Path) -> dict[str, list[Path]]:
     """Groups the NIfTI files directly in `folder` by their `stem`."""
     groups: dict[str, list[Path]] = {}
@@ -98,18 +126,6 @@ def only_label(paths: Sequence[Path]) -> Path | None:
             rule="duplicate-label",
         )
     return paths[0] if paths else None
-
-
-def patient_and_phase(name: str) -> tuple[str, str]:
-    """Splits "p01_ED" into ("p01", "ED"), "p01_frame07" into ("p01", "frame07"), others into (name, "").
-
-    Two phases of one person must share a patient name, or a split by patient would put them on both sides.
-    """
-    match = PHASE.match(name)
-    if match is None:
-        return name, ""
-    phase = match["phase"]
-    return match["patient"], phase.upper() if phase.upper() in ("ED", "ES") else phase
 
 
 def summarise(passed_over: Iterable[PassedOver]) -> str:
@@ -154,11 +170,13 @@ def _expand(entry: str, passed_over: list[PassedOver]) -> list[Path]:
         files = [file for file in map(Path, sorted(glob.glob(entry, recursive=True))) if is_scan_like(file)]
     reasons = {file: _reason(file, path) for file in files}
     scans = [file for file, reason in reasons.items() if not reason]
+    left = [PassedOver(file, reason) for file, reason in reasons.items() if reason]
     if not scans:
+        found = f" ({summarise(left)})" if left else ""
         raise CoopsegError(
-            f"{entry}: no scan found; looked for .nii and .nii.gz files that are not label maps"
+            f"{entry}: no scan found{found}; looked for .nii and .nii.gz files that are not label maps"
         )
-    passed_over += [PassedOver(file, reason) for file, reason in reasons.items() if reason]
+    passed_over += left
     return scans
 
 
@@ -168,6 +186,7 @@ def _reason(file: Path, entry: Path) -> str:
         return OTHER_FORMAT
     if not entry.is_dir():
         return ""
-    folders = (entry.absolute().name, *file.relative_to(entry).parts[:-1])
-    in_labels = any(LABEL_FOLDER.fullmatch(folder) for folder in folders)
-    return LABEL_MAP if in_labels or unmarked(file) else ""
+    given = LABEL_FOLDER.fullmatch(entry.absolute().name)
+    plain = given is not None and not (given[2] or "").startswith(("_", "-"))  # not such as label_study
+    in_labels = any(LABEL_FOLDER.fullmatch(folder) for folder in file.relative_to(entry).parts[:-1])
+    return LABEL_MAP if plain or in_labels or unmarked(file) else ""

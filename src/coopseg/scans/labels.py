@@ -16,7 +16,7 @@ MOST_LABELS = 256  # background included: class indices are stored as uint8
 ALIASES = {
     "bg": BACKGROUND, "background": BACKGROUND,
     "lv": "LV", "lvc": "LV", "left ventricle": "LV", "lv cavity": "LV",
-    "myo": "MYO", "lvm": "MYO", "myocardium": "MYO", "lv myocardium": "MYO",
+    "myo": "MYO", "lvm": "MYO", "mlv": "MYO", "myocardium": "MYO", "lv myocardium": "MYO",
     "rv": "RV", "rvc": "RV", "right ventricle": "RV", "rv cavity": "RV",
 }  # fmt: skip
 

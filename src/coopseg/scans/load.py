@@ -74,7 +74,7 @@ def check_grid(ref: ScanRef, *, label: Header, image: Header) -> None:
     if apart > AFFINE_TOLERANCE * np.linalg.norm(label.affine[:3, :3], axis=0).min():
         raise CoopsegError(
             f"{ref.label}: the label lies {apart:.1f} mm away from the image {ref.image} by their headers; "
-            "give the label drawn on this image",
+            "give the label drawn on this image or, if their voxels match, copy the image's header into it",
             rule="grid",
         )
 

@@ -35,6 +35,7 @@ LEVEL = 6  # of gzip, by default
 OF_INTENSITIES = ("cal_min", "cal_max")  # fields of a header that do not hold for the labels of its image
 IGNORED = 0  # the code of TotalSegmentator's extension; Connectome Workbench's own is 30
 ROUNDING = 1e-4  # a float label this close to an integer is that integer
+SCALED_ROUNDING = 0.1  # the most that half a slope may be, so that no label is near the next
 
 
 def read_image(path: str | Path) -> Scan:
@@ -76,8 +77,9 @@ def _image(path: Path) -> Scan:
 def read_labels(path: Path) -> Scan:
     """Reads a label map with an integer dtype, (X, Y, Z) or (X, Y, Z, T).
 
-    Labels stored as floats are accepted if every value is within 1e-4 of an integer, the rounding
-    of a scaled file. Raises CoopsegError otherwise, and as `read_image` does.
+    Labels stored as floats are accepted if every value is within 1e-4 of an integer, and so are integers with
+    a slope that came from rounding them (see `_rounding`). Raises CoopsegError otherwise, and as `read_image`
+    does.
     """
     with enough_memory("reading", path):
         return _labels(path)
@@ -92,14 +94,27 @@ def _labels(path: Path) -> Scan:
     with np.errstate(all="ignore"):  # infinity minus infinity and overflow are refused below
         data = stored if header.scaling == (1, 0) else stored * slope + intercept
         rounded = np.rint(data)
-        wrong = ~(np.abs(data - rounded) <= ROUNDING)  # true for NaN
+        wrong = ~(np.abs(data - rounded) <= _rounding(stored, rounded, slope))  # true for NaN
     if wrong.any() or np.abs(rounded).max() > 2**31 - 1:
         found = data[wrong].flat[0] if wrong.any() else np.abs(rounded).max()
         raise CoopsegError(
-            f"{path}: a label map holds the value {found}; labels must be integers, not an image",
+            f"{path}: a label map holds the value {found}; labels must be integers; export them as such, or "
+            "give the label map if this is an image",
             rule="label-values",
         )
     return Scan(rounded.astype(np.int32), header.affine, path, header.raw, header.notes)
+
+
+def _rounding(stored: np.ndarray, rounded: np.ndarray, slope: np.float64) -> float:
+    """Returns how far the labels of a file may lie from integers.
+
+    A program that saves float labels 0, 1, 2 and 4 under a uint8 header picks a slope of 4/255, and 1 becomes
+    1.0039: off by half a slope at most. That is no label map if two stored values give one label.
+    """
+    if stored.dtype.kind not in "iu" or not ROUNDING < abs(slope) / 2 <= SCALED_ROUNDING:
+        return ROUNDING
+    one_to_one = len(np.unique(stored)) == len(np.unique(rounded))
+    return abs(slope) / 2 * (1 + ROUNDING) if one_to_one else ROUNDING
 
 
 def read_header(path: Path) -> Header:

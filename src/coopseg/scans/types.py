@@ -86,11 +86,12 @@ class ScanRef:
     site: str = ""  # such as "Siemens/1" (vendor/centre); "" if unknown
     copy: int = 0  # number of a corrupted copy, 0 for an original
     normalised: bool = False  # intensities already lie in [0, 1] and must not be clipped again
+    session: str = ""  # such as "ses-2": which of the patient's visits it is of; "" if there is one
 
     @property
     def id(self) -> str:
         """Returns a name for this volume that is unique in its data set and fits a file name."""
-        parts = [self.patient, self.phase, f"copy{self.copy}" if self.copy else ""]
+        parts = [self.patient, self.session, self.phase, f"copy{self.copy}" if self.copy else ""]
         return "_".join(part for part in parts if part)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from coopseg.cases.collect import load_cases
 from coopseg.cases.prepare import Case
-from coopseg.cases.splits import Part, Split, get_split
+from coopseg.cases.splits import PARTS, Part, Split, get_split
 from coopseg.config.resolve import check_named, own_code, read_overrides, resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -22,8 +22,9 @@ from coopseg.inference.predictor import Predictor
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import LAYOUTS, notes_on, open_dataset
 from coopseg.scans.load import load_label
+from coopseg.scans.names import alike_patients, describe_alike
 from coopseg.scans.types import Dataset, Labels
-from coopseg.text import merge_lines
+from coopseg.text import counted, merge_lines
 from coopseg.training.augmentation import reach
 from coopseg.training.log import Scores
 from coopseg.training.request import TrainingRequest
@@ -96,7 +97,7 @@ class Inputs:
             if (axis := case.record.orientation.axes[0]) != usual:
                 line = f"slices are cut along axis {axis}, those of most training scans along axis {usual}"
                 lines.append((case.ref.id if case.ref else "", f"{line}; check that the plane is the same"))
-        return self.idle + notes_on(self.dataset) + merge_lines(lines)
+        return self.idle + _alike(self.dataset, self.parts) + notes_on(self.dataset) + merge_lines(lines)
 
 
 def read_inputs(request: TrainingRequest, dataset: Dataset | None = None) -> Inputs:
@@ -108,8 +109,9 @@ def read_inputs(request: TrainingRequest, dataset: Dataset | None = None) -> Inp
     settings = resolve_request(request)
     dataset = dataset or open_dataset(request.data, layout=request.layout, labels=request.labels)
     if all(item.label is None for item in dataset.items):
+        scans = counted(len(dataset.items), "scan")
         raise CoopsegError(
-            f"{dataset.root}: no labels found beside its {len(dataset.items)} scans; a training needs them; "
+            f"{dataset.root}: no labels found beside its {scans}; a training needs them; "
             f"layout {dataset.layout} looks for {LAYOUTS[dataset.layout].looked_for}"
         )
     parts = get_split(request.split, dataset, seed=request.seed)
@@ -129,10 +131,36 @@ def read_inputs(request: TrainingRequest, dataset: Dataset | None = None) -> Inp
         )
         for part, canvas in canvases.items()
     )
+    _check_blank([*training, *validation], settings.cases.percentiles)
     axes = Counter(case.record.orientation.axes[0] for case in training)
     settings = with_trained_axis(settings, axes.most_common(1)[0][0])
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
     return Inputs(settings, dataset, parts, training, validated, idle_settings(settings, request.settings))
+
+
+def _check_blank(cases: Sequence[Case], percentiles: tuple[float, float]) -> None:
+    """Raises CoopsegError if some cases hold one intensity alone between the percentiles."""
+    blank = [case for case in cases if case.record.clip and case.record.clip[0] >= case.record.clip[1]]
+    if blank and blank[0].ref and blank[0].record.clip:
+        low, high = percentiles
+        others = f", and so are {len(blank) - 1} more" if len(blank) > 1 else ""
+        raise CoopsegError(
+            f"{blank[0].ref.image}: percentiles {low:g} and {high:g} are both {blank[0].record.clip[0]:g}, "
+            f"so the case is blank{others}; export it again, leave it out, or set cases.percentiles",
+            rule="constant",
+        )
+
+
+def _alike(dataset: Dataset, parts: Split) -> list[str]:
+    """Returns a line if patients who may be one person lie in different parts."""
+    home = {name: part for part in PARTS for name in getattr(parts, part)}
+    divided = [
+        group
+        for group in alike_patients(dataset.patients)
+        if len({home[name] for name in group if name in home}) > 1
+    ]
+    advice = "list who trains and who tests in a --split file"
+    return [f"{describe_alike(divided)} and lie in different parts; {advice}"] if divided else []
 
 
 def with_trained_axis(settings: Settings, axis: int) -> Settings:

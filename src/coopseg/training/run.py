@@ -82,6 +82,7 @@ def train(
     cache: str | Path | None = None,
     save_every: float = 60.0,
     progress: Callable[[Progress], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Path:
     """Train FTN and STN (Chen et al. 2021) on the training patients of a data set; returns the run folder.
 
@@ -90,6 +91,7 @@ def train(
     "LV=1,MYO=2" if the layout names none. settings: overrides such as {"training.steps": 500}. device:
     "auto", "cpu", "cuda" or "mps". precision: "32" or "bf16". cache: folder for prepared cases. save_every:
     seconds between two checkpoints, from which `resume` goes on. progress: called with every Progress.
+    warn: called before the training with every line about data and settings that a user should look at.
     `out` gets last.safetensors and the best weights of each head (see `load_model`), request.json, log.jsonl
     and, at the end, run.json.
     Raises CoopsegError for anything wrong with the data, the settings or the folder, before training starts,
@@ -116,15 +118,22 @@ def train(
         if fabric.is_global_zero:
             _check_unused(out)  # another training may have been quicker
             write_request(out, record)
-        return _train(inputs, out, fabric, record, progress, [])
+        return _train(inputs, out, fabric, record, progress, warn, [])
 
 
-def resume(run: str | Path, *, progress: Callable[[Progress], None] | None = None, **given: Any) -> Path:
+def resume(
+    run: str | Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    **given: Any,
+) -> Path:
     """Go on with a killed or stopped training; on a CPU the result is bit for bit as without the stop.
 
     run: its folder; a finished one is left as it is. given: arguments of `train` that have changed, such as
     `data` for a folder that has moved, or `save_every`; and `method`, if it is one of your own as
-    "module:class": nothing that is read from a folder is imported. progress: called with every Progress.
+    "module:class": nothing that is read from a folder is imported. progress,
+    warn: as for `train`.
     Raises CoopsegError as `train` does, and if something that matters has changed, naming it.
 
     >>> import coopseg, tempfile
@@ -155,7 +164,7 @@ def resume(run: str | Path, *, progress: Callable[[Progress], None] | None = Non
             return run
         fabric.barrier()  # the first process may write run.json only when all have found it missing
         changed = before.model_copy(update={"arguments": request})
-        return _train(inputs, run, fabric, changed, progress, notes)
+        return _train(inputs, run, fabric, changed, progress, warn, notes)
 
 
 def _train(
@@ -164,10 +173,15 @@ def _train(
     fabric: Fabric,
     record: RequestRecord,
     progress: Callable[[Progress], None] | None,
+    warn: Callable[[str], None] | None,
     notes: list[str],
 ) -> Path:
     """Trains from the checkpoint in `out`, if there is one, to the end, and writes the record."""
     keep_freed_memory()
+    warnings = notes + inputs.warnings
+    if warn and fabric.is_global_zero:
+        for line in warnings:
+            warn(line)
     with _failing_clearly(out):
         loop = Loop(
             settings=inputs.settings,
@@ -180,7 +194,7 @@ def _train(
         )
         _run(loop, inputs)
         if fabric.is_global_zero:
-            described = describe_run(loop, inputs, record, warnings=notes + inputs.warnings)
+            described = describe_run(loop, inputs, record, warnings=warnings)
             write_atomically(out / RUN, json.dumps(described, indent=1).encode())
             (out / CHECKPOINT).unlink(missing_ok=True)
     fabric.barrier()  # when this returns, the folder is whole for every process

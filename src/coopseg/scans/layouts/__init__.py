@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import summarise
+from coopseg.scans.discover import others_in, summarise
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts.cardiac import ACDC, MNMS
 from coopseg.scans.layouts.described import DECATHLON, NNUNET
 from coopseg.scans.layouts.folder import FOLDER
 from coopseg.scans.layouts.found import Problems, keep
 from coopseg.scans.types import Dataset, Labels, ScanRef
-from coopseg.text import shorten
+from coopseg.text import counted, shorten
 
 LONGEST_NAME = 200  # bytes; files are named after patients, and a file name has at most 255
 
@@ -79,7 +79,8 @@ def notes_on(dataset: Dataset) -> list[str]:
     if line := summarise(dataset.passed_over):
         notes.append(f"{line}; `coopseg validate {dataset.root}` names them")
     if dataset.unlabelled:
-        notes.append(f"{len(dataset.unlabelled)} test images without labels left out; only predict uses them")
+        left = counted(len(dataset.unlabelled), "test image")
+        notes.append(f"{left} without labels left out; only predict uses them")
     return notes
 
 
@@ -95,6 +96,8 @@ def _recognise(path: Path) -> str:
     for name, layout in LAYOUTS.items():
         if layout.recognise(path):
             return name
+    if other := others_in(path, path / "images", path / "imagesTr", path / "imagesTs"):
+        raise CoopsegError(f"{path}: no data set recognised, but {other}; convert them to .nii.gz")
     looked = "; ".join(f"{name}: {layout.looked_for}" for name, layout in LAYOUTS.items())
     raise CoopsegError(f"{path}: no data set recognised; looked for {looked}")
 

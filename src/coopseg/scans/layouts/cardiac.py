@@ -7,9 +7,10 @@ import io
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import by_name, is_lost, only_label, stem
+from coopseg.scans.discover import by_name, is_lost, missing_file, only_label
 from coopseg.scans.files import is_folder
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
+from coopseg.scans.names import stem
 from coopseg.scans.types import Labels, PassedOver, ScanRef
 from coopseg.text import open_regular, read_text, shorten, whole_number
 
@@ -74,10 +75,8 @@ def _volume(folder: Path, files: dict[str, list[Path]], phase: str, number: str)
         )
     name = f"{folder.name}_frame{frame:02d}"
     if name not in files:
-        raise CoopsegError(
-            f"{folder / name}.nii.gz: not found, but {config} names frame {frame} as {phase}; copy it again",
-            rule="missing-file",
-        )
+        file = folder / f"{name}.nii.gz"
+        raise missing_file(file, file, f"{config} names frame {frame} as {phase}", "copy it again")
     return ScanRef(folder.name, files[name][0], only_label(files.get(f"{name}_gt", ())), phase)
 
 
@@ -140,10 +139,8 @@ def _subject(path: Path, table: Path, row: dict[str, str], problems: Problems) -
     if not folders or (unlabelled and not any(row.get(phase) for phase in PHASES)):
         return []
     if files is None:
-        raise CoopsegError(
-            f"{folders[0]}: no {code}_sa.nii.gz, but {table} lists {code}; copy it again or correct its name",
-            rule="missing-file",
-        )
+        file = folders[0] / f"{code}_sa.nii.gz"
+        raise missing_file(file, file, f"{table} lists {code}", "copy it again")
     label = only_label(files.get(f"{code}_sa_gt", ()))
     site = f"{row.get('VendorName', '')}/{row.get('Centre', '')}"
     items = []

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import by_name, is_lost, niftis_in, only_label, patient_and_phase, stem
+from coopseg.scans.discover import alike, by_name, is_lost, missing_file, niftis_in, only_label
 from coopseg.scans.files import is_file
 from coopseg.scans.labels import make_labels
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
+from coopseg.scans.names import nfc, read_name, stem
 from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
 from coopseg.text import Json, read_json, shorten, whole_number
 
@@ -60,14 +61,21 @@ def listed_file(folder: Path, name: str) -> Path:
         if candidate.is_relative_to(folder.resolve()):
             path = folder / candidate.relative_to(folder.resolve())
             break
+    if not is_file(path) and not is_lost(path) and (named := _same_to_the_eye(path)):
+        path = named
     if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts:
         raise CoopsegError(f"{where}: lists {shorten(name)}, outside the data set; move the file into it")
     if not is_file(path) and not is_lost(path):
         shown = path if name.isprintable() and len(name) < 1000 else shorten(name)
-        raise CoopsegError(
-            f"{shown}: not found, but {where} lists it; copy it or take it off the list", rule="missing-file"
-        )
+        raise missing_file(path, shown, f"{where} lists it", "copy it or take it off the list")
     return path
+
+
+def _same_to_the_eye(path: Path) -> Path | None:
+    """Returns the file whose name differs from that of `path` in the form of Unicode alone."""
+    there = alike(path)
+    same = there is not None and nfc(there.name) == nfc(path.name)
+    return there if same else None
 
 
 def described_labels(entries: Json, folder: Path, problems: Problems = None) -> Labels:
@@ -171,8 +179,9 @@ def _nnunet_item(image: Path, drawn: dict[str, list[Path]]) -> ScanRef:
     if match[1] != "0000":
         raise CoopsegError(f"{image}: channel {match[1]}; only single-channel scans are supported")
     case = stem(image)[: match.start()]
-    patient, phase = patient_and_phase(case)
-    return ScanRef(patient, image, only_label(drawn.pop(case, ())), phase)
+    named = read_name(case)
+    label = only_label(drawn.pop(case, ()))
+    return ScanRef(named.patient, image, label, named.phase, session=named.session)
 
 
 NNUNET = Layout(
@@ -222,12 +231,16 @@ def _decathlon_item(path: Path, entry: Any) -> ScanRef:
             f'{path / NAME}: cannot read the entry {shorten(entry)}; write {{"image": ..., "label": ...}}'
         )
     file = listed_file(path, image)
-    patient, phase = patient_and_phase(stem(file))
-    return ScanRef(patient, file, listed_file(path, label) if label is not None else None, phase)
+    named = read_name(stem(file))
+    drawn = listed_file(path, label) if label is not None else None
+    return ScanRef(named.patient, file, drawn, named.phase, session=named.session)
 
 
 def _other_lists(path: Path, entries: Json) -> Iterator[PassedOver]:
-    """Yields the images and labels in lists of other names, such as "validation"."""
+    """Yields the images and labels in lists of other names, such as "validation", and says that folds are."""
+    training = entries.get("training", [])
+    if any(isinstance(each, dict) and "fold" in each for each in training):
+        yield PassedOver(path / NAME, "folds of its entries; list patients in a --split file to use them")
     for part, listed in entries.items():
         if part in LISTS or not isinstance(listed, list):
             continue

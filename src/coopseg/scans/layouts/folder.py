@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import LABEL_MARKS, niftis_in, only_label, patient_and_phase, stem, unmarked
+from coopseg.scans.discover import LABEL_MARKS, niftis_in, only_label, unmarked
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.layouts.described import (
     NAME,
@@ -21,11 +21,14 @@ from coopseg.scans.layouts.described import (
     read_description,
 )
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
+from coopseg.scans.names import Named, nfc, read_name, stem
 from coopseg.scans.nifti import read_labels
 from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
 from coopseg.text import listing, shorten
 
-ITEM_KEYS = {"image": str, "label": str, "patient": str, "phase": str, "site": str, "copy": int}
+ITEM_KEYS = {
+    "image": str, "label": str, "patient": str, "session": str, "phase": str, "site": str, "copy": int,
+}  # fmt: skip
 
 
 def _recognise(path: Path) -> bool:
@@ -38,7 +41,8 @@ def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """Lists volumes by image path; a volume without a label file has the label None.
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
-    items [{image, label, patient, phase, site, copy}], paths relative to the folder, in place of file names.
+    items [{image, label, patient, session, phase, site, copy}], paths relative to the folder, in place of
+    file names.
     If neither `labels` nor dataset.json names the values, those in the label files become "label1", ...
     Raises CoopsegError for a label file without its image, for two label files of one image and for an item
     that cannot be read.
@@ -95,12 +99,13 @@ def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
         )
     image = listed_file(path, entry["image"])
     label = listed_file(path, entry["label"]) if entry.get("label") else None
-    patient, phase = patient_and_phase(stem(image))
+    named = read_name(stem(image)) if "patient" not in entry else Named(nfc(entry["patient"]), "", "")
     return ScanRef(
-        patient=entry.get("patient", patient),
+        patient=named.patient,
         image=image,
         label=label,
-        phase=entry.get("phase", phase if "patient" not in entry else ""),
+        session=entry.get("session", named.session),
+        phase=entry.get("phase", named.phase),
         site=entry.get("site", ""),
         copy=entry.get("copy", 0),
         normalised=normalised,
@@ -112,8 +117,8 @@ def _acceptable(key: str, value: Any) -> bool:
 
 
 def _named(image: Path, label: Path | None, normalised: bool) -> ScanRef:
-    patient, phase = patient_and_phase(stem(image))
-    return ScanRef(patient, image, label, phase, normalised=normalised)
+    named = read_name(stem(image))
+    return ScanRef(named.patient, image, label, named.phase, normalised=normalised, session=named.session)
 
 
 def _pairs(path: Path, problems: Problems) -> list[tuple[Path, Path | None]]:
