@@ -158,3 +158,22 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_script_that_workers_would_run_again(tmp_path: Path) -> None:
+    """Each worker imports the script first; without a guard it would start workers of its own there."""
+    call = 'with processes(2) as side_by_side:\n    print("sum", sum(side_by_side(abs, [1, -2])))\n'
+    bare, guarded = tmp_path / "bare.py", tmp_path / "guarded.py"
+    bare.write_text(f"from coopseg.workers import processes\n{call}")
+    guarded.write_text(
+        "from coopseg.workers import processes\nif __name__ == '__main__':\n    "
+        + call.replace("\n    ", "\n        ")
+    )
+    done = {
+        script: subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+        for script in (bare, guarded)
+    }
+    assert (done[guarded].returncode, done[guarded].stdout) == (0, "sum 3\n")
+    assert done[bare].returncode == 1
+    assert done[bare].stderr.count("Traceback") == 1  # that of the script, none of its workers
+    assert 'put what it does under `if __name__ == "__main__":`' in done[bare].stderr

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class CoopsegError(ValueError):
@@ -23,6 +24,21 @@ class CoopsegError(ValueError):
     def __init__(self, message: str = "", *, rule: str = "") -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class PartlyDone(CoopsegError):  # noqa: N818 (most is right)
+    """Some inputs of many could not be used; the others are done, and what was made of them is written.
+
+    failed: an error of one line for each. done: what the function would have returned. The command line names
+    them all and exits with code 1.
+    """
+
+    def __init__(self, failed: Sequence[CoopsegError], done: Sequence[Path], out: Path, total: int) -> None:
+        super().__init__(
+            f"{len(failed)} of {total} scans failed, the others are done in {out}; correct these, then go "
+            "on with --resume"
+        )
+        self.failed, self.done = tuple(failed), done
 
 
 class Stopped(Exception):  # noqa: N818 (nothing is wrong)

@@ -132,10 +132,33 @@ def test_a_wrong_model(
     fails("evaluate", "--model", spoiled, "--data", phantom["acdc"], parts=(spoiled, "damaged"))
 
 
-def test_one_bad_scan_among_good_ones(fails: Callable[..., None], trained: Path, data: Path) -> None:
+def test_one_bad_scan_among_good_ones(
+    coopseg: Callable[..., Any], fails: Callable[..., None], trained: Path, data: Path, tmp_path: Path
+) -> None:
+    """Alone it is refused; among others it is named, the others are done, and a second call does it alone."""
     bad = data / "patientP006" / "patientP006_frame01.nii.gz"
-    bad.write_bytes(bad.read_bytes()[:-100])
-    fails("predict", "--model", trained, data, parts=(bad, "truncated"))
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-100])
+    fails("predict", "--model", trained, bad, parts=(bad, "truncated"))
+    words = ("predict", "--model", trained, data, "--out", tmp_path / "out", "--device=cpu")
+    result = coopseg(*words)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.exit_code == 1
+    assert str(bad) in lines[0]
+    assert "truncated" in lines[0]
+    assert "1 of 12 scans failed" in lines[1]
+    assert len(lines) == 2
+    assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 11
+    assert coopseg(*words).exit_code == 2  # what is there is not written over
+    bad.write_bytes(whole)
+    again = coopseg(*words, "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert "11 scans done before, not done again" in again.stderr
+    assert again.stderr.count(" of 12: ") == 1
+    assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 12
+    other = coopseg(*words, "--resume", "--refine=0")
+    assert other.exit_code == 2
+    assert "made with another refinements" in other.stderr
 
 
 def test_choices_of_patients(fails: Callable[..., None], phantom: dict[str, Path], trained: Path) -> None:

@@ -85,7 +85,7 @@ def test_predict(refuses: Callable[..., str], data: Path, model: Path, kind: str
     content, message, *_ = {**UNREADABLE, **UNUSABLE}[kind]
     bad = data / "images" / "p3.nii.gz"
     bad.write_bytes(content)  # type: ignore[arg-type]
-    refuses("predict", "--model", model, data / "images", parts=(bad, message))
+    refuses("predict", "--model", model, bad, parts=(bad, message))
 
 
 def refused_by_every_verb(

@@ -13,7 +13,7 @@ import pytest
 import coopseg.inference.predict as module
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.inference.model import load_model
 from coopseg.inference.predict import Predicted, output_paths, predict
 from coopseg.inference.predictor import Predictor
@@ -123,50 +123,67 @@ def test_two_scans_for_one_name_are_refused() -> None:
         output_paths([Path("in/x.nii"), Path("in/x.nii.gz")], ["FTN"])
 
 
-def test_after_an_error_in_the_middle_nothing_is_left(
+def test_after_a_stop_what_is_done_stays_and_is_not_done_again(
+    small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    predict(small_model, scans, whole, device="cpu")
+
+    def stop(done: Predicted) -> None:
+        if done.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(small_model, scans, out, device="cpu", progress=stop)
+    with pytest.raises(CoopsegError, match="go on in it by --resume"):
+        predict(small_model, scans, out, device="cpu")
+    journal, first = out / "done.jsonl", out / "a/x.nii.gz"
+    journal.write_bytes(journal.read_bytes() + b'{"key": "torn\0')  # as a power cut leaves it
+    first.write_bytes(first.read_bytes()[:-1])
+    seen: list[int] = []
+    notes: list[str] = []
+    paths = predict(
+        small_model, scans, out, device="cpu", resume=True, note=notes.append,
+        progress=lambda done: seen.append(done.number),
+    )  # fmt: skip
+    assert seen == [1, 3]  # the first is no longer whole, the third had not been done
+    assert notes == ["1 scan done before, not done again"]
+    for path in paths:
+        assert path.read_bytes() == (whole / path.relative_to(out)).read_bytes()
+    entries = json.loads((out / "predict.json").read_text())["scans"]
+    assert [entry["outputs"] for entry in entries] == [
+        entry["outputs"] for entry in json.loads((whole / "predict.json").read_text())["scans"]
+    ]
+
+
+def test_a_stop_before_anything_is_done_leaves_nothing(
     small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "write_label_names", stop)
+    monkeypatch.setattr(module, "prepare", stop)
     with pytest.raises(KeyboardInterrupt):
-        predict(small_model, scans, tmp_path / "out", device="cpu")
+        predict(small_model, scans, tmp_path / "new/out", device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_every_scan_is_read_before_the_first_is_predicted(
-    small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*arguments: object, **more: object) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(module, "prepare", never)
+def test_a_bad_scan_does_not_keep_the_others(small_model: Path, scans: Path, tmp_path: Path) -> None:
     scan = read_image(scans / "b" / "x.nii.gz")
     scan.data[0, 0, 0] = np.nan
     write_image(scans / "b" / "x.nii.gz", scan.data, affine=scan.affine)
-    with pytest.raises(CoopsegError, match=r"b/x\.nii\.gz: 1 of 1800 voxels are NaN"):
+    (scans / "b" / "lost.nii.gz").symlink_to("nowhere")
+    with pytest.raises(PartlyDone, match="2 of 4 scans failed") as caught:
         predict(small_model, scans, tmp_path / "out", device="cpu")
-    assert not (tmp_path / "out").exists()
-
-
-def test_scans_that_fit_are_read_once_and_the_others_twice(
-    small_model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-
-    def read(path: Path) -> Scan:
-        seen.append(path.name)
-        return read_image(path)
-
-    monkeypatch.setattr(module, "read_image", read)
-    paths = predict(small_model, scans, tmp_path / "kept", device="cpu")
-    assert seen == ["x.nii.gz", "moving.nii.gz", "x.nii.gz"]
-    seen.clear()
-    monkeypatch.setattr(module, "MOST_KEPT", 4 * 40 * 50 * 4)  # the first scan, to the byte
-    again = predict(small_model, scans, tmp_path / "read again", device="cpu")
-    assert seen == ["x.nii.gz", "moving.nii.gz", "x.nii.gz", "moving.nii.gz", "x.nii.gz"]
-    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+    assert [str(error).partition(": ")[2][:25] for error in caught.value.failed] == [
+        "a link to nothing; fetch ", "1 of 1800 voxels are NaN "
+    ]  # fmt: skip
+    assert [path.name for path in caught.value.done] == ["x.nii.gz", "moving.nii.gz"]
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert record["failed"] == [str(error) for error in caught.value.failed]
+    with pytest.raises(CoopsegError, match=r"b/x\.nii\.gz: 1 of 1800 voxels are NaN"):
+        predict(small_model, scans / "b" / "x.nii.gz", tmp_path / "new", device="cpu")
+    assert not (tmp_path / "new").exists()
 
 
 def test_wrong_words(

@@ -234,4 +234,8 @@ ScanStatistics = Annotated[
         show_default="the model's prediction.scan_statistics",
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="go on in an --out of the same model and settings; what is done is kept"),
+]
 Refine = Annotated[int, typer.Option("--refine", min=0, help="how often the STN is applied; 0: FTN alone")]

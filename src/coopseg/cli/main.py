@@ -17,11 +17,11 @@ from coopseg.cli.info import demo, info
 from coopseg.cli.predict import export, predict
 from coopseg.cli.train import train
 from coopseg.cli.validate import validate
-from coopseg.errors import CoopsegError, Stopped
+from coopseg.errors import CoopsegError, PartlyDone, Stopped
 
 WIDEST = 120  # columns of --help, if the terminal has as many
 UsageError: Any = typer.BadParameter.__base__
-WRONG_INPUT, INTERRUPTED, SIGNALLED = 2, 130, 128
+PARTLY_DONE, WRONG_INPUT, INTERRUPTED, SIGNALLED = 1, 2, 130, 128
 
 
 class Program(TyperGroup):
@@ -31,6 +31,10 @@ class Program(TyperGroup):
         """Run the verb."""
         try:
             return super().invoke(ctx)
+        except PartlyDone as partly:
+            for error in (*partly.failed, partly):
+                fail(error)
+            raise typer.Exit(PARTLY_DONE) from None
         except CoopsegError as error:
             fail(error)
             raise typer.Exit(WRONG_INPUT) from None

@@ -13,12 +13,14 @@ from coopseg.cli.console import (
     NewFolder,
     Precision,
     Refine,
+    Resume,
     ScanStatistics,
     note,
     note_predictor,
     say,
     warn,
 )
+from coopseg.errors import PartlyDone
 from coopseg.text import counted
 
 if TYPE_CHECKING:
@@ -47,30 +49,40 @@ def predict(
     device: Device = "auto",
     precision: Precision = "32",
     scan_statistics: ScanStatistics = None,
+    resume: Resume = False,
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
 
     The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
     NAME.nii.gz for each scan (uint8; in the scan's sub-folder below the folder that all scans share),
-    labels.json with the names and colours of the values, and predict.json. Nothing is written if a scan
-    cannot be read.
+    labels.json with the names and colours of the values, predict.json, and done.jsonl, which lists what is
+    done as it is done: after a stop --resume goes on. Scans that cannot be used are named at the end; the
+    exit code is then 1. If no scan can be used, nothing is written.
     """
     from coopseg.inference.predict import RECORD
     from coopseg.inference.predict import predict as predict_scans
 
-    written = predict_scans(
-        model,
-        list(scans),
-        out,
-        head=head,
-        refinements=refine,
-        device=device,
-        precision=precision,
-        scan_statistics=scan_statistics,
-        progress=_report,
-    )
+    partly = None
+    try:
+        written = predict_scans(
+            model,
+            list(scans),
+            out,
+            head=head,
+            refinements=refine,
+            device=device,
+            precision=precision,
+            scan_statistics=scan_statistics,
+            resume=resume,
+            progress=_report,
+            note=note,
+        )
+    except PartlyDone as error:
+        partly, written = error, list(error.done)
     note_predictor(out / RECORD)
     say(f"{counted(len(written), 'label map')} in {out}; their values are named in {out / 'labels.json'}")
+    if partly:
+        raise partly
 
 
 def _report(done: Predicted) -> None:

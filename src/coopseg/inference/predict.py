@@ -1,4 +1,4 @@
-"""Implements `predict`: writes label maps of scans in their own grids, whole or not at all."""
+"""Implements `predict`: writes label maps of scans in their own grids, and goes on where it was stopped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
-from coopseg.errors import CoopsegError, enough_memory
+from coopseg.errors import CoopsegError, PartlyDone, enough_memory
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
-from coopseg.scans.files import check_new, new_folder, write_json
+from coopseg.scans.files import write_json
+from coopseg.scans.journal import check_free, open_journal, stamp
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
@@ -29,7 +30,6 @@ from coopseg.versions import versions
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
 BOTH = "both"
 RECORD = "predict.json"
-MOST_KEPT = 2**28  # bytes of scans kept in memory between check and prediction; the rest is read again
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def predict(
     device: str = "auto",
     precision: str = "32",
     scan_statistics: float | str | None = None,
+    resume: bool = False,
     progress: Callable[[Predicted], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write a label map for every scan; returns their paths.
 
@@ -93,9 +95,12 @@ def predict(
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
-    prediction.scan_statistics. progress: called after each scan.
-    Raises CoopsegError for anything wrong with model, scans or folder: every scan is read in full before the
-    first is predicted, and after an error `out` is as it was.
+    prediction.scan_statistics. resume: go on in an `out` that an earlier call with the same model and
+    settings has left; what is whole there, and made from scans that have not changed, is not made again.
+    done.jsonl in `out` lists what is done, as it is done. progress: called after each scan that was
+    predicted. note: called with a line that says how many were done before.
+    Raises CoopsegError for anything wrong with model or folder, or with every scan; `out` is then as it was.
+    Raises PartlyDone, a CoopsegError, if only some scans cannot be used, when the others are done.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -106,9 +111,9 @@ def predict(
     >>> [file.name for file in predict(run, scan, folder / "labels", device="cpu")]
     ['patientP001_frame01.nii.gz']
     """
-    out = Path(out)
-    check_new(out)
-    paths, passed_over = expand_scans([scans] if isinstance(scans, str | Path) else scans)
+    out, lost = Path(out), list[Path]()
+    check_free(out, resume=resume)
+    paths, passed_over = expand_scans([scans] if isinstance(scans, str | Path) else scans, lost)
     loaded, predictor = load_predictor(
         model,
         refinements=refinements,
@@ -118,39 +123,67 @@ def predict(
     )
     heads = choose_heads(predictor, head)
     targets = output_paths(paths, heads)
-    scans_read = read_all(paths)
-    done = []
-    with new_folder(out) as folder:
+    facts = describe_predictor(loaded, predictor, precision=precision)
+    failed = [_lost(path) for path in lost]
+    done: list[Predicted] = []
+    with open_journal(out, Kept, _deciding(facts, heads), resume=resume) as journal:
         for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
+            key, depends = os.path.abspath(path), [stamp(path), *map(str, outputs.values())]
+            files = {name: out / target for name, target in outputs.items()}
+            if kept := journal.find(key, depends):
+                done.append(Predicted(number, len(paths), path, files, kept.seconds, kept.warnings))
+                continue
             start = time.monotonic()
-            scan = scans_read.pop(path, None) or read_image(path)
-            with enough_memory("segmenting", path):
-                warnings = _predict_scan(predictor, scan, outputs, folder=folder, names=loaded.names)
-            outputs = {name: out / target for name, target in outputs.items()}
-            done.append(Predicted(number, len(paths), path, outputs, time.monotonic() - start, warnings))
+            try:
+                with enough_memory("segmenting", path):
+                    scan = read_image(path)
+                    warnings = _predict_scan(predictor, scan, outputs, folder=out, names=loaded.names)
+            except CoopsegError as error:
+                failed.append(error)
+                continue
+            done.append(Predicted(number, len(paths), path, files, time.monotonic() - start, warnings))
+            journal.add(key, depends, Kept(done[-1].seconds, warnings), list(files.values()))
             if progress:
                 progress(done[-1])
-        write_label_names(folder, loaded.names)
-        facts = asdict(describe_predictor(loaded, predictor, precision=precision))
-        skipped = [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over]
-        described = {"scans": [_entry(entry, out) for entry in done], "passed_over": skipped}
-        write_json(folder / RECORD, facts | {"head": head or heads[-1]} | described)
-    return [path for entry in done for path in entry.outputs.values()]
+        if not done:
+            raise failed[0]
+        write_label_names(out, loaded.names)
+        described = {
+            "scans": [_entry(entry, out) for entry in done],
+            "failed": [str(error) for error in failed],
+            "passed_over": [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over],
+        }
+        write_json(out / RECORD, asdict(facts) | {"head": head or heads[-1]} | described)
+    if note and (line := journal.describe_skipped("scan")):
+        note(line)
+    written = [path for entry in done for path in entry.outputs.values()]
+    if failed:
+        raise PartlyDone(failed, written, out, len(paths) + len(lost))
+    return written
 
 
-def read_all(paths: Sequence[Path]) -> dict[Path, Scan]:
-    """Read every scan in full, so that a bad one is found; returns the first ones, up to MOST_KEPT bytes.
+@dataclass(frozen=True)
+class Kept:
+    """Holds what the journal notes of a scan that is done."""
 
-    Raises CoopsegError as `read_image` does.
-    """
-    kept: dict[Path, Scan] = {}
-    room = MOST_KEPT
-    for path in paths:
-        scan = read_image(path)
-        room -= scan.data.nbytes
-        if room >= 0:
-            kept[path] = scan
-    return kept
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def _lost(path: Path) -> CoopsegError:
+    return CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it")
+
+
+def _deciding(facts: Facts, heads: Sequence[str]) -> Json:
+    """Returns what every label map depends on, so that maps of other settings are not mixed."""
+    return {
+        "model": facts.model.sha256,
+        "refinements": facts.refinements,
+        "precision": facts.precision,
+        "scan statistics": facts.scan_statistics,
+        "heads": list(heads),
+        "coopseg": facts.versions["coopseg"],
+    }
 
 
 def load_predictor(

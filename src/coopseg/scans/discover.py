@@ -135,29 +135,37 @@ def summarise(passed_over: Iterable[PassedOver]) -> str:
     return f"{counts.total()} passed over: {listed}" if counts else ""
 
 
-def expand_scans(paths: Sequence[str | Path]) -> tuple[list[Path], list[PassedOver]]:
+def expand_scans(
+    paths: Sequence[str | Path], lost: list[Path] | None = None
+) -> tuple[list[Path], list[PassedOver]]:
     """Lists the scan files to predict: named files, all scans below folders, matches of patterns (*, ?, [).
 
     The order is as given, sorted within a folder or pattern, each file once. Folders pass over label maps
     (by the name of the file or of a folder below the given one) and other formats, which come second;
-    patterns skip hidden files, and named files are kept. Raises CoopsegError if an entry yields nothing, for
-    a link to nothing below a folder, and if a named file is not a NIfTI file.
+    patterns skip hidden files, and named files are kept. lost: collects links to nothing below folders.
+    Raises CoopsegError if an entry yields nothing, for a link to nothing without `lost` or where there is
+    nothing else, and if a named file is not a NIfTI file.
     """
     passed_over: list[PassedOver] = []
-    found = [scan for entry in paths for scan in _expand(str(entry), passed_over)]
+    found = [scan for entry in paths for scan in _expand(str(entry), passed_over, lost)]
     if not found:
         raise CoopsegError("no scan was given; name .nii or .nii.gz files, folders or patterns")
     scans = list(dict.fromkeys(found))
     return scans, [entry for entry in dict.fromkeys(passed_over) if entry.path not in scans]
 
 
-def _expand(entry: str, passed_over: list[PassedOver]) -> list[Path]:
+def _expand(entry: str, passed_over: list[PassedOver], lost: list[Path] | None) -> list[Path]:
     path = Path(entry)
     if path.is_dir():
         files = [
             file for file in files_below(path) if is_scan_like(file) or (is_lost(file) and not file.suffix)
         ]
-        check_found([file for file in files if is_lost(file)])
+        links = [f for f in files if is_lost(f) and not (is_nifti(f) and _reason(f, path))]
+        files = [file for file in files if not is_lost(file)]
+        if lost is None or all(_reason(file, path) for file in files):
+            check_found(links)
+        else:
+            lost += links
     elif path.is_file():
         if not is_nifti(path) and not NIFTI.search(path.name):
             raise CoopsegError(f"{path}: not a .nii or .nii.gz file; convert it to NIfTI")
