@@ -238,7 +238,7 @@ def test_what_is_no_regular_file_is_not_read(
     train = ("train", "--preset=cpu", "--device=cpu", *SMALL, "--data", data)
     predict = ("predict", "--device=cpu", data / "images", "--model")
     words: dict[str, tuple[Any, ...]] = {
-        "scan": (*predict, model),
+        "scan": ("predict", "--device=cpu", bad, "--model", model),
         "weights": (*predict, model),
         "weights of ONNX": (*predict, bad),
         "split": (*train, "--split", bad),

@@ -7,8 +7,9 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -36,7 +37,7 @@ class Entry(BaseModel, extra="forbid"):
 class Journal(Generic[Content]):
     """Lists what is done in an output folder, a line each as it is done; see `open_journal`."""
 
-    def __init__(self, out: Path, file: IO[bytes], kind: type[Content], facts: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, file: FileIO, kind: type[Content], facts: Mapping[str, Any]) -> None:
         """Reads what an earlier command has done, with the same `facts`."""
         self.out, self.file, self.kind = out, file, TypeAdapter(kind)
         self.earlier: dict[str, Entry] = {}
@@ -93,7 +94,6 @@ class Journal(Generic[Content]):
     def _write(self, line: Mapping[str, Any]) -> None:
         with naming(self.out / JOURNAL):
             self.file.write((json.dumps(line, allow_nan=False) + "\n").encode())
-            self.file.flush()
 
 
 @contextmanager
@@ -112,12 +112,13 @@ def open_journal(
     make_folder(out, out)
     path = out / JOURNAL
     earlier = path.exists()
-    with locked(out) if earlier else nullcontext(), open(path, "r+b" if earlier else "x+b") as file:
-        journal = Journal(out, file, kind, facts)
+    mode, journal = "r+b" if earlier else "x+b", None
+    with locked(out) if earlier else nullcontext(), open(path, mode, buffering=0) as file:
         try:
+            journal = Journal(out, file, kind, facts)
             yield journal
         except BaseException:
-            if not journal.added and not journal.earlier:
+            if not earlier and not (journal and journal.added):
                 _clear(out, made)
             raise
 
