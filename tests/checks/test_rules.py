@@ -272,6 +272,15 @@ def _(data: Spoiler) -> str:
     return ""
 
 
+@breaks("crop-cuts")
+def _(data: Spoiler) -> str:
+    label = np.zeros((400, 10, 4), np.uint8)  # 600 mm wide, of which the crop keeps 262
+    label[:2], label[4:6], label[200:202] = 1, 2, 3
+    data.write(IMAGE, np.random.default_rng(9).random(label.shape, np.float32))
+    data.write(LABEL, label)
+    return ""
+
+
 @breaks("split")
 def _(data: Spoiler) -> str:
     return data.split("train: [a, b\n")
@@ -340,7 +349,8 @@ def test_a_report_survives_json() -> None:
     report = Report(ROOT, "acdc", 1, 2, findings)
     content = json.loads(json.dumps(report.as_dict()))
     assert list(content) == [
-        "data", "layout", "patients", "volumes", "unlabelled", "findings", "errors", "warnings",
+        "data", "layout", "patients", "volumes", "unlabelled", "crop", "adapted", "findings", "errors",
+        "warnings",
     ]  # fmt: skip
     assert tuple(Finding(**entry) for entry in content["findings"]) == findings
     assert (content["data"], content["errors"], content["warnings"]) == ("/data/set", 1, 1)

@@ -23,7 +23,12 @@ def found(report: Report) -> list[tuple[str, str]]:
 
 
 def test_nothing_is_wrong(clean: Path) -> None:
-    assert validate_dataset(clean) == Report(clean, "folder", 4, 5, ())
+    report = validate_dataset(clean)
+    crop = (
+        "crop of 192 x 192 pixels of 1.36719 mm cuts at most 0.1% of a class; "
+        "percentiles 2 to 98 clip 4.2% of voxels"
+    )
+    assert report == Report(clean, "folder", 4, 5, (), crop=crop)
 
 
 def test_the_phantom_has_no_error(phantom: dict[str, Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,16 @@ def test_without_a_terminal_lines_are_spaced_out_but_the_last_one_and_scores_alw
         f"step 60 of 100: validation Dice {dice_of_heads(SCORES)}",
         "step 100 of 100, 1:01:15 left: segmentation 0.500  total 1.250",
     ]
+
+
+def test_a_training_begins_with_what_the_crop_cuts() -> None:
+    stream = io.StringIO()
+    values = {"method": "standard", "crop": "crop of 32 x 32 pixels cuts 3.0% of LV", "training_slices": 5}
+    with TrainingDisplay(stream) as display:
+        display(replace(progress(0, "start"), values=values))
+        display(replace(progress(0, "start"), values={"adapted": "adapted to 2 scans", **values}))
+    crop, method = values["crop"], "method standard: 100 steps on 5 training slices"
+    assert stream.getvalue().splitlines() == [crop, method, "adapted to 2 scans", crop, method]
 
 
 def test_on_a_terminal_there_is_a_bar_and_scores_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from coopseg.cases.lost import Lost
 from coopseg.cases.prepare import Case, Record, prepare
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
@@ -22,9 +23,9 @@ from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import open_regular, read_bytes
 
-PIPELINE = 2  # raise it whenever prepare() gives other results for the same input
+PIPELINE = 3  # raise it whenever prepare() gives other results for the same input
 DIGEST = 32  # bytes of SHA-256 of key and npz, before the npz: its CRC-32 does not cover its members' names
-RECORD = TypeAdapter(Record)
+RECORD, LOST = TypeAdapter(Record), TypeAdapter(Lost)
 log = logging.getLogger(__name__)
 
 
@@ -81,11 +82,12 @@ def _unpack(content: bytes) -> Case:
             label=stored.get("label"),
             record=RECORD.validate_python(facts["record"]),
             warnings=tuple(facts["warnings"]),
+            lost=LOST.validate_python(facts["lost"]),
         )
 
 
 def _pack(case: Case) -> bytes:
-    facts = json.dumps({"record": asdict(case.record), "warnings": case.warnings})
+    facts = json.dumps({"record": asdict(case.record), "warnings": case.warnings, "lost": asdict(case.lost)})
     arrays = {"image": case.image} if case.label is None else {"image": case.image, "label": case.label}
     buffer = io.BytesIO()
     np.savez(buffer, facts=np.array(facts), **arrays)  # type: ignore[arg-type]  # the stub sees allow_pickle

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coopseg.cases.lost import NOTHING, Count, Lost, count_clipped, count_cut
 from coopseg.cases.steps import (
     centre_start,
     crop_centre,
     edge_warning,
     interpolate_linear,
     minmax_slices,
+    percentile_limits,
     resampled_length,
+    scale_to_limits,
     scale_to_percentiles,
     source_coordinates,
     take_nearest,
@@ -83,7 +86,8 @@ class Case:
     """Holds what the networks see of a scan, and what is known about it.
 
     image: (slices, H, W) float32 in [0, 1]. label: (slices, H, W) uint8 class indices, or None.
-    warnings: one line each, such as a structure that the crop cuts. ref: where the scan came from.
+    warnings: one line each, such as a structure that the crop cuts. ref: where the scan came from. lost: what
+    the crop of the settings, not a canvas, and their intensity rule lose.
     """
 
     image: np.ndarray
@@ -91,6 +95,7 @@ class Case:
     record: Record
     warnings: tuple[str, ...] = ()
     ref: ScanRef | None = None
+    lost: Lost = NOTHING
 
 
 def prepare(
@@ -104,9 +109,9 @@ def prepare(
 ) -> Case:
     """Preprocess one 3-D scan as in Chen et al. 2021, section 3, and record every step.
 
-    In this order: put slices first; clip to percentiles of the volume and scale to [0, 1] (unless the
-    scan is `normalised` already); resample in-plane, linearly for the image, nearest for labels; pad with
-    zeros or crop around the centre; scale every slice to [0, 1].
+    In this order: put slices first; clip to percentiles of the volume, or to a window of intensities, and
+    scale to [0, 1] (unless the scan is `normalised` already); resample in-plane, linearly for the image,
+    nearest for labels; pad with zeros or crop around the centre; scale every slice to [0, 1].
     label: (X, Y, Z) class indices in the scan's grid. names: of the classes, for warnings.
     canvas: (rows, columns) to keep in place of the crop, for augmentation. Slices are then not scaled one by
     one, since that must follow the crop, and warnings are those of the crop.
@@ -114,28 +119,78 @@ def prepare(
     `normalised` scan with values outside [0, 1], and for a spacing that no scanner has.
     """
     _check(scan, label, normalised)
-    orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
-    spacing = orientation.spacing(scan.spacing)
     warnings = look_at(scan, settings, normalised=normalised)
-    steps = _step(spacing[1], settings.spacing), _step(spacing[2], settings.spacing)
-    _check_extent(scan, orientation, steps, canvas or settings.size)
-    image, clip, slice_range = to_slices(scan.data, orientation), None, None
-    plane = resampled_length(image.shape[1], steps[0]), resampled_length(image.shape[2], steps[1])
-    grid = [source_coordinates(n, m, step) for n, m, step in zip(image.shape[1:], plane, steps, strict=True)]
-    if not normalised:
-        image, clip = scale_to_percentiles(image, settings.percentiles)
     size = canvas or settings.size
-    image = crop_centre(interpolate_linear(image, *grid), size)
+    plan = make_plan(scan, settings, size=size)
+    image, clip, slice_range = to_slices(scan.data, plan.orientation), None, None
+    clipped = Count()
+    if not normalised:
+        stored = image
+        if settings.window:
+            image, clip = scale_to_limits(image, settings.window), settings.window
+        else:
+            image, clip = scale_to_percentiles(image, settings.percentiles)
+        clipped = count_clipped(stored, clip)
+    image = crop_centre(interpolate_linear(image, *plan.grid), size)
     if settings.slice_minmax and not canvas:
         image, slice_range = minmax_slices(image)
     shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
-    record = Record(shape, orientation, spacing, clip, steps, plane, size, slice_range)
-    warnings += _blank_warning(clip, settings)
+    record = Record(shape, plan.orientation, plan.spacing, clip, plan.steps, plan.plane, size, slice_range)
+    warnings += _blank_warning(clip, clipped, settings)
+    cut: dict[str, Count] = {}
     if label is not None:
-        whole = take_nearest(to_slices(label.astype(np.uint8), orientation), *grid)
+        whole = plan.resample(label)
+        names = names or _numbers(whole)
         label = crop_centre(whole, size)
-        warnings += edge_warning(crop_centre(whole, settings.size), names or _numbers(whole), whole=whole)
-    return Case(image, label, record, warnings)
+        warnings += edge_warning(crop_centre(whole, settings.size), names, whole=whole)
+        cut = count_cut(whole, settings.size, names)
+    return Case(image, label, record, warnings, lost=Lost(cut, clipped))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Says how a scan becomes slices in a common spacing, before the crop.
+
+    spacing: stored mm of (slices, rows, columns). steps: stored pixels per resampled pixel. plane: (rows,
+    columns) after resampling. grid: their centres in stored pixels.
+    """
+
+    orientation: Orientation
+    spacing: tuple[float, float, float]
+    steps: tuple[float, float]
+    plane: tuple[int, int]
+    grid: tuple[np.ndarray, np.ndarray]
+
+    def resample(self, label: np.ndarray) -> np.ndarray:
+        """Turns (X, Y, Z) class indices into (slices, rows, columns) uint8 of the common spacing."""
+        return take_nearest(to_slices(label.astype(np.uint8), self.orientation), *self.grid)
+
+
+def make_plan(scan: Scan, settings: CaseSettings, *, size: tuple[int, int]) -> Plan:
+    """Finds how a 3-D scan becomes slices in the spacing of the settings, to be cropped to `size`.
+
+    Raises CoopsegError for voxels so large that the slices would fill the memory.
+    """
+    orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
+    spacing = orientation.spacing(scan.spacing)
+    steps = _step(spacing[1], settings.spacing), _step(spacing[2], settings.spacing)
+    _check_extent(scan, orientation, steps, size)
+    rows, columns = (scan.data.shape[axis] for axis in orientation.axes[1:])
+    plane = resampled_length(rows, steps[0]), resampled_length(columns, steps[1])
+    grid = source_coordinates(rows, plane[0], steps[0]), source_coordinates(columns, plane[1], steps[1])
+    return Plan(orientation, spacing, steps, plane, grid)
+
+
+def measure_lost(
+    scan: Scan, settings: CaseSettings, *, label: np.ndarray, names: Sequence[str], normalised: bool
+) -> Lost:
+    """Counts what `prepare` would lose of a scan, without preparing it; for its arguments see there."""
+    plan = make_plan(scan, settings, size=settings.size)
+    cut = count_cut(plan.resample(label), settings.size, names)
+    if normalised:
+        return Lost(cut)
+    limits = settings.window or percentile_limits(scan.data, settings.percentiles)
+    return Lost(cut, count_clipped(scan.data, limits))
 
 
 def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> tuple[str, ...]:
@@ -229,7 +284,11 @@ def _step(stored: float, wanted: float | None) -> float:
     return 1.0 if wanted is None or abs(stored - wanted) < SAME_SPACING else wanted / stored
 
 
-def _blank_warning(clip: tuple[float, float] | None, settings: CaseSettings) -> tuple[str, ...]:
+def _blank_warning(
+    clip: tuple[float, float] | None, clipped: Count, settings: CaseSettings
+) -> tuple[str, ...]:
+    if clipped.whole and clipped.lost == clipped.whole:
+        return (f"image: every voxel lies outside the window {clip}, the case is blank",)
     if clip is None or clip[1] > clip[0]:
         return ()
     low, high = settings.percentiles

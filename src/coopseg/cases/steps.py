@@ -16,11 +16,25 @@ def scale_to_percentiles(
     became 0 and 1; percentiles between two ranks are interpolated linearly. A volume whose two
     percentiles coincide (a constant one, or one that is nearly all padding) becomes zeros.
     """
-    low, high = np.percentile(volume, percentiles).astype(np.float32)
+    limits = percentile_limits(volume, percentiles)
+    return scale_to_limits(volume, limits), limits
+
+
+def percentile_limits(volume: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Returns two percentiles of a volume, rounded to float32."""
+    low, high = np.percentile(volume, percentiles).astype(np.float32).tolist()
+    return low, high
+
+
+def scale_to_limits(volume: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Clip a volume at two intensities and scale what lies between them to [0, 1], as float32.
+
+    Zeros if the limits coincide.
+    """
+    low, high = np.float32(limits)
     if not high > low:
-        return np.zeros(volume.shape, np.float32), (float(low), float(high))
-    scaled = (volume.clip(low, high).astype(np.float32, copy=False) - low) / (high - low)
-    return scaled, (float(low), float(high))
+        return np.zeros(volume.shape, np.float32)
+    return (volume.clip(low, high).astype(np.float32, copy=False) - low) / (high - low)
 
 
 def minmax_slices(volume: np.ndarray) -> tuple[np.ndarray, tuple[tuple[float, float], ...]]:

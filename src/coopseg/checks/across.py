@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from coopseg.cases.lost import Count, describe_shares, sum_lost
 from coopseg.cases.splits import NAMED, PARTS, Part, find_split, get_split, overlaps, read_parts
 from coopseg.checks.rules import AGREEING, FACING, Fault, Finding, fault_of, relative
 from coopseg.checks.volumes import Volume, background_value
+from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.names import alike_patients, describe_alike
@@ -31,6 +33,17 @@ def check_across(
     yield from _check_copies(volumes, dataset.root)
     yield from _check_facing(volumes, dataset.root)
     yield from _check_classes(dataset, volumes)
+
+
+def check_crop(volumes: Sequence[Volume], settings: CaseSettings) -> Iterator[Finding]:
+    """Yields one finding if the crop cuts more than MOST_LOST of a class, with the volume that loses most."""
+    measured = [(volume.ref.id, volume.lost) for volume in volumes if volume.lost]
+    if shares := sum_lost(lost for _, lost in measured).shares:
+        worst = max(shares, key=lambda name: shares[name])
+        case = max(measured, key=lambda pair: pair[1].cut.get(worst, Count()).lost)[0]
+        rows, columns = settings.size
+        found = f"the crop of {rows} x {columns} pixels cuts {describe_shares(shares)}; most in {case}"
+        yield Fault("crop-cuts", found).at()
 
 
 def merge_shared(findings: Sequence[Finding], files: int) -> Iterator[Finding]:

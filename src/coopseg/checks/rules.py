@@ -134,6 +134,9 @@ _LIST = (
     Rule("class-missing", "error", "a class that no label map of the data set holds",
          "it cannot be learned, and its Dice of two empty masks is 1",
          "check the names of the values, or leave the class out"),
+    Rule("crop-cuts", "warning", "the crop leaves out more than 0.1 % of the pixels of a class",
+         "what lies outside can be neither learned nor segmented",
+         "set a larger cases.size or cases.spacing, or give --adapt to validate and train"),
     # a split
     Rule("split", "error", "a split that cannot be read or drawn", "training cannot start",
          "correct the file"),
@@ -186,7 +189,8 @@ class Report:
     """Holds all findings on a data set, errors first, then in the data set's order.
 
     layout: "" if the data set could not be opened. patients, volumes: how many were looked at.
-    unlabelled: test images without labels, which only `predict` can use.
+    unlabelled: test images without labels, which only `predict` can use. crop: what the crop and the
+    intensity rule lose, in one line; "" without labels. adapted: what was chosen from the scans, if wanted.
     """
 
     data: Path
@@ -195,6 +199,8 @@ class Report:
     volumes: int
     findings: tuple[Finding, ...]
     unlabelled: int = 0
+    crop: str = ""
+    adapted: str = ""
 
     @property
     def errors(self) -> int:
@@ -214,6 +220,8 @@ class Report:
             "patients": self.patients,
             "volumes": self.volumes,
             "unlabelled": self.unlabelled,
+            "crop": self.crop,
+            "adapted": self.adapted,
             "findings": [asdict(finding) for finding in self.findings],
             "errors": self.errors,
             "warnings": self.warnings,

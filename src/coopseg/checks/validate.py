@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from coopseg.checks.across import Parts, check_across, check_split, merge_shared, open_split
+from coopseg.cases.adapt import adapt_cases
+from coopseg.cases.lost import describe_lost, sum_lost
+from coopseg.checks.across import Parts, check_across, check_crop, check_split, merge_shared, open_split
 from coopseg.checks.rules import Fault, Finding, Report, fault_of, relative
 from coopseg.checks.volumes import Volume, examine, group_by_file
+from coopseg.config.resolve import read_overrides, resolve_settings
+from coopseg.config.section import Changes
+from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import LAYOUTS, contradiction, open_dataset
@@ -25,6 +30,9 @@ def validate_dataset(
     layout: str = "auto",
     labels: str | None = None,
     splits: Sequence[str | Path] = (),
+    preset: str = "default",
+    settings: Changes = (),
+    adapt: bool = False,
     workers: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
@@ -34,9 +42,11 @@ def validate_dataset(
     memory at a time (per process).
     layout, labels: as for training. splits: names, JSON or YAML files or run folders; each is compared with
     the data set, and then only the patients that they name need a label.
+    preset, settings, adapt: as for training; what the crop and the intensity rule lose under them is counted.
     workers: processes; the report does not depend on it. progress: called as (images done, of all, volume).
     Raises CoopsegError only for arguments that make no sense: a folder that is not there, an unknown layout,
-    labels that cannot be parsed, a split that is neither a name nor a file. All else is a finding.
+    labels that cannot be parsed, a split that is neither a name nor a file, a wrong setting. All else is a
+    finding.
 
     >>> import coopseg, tempfile
     >>> folder = coopseg.write_phantom(tempfile.mkdtemp(), patients=1, size=96)["acdc"]
@@ -49,6 +59,7 @@ def validate_dataset(
     end_if_imported()
     path = data.root if isinstance(data, Dataset) else Path(data)
     given = parse_label_names(labels) if labels else None
+    cases = resolve_settings(preset=preset, overrides=settings).cases
     if not path.is_dir() or layout not in ("auto", *LAYOUTS):
         open_dataset(path, layout=layout)  # raises the error
     problems: list[CoopsegError] = []
@@ -62,20 +73,45 @@ def validate_dataset(
     if dataset.contradicted:
         fault = Fault("labels-contradicted", contradiction(dataset.labels, dataset.contradicted))
         listed.append(fault.at(""))
+    parts = {name: split for name, (split, _) in opened.items() if split is not None}
+    adapted = ""
+    if adapt:
+        changes = read_overrides(settings)
+        cases, adapted = _adapt(dataset, cases, parts, changes)
     findings: list[Finding] = []
     volumes: list[Volume] = []
     items = (*dataset.items, *dataset.unlabelled)
-    for found, kept in _examine_all(items, dataset, workers, progress or (lambda done, total, name: None)):
+    work = partial(examine, labels=dataset.labels, root=dataset.root, settings=cases)
+    for found, kept in _examine_all(items, work, workers, progress or (lambda done, total, name: None)):
         findings += found
         volumes += kept
-    parts = {name: split for name, (split, _) in opened.items() if split is not None}
     findings += check_across(dataset, volumes, used=_used(parts) if parts else None)
+    listed += check_crop(volumes, cases)
     findings = listed + list(merge_shared(findings, len({item.image for item in items})))
     for name, (split, broken) in opened.items():
         findings += broken if split is None else check_split(name, split, dataset)
     ordered = _in_order(findings, dataset)
     counts = len(dataset.patients), len(dataset.items)
-    return Report(path, dataset.layout, *counts, ordered, len(dataset.unlabelled))
+    lost = sum_lost(volume.lost for volume in volumes if volume.lost)
+    crop = describe_lost(lost, cases) if lost.cut else ""
+    return Report(path, dataset.layout, *counts, ordered, len(dataset.unlabelled), crop, adapted)
+
+
+def _adapt(
+    dataset: Dataset, cases: CaseSettings, parts: dict[str, Parts], given: Collection[str]
+) -> tuple[CaseSettings, str]:
+    """Returns settings adapted to all patients but those to test, and a line.
+
+    If a file cannot be read, the settings stay: a finding will name it.
+    """
+    tests = {patient for split in parts.values() for patient in split["test"]}
+    patients = set(dataset.patients) - tests
+    try:
+        found = adapt_cases(dataset, cases, patients=patients, given=given)
+    except CoopsegError as error:
+        return cases, f"not adapted to the scans: {error}"
+    values = {name.removeprefix("cases."): value for name, value in found.settings.items()}
+    return cases.model_copy(update=values), found.line
 
 
 def _in_order(findings: Sequence[Finding], dataset: Dataset) -> tuple[Finding, ...]:
@@ -108,11 +144,13 @@ def _used(parts: dict[str, Parts]) -> set[str]:
 
 
 def _examine_all(
-    items: Sequence[ScanRef], dataset: Dataset, workers: int, report: Callable[[int, int, str], None]
+    items: Sequence[ScanRef],
+    work: Callable[[Sequence[ScanRef]], Examined],
+    workers: int,
+    report: Callable[[int, int, str], None],
 ) -> Iterator[Examined]:
     """Examines files in the data set's order, in processes if there is more than one worker."""
     groups = group_by_file(items)
-    work = partial(examine, labels=dataset.labels, root=dataset.root)
     if workers == 1:
         yield from _reported(map(work, groups), groups, report)
         return

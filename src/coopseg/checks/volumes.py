@@ -11,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from coopseg.cases.prepare import few_whole_numbers
+from coopseg.cases.lost import Lost
+from coopseg.cases.prepare import few_whole_numbers, measure_lost
 from coopseg.checks.rules import CLIP, SHEAR, Fault, Finding, fault_of, relative
+from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import describe_spacing, find_orientation, find_slice_axis, judge_spacing
 from coopseg.scans.header import Header
-from coopseg.scans.labels import MOST_LABELS
-from coopseg.scans.load import check_grid, frame_index
+from coopseg.scans.labels import MOST_LABELS, labels_to_indices, make_labels
+from coopseg.scans.load import check_grid, frame_index, pick_frame
 from coopseg.scans.nifti import read_header, read_image, read_labels
 from coopseg.scans.types import BACKGROUND, Labels, Scan, ScanRef
 from coopseg.text import listing
 
+DEFAULT = CaseSettings()
 LAST = 2  # the axis along which NIfTI files stack slices
 
 
@@ -67,8 +70,13 @@ def fingerprint(volume: np.ndarray) -> str:
     return hashlib.blake2b(ordered.data, digest_size=16).hexdigest() + str(volume.shape)
 
 
-def check_voxels(volume: np.ndarray, *, axis: int, normalised: bool) -> Iterator[Fault]:
-    """Yields faults of a finite (X, Y, Z) float32 image. axis: of the slices. normalised: by its data set."""
+def check_voxels(
+    volume: np.ndarray, *, axis: int, normalised: bool, percentiles: tuple[float, float] | None = CLIP
+) -> Iterator[Fault]:
+    """Yields faults of a finite (X, Y, Z) float32 image.
+
+    axis: of the slices. normalised: by its data set. percentiles: at which it is clipped, if at any.
+    """
     least, greatest = float(volume.min()), float(volume.max())
     if normalised and (least < 0 or greatest > 1):
         yield Fault("not-normalised", f"said to be normalised, but holds {least:g} to {greatest:g}")
@@ -77,10 +85,12 @@ def check_voxels(volume: np.ndarray, *, axis: int, normalised: bool) -> Iterator
         return
     if not normalised and (values := few_whole_numbers(volume)):
         yield Fault("label-as-image", f"holds {values} whole numbers only")
-    low, high = np.percentile(volume, CLIP)
-    if low == high and not normalised:  # a normalised image is not clipped
-        yield Fault("constant", f"percentiles {CLIP[0]:g} and {CLIP[1]:g} are both {low:g}")
-        return
+    if percentiles and not normalised:  # a normalised image is not clipped
+        low, high = np.percentile(volume, percentiles)
+        if low == high:
+            first, last = percentiles
+            yield Fault("constant", f"percentiles {first:g} and {last:g} are both {low:g}")
+            return
     slices = np.moveaxis(volume, axis, 0).reshape(volume.shape[axis], -1)
     blank = np.flatnonzero(slices.min(1) == slices.max(1)).tolist()
     if blank:
@@ -116,13 +126,14 @@ class Volume:
 
     direction: (3,) unit vector from slice to slice, None if the header is broken. fingerprint: of its
     voxels, "" if they cannot be read or are constant. values: those in its label map, None if there is none
-    that can be read.
+    that can be read. lost: what its preparation loses, None if it cannot be prepared with a label.
     """
 
     ref: ScanRef
     direction: np.ndarray | None
     fingerprint: str
     values: frozenset[int] | None
+    lost: Lost | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,9 @@ def group_by_file(items: Sequence[ScanRef]) -> list[tuple[ScanRef, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def examine(refs: Sequence[ScanRef], labels: Labels, root: Path) -> tuple[list[Finding], list[Volume]]:
+def examine(
+    refs: Sequence[ScanRef], labels: Labels, root: Path, settings: CaseSettings = DEFAULT
+) -> tuple[list[Finding], list[Volume]]:
     """Returns findings on the files of one group, and its volumes. At most two files are in memory."""
     sheet = _Sheet(root)
     label = _open(sheet, refs[0].label, refs, image=False) if refs[0].label else _File(None, None)
@@ -150,9 +163,10 @@ def examine(refs: Sequence[ScanRef], labels: Labels, root: Path) -> tuple[list[F
         shared = list(own)
         image = _open(sheet, path, shared, image=True)
         for ref in shared:
-            found = _examine_image(sheet, ref, image)
+            found = _examine_image(sheet, ref, image, settings)
             values = _examine_label(sheet, ref, label, image.header, labels)
-            volumes.append(Volume(ref, _direction(image.header), found, values))
+            lost = _measure(ref, image, label, labels, settings)
+            volumes.append(Volume(ref, _direction(image.header), found, values, lost))
     return sheet.findings, volumes
 
 
@@ -205,13 +219,15 @@ def _pick(sheet: _Sheet, ref: ScanRef, file: _File, path: Path) -> np.ndarray | 
     return None
 
 
-def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File) -> str:
+def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File, settings: CaseSettings) -> str:
     """Checks an item's image and returns its fingerprint."""
     volume = _pick(sheet, ref, image, ref.image)
     if volume is None or image.header is None:
         return ""
     axis = find_slice_axis(image.header.affine, image.header.shape)
-    sheet.add(check_voxels(volume, axis=axis, normalised=ref.normalised), ref.image, [ref])
+    percentiles = None if settings.window else settings.percentiles
+    faults = check_voxels(volume, axis=axis, normalised=ref.normalised, percentiles=percentiles)
+    sheet.add(faults, ref.image, [ref])
     return fingerprint(volume)
 
 
@@ -230,3 +246,24 @@ def _examine_label(
     values = frozenset(np.unique(volume).tolist())
     sheet.add(check_values(values, labels), ref.label, [ref])
     return values
+
+
+def _measure(ref: ScanRef, image: _File, label: _File, labels: Labels, settings: CaseSettings) -> Lost | None:
+    """Counts what an item loses in preparation; None if that fails, for which there is a finding by then."""
+    if image.scan is None or label.scan is None:
+        return None
+    try:
+        scan, target = pick_frame(image.scan, ref), pick_frame(label.scan, ref)
+        named = labels if labels.foreground else _unnamed(target.data)
+        indices = labels_to_indices(target.data, named, names=named.names, path=ref.label)
+        if scan.data.shape != indices.shape:
+            return None
+        return measure_lost(scan, settings, label=indices, names=named.names, normalised=ref.normalised)
+    except CoopsegError:
+        return None
+
+
+def _unnamed(data: np.ndarray) -> Labels:
+    """Names the values of a label map as training does if nobody has."""
+    found = [(f"label{value}", value) for value in np.unique(data).tolist() if value > 0]
+    return make_labels(found, source="")

@@ -142,7 +142,10 @@ class TrainingDisplay(Bar):
         if progress.kind == "start":
             sizes = dict(progress.values)
             filled = sizes.pop("filled_share", 0.0)
-            method = sizes.pop("method")
+            method, crop = sizes.pop("method"), sizes.pop("crop")
+            for line in (sizes.pop("adapted", None), crop):
+                if line:
+                    self.say(str(line))
             listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
             self.say(f"method {method}: {progress.steps} steps on {listed}")
             if isinstance(filled, float) and filled >= 0.0005:  # would be printed as 0.1% or more
@@ -220,6 +223,13 @@ Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], asked("device")]
 Precision = Annotated[Literal["32", "bf16"], asked("precision")]
 Layout = Annotated[str, asked("layout")]
 LabelNames = Annotated[str | None, asked("labels", "--labels", show_default=False)]
+Adapt = Annotated[
+    bool,
+    typer.Option(
+        "--adapt",
+        help="choose spacing, crop and, for CT, an intensity window from the scans, but not what --set gives",
+    ),
+]
 Set = Annotated[list[str] | None, asked("settings", "--set", metavar="SECTION.KEY=VALUE", show_default=False)]
 Part = Annotated[Literal["train", "validate", "test"], typer.Option(help="part of --split to use")]
 ModelPath = Annotated[Path, typer.Option(help="run folder or weight file", show_default=False)]

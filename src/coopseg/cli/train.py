@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from coopseg.cli.console import (
+    Adapt,
     Device,
     LabelNames,
     Layout,
@@ -46,6 +47,7 @@ def train(
     seed: Annotated[int, asked("seed")] = 0,
     cache: Annotated[Path | None, asked("cache", show_default=False)] = None,
     save_every: Annotated[float, asked("save_every", min=0)] = 60.0,
+    adapt: Adapt = False,
     resume: Annotated[
         Path | None,
         typer.Option(help="run folder of a stopped training to go on with", show_default=False),
@@ -61,6 +63,8 @@ def train(
     settings = settings or []
     given = {name: value for name, value in locals().items() if name in TrainingRequest.model_fields}
     if resume is not None:
+        if adapt:
+            raise CoopsegError(f"--resume keeps what {resume} was adapted to; leave --adapt away")
         _resume(resume, out, context, **given)
         return
     if data is None or out is None:
@@ -69,7 +73,7 @@ def train(
 
     note(f"reading {data}")
     with TrainingDisplay() as display:
-        train_model(out=out, progress=display, warn=warn, **given)
+        train_model(out=out, adapt=adapt, progress=display, warn=warn, **given)
     _report(out)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coopseg.cli.console import SPLITS_HELP, LabelNames, Layout, counting, say
+from coopseg.cli.console import SPLITS_HELP, Adapt, LabelNames, Layout, Set, asked, counting, say
 from coopseg.text import counted
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ def validate(
     ] = None,
     layout: Layout = "auto",
     labels: LabelNames = None,
+    preset: Annotated[str, asked("preset")] = "default",
+    settings: Set = None,
+    adapt: Adapt = False,
     workers: Annotated[
         int, typer.Option(min=1, help="number of processes; does not change the findings")
     ] = 1,
@@ -52,13 +55,22 @@ def validate(
     """Look for every problem of every case before a training: files, grids, labels, copies, splits.
 
     A broken file does not hide other problems. Training or evaluation would fail on errors, or give wrong
-    results; warnings are worth a look. The exit code is 1 if there is any error.
+    results; warnings are worth a look. The exit code is 1 if there is any error. The line before the last
+    says what the crop of --preset, --set and --adapt cuts, and what their intensity rule clips.
     """
     from coopseg.checks.validate import validate_dataset
 
     with counting("validated") as progress:
         report = validate_dataset(
-            data, layout=layout, labels=labels, splits=split or (), workers=workers, progress=progress
+            data,
+            layout=layout,
+            labels=labels,
+            splits=split or (),
+            preset=preset,
+            settings=settings or (),
+            adapt=adapt,
+            workers=workers,
+            progress=progress,
         )
     say(json.dumps(report.as_dict(), indent=1) if as_json else _listing(report))
     if report.errors:
@@ -72,10 +84,11 @@ def _listing(report: Report) -> str:
     )
     if report.unlabelled:
         summary += f"; {counted(report.unlabelled, 'test image')} without labels, used by predict only"
+    lost = "".join(f"{line}\n" for line in (report.adapted, report.crop) if line)
     if not report.findings:
-        return f"nothing wrong: {summary}"
+        return f"{lost}nothing wrong: {summary}"
     rows = [(f.severity, f.rule, [_place(f), f"{f.found}; {f.do}"]) for f in report.findings]
-    return f"{_table(('severity', 'rule', 'file, what is wrong there, what to do'), rows)}\n\n{summary}"
+    return f"{_table(('severity', 'rule', 'file, what is wrong there, what to do'), rows)}\n\n{lost}{summary}"
 
 
 def _place(finding: Finding) -> str:

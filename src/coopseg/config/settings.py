@@ -25,6 +25,11 @@ class CaseSettings(Section):
     percentiles: tuple[float, float] = Field(
         (2.0, 98.0), description="percentiles of the volume to clip intensities at before scaling to [0, 1]"
     )
+    window: tuple[float, float] | None = Field(
+        None,
+        description="intensities of the scan, such as Hounsfield units, to clip at in place of percentiles; "
+        "null: percentiles",
+    )
     spacing: float | None = Field(
         1.36719, gt=0, description="in-plane millimetres per pixel; null: as stored"
     )
@@ -36,6 +41,8 @@ class CaseSettings(Section):
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles must satisfy 0 <= low < high <= 100, found {self.percentiles}")
+        if self.window and not self.window[0] < self.window[1]:
+            raise ValueError(f"window must satisfy low < high, found {self.window}")
         if any(side < 16 or side % 16 for side in self.size):
             raise ValueError(
                 f"size must be multiples of 16 (the networks halve it four times), found {self.size}"

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from coopseg.cases.adapt import adapt_cases
 from coopseg.cases.collect import load_cases
+from coopseg.cases.lost import describe_lost, sum_lost
 from coopseg.cases.prepare import Case
 from coopseg.cases.splits import PARTS, Part, Split, get_split
 from coopseg.config.resolve import check_named, own_code, read_overrides, resolve_settings
@@ -78,7 +80,10 @@ def resolve_request(request: TrainingRequest) -> Settings:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Holds what `read_inputs` found. Each case carries its `ref`, training cases a label and a canvas."""
+    """Holds what `read_inputs` found. Each case carries its `ref`, training cases a label and a canvas.
+
+    adapted: which settings were chosen from the scans, if any, in one line.
+    """
 
     settings: Settings
     dataset: Dataset
@@ -86,6 +91,12 @@ class Inputs:
     training: list[Case]
     validation: ValidationSet
     idle: list[str]
+    adapted: str = ""
+
+    @property
+    def lost(self) -> str:
+        """Says in one line what the crop and the intensity rule lose of the training scans."""
+        return describe_lost(sum_lost(case.lost for case in self.training), self.settings.cases)
 
     @property
     def warnings(self) -> list[str]:
@@ -161,6 +172,19 @@ def _alike(dataset: Dataset, parts: Split) -> list[str]:
     ]
     advice = "list who trains and who tests in a --split file"
     return [f"{describe_alike(divided)} and lie in different parts; {advice}"] if divided else []
+
+
+def adapt_request(request: TrainingRequest, dataset: Dataset | None = None) -> tuple[TrainingRequest, str]:
+    """Returns the request with settings chosen from its training and validation scans, and a line on them.
+
+    Settings that the request gives stay. dataset: as for `read_inputs`, whose errors it raises.
+    """
+    settings = resolve_request(request).cases
+    dataset = dataset or open_dataset(request.data, layout=request.layout, labels=request.labels)
+    parts = get_split(request.split, dataset, seed=request.seed)
+    patients = {*parts.require("train"), *parts.require("validate")}
+    found = adapt_cases(dataset, settings, patients=patients, given=request.settings)
+    return change_request(request, settings=found.settings), found.line
 
 
 def with_trained_axis(settings: Settings, axis: int) -> Settings:

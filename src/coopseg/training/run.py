@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -30,6 +31,7 @@ from coopseg.training.checkpoint import (
 )
 from coopseg.training.inputs import (
     Inputs,
+    adapt_request,
     change_request,
     check_code,
     make_request,
@@ -81,6 +83,7 @@ def train(
     precision: str = "32",
     cache: str | Path | None = None,
     save_every: float = 60.0,
+    adapt: bool = False,
     progress: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Path:
@@ -90,7 +93,9 @@ def train(
     takes the default, or that of a published preset. split: see `coopseg.cases.splits.get_split`. labels:
     "LV=1,MYO=2" if the layout names none. settings: overrides such as {"training.steps": 500}. device:
     "auto", "cpu", "cuda" or "mps". precision: "32" or "bf16". cache: folder for prepared cases. save_every:
-    seconds between two checkpoints, from which `resume` goes on. progress: called with every Progress.
+    seconds between two checkpoints, from which `resume` goes on. adapt: choose spacing, crop and intensity
+    rule from the training and validation scans (see `adapt_cases`), and keep them among `settings`. progress:
+    called with every Progress.
     warn: called before the training with every line about data and settings that a user should look at.
     `out` gets last.safetensors and the best weights of each head (see `load_model`), request.json, log.jsonl
     and, at the end, run.json.
@@ -109,7 +114,10 @@ def train(
     request, out = make_request(**given), Path(out)
     fabric = make_fabric(device, resolve_request(request).precision)
     _check_unused(out)
-    inputs = read_inputs(request, data if isinstance(data, Dataset) else None)
+    opened, adapted = data if isinstance(data, Dataset) else None, ""
+    if adapt:
+        request, adapted = adapt_request(request, opened)
+    inputs = replace(read_inputs(request, opened), adapted=adapted)
     record = describe_request(request, inputs, fabric)
     fabric.barrier()  # nothing is written before every process has found the folder empty
     if fabric.is_global_zero:
@@ -211,6 +219,8 @@ def _run(loop: Loop, inputs: Inputs) -> None:
         with_seed = torch.Generator().manual_seed(loop.settings.seed)
         sizes: Values = {
             "method": loop.settings.method,
+            **({"adapted": inputs.adapted} if inputs.adapted else {}),
+            "crop": inputs.lost,
             "training_patients": len(inputs.parts.train),
             "training_slices": len(loop.store),
             "validation_patients": len(inputs.parts.validate),

@@ -1,0 +1,134 @@
+"""Settings adapted to a made-up CT set lose next to nothing, and say what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coopseg.cases.adapt import adapt_cases
+from coopseg.cases.collect import load_cases
+from coopseg.cases.lost import MOST_LOST, describe_lost, sum_lost
+from coopseg.cases.prepare import prepare
+from coopseg.checks.validate import validate_dataset
+from coopseg.config.settings import CaseSettings
+from coopseg.errors import CoopsegError
+from coopseg.scans.layouts import open_dataset
+from coopseg.scans.nifti import write_image
+from coopseg.scans.types import Dataset
+from coopseg.training.inputs import adapt_request, make_request, resolve_request
+
+LABELS = "liver=1,tumour=2"
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Four bodies of 400 mm in air of -1000, a liver in the middle, a tumour 170 mm off the centre."""
+    root = tmp_path_factory.mktemp("ct")
+    for seed, pixel in enumerate((1.9, 2.0, 2.0, 2.3)):
+        rng = np.random.default_rng(seed)
+        x, y, _ = (np.indices((240, 240, 3)) - 119.5) * pixel
+        image = np.where(np.hypot(x, y) < 200, rng.normal(40, 15, x.shape), -1000)
+        label = np.where(np.hypot(x, y) < 50, 1, 0)
+        label[np.hypot(x - 170, y + 5) < 9] = 2
+        image[label == 1] += 60
+        image[label == 2] = rng.normal(900, 80, int((label == 2).sum()))
+        for folder, data in (("images", image.round()), ("labels", label)):
+            affine = np.diag([-pixel, -pixel, 5, 1])
+            write_image(root / folder / f"p{seed}.nii.gz", data, affine=affine, dtype=np.int16)
+    return open_dataset(root, labels=LABELS)
+
+
+def adapted(dataset: Dataset, settings: CaseSettings, **given: Any) -> CaseSettings:
+    settings = settings.model_copy(update=given)
+    names = [f"cases.{name}" for name in given]
+    found = adapt_cases(dataset, settings, patients=dataset.patients, given=names).settings
+    assert not set(found) & set(names)
+    values = {name.removeprefix("cases."): value for name, value in found.items()}
+    return CaseSettings.checked(settings.model_dump() | values)
+
+
+def test_a_ct_set_loses_next_to_nothing(ct: Dataset) -> None:
+    """The default cuts a whole class; adapted settings keep 99.9 % of each in place and in intensity."""
+    settings = adapted(ct, CaseSettings())
+    assert settings.spacing == 2.0
+    assert not settings.slice_minmax
+    low, high = settings.window or (0, 0)
+    for ref, case in zip(ct.items, load_cases(ct, settings, names=ct.labels.names), strict=True):
+        assert case.label is not None
+        assert ref.id.startswith("p")
+        for index, name in enumerate(ct.labels.names[1:], start=1):
+            assert case.lost.cut[name].share <= MOST_LOST
+            assert case.lost.cut[name].whole - case.lost.cut[name].lost == (case.label == index).sum()
+    classes = {1: (100, 15), 2: (900, 80)}
+    for mean, deviation in classes.values():
+        assert low < mean - 2.5 * deviation
+        assert high > mean + 2.5 * deviation
+    assert (low, high) > (-100, 900)  # air is far outside
+    before = sum_lost(c.lost for c in load_cases(ct, CaseSettings(), names=ct.labels.names))
+    assert before.shares == {"tumour": 1.0}
+    assert "cuts 100.0% of tumour; percentiles 2 to 98 clip" in describe_lost(before, CaseSettings())
+
+
+def test_validate_says_what_is_cut_and_adapts(ct: Dataset) -> None:
+    report = validate_dataset(ct)
+    (finding,) = [finding for finding in report.findings if finding.rule == "crop-cuts"]
+    assert finding.found.startswith("the crop of 192 x 192 pixels cuts 100.0% of tumour; most in p")
+    better = validate_dataset(ct, adapt=True)
+    assert not [finding for finding in better.findings if finding.rule == "crop-cuts"]
+    assert better.adapted.startswith("adapted to 4 scans (Hounsfield units): cases.spacing=2.0, cases.size=[")
+    assert " mm cuts at most 0.1% of a class; window " in better.crop
+    given = validate_dataset(ct, settings=["cases.size=[208, 208]", "cases.spacing=2"])
+    assert given.crop.startswith("crop of 208 x 208 pixels of 2 mm cuts ")
+
+
+def test_a_smaller_crop_would_cut(ct: Dataset) -> None:
+    settings = adapted(ct, CaseSettings())
+    side = settings.size[0] * 10 // 11 // 16 * 16 - 16
+    smaller = settings.model_copy(update={"size": (side, side)})
+    assert sum_lost(c.lost for c in load_cases(ct, smaller, names=ct.labels.names)).shares
+
+
+def test_given_settings_stay(ct: Dataset) -> None:
+    coarse = adapted(ct, CaseSettings(), spacing=4.0)
+    assert coarse.spacing == 4.0
+    assert coarse.size[0] < adapted(ct, CaseSettings()).size[0]
+    assert adapted(ct, CaseSettings(), window=(-5.0, 5.0)).window == (-5, 5)
+
+
+def test_the_request_holds_plain_settings(ct: Dataset) -> None:
+    request = make_request(ct, preset="quick", settings={"cases.spacing": 3.0})
+    again, line = adapt_request(request, ct)
+    assert line.startswith("adapted to 3 scans (Hounsfield units): cases.size=[")  # none of the test patient
+    assert set(again.settings) == {"cases.spacing", "cases.size", "cases.window", "cases.slice_minmax"}
+    assert resolve_request(again).cases.spacing == 3.0
+    stored = type(again).checked(again.model_dump(mode="json"))
+    assert resolve_request(stored) == resolve_request(again)
+
+
+def test_mr_keeps_percentiles(phantom: dict[str, Path]) -> None:
+    dataset = open_dataset(phantom["acdc"])
+    settings = adapted(dataset, CaseSettings())
+    assert settings.window is None
+    assert settings.slice_minmax
+    lost = sum_lost(c.lost for c in load_cases(dataset, settings, names=dataset.labels.names))
+    assert not lost.shares
+    with pytest.raises(CoopsegError, match="no labelled scan to adapt to"):
+        adapt_cases(dataset, settings, patients=())
+
+
+def test_a_window_is_in_units_of_the_scan(ct: Dataset) -> None:
+    from coopseg.scans.load import load_scan
+
+    scan = load_scan(ct.items[0])
+    settings = CaseSettings(window=(-160, 240), spacing=None, size=(240, 240), slice_minmax=False)
+    case = prepare(scan, settings)
+    assert case.record.clip == (-160, 240)
+    expected = np.clip((scan.data + 160) / 400, 0, 1)
+    np.testing.assert_allclose(np.sort(case.image, axis=None), np.sort(expected, axis=None), atol=1e-6)
+    outside = ((scan.data < -160) | (scan.data > 240)).sum()
+    assert (case.lost.clipped.lost, case.lost.clipped.whole) == (outside, scan.data.size)
+    blank = prepare(scan, settings.model_copy(update={"window": (5000.0, 6000.0)}))
+    assert "every voxel lies outside the window (5000.0, 6000.0)" in blank.warnings[-1]
