@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -68,6 +70,48 @@ def hold() -> Iterator[Callable[[Path], int]]:
             return process.pid
 
         yield begin
+
+
+def damaged(content: bytes) -> Iterator[bytes]:
+    """Yields a JSON object in a hundred or so broken states: as text, and value by value two levels down."""
+    yield from (b"", b"[]", b"{}", b"null", b"\x00" * 64, b"[" * 100_000, b"\xff\xfe", content + b"\x00" * 9)
+    yield from (content[: len(content) * share // 8] for share in range(1, 8))
+    whole = json.loads(content)
+    parts = [whole, *(value for value in whole.values() if isinstance(value, dict))]
+    lists = [value for value in whole.values() if isinstance(value, list) and value]
+    parts += [value[0] for value in lists if isinstance(value[0], dict)]
+    for part in parts:
+        for key, value in list(part.items()):
+            for wrong in (None, "x", -1, 10**30, math.nan, math.inf, [], {}, [[]], [None], {"a": None}, True):
+                part[key] = wrong
+                yield json.dumps(whole).encode()
+            del part[key]
+            yield json.dumps(whole).encode()
+            part[key] = value
+
+
+@pytest.fixture
+def refuses_damage() -> Callable[[Path, Callable[[], object]], int]:
+    """Reads every damaged version of a file; it is used or refused in one line that names it, or one beside it.
+
+    Returns how many were refused.
+    """
+    from coopseg.errors import CoopsegError
+
+    def check(file: Path, read: Callable[[], object]) -> int:
+        content, said = file.read_bytes(), list[str]()
+        for wrong in damaged(content):
+            file.write_bytes(wrong)
+            try:
+                read()
+            except CoopsegError as error:
+                said.append(str(error))
+        file.write_bytes(content)
+        read()
+        assert [line for line in said if str(file.parent) not in line or len(line.splitlines()) != 1] == []
+        return len(said)
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,13 @@ def distances(dice: float, name: str) -> dict[str, Any]:
     return {"hd95": 10 * (1 - dice), "assd": 2 * (1 - dice), "distance": "measured"}
 
 
+RUN = {  # of every run.json, beside its steps
+    "settings": {"method": "standard", "seed": 0, "losses": {"stn": True}}, "warnings": [],
+    "data": {"name": "ACDC", "labels": ["background", "RV"]},
+    "split": {"name": "A", "train": ["t"], "validate": ["v"], "test": ["p"]},
+}  # fmt: skip
+
+
 class Bench:
     """A benchmark folder that grows job by job."""
 
@@ -167,12 +174,14 @@ class Bench:
         if kind != "predictor":
             (folder / "training").mkdir()
             steps = 600 if budget == "steps" else 250
-            (folder / "training" / "run.json").write_text(json.dumps({"steps": steps, "warnings": []}))
+            (folder / "training" / "run.json").write_text(json.dumps({"steps": steps, **RUN}))
         for severity in severities:
             kinds = {name: domain for name, domain in self.datasets.items() if domain == "corrupted"}
             rows = metric_rows(facts, kinds, heads, self.score, copies=1, severity=severity)
             write_tables(rows, folder / "severities" / str(severity))
-            (folder / "severities" / str(severity) / "evaluation.json").write_text(json.dumps({"slices": []}))
+            (folder / "severities" / str(severity) / "evaluation.json").write_text(
+                json.dumps(record | {"slices": []})
+            )
         result = {**facts, "steps": 600, "seconds": 120.0, "training_seconds": 100.0,
                   "evaluation_seconds": 20.0, "finished": "2026-11-25T12:00:00", "machine": "x"}  # fmt: skip
         (folder / "result.json").write_text(json.dumps(result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from made_up_bench import ERROR, HEADS, OTHER, OWN, Bench, read_table
 
+from coopseg.benchmark.collect import collect
 from coopseg.errors import CoopsegError
 
 OUT = ("RandBias", "RandGhost", "M&Ms")
@@ -361,3 +363,24 @@ def test_what_is_no_benchmark(tmp_path: Path, bench: Bench) -> None:
     (bench.finish("standard") / "evaluation" / "metrics.json").write_text("{")
     with pytest.raises(CoopsegError, match=r"metrics\.json: cannot be read"):
         read_table(bench.folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "training/run.json", "evaluation/evaluation.json", "evaluation/metrics.json"]
+)
+def test_damaged_files_of_a_job(
+    name: str, bench: Bench, refuses_damage: Callable[[Path, Callable[[], object]], int]
+) -> None:
+    job = bench.finish("standard")
+    rows = json.loads((job / "evaluation" / "metrics.json").read_text())["rows"][:8]
+    (job / "evaluation" / "metrics.json").write_text(json.dumps({"rows": rows}))
+    assert refuses_damage(job / name, lambda: collect(bench.folder).study) > 80
+
+
+@pytest.mark.parametrize(("name", "least"), [("jobs/dsu-A-0/error.json", 40), ("probes/dsu.json", 60)])
+def test_damaged_errors_and_probes(
+    name: str, least: int, bench: Bench, refuses_damage: Callable[[Path, Callable[[], object]], int]
+) -> None:
+    bench.fail("dsu")
+    bench.probe("dsu", 1.0)
+    assert refuses_damage(bench.folder / name, lambda: collect(bench.folder).results.cost) >= least

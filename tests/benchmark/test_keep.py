@@ -344,3 +344,51 @@ def test_what_the_program_refuses(
     assert result.exit_code == 2, result.exception
     (line,) = result.stderr.splitlines()
     assert says in line
+
+
+def test_damaged_files_that_were_kept(bench: Bench, tmp_path: Path) -> None:
+    """Also those that would write beside the folder, and one that unpacks to gigabytes."""
+    kept = tmp_path / "kept"
+    bench.finish("standard")
+    keep_benchmark(bench.folder, kept)
+    file = kept / "jobs" / "standard-A-0.json.xz"
+    content = file.read_bytes()
+    wrong: list[bytes] = [
+        b"",
+        content[:99],
+        content[:-5],
+        b"\x00" * 99,
+        lzma.compress(b"[]"),
+        lzma.compress(b"\x00"),
+    ]
+    for path, value in (
+        (("job", "id"), "../../../other"), (("job", "id"), None), (("result",), {}), (("run", "steps"), "x"),
+        (("evaluation", "record", "data"), [None]), (("evaluation", "scores"), {}),
+        (("evaluation", "scores", "dice"), [0.5]), (("evaluation", "scores", "dice"), "x"),
+    ):  # fmt: skip
+        packed = unpacked(file)
+        part = packed
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = value
+        wrong.append(lzma.compress(json.dumps(packed).encode()))
+    packed = unpacked(file)
+    packed["severities"] = {"../../x": packed["evaluation"]}
+    wrong.append(lzma.compress(json.dumps(packed).encode()))
+    for damage in wrong:
+        file.write_bytes(damage)
+        with pytest.raises(
+            CoopsegError, match=r"standard-A-0.json.xz: .*; remove it, and its job is done anew"
+        ):
+            restore_benchmark(kept, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench", "kept"]
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"format": 1}', '{"format": "1"}', "\x00" * 9])
+def test_damaged_kept_json(damage: str, bench: Bench, tmp_path: Path) -> None:
+    bench.finish("standard")
+    keep_benchmark(bench.folder, tmp_path / "kept")
+    (tmp_path / "kept" / "kept.json").write_text(damage)
+    with pytest.raises(CoopsegError, match=r"kept.json: "):
+        restore_benchmark(tmp_path / "kept", tmp_path / "out")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import random
 import shutil
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 
 from coopseg.errors import CoopsegError
+from coopseg.report.pictures import slice_pictures, stored_of_runs
+from coopseg.report.provenance import of_runs
 from coopseg.report.sources import as_study, read_evaluation, read_run, read_runs
+from coopseg.report.training import loss_curves, rises, validation_curves
 from coopseg.results.columns import find_columns, same_patients
 from coopseg.results.patients import ALL, MEAN
 from coopseg.results.scores import Cell
@@ -74,7 +82,7 @@ def test_no_run_folder(make_run: Maker, tmp_path: Path) -> None:
     wrong: Any
     for wrong, message in (
         ([], "nothing to report"),
-        ([tmp_path / "none"], "none/run.json: cannot be read"),
+        ([tmp_path / "none"], "none/run.json: not found"),
         ([run, f"other={run}"], "a: given twice"),
     ):
         with pytest.raises(CoopsegError, match=message):
@@ -87,21 +95,21 @@ def test_no_run_folder(make_run: Maker, tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match=r"holds no last.safetensors"):
         read_run("", run)
     (run / "run.json").write_text("[]")
-    with pytest.raises(CoopsegError, match=r"run.json: holds no settings, data, split"):
+    with pytest.raises(CoopsegError, match=r"run.json: the whole: Input should be .* dictionary"):
         read_run("", run)
     (run / "run.json").write_text("{")
-    with pytest.raises(CoopsegError, match=r"run.json: is no JSON"):
+    with pytest.raises(CoopsegError, match=r"run.json: cannot be read as JSON"):
         read_run("", run)
 
 
 def test_what_is_no_evaluation(make_run: Maker, make_evaluation: Maker, tmp_path: Path) -> None:
-    with pytest.raises(CoopsegError, match=r"evaluation.json: cannot be read"):
+    with pytest.raises(CoopsegError, match=r"evaluation.json: not found"):
         read_evaluation(tmp_path)
     folder = make_evaluation(make_run("a"))
     record = json.loads((folder / "evaluation.json").read_text())
     del record["data"][0]["domain"]
     (folder / "evaluation.json").write_text(json.dumps(record))
-    with pytest.raises(CoopsegError, match="says no domain of ACDC; evaluate again"):
+    with pytest.raises(CoopsegError, match=r"data\.0\.domain: Field required; .*evaluate again"):
         read_evaluation(folder)
 
 
@@ -114,6 +122,80 @@ def test_a_log_with_what_json_lacks(make_run: Maker) -> None:
     assert read_run("", run).log[0]["total"] is None
     (run / "log.jsonl").unlink()
     assert read_run("", run).log == []
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("run.json", 250), ("evaluation/evaluation.json", 140), ("evaluation/metrics.json", 100)],
+)
+def test_damaged_records(
+    name: str, least: int, make_run: Maker, make_evaluation: Maker, refuses_damage: Callable[..., int]
+) -> None:
+    run = make_run("a", log=False)
+    make_evaluation(run, datasets={"ACDC": "intra"}, patients=["p1"])
+
+    def read() -> None:
+        runs = read_runs([run])
+        list(of_runs(runs))
+        study = as_study(runs)
+        pictures = slice_pictures(stored_of_runs(runs, {"cooperative": "FTN"}), find_columns(study.trained))
+        assert study.rows
+        assert len(pictures) <= 1
+
+    assert refuses_damage(run / name, read) >= least
+
+
+def test_damaged_lines_of_a_log(make_run: Maker) -> None:
+    run = make_run("a")
+    generator = random.Random(0)
+    wrong: list[Any] = [None, "x", -1, 10**30, math.nan, [], {}, [[]], {"mean": "x"}, {"mean": None}, True]
+    content = (run / "log.jsonl").read_text()
+    for _ in range(200):
+        lines = [json.loads(line) for line in content.splitlines()]
+        line = generator.choice(lines)
+        line[generator.choice(list(line))] = generator.choice(wrong)
+        (run / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        with suppress(CoopsegError):
+            found = [read_run("", run)]
+            assert all(
+                curve.points for curve in (*loss_curves(found), *validation_curves(found), *rises(found))
+            )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"PK", b"\x00" * 99, "half", "flipped", "bomb", "objects", "floats", "missing", "other size"],
+)
+def test_damaged_pictures(damage: bytes | str, make_run: Maker, make_evaluation: Maker) -> None:
+    run = make_run("a")
+    file = make_evaluation(run, datasets={"ACDC": "intra"}, patients=["p1"]) / "slices.npz"
+    content, arrays = file.read_bytes(), dict(np.load(file))
+    if isinstance(damage, bytes):
+        file.write_bytes(damage)
+    elif damage == "half":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        place = content.index(b"0/FTN.npy") + 60
+        file.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+    elif damage == "bomb":  # 400 MB in 400 kB
+        np.savez_compressed(file, **arrays | {"9/image": np.zeros((20000, 20000), np.uint8)})
+    elif damage == "objects":
+        np.savez(file, **arrays | {"0/image": np.array([[{}]])})
+    elif damage == "floats":
+        np.savez(file, **arrays | {"0/image": np.full((20, 24), np.nan)})
+    elif damage == "missing":
+        np.savez(file, **{name: values for name, values in arrays.items() if name != "0/truth"})
+    else:
+        np.savez(file, **arrays | {"0/image": np.zeros((2, 3, 4), np.uint8)})
+    runs = read_runs([run])
+    columns = find_columns(as_study(runs).trained)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CoopsegError, match=r"slices\.npz: .*; run what wrote it again"):
+            slice_pictures(stored_of_runs(runs, {"cooperative": "FTN"}), columns)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def dice_by_patient(folder: Path, dataset: str, head: str) -> list[float]:

@@ -54,6 +54,21 @@ def result(total: float, rises: dict[str, Tensor] | None = None) -> StepResult:
     return StepResult(losses, rises or {})
 
 
+@pytest.mark.parametrize(
+    "damage", [b"\x00" * 300 + b"\n", b"[]\n", b'{"step": "x"}\n', b"\xff\n", b"[" * 100_000 + b"\n", b"{}\n"]
+)
+def test_a_damaged_log_is_set_aside_and_its_good_lines_go_on(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    good = b'{"kind": "train", "step": 20}\n'
+    (tmp_path / "log.damaged-1.jsonl").write_bytes(b"of an earlier power cut")
+    path.write_bytes(good + damage + good.replace(b"20", b"40") + b"\x00" * 9)
+    lines = JsonLines(path, after=20)
+    lines.close()
+    assert path.read_bytes() == good
+    assert (tmp_path / "log.damaged-2.jsonl").read_bytes().startswith(good + damage)
+    assert lines.note == f"{path}: 1 damaged lines are left out; the whole is kept as log.damaged-2.jsonl"
+
+
 def test_means_over_steps_and_a_fresh_start() -> None:
     meter = Meter()
     meter.add(result(1), ("a",))

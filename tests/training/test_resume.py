@@ -24,7 +24,7 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.files import LOCK
 from coopseg.scans.nifti import read_image, write_image
 from coopseg.training import run as run_module
-from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint
+from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from coopseg.training.inputs import read_inputs
 from coopseg.training.run import resume, train
 
@@ -345,6 +345,26 @@ def test_a_damaged_request_is_refused(stopped: Path, damage: bytes) -> None:
     (stopped / "request.json").write_bytes(damage)
     with pytest.raises(CoopsegError, match="damaged, it does not say what was trained"):
         resume(stopped)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.clear(),
+        lambda state: state.pop("optimiser"),
+        lambda state: state.update(step=10**9),
+        lambda state: state.update(networks={}),
+        lambda state: state.update(processes=[]),
+        lambda state: state.update(history={"a": 1}),
+    ],
+)
+def test_a_checkpoint_that_lacks_its_parts_is_refused(stopped: Path, change: Callable[[Any], Any]) -> None:
+    state: Any = load_checkpoint(stopped / CHECKPOINT)
+    change(state)
+    save_checkpoint(stopped / CHECKPOINT, state)
+    with pytest.raises(CoopsegError, match=r"checkpoint.pt: is not of this training \(.*\); remove it"):
+        resume(stopped)
+    assert not (stopped / "run.json").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

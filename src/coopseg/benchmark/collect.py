@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from coopseg.benchmark.grid import (
+    AGAIN,
     BASELINES,
     EVALUATION,
     SEVERITIES,
@@ -27,15 +27,14 @@ from coopseg.benchmark.probe import Probe, read_probe
 from coopseg.benchmark.request import Request, read_request, settings_of
 from coopseg.cases.splits import RUN
 from coopseg.config.methods import DESCRIPTIONS, METHODS, POST_DAE, ROWS, split_row, title_of
-from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD
 from coopseg.evaluation.tables import METRICS
 from coopseg.inference.predictor import HEADS
 from coopseg.results.files import write_results
 from coopseg.results.patients import per_patient
+from coopseg.results.records import EvaluationFile, MetricsFile, RunFile, read_checked
 from coopseg.results.study import STEPS, TIME, DataSet, Jobs, Row, Study, Trained
 from coopseg.results.table import Cost, Ended, Results, Spent, Unfinished, tabulate, to_json
-from coopseg.text import read_json
 
 TABLE = "table"
 PROBED = set(Probe.model_fields) - {"row", "steps", "steps_of_training"}
@@ -179,22 +178,23 @@ def write_table(bench: Path) -> Path:
 
 
 def read_scores(metrics: Path) -> pd.DataFrame:
-    """Read the rows of a metrics.json, per patient."""
-    try:
-        rows = json.loads(metrics.read_text(encoding="utf-8"))["rows"]
-    except (OSError, ValueError, KeyError) as error:
-        advice = "remove the job's folder and run it again"
-        raise CoopsegError(f"{metrics}: cannot be read ({error!r}); {advice}") from None
+    """Read the rows of a metrics.json, per patient. Raises CoopsegError where they cannot be read."""
+    rows = read_checked(MetricsFile, metrics, AGAIN)["rows"]
     return per_patient(pd.DataFrame(rows))
 
 
 def _read(bench: Path, job: Job) -> JobRecord:
     folder = job.folder(bench)
-    records = [folder / TRAINING / RUN, folder / EVALUATION / RECORD]
-    run, evaluation = (read_json(file) if file.is_file() else {} for file in records)
-    result = job.result(bench)
+    run, evaluation, result = folder / TRAINING / RUN, folder / EVALUATION / RECORD, job.result(bench)
     failure = None if result else job.failure(bench)
-    return JobRecord(job, folder, result, failure, run, evaluation)
+    return JobRecord(
+        job,
+        folder,
+        result,
+        failure,
+        run=read_checked(RunFile, run, AGAIN) if run.is_file() else {},
+        evaluation=read_checked(EvaluationFile, evaluation, AGAIN) if result or evaluation.is_file() else {},
+    )
 
 
 def _count(jobs: Sequence[JobRecord]) -> Jobs:

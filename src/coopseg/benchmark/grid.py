@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from coopseg.benchmark.request import Request, now
 from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
+from coopseg.results.records import Amount, Record, Whole, read_record
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
-from coopseg.text import read_json, shorten
+from coopseg.text import shorten
 
 JOBS, JOB, RESULT, ERROR, LOG = "jobs", "job.json", "result.json", "error.json", "log.txt"
 TRAINING, EVALUATION, SEVERITIES = "training", "evaluation", "severities"
+AGAIN = "remove the job's folder and run it again"
 LAST_LINES = 20  # of the log, in error.json
 # Standard training as published trains the STN jointly; "standard" trains it on detached predictions. Every
 # row is held against both, the published one first.
@@ -32,28 +32,24 @@ Kind = Literal["train", "post-dae", "statistics", "predictor"]
 Budget = Literal["steps", "time"]
 
 
-class Result(BaseModel):
+class Result(Record):
     """Holds result.json of a job that has finished; times in seconds, None if there was no training."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     row: str
     draw: str
     seed: int
     budget: Budget
-    steps: int | None
-    seconds: float
-    training_seconds: float | None
-    evaluation_seconds: float
+    steps: Whole | None
+    seconds: Amount
+    training_seconds: Amount | None
+    evaluation_seconds: Amount
     finished: str
     machine: str | None = None  # not kept
 
 
-class Failure(BaseModel):
+class Failure(Record):
     """Holds error.json of a job that failed. log: the last lines of its log.txt."""
-
-    model_config = ConfigDict(frozen=True)
 
     error: str
     kind: str
@@ -90,12 +86,12 @@ class Job:
     def result(self, bench: Path) -> Result | None:
         """Reads result.json, None if the job has not finished."""
         path = self.folder(bench) / RESULT
-        return Result.model_validate(read_json(path)) if path.is_file() else None
+        return read_record(Result, path, AGAIN) if path.is_file() else None
 
     def failure(self, bench: Path) -> Failure | None:
         """Reads error.json, None if the job has not failed."""
         path = self.folder(bench) / ERROR
-        return Failure.model_validate(read_json(path)) if path.is_file() else None
+        return read_record(Failure, path, AGAIN) if path.is_file() else None
 
     def is_finished(self, bench: Path, request: Request) -> bool:
         """Tells whether nothing is left to do, not even severities that were asked for later."""

@@ -21,6 +21,7 @@ import torch
 from coopseg.benchmark.data import Data, open_data, severe_sets, split_name
 from coopseg.benchmark.executor import exit_code, tether
 from coopseg.benchmark.grid import (
+    AGAIN,
     EVALUATION,
     JOBS,
     RESULT,
@@ -37,9 +38,9 @@ from coopseg.cases.splits import REQUEST, RUN
 from coopseg.config.methods import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject, load_target
+from coopseg.results.records import RunFile, read_checked
 from coopseg.scans.files import locked, write_json
 from coopseg.scans.types import Dataset
-from coopseg.text import read_json
 from coopseg.training.run import resume, train
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def run_job(bench: Path, name: str, trusted: Collection[str] = ()) -> None:
         print(f"{now()} {job.id} begins on {platform.node()}, process {os.getpid()}", flush=True)
         work = Work(bench, job, open_data(request))
         work.train()
-        run = read_json(folder / TRAINING / RUN) if (folder / TRAINING / RUN).is_file() else {}
+        trained = folder / TRAINING / RUN
+        run = read_checked(RunFile, trained, AGAIN) if trained.is_file() else {}
         # A training that was broken off counts what processes before this one spent on it.
         before = max(0.0, run.get("seconds", 0.0) - (time.monotonic() - begun))
         seconds = work.evaluate()
@@ -150,7 +152,7 @@ class Work:
         """Returns, under equal time, the setting for as many steps as fit; else none."""
         if self.job.budget == "steps":
             return {}
-        ordinary = read_json(self.needed / RUN)["steps"]
+        ordinary = read_checked(RunFile, self.needed / RUN, AGAIN)["steps"]
         return {"training.steps": steps_in_equal_time(self.bench, self.job.row, ordinary)}
 
     def _evaluate(self, data: Sequence[Dataset], out: Path, *, pictures: bool = True) -> None:

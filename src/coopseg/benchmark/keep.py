@@ -12,27 +12,36 @@ import lzma
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
 
 from coopseg.benchmark.data import Data
-from coopseg.benchmark.grid import EVALUATION, JOB, JOBS, RESULT, SEVERITIES, TRAINING, Job, make_jobs
-from coopseg.benchmark.probe import PROBES, probe_file
+from coopseg.benchmark.grid import EVALUATION, JOB, JOBS, RESULT, SEVERITIES, TRAINING, Job, Result, make_jobs
+from coopseg.benchmark.probe import PROBES, Probe, probe_file
 from coopseg.benchmark.request import READ, Request, build_request, read_request, write_request
 from coopseg.cases.splits import PARTS, RUN
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import RECORD, name_and_folder
 from coopseg.evaluation.tables import METRICS
+from coopseg.results.records import (
+    EvaluationFile,
+    MetricsFile,
+    Record,
+    RunFile,
+    check_record,
+    read_checked,
+)
 from coopseg.scans.files import write_atomically, write_json
-from coopseg.text import listing, read_json
+from coopseg.text import Json, listing, one_line, parse_json, read_bytes, read_json, shorten
 
 KEPT, PACKED, FORMAT = "kept.json", ".json.xz", 1
+MOST_BYTES = 2**28  # of a job that was kept, unpacked
 # After the point, of what is kept. A test by ranks tells Dice apart that differ in the sixth.
 DIGITS = {"dice": 7, "hd95": 3, "assd": 3}
 LEFT_OUT = ("command", "machine")  # of a record: how and where it was made
 FOLDERS = re.compile(r"(?<![\w/:…])/(?:[^/\s\"':;,]+/)*(?=\w)")
 GONE = "…/"  # stands for the folders of a path
-
-Json = dict[str, Any]  # a record as it lies on disk
 
 
 def keep_benchmark(bench: Path, out: Path) -> tuple[str, ...]:
@@ -99,25 +108,65 @@ def _without_folders(value: Any) -> Any:
     return FOLDERS.sub(GONE, value) if isinstance(value, str) else value
 
 
+class _Evaluation(Record):
+    record: EvaluationFile
+    scores: Annotated[dict[str, list[Any]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> Self:
+        if len({len(column) for column in self.scores.values()}) > 1:
+            raise ValueError("columns of scores have different lengths")
+        columns = zip(*self.scores.values(), strict=True)
+        MetricsFile.model_validate({"rows": [dict(zip(self.scores, row, strict=True)) for row in columns]})
+        return self
+
+
+class _Id(Record):
+    id: str
+    draw: str
+
+
+class _Packed(Record):
+    """Describes what `pack_job` returns."""
+
+    job: _Id
+    result: Result
+    run: RunFile | None
+    evaluation: _Evaluation
+    severities: dict[Annotated[str, Field(pattern=r"^[0-9]+[0-9.e+-]*$")], _Evaluation]
+
+
+class _Kept(Record):
+    """Describes kept.json."""
+
+    format: int
+    request: Json
+    probes: list[Probe]
+
+
 def read_kept(kept: Path) -> Json:
-    """Reads kept.json. Raises CoopsegError if it is missing or was written by later code."""
-    if not (kept / KEPT).is_file():
-        raise CoopsegError(f"{kept / KEPT}: not found; --restore takes a folder that --keep has written")
-    facts: Json = read_json(kept / KEPT)
-    if facts.get("format") != FORMAT:
-        raise CoopsegError(
-            f"{kept / KEPT}: has format {facts.get('format')}, known is {FORMAT}; update coopseg"
-        )
+    """Reads kept.json. Raises CoopsegError if it is missing, damaged or was written by later code."""
+    facts = read_checked(_Kept, kept / KEPT, "--restore takes a folder that --keep has written")
+    if facts["format"] != FORMAT:
+        raise CoopsegError(f"{kept / KEPT}: has format {facts['format']}, known is {FORMAT}; update coopseg")
     return facts
 
 
 def read_packed(file: Path) -> Json:
-    """Reads what `pack_job` returned. Raises CoopsegError for a damaged file."""
+    """Reads what `pack_job` returned, MOST_BYTES at most. Raises CoopsegError for a damaged file."""
+    advice = "remove it, and its job is done anew"
     try:
-        found: Json = json.loads(lzma.decompress(file.read_bytes()))
-        return found
-    except (OSError, ValueError, lzma.LZMAError) as error:
-        raise CoopsegError(f"{file}: cannot be read ({error}); remove it, and its job is done anew") from None
+        unpacker = lzma.LZMADecompressor()
+        unpacked = unpacker.decompress(read_bytes(file), MOST_BYTES)
+        if not unpacker.eof:
+            raise ValueError(f"cut short, or more than {MOST_BYTES} bytes when unpacked")
+        found: Json = parse_json(unpacked.decode())
+    except (OSError, ValueError, EOFError, lzma.LZMAError) as error:
+        raise CoopsegError(f"{file}: cannot be read ({one_line(error)}); {advice}") from None
+    packed = check_record(_Packed, found, file, advice)
+    if f"{packed.job.id}{PACKED}" != file.name:
+        raise CoopsegError(f"{file}: holds the job {shorten(packed.job.id)}; {advice}")
+    return found
 
 
 def _write_job(file: Path, content: Json) -> bool:

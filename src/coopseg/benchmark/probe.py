@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from coopseg.benchmark.data import open_data
 from coopseg.benchmark.executor import exit_code, tether
 from coopseg.benchmark.grid import TIMEKEEPER
 from coopseg.benchmark.request import Request, read_request
 from coopseg.errors import CoopsegError
+from coopseg.results.records import Amount, Record, Whole, read_record
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
-from coopseg.text import read_json
 from coopseg.training.batches import SliceStore
 from coopseg.training.inputs import make_request, read_inputs
 from coopseg.training.loop import Loop
@@ -29,21 +28,19 @@ PROBES = "probes"
 WARM_UP, TIMED = 3, 20  # steps
 
 
-class Probe(BaseModel):
+class Probe(Record):
     """Holds the cost of a row's steps, from BENCH/probes/ROW.json; None is what was not measured.
 
     seconds_per_step, spread: median and interquartile range of `steps` steps. peak_memory_gb: the most memory
     that the process has held. steps_of_training: how many a whole training has. error: why no step was timed.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     row: str
-    seconds_per_step: float | None = None
-    spread: float | None = None
-    peak_memory_gb: float | None = None
-    steps: int | None = None
-    steps_of_training: int | None = None
+    seconds_per_step: Amount | None = None
+    spread: Amount | None = None
+    peak_memory_gb: Amount | None = None
+    steps: Whole | None = None
+    steps_of_training: Whole | None = None
     threads: int | None = None
     device: str | None = None
     precision: str | None = None
@@ -113,7 +110,8 @@ def steps_in_equal_time(bench: Path, row: str, steps: int) -> int:
 def read_probe(bench: Path, row: str) -> Probe:
     """Reads what was measured of a row, all None if it was not probed."""
     path = probe_file(bench, row)
-    return Probe.model_validate(read_json(path)) if path.is_file() else Probe(row=row)
+    advice = "remove it to have the steps timed again"
+    return read_record(Probe, path, advice) if path.is_file() else Probe(row=row)
 
 
 def probe_file(bench: Path, row: str) -> Path:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import zipfile
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from PIL import Image
 
 from coopseg.errors import CoopsegError
@@ -21,8 +25,11 @@ from coopseg.report.sources import Run, by_method
 from coopseg.results.columns import Column
 from coopseg.scans.colours import as_hex, structure_colours
 from coopseg.scans.types import BACKGROUND
+from coopseg.text import one_line, open_regular
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 
+MOST_BYTES = 2**28  # of all arrays of a file; those of an evaluation take some megabytes
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 STAGES = ("early", "midway", "late")
 LARGEST = 160  # pixels of a picture's longer side; larger ones are made smaller
 
@@ -76,22 +83,24 @@ class Slice:
 def slice_pictures(stored: Iterable[Stored], columns: Sequence[Column]) -> list[Slice]:
     """Returns the slices in the order of columns, each image once with all rows that were tested on it."""
     found: dict[tuple[str, str, int], tuple[Slice, list[Panel]]] = {}
-    for one in stored:
-        arrays = read_arrays(one.folder / SLICES) if one.record["slices"] else {}
-        for number, entry in enumerate(one.record["slices"]):
-            key = entry["dataset"], entry["case"], entry["slice"]
-            names, (height, width) = one.record["model"]["names"], entry["spacing"]
-            if key not in found:
-                image = arrays[f"{number}/{IMAGE}"]
-                size = round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)
-                truth = contours(arrays[f"{number}/{TRUTH}"], names, (height, width))
-                found[key] = Slice(*key, entry["slices"], grey_png(image), size, truth, ()), []
-            prediction = contours(arrays[f"{number}/{one.head}"], names, (height, width))
-            own = [row for row in one.rows if (row["dataset"], row["case"]) == key[:2]]
-            (volume,) = volumes(own, one.head)
-            panel = Panel(one.row, one.note, one.head, volume.dice, dict(volume.classes), prediction)
-            found[key][1].append(panel)
     order = [column.name for column in columns]
+    for one in stored:
+        with _fitting(one.folder / SLICES):
+            arrays = read_arrays(one.folder / SLICES, axes=2) if one.record["slices"] else {}
+            for number, entry in enumerate(one.record["slices"]):
+                key = entry["dataset"], entry["case"], entry["slice"]
+                order.index(key[0])
+                names, (height, width) = one.record["model"]["names"], entry["spacing"]
+                if key not in found:
+                    image = arrays[f"{number}/{IMAGE}"]
+                    size = round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)
+                    truth = contours(arrays[f"{number}/{TRUTH}"], names, (height, width))
+                    found[key] = Slice(*key, entry["slices"], grey_png(image), size, truth, ()), []
+                prediction = contours(arrays[f"{number}/{one.head}"], names, (height, width))
+                own = [row for row in one.rows if (row["dataset"], row["case"]) == key[:2]]
+                (volume,) = volumes(own, one.head)
+                panel = Panel(one.row, one.note, one.head, volume.dice, dict(volume.classes), prediction)
+                found[key][1].append(panel)
     made = [replace(shown, panels=tuple(panels)) for shown, panels in found.values()]
     return sorted(made, key=lambda shown: order.index(shown.dataset))
 
@@ -191,11 +200,12 @@ def hard_examples(runs: Sequence[Run]) -> list[HardExamples]:
     for name, (run, *_) in by_method(runs).items():
         files = sorted((run.folder / HARD_EXAMPLES).glob("step*.npz"))
         if files:
-            arrays = [read_arrays(file) for file in files]
-            steps = [int(file.stem.removeprefix("step")) for file in files]
-            titles = STAGES if len(files) == len(STAGES) else [""] * len(files)
-            samples = tuple(_samples(arrays, run.record["data"]["labels"]))
-            found.append(HardExamples(name, run.label, tuple(zip(titles, steps, strict=True)), samples))
+            with _fitting(run.folder / HARD_EXAMPLES):
+                arrays = [read_arrays(file, axes=3) for file in files]
+                steps = [int(file.stem.removeprefix("step")) for file in files]
+                titles = STAGES if len(files) == len(STAGES) else [""] * len(files)
+                samples = tuple(_samples(arrays, run.record["data"]["labels"]))
+                found.append(HardExamples(name, run.label, tuple(zip(titles, steps, strict=True)), samples))
     return found
 
 
@@ -217,10 +227,57 @@ def _rows(
             yield HardRow(code, scheme, tuple(pictures))
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of an npz file. Raises CoopsegError where it cannot be read."""
+def read_arrays(path: Path, *, axes: int) -> dict[str, np.ndarray]:
+    """Reads the pictures of an npz file, uint8 of so many axes, after their headers have told their size.
+
+    Raises CoopsegError where it cannot be read, or takes more than MOST_BYTES.
+    """
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as stored:
-            return dict(stored)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise CoopsegError(f"{path}: cannot be read ({error}); run what wrote it again") from None
+        with open_regular(path) as file, zipfile.ZipFile(file) as stored:
+            sizes = [_declared(stored, name, axes) for name in stored.namelist()]
+            if sum(sizes) > MOST_BYTES:
+                raise ValueError(f"its arrays take {sum(sizes)} bytes, at most {MOST_BYTES} are read")
+            arrays = {name.removesuffix(".npy"): _array(stored, name) for name in stored.namelist()}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise CoopsegError(f"{path}: cannot be read ({one_line(error)}); run what wrote it again") from None
+    return arrays
+
+
+def _declared(stored: zipfile.ZipFile, name: str, axes: int) -> int:
+    """Returns the bytes that an array takes by its own header, which numpy holds against the content."""
+    with stored.open(name) as file:
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(
+            npy.read_magic(file)
+        )
+        if read is None:
+            raise ValueError(f"{name} is in an unknown format")
+        shape, _, dtype = read(file)
+    if dtype != np.uint8 or min(shape, default=1) < 1 or len(shape) != axes:
+        raise ValueError(f"{name} is {dtype} of shape {shape}, no picture")
+    return math.prod(shape)
+
+
+def _array(stored: zipfile.ZipFile, name: str) -> np.ndarray:
+    with stored.open(name) as file:
+        return npy.read_array(file, allow_pickle=False)
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Says in one line that arrays and what describes them do not belong together."""
+    try:
+        yield
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        if isinstance(error, CoopsegError):
+            raise
+        raise CoopsegError(
+            f"{path}: does not fit the record beside it ({one_line(error)}); run what wrote it again"
+        ) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from coopseg import __version__
 from coopseg.benchmark.collect import Collected, JobRecord, collect
-from coopseg.benchmark.grid import EVALUATION
+from coopseg.benchmark.grid import AGAIN, EVALUATION
 from coopseg.benchmark.request import REQUEST
 from coopseg.evaluation.pictures import SLICES
 from coopseg.evaluation.tables import METRICS
@@ -27,13 +27,13 @@ from coopseg.report.provenance import runs_table, settings_table
 from coopseg.report.sections import Report, render
 from coopseg.report.sources import Run, as_study, read_runs
 from coopseg.report.training import learning_rates, loss_curves, rises, validation_curves
+from coopseg.results.records import MetricsFile, read_checked
 from coopseg.results.shown import as_text
 from coopseg.results.statistics import as_json
 from coopseg.results.study import WHOLE
 from coopseg.results.table import Results, tabulate, to_json
 from coopseg.results.tables import score_table
 from coopseg.scans.files import check_new, is_file, new_folder, write_atomically
-from coopseg.text import read_json
 
 PAGE, CONTENT, REPORT = "report.html", "report.json", "report"
 
@@ -134,7 +134,7 @@ def _stored(collected: Collected) -> Iterator[Stored]:
             first: JobRecord = min(stored, key=lambda entry: (entry.job.draw, entry.job.seed))
             folder = first.folder / EVALUATION
             note = "" if first.job.draw == WHOLE else first.job.draw
-            rows = read_json(folder / METRICS)["rows"]
+            rows = read_checked(MetricsFile, folder / METRICS, AGAIN)["rows"]
             yield Stored(row.name, note, row.heads[-1], folder, first.evaluation, rows)
 
 

@@ -18,12 +18,19 @@ from coopseg.evaluation.tables import METRICS
 from coopseg.inference.model import find_weights
 from coopseg.inference.predictor import HEADS
 from coopseg.results.patients import per_patient
+from coopseg.results.records import (
+    EvaluationFile,
+    LogLine,
+    MetricsFile,
+    RunFile,
+    check_record,
+    read_checked,
+)
 from coopseg.results.study import STEPS, WHOLE, DataSet, Jobs, Row, Study, Trained
+from coopseg.text import read_text
 
 LOG = "log.jsonl"
 BASELINE = "standard"  # the method that others are held against, if it is there
-RUN_NEEDS = ("settings", "data", "split")
-RECORD_NEEDS = ("model", "data", "slices")
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def read_runs(runs: Sequence[str | Path], *, evaluations: Sequence[str | Path] =
 
 def read_run(name: str, folder: Path) -> Run:
     """One run folder, without its evaluations. Raises CoopsegError where it is none."""
-    record = _read_json(folder / RUN, RUN_NEEDS, "give the --out of a finished `coopseg train`")
+    record = read_checked(RunFile, folder / RUN, "give the --out of a finished `coopseg train`")
     log = _read_log(folder / LOG) if (folder / LOG).is_file() else []
     weights = find_weights(folder)
     try:
@@ -157,10 +164,8 @@ def read_run(name: str, folder: Path) -> Run:
 def read_evaluation(folder: Path) -> Evaluated:
     """One folder of `coopseg evaluate`. Raises CoopsegError where it is none."""
     advice = "give the --out of `coopseg evaluate`, or evaluate again with this version"
-    record = _read_json(folder / RECORD, RECORD_NEEDS, advice)
-    if bare := [entry for entry in record["data"] if "domain" not in entry]:
-        raise CoopsegError(f"{folder / RECORD}: says no domain of {bare[0]['name']}; evaluate again")
-    return Evaluated(folder, record, _read_json(folder / METRICS, ("rows",), advice)["rows"])
+    record = read_checked(EvaluationFile, folder / RECORD, advice)
+    return Evaluated(folder, record, read_checked(MetricsFile, folder / METRICS, advice)["rows"])
 
 
 def _label(runs: list[Run]) -> list[Run]:
@@ -177,14 +182,15 @@ def _match(runs: list[Run], evaluated: list[Evaluated]) -> list[Run]:
     known = {run.sha256 for run in runs}
     for evaluation in evaluated:
         model = evaluation.record["model"]
-        if model["sha256"] not in known:
+        if model.get("sha256") not in known:
             raise CoopsegError(
-                f"{evaluation.folder}: evaluates {model['path']} (SHA-256 {model['sha256'][:12]}), not the "
+                f"{evaluation.folder}: evaluates {model['path']} "
+                f"(SHA-256 {(model.get('sha256') or 'none')[:12]}), not the "
                 "last weights of a run given here; give its run or leave it out"
             )
     matched = []
     for run in runs:
-        own = tuple(entry for entry in evaluated if entry.record["model"]["sha256"] == run.sha256)
+        own = tuple(entry for entry in evaluated if entry.record["model"].get("sha256") == run.sha256)
         _check_once(run, own)
         matched.append(replace(run, evaluations=own))
     return matched
@@ -202,27 +208,15 @@ def _check_once(run: Run, evaluations: tuple[Evaluated, ...]) -> None:
             seen[entry["name"]] = evaluation.folder
 
 
-def _read_json(path: Path, needs: Sequence[str], advice: str) -> dict[str, Any]:
-    content: dict[str, Any]
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_nothing)
-    except OSError as error:
-        raise CoopsegError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-    except ValueError as error:
-        raise CoopsegError(f"{path}: is no JSON ({error}); {advice}") from None
-    missing = [key for key in needs if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise CoopsegError(f"{path}: holds no {', '.join(missing)}; {advice}")
-    return content
-
-
 def _read_log(path: Path) -> list[dict[str, Any]]:
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(read_text(path).splitlines(), start=1):
         try:
-            lines.append(json.loads(text, parse_constant=_nothing))
-        except ValueError:
+            values = json.loads(text, parse_constant=_nothing)
+        except (ValueError, RecursionError):
             raise CoopsegError(f"{path}: line {number} is no JSON; remove it") from None
+        check_record(LogLine, values, path, f"remove line {number}")
+        lines.append(values)
     return lines
 
 

@@ -69,15 +69,24 @@ def last_quarter(curves: Sequence[Curve]) -> dict[str, float]:
 
 
 def _key(name: str) -> Pick:
-    return lambda entry: entry.get(name)
+    return lambda entry: _number(entry.get(name))
 
 
 def _mean_of(head: str) -> Pick:
-    return lambda entry: entry.get(head, {}).get("mean")
+    return lambda entry: _number(_part(entry, head).get("mean"))
 
 
 def _rise(key: str) -> Pick:
-    return lambda entry: entry.get("rise", {}).get(key)
+    return lambda entry: _number(_part(entry, "rise").get(key))
+
+
+def _part(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    part = entry.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _curves(

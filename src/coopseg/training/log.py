@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Protocol, TypedDict
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from coopseg.latent.choice import SCHEMES
 from coopseg.scans.files import write_atomically
-from coopseg.text import flatten
+from coopseg.text import flatten, parse_json, read_bytes
 from coopseg.training.step import StepResult
 
 Scores = dict[str, dict[str, float]]  # head, then "mean" or class: Dice; or head, then "step" and "score"
@@ -35,13 +36,22 @@ class JsonLines:
     """Writes one JSON object per line, flushed at once, so that a killed run keeps what it had.
 
     after: the step from which a training goes on; lines of later steps, and an incomplete line, are removed.
+    note: a line about a log that was damaged, such as by a power cut, and was set aside; else "".
     """
 
     def __init__(self, path: Path, *, after: int = -1) -> None:
+        self.note = ""
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= after]
-            write_atomically(path, "".join(kept).encode())
+            *lines, _ = read_bytes(path).split(b"\n")
+            steps = [_step(line) for line in lines]
+            if damaged := steps.count(None):
+                aside = _free_name(path)
+                path.rename(aside)
+                self.note = f"{path}: {damaged} damaged lines are left out; the whole is kept as {aside.name}"
+            kept = [
+                line for line, step in zip(lines, steps, strict=True) if step is not None and step <= after
+            ]
+            write_atomically(path, b"".join(line + b"\n" for line in kept))
         self.file = path.open("a", encoding="utf-8")
 
     def log(self, kind: str, step: int, values: Values) -> None:
@@ -52,6 +62,20 @@ class JsonLines:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+
+def _step(line: bytes) -> int | None:
+    """Returns the step of a line of the log; None if it cannot be read."""
+    try:
+        step = parse_json(line.decode())["step"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.stem}.damaged-{number}{path.suffix}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 class TensorBoard:

@@ -18,6 +18,7 @@ from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.scans.files import check_new, locked, make_folder, write_atomically
 from coopseg.scans.types import Dataset
+from coopseg.text import one_line, shorten
 from coopseg.training.batches import SliceStore, filled_share
 from coopseg.training.checkpoint import (
     CHECKPOINT,
@@ -38,8 +39,8 @@ from coopseg.training.inputs import (
     read_inputs,
     resolve_request,
 )
-from coopseg.training.log import Scores, Values, make_trackers
-from coopseg.training.loop import Loop, Progress
+from coopseg.training.log import JsonLines, Scores, Values, make_trackers
+from coopseg.training.loop import Loop, LoopState, Progress
 from coopseg.training.processes import keep_freed_memory, make_fabric, peak_memory_gb
 from coopseg.training.request import TrainingRequest
 from coopseg.versions import versions
@@ -200,7 +201,7 @@ def _train(
             progress=progress,
             save_every=record.arguments.save_every,
         )
-        _run(loop, inputs)
+        _run(loop, inputs, notes)
         if fabric.is_global_zero:
             described = describe_run(loop, inputs, record, warnings=warnings)
             write_atomically(out / RUN, json.dumps(described, indent=1).encode())
@@ -209,12 +210,13 @@ def _train(
     return out
 
 
-def _run(loop: Loop, inputs: Inputs) -> None:
-    state = load_checkpoint(loop.out / CHECKPOINT)
-    if state:
-        loop.load_state_dict(state)
+def _run(loop: Loop, inputs: Inputs, notes: list[str]) -> None:
+    goes_on = _load(loop)
     if loop.fabric.is_global_zero:
-        loop.trackers = make_trackers(loop.out, after=loop.done if state else -1)
+        loop.trackers = make_trackers(loop.out, after=loop.done if goes_on else -1)
+        notes += [
+            tracker.note for tracker in loop.trackers if isinstance(tracker, JsonLines) and tracker.note
+        ]
     try:
         with_seed = torch.Generator().manual_seed(loop.settings.seed)
         sizes: Values = {
@@ -232,6 +234,25 @@ def _run(loop: Loop, inputs: Inputs) -> None:
     finally:
         for tracker in loop.trackers:
             tracker.close()
+
+
+def _load(loop: Loop) -> bool:
+    """Goes to where the checkpoint stood; False if there is none. Raises CoopsegError if it does not fit."""
+    path = loop.out / CHECKPOINT
+    state = load_checkpoint(path)
+    if state is None:
+        return False
+    lacks = [name for name in LoopState.__annotations__ if not isinstance(state, dict) or name not in state]
+    try:
+        if lacks or not isinstance(state["step"], int) or not 0 <= state["step"] <= loop.steps:
+            raise ValueError(f"no {lacks[0]}" if lacks else f"step {shorten(state['step'])} of {loop.steps}")
+        loop.load_state_dict(state)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise CoopsegError(
+            f"{path}: is not of this training ({one_line(error)}); remove it to begin at step 0, or "
+            "train anew with another --out"
+        ) from None
+    return True
 
 
 def describe_run(loop: Loop, inputs: Inputs, record: RequestRecord, *, warnings: list[str]) -> RunRecord:
