@@ -82,7 +82,7 @@ def damaged(content: bytes) -> Iterator[bytes]:
     parts += [value[0] for value in lists if isinstance(value[0], dict)]
     for part in parts:
         for key, value in list(part.items()):
-            for wrong in (None, "x", -1, 10**30, math.nan, math.inf, [], {}, [[]], [None], {"a": None}, True):
+            for wrong in (None, "x", -1, 10**30, math.nan, {}, [None]):
                 part[key] = wrong
                 yield json.dumps(whole).encode()
             del part[key]
@@ -92,7 +92,7 @@ def damaged(content: bytes) -> Iterator[bytes]:
 
 @pytest.fixture
 def refuses_damage() -> Callable[[Path, Callable[[], object]], int]:
-    """Reads every damaged version of a file; it is used or refused in one line that names it, or one beside it.
+    """Reads every damaged version of a file; used, or refused in one line that names a file there.
 
     Returns how many were refused.
     """
