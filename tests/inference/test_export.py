@@ -17,7 +17,7 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.export import export
-from coopseg.inference.model import load_model
+from coopseg.inference.model import LAST, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.types import Scan
@@ -98,6 +98,24 @@ def test_scan_statistics_are_in_the_file(with_statistics: tuple[Path, Path], sli
     for head in torched:
         np.testing.assert_allclose(exported[head], torched[head], atol=1e-5)
     assert np.abs(without["FTN"] - torched["FTN"]).max() > 1e-3
+
+
+def test_a_unet_is_exported_with_its_skip_connections(tmp_path: Path) -> None:
+    small = {"network.width": 2, "network.kind": "unet", "cases.size": (32, 32), "losses.stn": False}
+    settings = resolve_settings(method="standard", overrides=small)
+    torch.manual_seed(3)
+    networks = Networks(classes=4, **dict(settings.network)).eval()
+    save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=tuple("ABCD"))
+    session = onnxruntime.InferenceSession(
+        export(tmp_path, tmp_path / "x.onnx"), providers=["CPUExecutionProvider"]
+    )
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        expected = networks.fast(image).softmax(1)
+        code, *skips = networks.encode(image)[1:]
+        without = networks.segmentation_decoder(code, *map(torch.zeros_like, skips)).softmax(1)
+    np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], expected.numpy(), atol=1e-5)
+    assert (without - expected).abs().max() > 1e-2
 
 
 def test_a_file_keeps_the_scan_statistics_that_it_was_exported_with(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,23 @@ def test_published_parameter_counts() -> None:
     networks = Networks(classes=4)
     counts = [sum(p.numel() for p in getattr(networks, name).parameters()) for name in NETWORKS]
     assert counts == [1_125_888, 161_732, 248_961, 830_640, 161_732]
+
+
+@pytest.mark.parametrize("kind", ["published", "unet"])
+def test_code_shapes_are_those_of_the_codes(kind: Any) -> None:
+    networks = Networks(classes=3, width=2, kind=kind)
+    found = networks.encode(torch.rand(2, 1, 32, 64))
+    assert [tuple(code.shape) for code in found] == networks.code_shapes((2, 1, 32, 64))
+
+
+def test_a_unet_reads_quarter_and_eighth_resolution_and_nothing_finer() -> None:
+    networks = Networks(classes=3, width=2, kind="unet").eval()
+    _, z_s, *skips = networks.encode(torch.rand(1, 1, 64, 64))
+    assert [skip.shape[2] for skip in skips] == [8, 16]
+    none = [torch.zeros_like(code) for code in (z_s, *skips)]
+    for place, code in enumerate((z_s, *skips)):
+        heard = [*none[:place], code, *none[place + 1 :]]
+        assert not torch.equal(networks.segmentation_decoder(*heard), networks.segmentation_decoder(*none))
 
 
 def test_initialisation_is_the_published_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from coopseg.config.settings import LatentSettings, LossSettings, NetworkSettings, Settings
-from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
+from coopseg.latent.choice import CHANNEL, DROPOUT, SPATIAL, MaskChoice
 from coopseg.latent.masks import LatentMasks, build_mask
 from coopseg.networks.cooperative import NETWORKS, Networks
 from coopseg.networks.norm import norms
@@ -141,8 +142,8 @@ def one_graph(
 
     def ftn(inputs: Tensor) -> Tensor:
         n = len(inputs)
-        z_i, z_s = nets.encode(inputs)
-        p = nets.segmentation_decoder(z_s)
+        z_i, *read = nets.encode(inputs)
+        p = nets.segmentation_decoder(*read)
         seen = p if choice.joint and not weights.separate else p.detach()
         terms = F.cross_entropy(p, label[:n])
         if weights.reconstruction:
@@ -179,6 +180,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "no reconstruction": ({"image": False}, {"reconstruction": 0.0}, {}),
     "neither it nor a decoupler": ({"image": False}, {"reconstruction": 0.0}, {"decoupler": False}),
     "damaged labels": ({}, {"damage": True, "separate": True, "stn_every": 3}, {}),
+    "a U-Net": ({}, {}, {"kind": "unet"}),
+    "a U-Net without masks": ({"image": False, "shape": False}, {}, {"kind": "unet"}),
 }
 
 
@@ -212,6 +215,26 @@ def test_gradients_equal_those_of_one_graph(case: Any, dtype: torch.dtype, toler
         reference = torch.cat([step.networks.get_parameter(n).grad.flatten() for n in names])
         ours = torch.cat([found[n].flatten() for n in names])
         assert (ours - reference).norm() <= tolerance * reference.norm(), network
+
+
+@pytest.mark.parametrize("scheme", [DROPOUT, CHANNEL, SPATIAL])
+def test_nothing_is_read_around_the_masks_of_a_unet(scheme: int) -> None:
+    step = build(LatentSettings(image=False, skip_dead=False), kind="unet")
+    label, noise = torch.randint(4, (2, 32, 32)), torch.zeros(2, 1, 32, 32)
+    whole, *skips = (
+        choice_of(scheme, 1.0, batch=2, channels=channels, positions=height * width)
+        for _, channels, height, width in step.networks.code_shapes(noise.shape)[1:]
+    )
+
+    def decoded(masks: list[MaskChoice]) -> Tensor:
+        found: Tensor = step.backward(
+            torch.rand(noise.shape), label, StepChoice(noise, None, whole, tuple(masks))
+        ).p_hat
+        return found
+
+    assert torch.equal(decoded(skips), decoded(skips))
+    none = [replace(mask, fraction=torch.zeros(2)) for mask in skips]
+    assert not torch.equal(decoded(none), decoded(none))
 
 
 def statistics(networks: Networks) -> torch.Tensor:
@@ -343,8 +366,9 @@ class Toy(nn.Module):
         code = self.encoder(image)
         return code, self.bridge(code)
 
-    def code_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
-        return image_shape[0], 8, image_shape[2] // 2, image_shape[3] // 2
+    def code_shapes(self, image_shape: Sequence[int]) -> list[tuple[int, ...]]:
+        code = image_shape[0], 8, image_shape[2] // 2, image_shape[3] // 2
+        return [code, code]
 
     def refine(self, probabilities: Tensor) -> Tensor:
         found: Tensor = self.stn(probabilities)

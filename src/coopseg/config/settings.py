@@ -53,6 +53,10 @@ class CaseSettings(Section):
 class NetworkSettings(Section):
     """Configures the five networks (Chen et al. 2021, section 2.1)."""
 
+    kind: Literal["published", "unet"] = Field(
+        "published",
+        description="unet: the segmentation decoder also reads the encoder's features at 1/8 and 1/4 size",
+    )
     width: int = Field(16, ge=1, description="channels at full resolution; 8 × this at the codes")
     channels: int = Field(1, ge=1, description="image channels")
     decoupler: bool = Field(True, description="false: the shape code is the image code")

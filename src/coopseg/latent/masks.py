@@ -89,15 +89,21 @@ class LatentMasks:
 
     @torch.no_grad()
     def decode(
-        self, decoder: nn.Module, code: Tensor, choice: MaskChoice, gradient: Tensor | None = None
+        self,
+        decoder: nn.Module,
+        code: Tensor,
+        choice: MaskChoice,
+        gradient: Tensor | None = None,
+        *skips: Tensor,
     ) -> Tensor:
-        """Returns the hard example decoder(masked code), detached; running statistics are left alone.
+        """Returns the hard example decoder(masked code, *skips), detached; running statistics stay.
 
-        code, gradient: (B, C, *spatial); the gradient is as for `build_mask`.
+        code, gradient: (B, C, *spatial); the gradient is as for `build_mask`. skips: what the decoder reads
+        beside the code, as it is; mask it too, else the decoder reads around the mask.
         """
         mask = self.build(choice, code, gradient)
         with norm_mode(decoder, record=False, learn=True):
-            return decoder(apply_mask(code, mask))
+            return decoder(apply_mask(code, mask), *skips)
 
 
 @torch.no_grad()

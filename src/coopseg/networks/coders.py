@@ -1,4 +1,8 @@
-"""Defines encoder, decoupler and decoder (Chen et al. 2021, section 2.1); no skip connections join them."""
+"""Defines encoder, decoupler and decoder (Chen et al. 2021, section 2.1).
+
+As published no skip connections join them. A decoder may read the encoder's features at 1/8 and 1/4
+resolution too, but never finer ones, where artefacts and a scanner's own texture show.
+"""
 
 from __future__ import annotations
 
@@ -126,6 +130,7 @@ class Encoder(nn.Module):
     """
 
     LAYERS = ("stem", "down1", "down2", "down3", "down4", "head")
+    SKIPS = ("down3", "down2")  # what a decoder with skip connections reads, the coarsest first
 
     def __init__(self, inputs: int, width: int, *, running: bool = False) -> None:
         super().__init__()
@@ -151,6 +156,7 @@ class Decoder(nn.Module):
     """Decodes a code (B, 8 width, h, w) to (B, outputs, 16 h, 16 w).
 
     A label decoder gives logits; an image decoder upsamples with learned weights and ends in a sigmoid.
+    skips: whether it reads the features of the encoder's SKIPS too, through a 1×1 convolution each.
     running: the norms use running statistics in training mode too.
 
     >>> import torch
@@ -160,7 +166,9 @@ class Decoder(nn.Module):
 
     LAYERS = ("up1", "up2", "up3", "up4")
 
-    def __init__(self, outputs: int, width: int, *, image: bool = False, running: bool = False) -> None:
+    def __init__(
+        self, outputs: int, width: int, *, image: bool = False, skips: bool = False, running: bool = False
+    ) -> None:
         super().__init__()
         block = TransposedUpBlock if image else UpBlock
         self.up1 = block(8 * width, 4 * width, running=running)
@@ -168,16 +176,23 @@ class Decoder(nn.Module):
         self.up3 = block(2 * width, width, running=running)
         self.up4 = block(width, width, running=running)
         self.out = nn.Conv2d(width, outputs, 1)
+        if skips:
+            self.skip1 = nn.Conv2d(8 * width, 4 * width, 1)
+            self.skip2 = nn.Conv2d(4 * width, 2 * width, 1)
         self.image = image
 
-    def forward(self, code: Tensor, after: After = unchanged) -> Tensor:
+    def forward(self, code: Tensor, *skips: Tensor, after: After = unchanged) -> Tensor:
         """Returns logits, or an image in (0, 1).
 
-        after: is called as after(layer, features) on the features of each of LAYERS and, as layer "out", on
-        the result; it returns what replaces them.
+        skips: the encoder's features of SKIPS, in that order, if the decoder reads them: (B, 8 width, 2h, 2w)
+        and (B, 4 width, 4h, 4w). after: is called as after(layer, features) on the features of each of LAYERS
+        and, as layer "out", on the result; it returns what replaces them.
         """
-        x = code
+        x, left = code, list(skips)
         for layer in self.LAYERS:
-            x = after(layer, getattr(self, layer)(x))
+            x = getattr(self, layer)(x)
+            if left:
+                x = x + getattr(self, layer.replace("up", "skip"))(left.pop(0))
+            x = after(layer, x)
         x = self.out(x)
         return after("out", torch.sigmoid(x) if self.image else x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -50,11 +50,12 @@ class StepNetworks(Protocol):
     """Lists what a cooperative step needs of networks; any nn.Module that has it can be trained.
 
     classes: number of label values, background included. image_decoder: maps the image code to an image
-    (B, channels, H, W). segmentation_decoder: maps the shape code to logits (B, classes, H, W).
+    (B, channels, H, W). segmentation_decoder: maps the shape code, followed by the skips if there are any, to
+    logits (B, classes, H, W).
 
     >>> networks: StepNetworks = Networks(classes=3, width=2)
-    >>> networks.code_shape((8, 1, 64, 64))
-    (8, 16, 4, 4)
+    >>> networks.code_shapes((8, 1, 64, 64))
+    [(8, 16, 4, 4), (8, 16, 4, 4)]
     """
 
     classes: int
@@ -65,11 +66,15 @@ class StepNetworks(Protocol):
     @property
     def segmentation_decoder(self) -> nn.Module: ...  # noqa: D102
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns image code and shape code, (B, C, *spatial) each, for images (B, channels, H, W)."""
+    def encode(self, image: Tensor) -> Sequence[Tensor]:
+        """Returns image code, shape code and any skips, (B, C, *spatial) each, of images (B, channels, H, W).
 
-    def code_shape(self, image_shape: Sequence[int]) -> Sequence[int]:
-        """Returns the shape of both codes for images of this shape; masks are drawn for it beforehand."""
+        Skips are features that the segmentation decoder reads beside the shape code. They are masked when it
+        is, since the decoder would read around a mask of the code alone.
+        """
+
+    def code_shapes(self, image_shape: Sequence[int]) -> Sequence[Sequence[int]]:
+        """Returns the shapes of what `encode` gives for images of this shape; masks are drawn for them."""
 
     def refine(self, probabilities: Tensor) -> Tensor:
         """Returns the STN's logits for probabilities or a one-hot label map (B, classes, H, W)."""
@@ -84,8 +89,9 @@ class Networks(nn.Module):
     classes: number of label values, background included. width: channels at full resolution; the codes have
     8 times as many. channels: of the images. decoupler: false for a shape code that is the image code.
     shared_code: the image decoder reads the shape code too. norm: "running" to normalise by running
-    statistics in training too. Parameter names are those of the golden weights. Raises CoopsegError for a
-    value out of range.
+    statistics in training too. kind: "unet" if the segmentation decoder reads the encoder's features at 1/8
+    and 1/4 resolution too. Parameter names are those of the golden weights. Raises CoopsegError for a value
+    out of range.
 
     >>> import torch
     >>> networks = Networks(classes=4, width=2).eval()
@@ -103,15 +109,16 @@ class Networks(nn.Module):
         decoupler: bool = True,
         shared_code: bool = False,
         norm: Literal["batch", "running"] = "batch",
+        kind: Literal["published", "unet"] = "published",
     ) -> None:
         super().__init__()
-        NetworkSettings.checked({"width": width, "channels": channels, "norm": norm})
-        running = norm == "running"
+        NetworkSettings.checked({"width": width, "channels": channels, "norm": norm, "kind": kind})
+        running, self.skips = norm == "running", kind == "unet"
         self.classes = classes
         self.image_encoder = ImageEncoder(
             channels, width, decoupler=decoupler, shared=shared_code, running=running
         )
-        self.segmentation_decoder = Decoder(classes, width, running=running)
+        self.segmentation_decoder = Decoder(classes, width, skips=self.skips, running=running)
         self.image_decoder = Decoder(channels, width, image=True, running=running)
         self.shape_encoder = Encoder(classes, width, running=running)
         self.shape_decoder = Decoder(classes, width, running=running)
@@ -119,23 +126,39 @@ class Networks(nn.Module):
         for decoder in (self.segmentation_decoder, self.image_decoder, self.shape_decoder):
             nn.init.zeros_(decoder.out.bias)  # type: ignore[arg-type]
 
-    def encode(self, image: Tensor, after: After = unchanged) -> tuple[Tensor, Tensor]:
-        """Returns image code z_i and shape code z_s, both (B, 8 width, H/16, W/16).
+    def encode(self, image: Tensor, after: After = unchanged) -> tuple[Tensor, ...]:
+        """Returns image code z_i and shape code z_s, both (B, 8 width, H/16, W/16), and the skips of a U-Net.
 
-        after: see `Encoder.forward`. Raises CoopsegError for a size that cannot be halved four times.
+        Those are (B, 8 width, H/8, W/8) and (B, 4 width, H/4, W/4). after: see `Encoder.forward`. Raises
+        CoopsegError for a size that cannot be halved four times.
         """
         check_size(image)
-        image_code = self.image_encoder(image, after)
-        return image_code, self.image_encoder.shape_code(image_code)
+        return self._codes(self.image_encoder, image, after)
 
-    def code_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
-        """Returns the shape of both codes for images of shape (B, channels, H, W)."""
+    def _codes(
+        self, encoder: Callable[[Tensor, After], Tensor], x: Tensor, after: After
+    ) -> tuple[Tensor, ...]:
+        """Returns what `encode` does. encoder: maps x to the image code, calling `after` on the way."""
+        found: dict[str, Tensor] = {}
+
+        def keep(layer: str, features: Tensor) -> Tensor:
+            found[layer] = after(layer, features)
+            return found[layer]
+
+        image_code = encoder(x, keep)
+        skips = [found[layer] for layer in self.image_encoder.SKIPS] if self.skips else []
+        return image_code, self.image_encoder.shape_code(image_code), *skips
+
+    def code_shapes(self, image_shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns the shapes of what `encode` gives for images of shape (B, channels, H, W)."""
         batch, _, height, width = image_shape
-        return batch, self.image_encoder.head.conv.out_channels, height // MULTIPLE, width // MULTIPLE
+        deep = self.image_encoder.head.conv.out_channels
+        levels = [(deep, 16), (deep, 16), *([(deep, 8), (deep // 2, 4)] if self.skips else [])]
+        return [(batch, channels, height // by, width // by) for channels, by in levels]
 
     def fast(self, image: Tensor) -> Tensor:
         """Returns the FTN's logits p (B, classes, H, W)."""
-        return self.segmentation_decoder(self.encode(image)[1])
+        return self.segmentation_decoder(*self.encode(image)[1:])
 
     def refine(self, probabilities: Tensor) -> Tensor:
         """Returns the STN's logits for probabilities or a one-hot label map (B, classes, H, W)."""
@@ -151,8 +174,9 @@ class Networks(nn.Module):
         self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
     ) -> dict[str, Tensor]:
         """Does the same as `forward`, given the features of the image encoder's stem, (B, width, H, W)."""
-        encoder = self.image_encoder
-        logits = self.segmentation_decoder(encoder.shape_code(encoder.after_stem(features)))
+        logits = self.segmentation_decoder(
+            *self._codes(self.image_encoder.after_stem, features, unchanged)[1:]
+        )
         heads = {"FTN": logits}
         for _ in range(refinements):
             logits = self.refine(torch.softmax(logits / temperature, 1))

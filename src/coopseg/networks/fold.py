@@ -123,6 +123,33 @@ class Up(nn.Module):
         return self.conv2.join(self.conv1(x), twice(self.skip(x)))
 
 
+class UNet(nn.Module):
+    """Maps the stem's features to logits; the first layers of `up` also read what those of `down` found.
+
+    down: `Down` to 1/2, 1/4, 1/8 and 1/16, and the head. skips: folded 1×1 convolutions for 1/8 and 1/4.
+    """
+
+    def __init__(
+        self, down: list[nn.Module], middle: list[nn.Module], up: list[nn.Module], skips: list[Convolution]
+    ) -> None:
+        super().__init__()
+        self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+        self.middle, self.skips = nn.Sequential(*middle), nn.ModuleList(skips)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, width, H, W) to (B, classes, H, W)."""
+        levels = []
+        for layer in self.down:
+            x = layer(x)
+            levels.append(x)
+        x = self.middle(x)
+        for number, layer in enumerate(self.up):
+            x = layer(x)
+            if number < len(self.skips):
+                x = x + self.skips[number](levels[2 - number])
+        return x
+
+
 class FoldedNetworks(nn.Module):
     """Holds FTN and STN for inference only, in any precision; images and logits are those of `Networks`.
 
@@ -130,7 +157,7 @@ class FoldedNetworks(nn.Module):
     maps probabilities to logits. Weights are buffers: nothing here learns.
     """
 
-    def __init__(self, stem: nn.Sequential, fast: nn.Sequential, refine: nn.Sequential) -> None:
+    def __init__(self, stem: nn.Sequential, fast: nn.Module, refine: nn.Sequential) -> None:
         super().__init__()
         self.stem = stem
         self.fast = fast
@@ -165,7 +192,9 @@ def fold(networks: Networks, *, merge: bool = True) -> FoldedNetworks:
     encoder, decoupler = networks.image_encoder, networks.image_encoder.decoupler
     middle = _decoupler(decoupler) if isinstance(decoupler, Decoupler) else []
     decoder, shape = networks.segmentation_decoder, networks.shape_encoder
-    fast = nn.Sequential(*_after_stem(encoder), *middle, *_decoder(decoder, upsampling))
+    down, up = _after_stem(encoder), _decoder(decoder, upsampling)
+    skips = [Convolution.fold(skip) for skip in (decoder.skip1, decoder.skip2)] if networks.skips else []
+    fast = UNet(down, middle, up, skips) if skips else nn.Sequential(*down, *middle, *up)
     refine = nn.Sequential(
         *_stem(shape.stem), *_after_stem(shape), *_decoder(networks.shape_decoder, upsampling)
     )

@@ -72,14 +72,14 @@ class RandConvSuccessor(RandConv):
         """Runs a pass for each copy; frees the graphs through one decoder before it builds the other's."""
         nets, image, losses = passes.networks, batch.truth.image, passes.settings.losses
         codes = [nets.encode(rescale_slices(copy)) for copy in convolve(image, drawn)]
-        leaves = [(leaf(z_i), leaf(z_s)) for z_i, z_s in codes]
-        term = torch.stack([reconstruction(nets.image_decoder(z_i), image) for z_i, _ in leaves]).mean()
+        leaves = [list(map(leaf, encoded)) for encoded in codes]
+        term = torch.stack([reconstruction(nets.image_decoder(z_i), image) for z_i, *_ in leaves]).mean()
         ledger.add(f"{self.name}_reconstruction", term, losses.hard * losses.reconstruction).backward()
-        said = [nets.segmentation_decoder(z_s) for _, z_s in leaves]
+        said = [nets.segmentation_decoder(*read) for _, *read in leaves]
         term = divergence(torch.stack(said))
         ledger.add(f"{self.name}_consistency", term, losses.hard * self.settings.consistency).backward()
-        for both, z in zip(codes, leaves, strict=True):
-            torch.autograd.backward(both, [code.grad for code in z])
+        for encoded, cut in zip(codes, leaves, strict=True):
+            torch.autograd.backward(encoded, [code.grad for code in cut])
 
 
 def sample_convolutions(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from coopseg.config.rivals import RscSettings
+from coopseg.errors import CoopsegError
 from coopseg.latent.choice import CHANNEL, SPATIAL, MaskChoice
 from coopseg.latent.masks import LatentMasks, apply_mask
 from coopseg.training.losses import Ledger, cross_entropy, reconstruction, soft_dice_loss, soften
@@ -54,13 +55,18 @@ class Rsc(Rival):
         drawn: Choices,
         ledger: Ledger,
         z_i: Tensor,
-        z_s: Tensor,
+        read: Sequence[Tensor],
         codes: Codes,
     ) -> None:
         """Runs three passes through the decoders and frees the graph of each before the next."""
         nets, losses = own_networks(passes.networks, self.name), passes.settings.losses
+        z_s, *skips = read
+        if skips:
+            raise CoopsegError(
+                "rsc masks the shape code alone, and a U-Net reads around it: set network.kind=published"
+            )
         image_mask = RULE.build(drawn.image, codes.image, codes.image_gradients["score"])
-        shape_mask = RULE.build(drawn.shape, codes.shape, codes.shape_gradients["score"])
+        shape_mask = RULE.build(drawn.shape, z_s.detach(), codes.shape_gradients["score"][0])
         decoded = nets.image_decoder(apply_mask(z_i, image_mask))
         term = reconstruction(decoded, truth.image)
         ledger.add("rsc_reconstruction", term, losses.hard * losses.reconstruction).backward()

@@ -63,7 +63,8 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
     names = {"image": "reconstruction", "shape": "prediction"}
     for scheme, fraction in ((None, 0.0), *((scheme, share) for scheme in SCHEMES)):
         image, shape = (_only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
-        choice = StepChoice(drawn.noise, image, shape)
+        skips = tuple(_only(mask, scheme, fraction) for mask in drawn.skips)
+        choice = StepChoice(drawn.noise, image, shape, skips)
         result = step.backward(images, labels, choice)
         for code, decoded in (("image", result.x_hat), ("shape", result.p_hat)):
             if decoded is not None:

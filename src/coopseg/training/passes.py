@@ -49,12 +49,13 @@ class Codes:
     image: Tensor  # z_i, (B, 8 width, H/16, W/16)
     image_gradients: dict[str, Tensor]
     decoded: Tensor | None  # x'; None if the image decoder did not run
-    shape: Tensor  # z_s
-    shape_gradients: dict[str, Tensor]
+    read: tuple[Tensor, ...]  # what the segmentation decoder reads: z_s and the skips
+    shape_gradients: dict[str, tuple[Tensor, ...]]  # at each of these
     logits: Tensor  # p
 
 
-AtCodes = Callable[[Tensor, Tensor, Codes], None]
+# Called with the leaves of the graph, z_i and what the segmentation decoder reads.
+AtCodes = Callable[[Tensor, Sequence[Tensor], Codes], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def leaf(tensor: Tensor) -> Tensor:
 
 def fast_logits(networks: StepNetworks, image: Tensor) -> Tensor:
     """Returns the FTN's logits p (B, classes, H, W) for an image (B, C, H, W)."""
-    return networks.segmentation_decoder(networks.encode(image)[1])
+    return networks.segmentation_decoder(*networks.encode(image)[1:])
 
 
 class Passes:
@@ -94,7 +95,7 @@ class Passes:
         scale: float = 1.0,
         wanted_image: Wanted = NOTHING,
         wanted_shape: Wanted = NOTHING,
-        encode: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+        encode: Callable[[Tensor], Sequence[Tensor]] | None = None,
         dice: float = 0.0,
         further: Sequence[Further] = (),
         at_codes: Sequence[AtCodes] = (),
@@ -105,14 +106,13 @@ class Passes:
 
         joint: whether the gradient of the STN flows into the FTN. prefix: put before the terms' names. scale:
         factor on every weight. wanted_image, wanted_shape: gradients to keep at the codes. encode: maps
-        inputs to both codes; None means `networks.encode`. dice: least weight of the Dice loss; the
-        settings may have a larger one. further: other terms of p. at_codes: called as (z_i, z_s, codes), with
-        z_i and z_s the leaves of the graph, before their gradient goes on into the encoder; further terms may
-        add to their `.grad`.
+        inputs to codes and skips; None means `networks.encode`. dice: least weight of the Dice loss; the
+        settings may have a larger one. further: other terms of p. at_codes: see `AtCodes`; they are called
+        before the leaves' gradient goes on into the encoder, and may add to it.
         """
         weights, nets = self.settings.losses, self.networks
-        image_code, shape_code = (encode or nets.encode)(inputs)
-        z_i, z_s = leaf(image_code), leaf(shape_code)
+        encoded = (encode or nets.encode)(inputs)
+        z_i, *read = map(leaf, encoded)
 
         image_gradients: dict[str, Tensor] = {}
         decoded = None
@@ -120,12 +120,12 @@ class Passes:
             image_gradients, decoded = self._image_branch(z_i, truth, ledger, prefix, scale, wanted_image)
 
         with self._probed(nets.segmentation_decoder, wanted_shape):
-            logits = nets.segmentation_decoder(z_s)
+            logits = nets.segmentation_decoder(*read)
         p = leaf(logits)
         term = cross_entropy(p, truth.label)
         weighted = ledger.add(prefix + "segmentation", term, weights.segmentation * scale)
         (seed,) = torch.autograd.grad(weighted, p)
-        shape_gradients = self._shape_gradients(logits, z_s, seed, truth, wanted_shape)
+        shape_gradients = self._shape_gradients(logits, read, seed, truth, wanted_shape)
         if weight := max(weights.dice, dice):
             further = [Further("dice", weight, partial(soft_dice_loss, label=truth.label)), *further]
         for more in further:
@@ -138,10 +138,12 @@ class Passes:
         if p.grad is not None:
             seed = seed + p.grad
         logits.backward(seed)
-        codes = Codes(z_i.detach(), image_gradients, decoded, z_s.detach(), shape_gradients, p.detach())
+        cut = tuple(z.detach() for z in read)
+        codes = Codes(z_i.detach(), image_gradients, decoded, cut, shape_gradients, p.detach())
         for add_to in at_codes:
-            add_to(z_i, z_s, codes)
-        reached = [(code, z.grad) for code, z in ((shape_code, z_s), (image_code, z_i)) if z.grad is not None]
+            add_to(z_i, read, codes)
+        leaves = zip(encoded, (z_i, *read), strict=True)
+        reached = [(code, z.grad) for code, z in leaves if z.grad is not None]
         torch.autograd.backward([code for code, _ in reached], [gradient for _, gradient in reached])
         return codes
 
@@ -176,9 +178,9 @@ class Passes:
         return gradients, decoded.detach()
 
     def _shape_gradients(
-        self, logits: Tensor, z_s: Tensor, seed: Tensor, truth: Truth, wanted: Wanted
-    ) -> dict[str, Tensor]:
-        """Returns the wanted gradients at the shape code, of the FTN alone, without the STN's share."""
+        self, logits: Tensor, read: Sequence[Tensor], seed: Tensor, truth: Truth, wanted: Wanted
+    ) -> dict[str, tuple[Tensor, ...]]:
+        """Returns the wanted gradients at shape code and skips, of the FTN alone, without the STN's share."""
         seeds = {}
         if "loss" in wanted:
             seeds["loss"] = seed
@@ -186,7 +188,7 @@ class Passes:
             target = one_hot(truth.label, self.networks.classes, logits)
             seeds["score"] = target / target.numel()
         return {
-            rule: torch.autograd.grad(logits, z_s, given.to(logits.dtype), retain_graph=True)[0]
+            rule: torch.autograd.grad(logits, read, given.to(logits.dtype), retain_graph=True)
             for rule, given in seeds.items()
         }
 

@@ -69,9 +69,19 @@ class Rival:
         return None
 
     def at_codes(
-        self, passes: Passes, truth: Truth, drawn: Any, ledger: Ledger, z_i: Tensor, z_s: Tensor, codes: Codes
+        self,
+        passes: Passes,
+        truth: Truth,
+        drawn: Any,
+        ledger: Ledger,
+        z_i: Tensor,
+        read: Sequence[Tensor],
+        codes: Codes,
     ) -> None:
-        """Adds terms from the standard pass's own codes, and their gradients to `z_i.grad` and `z_s.grad`."""
+        """Adds terms from the standard pass's own codes, and their gradients to `.grad` of z_i and `read`.
+
+        read: what the segmentation decoder reads, the shape code first.
+        """
 
     def add(self, passes: Passes, batch: Batch, drawn: Any, ledger: Ledger) -> None:
         """Adds terms from passes of its own."""

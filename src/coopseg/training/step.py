@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice
-from coopseg.latent.masks import LatentMasks, rise_by_scheme
+from coopseg.latent.masks import LatentMasks, apply_mask, rise_by_scheme
 from coopseg.networks.cooperative import StepNetworks
 from coopseg.training.label_damage import Damage, damage_labels, sample_damage
 from coopseg.training.losses import Ledger, one_hot, rescale_slices, soften, wide
@@ -32,6 +32,7 @@ class StepChoice:
     noise: Tensor  # (B, C, H, W), standard normal
     image: MaskChoice | None
     shape: MaskChoice | None
+    skips: tuple[MaskChoice, ...] = ()  # for each skip that the decoder reads, masked with the shape code
     damage: Damage | None = None  # damage of the label maps that the STN learns from
     joint: bool = True  # whether the STN's gradient may flow into the FTN
     progress: float = 1.0  # share of the training's steps that is done
@@ -86,16 +87,26 @@ class CooperativeStep:
         """
         latent = self.settings.latent
         noise = torch.randn(image.shape, generator=generator).to(image.device, image.dtype, non_blocking=True)
-        code = self.networks.code_shape(image.shape)
-        masked = (max(1, round(latent.share * len(image))), *code[1:])
+        codes = self.networks.code_shapes(image.shape)
+        masked = max(1, round(latent.share * len(image)))
 
-        def draw(wanted: bool) -> MaskChoice | None:
-            return self.masks.sample(masked, generator, image.device) if wanted and cooperate else None
+        def draw(wanted: bool, *shapes: Sequence[int]) -> list[MaskChoice]:
+            drawn = shapes if wanted and cooperate else ()
+            return [self.masks.sample((masked, *shape[1:]), generator, image.device) for shape in drawn]
 
-        masks = draw(latent.image), draw(latent.shape and self.settings.losses.stn)
-        damage = self._sample_damage(image, generator)
-        rivals = [rival.sample(image, code, generator) for rival in self.rivals] if cooperate else []
-        return StepChoice(noise, *masks, damage=damage, joint=cooperate, progress=progress, rivals=rivals)
+        by_image = draw(latent.image, codes[0])
+        by_shape = draw(latent.shape and self.settings.losses.stn, *codes[1:])
+        rivals = self.rivals if cooperate else ()
+        return StepChoice(
+            noise,
+            by_image[0] if by_image else None,
+            by_shape[0] if by_shape else None,
+            skips=tuple(by_shape[1:]),
+            damage=self._sample_damage(image, generator),
+            joint=cooperate,
+            progress=progress,
+            rivals=[rival.sample(image, codes[0], generator) for rival in rivals],
+        )
 
     def _sample_damage(self, image: Tensor, generator: torch.Generator | None) -> Damage | None:
         losses = self.settings.losses
@@ -123,7 +134,7 @@ class CooperativeStep:
             ledger,
             joint=joint,
             wanted_image=self._wanted(choice.image, rivals),
-            wanted_shape=self._wanted(choice.shape, rivals),
+            wanted_shape=self._wanted(choice.shape, rivals, *choice.skips),
             at_codes=[partial(self._at_codes, rival, truth, drawn, ledger) for rival, drawn in rivals],
         )
         x_hat, p_hat, rises = self._hard_examples(codes, truth, choice)
@@ -136,15 +147,25 @@ class CooperativeStep:
         return StepResult(ledger.losses, rises, x_hat, p_hat)
 
     def _at_codes(
-        self, rival: Rival, truth: Truth, drawn: Any, ledger: Ledger, z_i: Tensor, z_s: Tensor, codes: Codes
+        self,
+        rival: Rival,
+        truth: Truth,
+        drawn: Any,
+        ledger: Ledger,
+        z_i: Tensor,
+        read: Sequence[Tensor],
+        codes: Codes,
     ) -> None:
         with self.passes.hard_norms(rival.norm):
-            rival.at_codes(self.passes, truth, drawn, ledger, z_i, z_s, codes)
+            rival.at_codes(self.passes, truth, drawn, ledger, z_i, read, codes)
 
-    def _wanted(self, choice: MaskChoice | None, rivals: Sequence[tuple[Rival, Any]]) -> Wanted:
-        """Returns which gradients at a code the masks, or a rival, will rank by."""
+    def _wanted(
+        self, choice: MaskChoice | None, rivals: Sequence[tuple[Rival, Any]], *further: MaskChoice
+    ) -> Wanted:
+        """Returns which gradients at a code, and at further ones, the masks or a rival will rank by."""
         wanted = NOTHING.union(*(rival.wanted for rival, _ in rivals))
-        return wanted | {self._rule} if choice is not None and choice.needs_gradient else wanted
+        masks = [choice, *further] if choice is not None else []
+        return wanted | {self._rule} if any(mask.needs_gradient for mask in masks) else wanted
 
     @property
     def _rule(self) -> Literal["loss", "score"]:
@@ -170,14 +191,16 @@ class CooperativeStep:
         x_hat = p_hat = None
         if choice.image is not None:
             assert codes.decoded is not None  # the settings ensure it
+            ranked_by = [codes.image_gradients.get(self._rule)]
             x_hat, rises["image"] = self._decode(
-                nets.image_decoder, codes.image, codes.image_gradients, choice.image, codes.decoded,
+                nets.image_decoder, [codes.image], ranked_by, [choice.image], codes.decoded,
                 lambda out: (wide(out) - truth.image[: len(out)]).square().mean((1, 2, 3)),
             )  # fmt: skip
             x_hat = rescale_slices(x_hat) if self.settings.latent.rescale else x_hat
         if choice.shape is not None:
+            ranked_by = codes.shape_gradients.get(self._rule, [None] * len(codes.read))
             p_hat, rises["shape"] = self._decode(
-                nets.segmentation_decoder, codes.shape, codes.shape_gradients, choice.shape, codes.logits,
+                nets.segmentation_decoder, codes.read, ranked_by, [choice.shape, *choice.skips], codes.logits,
                 lambda out: F.cross_entropy(wide(out), label[: len(out)], reduction="none").mean((1, 2)),
             )  # fmt: skip
         return x_hat, p_hat, rises
@@ -185,13 +208,26 @@ class CooperativeStep:
     def _decode(
         self,
         decoder: nn.Module,
-        code: Tensor,
-        gradients: dict[str, Tensor],
-        choice: MaskChoice,
+        read: Sequence[Tensor],
+        ranked_by: Sequence[Tensor | None],
+        choices: Sequence[MaskChoice],
         clean: Tensor,
         loss: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Returns the hard examples of the first samples of a code, and what `rise_by_scheme` makes of it."""
-        n, gradient = len(choice), gradients.get(self._rule)
-        hard = self.masks.decode(decoder, code[:n], choice, None if gradient is None else gradient[:n])
-        return hard, rise_by_scheme(choice, clean=loss(clean[:n]), hard=loss(hard))
+        """Returns the hard examples of the first samples of what the decoder reads, a code and any skips.
+
+        The second result is what `rise_by_scheme` makes of them, by the scheme at the code.
+        """
+        n = len(choices[0])
+        gradients = [None if gradient is None else gradient[:n] for gradient in ranked_by]
+        (code, *skips), (mask, *masks), (gradient, *of_skips) = (
+            (code[:n] for code in read),
+            choices,
+            gradients,
+        )
+        masked = [
+            apply_mask(skip, self.masks.build(*how))
+            for skip, *how in zip(skips, masks, skips, of_skips, strict=True)
+        ]
+        hard = self.masks.decode(decoder, code, mask, gradient, *masked)
+        return hard, rise_by_scheme(choices[0], clean=loss(clean[:n]), hard=loss(hard))

@@ -186,10 +186,10 @@ class MaxStyle(
             return super()._change(image, label, generator)
 
     def _code_shape(self, image: Tensor) -> tuple[int, ...]:
-        return tuple(self.networks.code_shape(image.shape))
+        return self.networks.code_shapes(image.shape)[0]
 
     @torch.no_grad()
     def _codes(self, image: Tensor) -> Codes:
-        z_i, z_s = self.networks.encode(image)
-        logits = self.networks.segmentation_decoder(z_s)
-        return Codes(z_i, {}, self.networks.image_decoder(z_i), z_s, {}, logits)
+        z_i, *read = self.networks.encode(image)
+        logits = self.networks.segmentation_decoder(*read)
+        return Codes(z_i, {}, self.networks.image_decoder(z_i), tuple(read), {}, logits)
