@@ -105,7 +105,7 @@ def test_a_unet_is_exported_with_its_skip_connections(tmp_path: Path) -> None:
     settings = resolve_settings(method="standard", overrides=small)
     torch.manual_seed(3)
     networks = Networks(classes=4, **dict(settings.network)).eval()
-    save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=tuple("ABCD"))
+    save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=("background", *"ABC"))
     session = onnxruntime.InferenceSession(
         export(tmp_path, tmp_path / "x.onnx"), providers=["CPUExecutionProvider"]
     )
