@@ -56,6 +56,13 @@ PRESETS = {
 }
 
 WITHOUT_MASKS: Mapping[str, Value] = {"image": False, "shape": False}
+UNET: Mapping[str, Value] = {"kind": "unet"}
+RECIPE: Mapping[str, Mapping[str, Value]] = {
+    "latent": WITHOUT_MASKS,
+    "losses": {"separate": True, "stn_every": 2, "damage": True, "reconstruction": 0.0},
+    "augmentation": {"random_networks": 0.25},
+    "prediction": {"scan_statistics": 1.0},
+}
 
 # Ablations of cooperative training; each changes one choice.
 ABLATIONS = {
@@ -89,19 +96,21 @@ ABLATIONS = {
 METHODS = {
     # Chosen on validation: see docs/research.md.
     "coopseg": Named(
-        "the default: no reconstruction, random networks, scan statistics, an STN on damaged labels",
-        {
-            "latent": WITHOUT_MASKS,
-            "losses": {"separate": True, "stn_every": 2, "damage": True, "reconstruction": 0.0},
-            "augmentation": {"random_networks": 0.25},
-            "prediction": {"scan_statistics": 1.0},
-        },
+        "the default: a U-Net, no reconstruction, random networks, scan statistics, an STN on damaged labels",
+        {**RECIPE, "network": UNET},
         main=True,
     ),
+    "coopseg-published": Named("the default's recipe on the published networks", RECIPE),
     "standard": Named(
         "FTN alone; an STN beside it on detached predictions",
         {"latent": WITHOUT_MASKS, "losses": {"separate": True}},
         title="standard (separate STN)",
+        main=True,
+    ),
+    "unet": Named(
+        "standard training of the U-Net",
+        {"network": UNET, "latent": WITHOUT_MASKS, "losses": {"separate": True}},
+        title="U-Net (separate STN)",
         main=True,
     ),
     "cooperative-no-latent": Named(
@@ -111,6 +120,7 @@ METHODS = {
         main=True,
     ),
     "cooperative": Named("FTN and STN trained together on clean and hard examples", main=True),
+    "cooperative-unet": Named("cooperative training of the U-Net, masked at every level", {"network": UNET}),
     # The method with the choices of its two papers; the preset sets the length of the training.
     "cooperative-miccai2021": Named(
         "cooperative with the published choices for the masks", {"latent": PUBLISHED_LATENT}, main=True
@@ -146,6 +156,9 @@ ROWS = (
     "cooperative-miccai2021",
     "cooperative-lsm2022",
     "cooperative",
+    "unet",
+    "cooperative-unet",
+    "coopseg-published",
     "coopseg",
 )
 _MAIN = {name for name, method in METHODS.items() if method.main} | {
