@@ -249,3 +249,18 @@ def test_probabilities_that_are_not_finite_are_refused(
     next(networks.parameters()).data.fill_(float("nan"))
     with pytest.raises(CoopsegError, match="the networks: the probabilities of FTN hold NaN or infinity"):
         Predictor(networks, small_settings)(make_scan(20, 20, 2))
+
+
+def test_threads_change_no_label(small_model: Path, make_scan: MakeScan) -> None:
+    """Sums in another order may change the last digits of a probability."""
+    case = prepare(make_scan(40, 40, 6), load_model(small_model).settings.cases)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(Predictor.from_model(load_model(small_model)).probabilities(case))
+    finally:
+        torch.set_num_threads(before)
+    for head, values in found[0].items():
+        np.testing.assert_allclose(found[1][head], values, atol=1e-6)
+        assert np.array_equal(found[1][head].argmax(0), values.argmax(0))

@@ -1,11 +1,15 @@
 """Which files are scans."""
 
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import alike, expand_scans, others_in
+from coopseg.scans import discover
+from coopseg.scans.discover import alike, expand_scans, files_below, others_in
 
 
 @pytest.fixture
@@ -92,3 +96,25 @@ def test_others_in(tree: Path) -> None:
 def test_alike(tree: Path, wanted: str, found: str | None) -> None:
     there = alike(tree / wanted)
     assert (there and there.name) == found
+
+
+@pytest.mark.parametrize("verb", ["validate", "predict"])
+def test_a_folder_that_takes_long_to_list_is_spoken_of(
+    coopseg: Callable[..., Any], tree: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def slow(folder: Path) -> Iterator[Path]:
+        time.sleep(0.1)
+        return files_below(folder)
+
+    monkeypatch.setattr(discover, "PATIENCE", 0.02)
+    monkeypatch.setattr(discover, "files_below", slow)
+    monkeypatch.setattr("coopseg.scans.layouts.found.files_below", slow)
+    words = {"validate": (tree,), "predict": (tree, "--model", tree, "--out", tree / "out")}[verb]
+    lines = coopseg(verb, *words).stderr.splitlines()
+    assert lines[0] == f"{tree}: still listing its files, after 0 s"
+
+
+def test_a_folder_that_does_not_is_not(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    expand_scans([tree])
+    assert not caplog.records

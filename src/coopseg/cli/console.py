@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +75,14 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Prints a warning."""
     note(f"warning: {text}")
+
+
+class Printed(logging.Handler):
+    """Prints what the library logs, as a line about what goes on or as a warning."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        (warn if record.levelno >= logging.WARNING else note)(record.getMessage())
 
 
 def fail(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from types import FrameType
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typer.core import TyperGroup
 
 from coopseg import __version__
 from coopseg.cli.benchmark import benchmark
-from coopseg.cli.console import fail, note, printable
+from coopseg.cli.console import Printed, fail, note, printable
 from coopseg.cli.evaluate import corrupt, evaluate, report
 from coopseg.cli.info import demo, info
 from coopseg.cli.predict import export, predict
@@ -19,6 +20,8 @@ from coopseg.cli.train import train
 from coopseg.cli.validate import validate
 from coopseg.errors import CoopsegError, PartlyDone, Stopped
 
+logging.getLogger("coopseg").setLevel(logging.INFO)
+logging.getLogger("coopseg").addHandler(Printed())
 WIDEST = 120  # columns of --help, if the terminal has as many
 UsageError: Any = typer.BadParameter.__base__
 PARTLY_DONE, WRONG_INPUT, INTERRUPTED, SIGNALLED = 1, 2, 130, 128

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
@@ -14,6 +18,8 @@ from coopseg.scans.names import NIFTI, stem
 from coopseg.scans.types import PassedOver
 from coopseg.text import counted
 
+log = logging.getLogger(__name__)
+PATIENCE = 5.0  # seconds between two lines on a folder that takes long to list
 OTHER_FORMATS = re.compile(
     r"\.(nrrd|nhdr|mha|mhd|img|dcm|ima|mgz|mgh|mnc|gipl|nii\.(zip|bz2|xz|zst)|png|jpe?g|tiff?|bmp)$",
     re.IGNORECASE,
@@ -26,6 +32,25 @@ LABEL_FOLDER = re.compile(
     re.IGNORECASE,
 )
 LABEL_MAP, OTHER_FORMAT = "label map by its name", "another format; convert it to .nii.gz"
+
+
+@contextmanager
+def telling(folder: str | Path) -> Iterator[None]:
+    """Logs a line now and then while the block lists files: a million of them take a minute."""
+    done = threading.Event()
+
+    def tell() -> None:
+        started = time.monotonic()
+        while not done.wait(PATIENCE):
+            log.info("%s: still listing its files, after %.0f s", folder, time.monotonic() - started)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def is_nifti(path: Path) -> bool:
@@ -147,7 +172,10 @@ def expand_scans(
     nothing else, and if a named file is not a NIfTI file.
     """
     passed_over: list[PassedOver] = []
-    found = [scan for entry in paths for scan in _expand(str(entry), passed_over, lost)]
+    found: list[Path] = []
+    for entry in paths:
+        with telling(entry):
+            found += _expand(str(entry), passed_over, lost)
     if not found:
         raise CoopsegError("no scan was given; name .nii or .nii.gz files, folders or patterns")
     scans = list(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.discover import others_in, summarise
+from coopseg.scans.discover import others_in, summarise, telling
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts.cardiac import ACDC, MNMS
 from coopseg.scans.layouts.described import DECATHLON, NNUNET
@@ -56,9 +56,10 @@ def open_dataset(
         raise CoopsegError(f'layout "{layout}" is not known; take one of auto, {", ".join(LAYOUTS)}')
     if not path.is_dir():
         raise CoopsegError(f"{path}: no such folder; give the folder that holds the data set")
-    name = layout if layout != "auto" else _recognise(path)
-    found = LAYOUTS[name].list_found(path, labels, problems)
-    dataset = found.complete(path, name, problems)
+    with telling(path):
+        name = layout if layout != "auto" else _recognise(path)
+        found = LAYOUTS[name].list_found(path, labels, problems)
+        dataset = found.complete(path, name, problems)
     if labels is not None:
         own = LAYOUTS[name].list_found(path, None, []).labels
         if own.are_named and labels.contradicts(own):
