@@ -56,7 +56,7 @@ def test_each_is_described_once() -> None:
 
 def test_groups_of_methods() -> None:
     assert expand_methods("standard, main") == MAIN_ROWS
-    assert expand_methods("all")[-2:] == ("cooperative", "coopseg")
+    assert expand_methods("all")[-2:] == ("coopseg-published", "coopseg")
     assert set(ABLATIONS) | set(ROWS) >= set(METHODS)
     assert expand_methods("randconv,module:Own") == ("randconv", "module:Own")
 
@@ -64,8 +64,8 @@ def test_groups_of_methods() -> None:
 def test_the_two_standard_trainings_are_told_apart() -> None:
     """Published is separate_training false; in ours no gradient of the STN reaches the FTN."""
     assert ROWS[:2] == MAIN_ROWS[:2] == ("standard", "cooperative-no-latent")
-    assert set(TITLES) == set(ROWS[:2])
-    for row in TITLES:
+    assert set(TITLES) == {*ROWS[:2], "unet"}
+    for row in ROWS[:2]:
         separate = resolve_settings(method=row).losses.separate
         assert title_of(row) == f"standard ({'separate STN' if separate else 'published: joint STN'})"
     assert title_of("cooperative") == "cooperative"
@@ -121,11 +121,11 @@ def test_rows_of_the_table_are_in_its_order() -> None:
     assert " ".join(ROWS) == (
         "standard cooperative-no-latent rand-mwm randconv randconv-successor adv-noise adv-bias post-dae rsc "
         "mixstyle dsu maxstyle bigaug gin gin-ipa afa-mixup slaug heavy cooperative-miccai2021 "
-        "cooperative-lsm2022 cooperative coopseg"
+        "cooperative-lsm2022 cooperative unet cooperative-unet coopseg-published coopseg"
     )
     assert " ".join(MAIN_ROWS) == (
         "standard cooperative-no-latent randconv maxstyle bigaug cooperative-miccai2021 cooperative-lsm2022 "
-        "cooperative coopseg"
+        "cooperative unet coopseg"
     )
     assert set(METHODS) - set(ROWS) == set(ABLATIONS)
 
