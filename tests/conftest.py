@@ -82,6 +82,7 @@ def damaged(content: bytes) -> Iterator[bytes]:
     parts += [value[0] for value in lists if isinstance(value[0], dict)]
     for part in parts:
         for key, value in list(part.items()):
+            wrong: Any
             for wrong in (None, "x", -1, 10**30, math.nan, {}, [None]):
                 part[key] = wrong
                 yield json.dumps(whole).encode()

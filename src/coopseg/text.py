@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import json
 import os
 import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import yaml
+from typing import Any
 
 from coopseg.errors import CoopsegError
 
@@ -23,7 +22,7 @@ LONGEST = 100  # most characters of a foreign value in a message
 DIGITS = 9  # most digits of a whole number, so that it fits 32 bits
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> io.BufferedReader:
     """Opens a regular file to read its bytes; a link to one is followed.
 
     Raises OSError, which names `path`, for anything else: a pipe would wait for a writer for ever, and a
@@ -82,7 +81,9 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_YAML:
         raise ValueError(f"{len(text)} characters are too many for YAML, use JSON")
     try:
-        return yaml.load(text, _Loader)
+        import yaml
+
+        return yaml.load(text, _loader())
     except Exception as error:  # PyYAML lets any kind of error through for a value that does not fit its tag
         raise ValueError(one_line(error) or type(error).__name__) from None
 
@@ -149,28 +150,33 @@ def one_line(error: Exception) -> str:
     return " ".join((reason or type(error).__name__).split())[: 2 * LONGEST]
 
 
-class _Loader(yaml.SafeLoader):
-    """Loads YAML without aliases, with which a few hundred bytes can stand for gigabytes."""
+@functools.cache
+def _loader() -> Any:
+    """Makes the class that loads YAML; PyYAML is read when first needed, not for --help."""
+    import yaml
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+    class Loader(yaml.SafeLoader):
+        """Loads YAML without aliases, with which a few hundred bytes can stand for gigabytes."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep=deep)
-        if len(mapping) < len(node.value):
-            raise ValueError("a key is given twice")
-        return mapping
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("aliases (*name) are not allowed")
+            return super().compose_node(parent, index)
 
-    def construct_yaml_int(self, node: Any) -> int:
-        number = super().construct_yaml_int(node)
-        if abs(number) >= 2**63:
-            raise ValueError("a number of more than 64 bits")
-        return number
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            mapping = super().construct_mapping(node, deep=deep)
+            if len(mapping) < len(node.value):
+                raise ValueError("a key is given twice")
+            return mapping
 
+        def construct_yaml_int(self, node: Any) -> int:
+            number = super().construct_yaml_int(node)
+            if abs(number) >= 2**63:
+                raise ValueError("a number of more than 64 bits")
+            return number
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    return Loader
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Json:

@@ -317,13 +317,13 @@ def test_through_the_program(coopseg: Callable[..., Any], bench: Bench, tmp_path
     bench.finish("standard")
     kept = tmp_path / "kept"
     result = coopseg("benchmark", "--keep", bench.folder, "--out", kept)
-    assert result.stdout == f"1 jobs kept anew in {kept}: standard-A-0\n", result.stderr
+    assert result.stdout == f"1 job kept anew in {kept}: standard-A-0\n", result.stderr
     assert (
         coopseg("benchmark", "--keep", bench.folder, "--out", kept).stdout == f"0 jobs kept anew in {kept}\n"
     )
     result = coopseg("benchmark", "--restore", kept, "--out", tmp_path / "back")
     assert result.exit_code == 0, result.stderr
-    assert result.stderr == "1 jobs restored; 1 others are not run, since no --data is given\n"
+    assert result.stderr == "1 job restored; 1 more not run, since no --data is given\n"
     assert (tmp_path / "back" / "table" / "results.md").is_file()
 
 

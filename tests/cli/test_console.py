@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -43,11 +44,12 @@ def test_without_a_terminal_lines_are_spaced_out_but_the_last_one_and_scores_alw
 
 def test_a_training_begins_with_what_the_crop_cuts() -> None:
     stream = io.StringIO()
-    values = {"method": "standard", "crop": "crop of 32 x 32 pixels cuts 3.0% of LV", "training_slices": 5}
+    crop = "crop of 32 x 32 pixels cuts 3.0% of LV"
+    values: dict[str, Any] = {"method": "standard", "crop": crop, "training_slices": 5}
     with TrainingDisplay(stream) as display:
         display(replace(progress(0, "start"), values=values))
         display(replace(progress(0, "start"), values={"adapted": "adapted to 2 scans", **values}))
-    crop, method = values["crop"], "method standard: 100 steps on 5 training slices"
+    method = "method standard: 100 steps on 5 training slices"
     assert stream.getvalue().splitlines() == [crop, method, "adapted to 2 scans", crop, method]
 
 

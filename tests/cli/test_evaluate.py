@@ -57,8 +57,8 @@ def test_report(coopseg: Callable[..., Any], trained: Path, evaluated: Path, tmp
 
 def test_errors(coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
     for words, part in (
-        ((phantom["acdc"],), "run.json: cannot be read"),
-        ((trained, "--evaluation", trained), "evaluation.json: cannot be read"),
+        ((phantom["acdc"],), "run.json: not found; give the --out of a finished"),
+        ((trained, "--evaluation", trained), "evaluation.json: not found; give the --out"),
     ):
         done = coopseg("report", *words, "--out", tmp_path / "new" / "out")
         assert done.exit_code == 2

@@ -82,7 +82,7 @@ def test_truth_is_white_and_dashed_as_in_the_report() -> None:
     box[1, 5:9, 5:9], box[1, 9:12, 5:9] = 1, 3
     figure = draw_case(np.ones((3, 20, 20)), box, np.roll(box, 2, axis=2), names=NAMES, title="case")
     drawn = [
-        (line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines if len(line.get_xdata())
+        (line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines if np.size(line.get_xdata())
     ]
     truth = [look for look in drawn if look[0] == "#ffffff"]
     assert len(truth) == 2

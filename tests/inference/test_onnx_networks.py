@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,14 +127,14 @@ def test_the_session_has_the_threads_of_torch(small_onnx: Path) -> None:
     assert networks.session.get_session_options().intra_op_num_threads == torch.get_num_threads()
 
 
-def rebuilt(content: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
+def rebuilt(content: bytes, change: Callable[[Any], None]) -> bytes:
     """A sealed file with another graph."""
     model = onnx.ModelProto.FromString(content[: -len(seal(b""))])
     change(model)
     return seal(model.SerializeToString())
 
 
-def loop_for_ever(model: onnx.ModelProto) -> None:
+def loop_for_ever(model: Any) -> None:
     make = onnx.helper.make_node
     flag = onnx.helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, [])
     number = onnx.helper.make_tensor_value_info("number", onnx.TensorProto.INT64, [])
@@ -143,21 +144,21 @@ def loop_for_ever(model: onnx.ModelProto) -> None:
     model.graph.node.append(make("Loop", ["", "yes"], [], body=body))
 
 
-def repeat(model: onnx.ModelProto, shape: list[int], operator: str = "Expand") -> None:
+def repeat(model: Any, shape: list[int], operator: str = "Expand") -> None:
     """Adds an array of a shape that the file names."""
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape), "huge"))
     inputs = ["huge"] if operator == "ConstantOfShape" else ["FTN", "huge"]
     model.graph.node.append(onnx.helper.make_node(operator, inputs, ["big"]))
 
 
-def double(model: onnx.ModelProto) -> None:
+def double(model: Any) -> None:
     """Joins an array to itself thirty times: a few bytes each time."""
     names = ["FTN", *(f"twice{number}" for number in range(30))]
     for before, after in pairwise(names):
         model.graph.node.append(onnx.helper.make_node("Concat", [before, before], [after], axis=1))
 
 
-def square(model: onnx.ModelProto) -> None:
+def square(model: Any) -> None:
     """Makes an array that grows with the square of the number of images."""
     make = onnx.helper.make_node
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 2, 3]), "pick"))
@@ -169,26 +170,26 @@ def square(model: onnx.ModelProto) -> None:
     )
 
 
-def spoil(model: onnx.ModelProto) -> None:
+def spoil(model: Any) -> None:
     weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     values = onnx.numpy_helper.to_array(weight).copy()
     values.flat[-1] = np.nan
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
 
 
-def claim(model: onnx.ModelProto) -> None:
+def claim(model: Any) -> None:
     """Names a size that the values do not have."""
     model.graph.initializer[0].dims[:] = [2**30, 8]
 
 
-def elsewhere(model: onnx.ModelProto) -> None:
+def elsewhere(model: Any) -> None:
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/dev/zero")
 
 
-def fewer(model: onnx.ModelProto) -> None:
+def fewer(model: Any) -> None:
     """Gives the probabilities of the FTN without their last class."""
     make = onnx.helper.make_node
     last = next(node for node in model.graph.node if "FTN" in node.output)
@@ -200,7 +201,7 @@ def fewer(model: onnx.ModelProto) -> None:
     model.graph.node.append(make("Slice", ["all", "from", "to", "along"], ["FTN"]))
 
 
-def own_domain(model: onnx.ModelProto) -> None:
+def own_domain(model: Any) -> None:
     model.graph.node[0].domain = "com.microsoft"
 
 
@@ -221,7 +222,7 @@ def own_domain(model: onnx.ModelProto) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_graphs_that_no_export_writes(
-    small_onnx: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None], message: str
+    small_onnx: Path, tmp_path: Path, change: Callable[[Any], None], message: str
 ) -> None:
     """Files with the right seal, which anyone can make: each is refused before anything of it runs."""
     file = tmp_path / "x.onnx"
@@ -241,7 +242,7 @@ def test_the_same_graph_in_a_new_file_is_accepted(small_onnx: Path, tmp_path: Pa
 def test_nan_that_only_a_run_shows(small_onnx: Path, tmp_path: Path, make_scan: MakeScan) -> None:
     """Finite weights may give NaN: here the square root of less than nothing."""
 
-    def root(model: onnx.ModelProto) -> None:
+    def root(model: Any) -> None:
         last = next(node for node in model.graph.node if "FTN" in node.output)
         last.output[0] = "before"
         for node in model.graph.node:

@@ -39,7 +39,7 @@ def blobs(batch: int = 6, size: tuple[int, int] = (32, 48)) -> Tensor:
 
 def example(image: Tensor, label: Tensor, drawn: Draws) -> Example:
     nothing = torch.empty(0)
-    codes = Codes(nothing, {}, nothing, nothing, {}, nothing)
+    codes = Codes(nothing, {}, nothing, (), {}, nothing)
     batch = Batch(Truth(image, label), codes, joint=True)
     return BigAug(BigAugSettings()).apply(batch, drawn, Networks(classes=3, width=1))
 

@@ -94,7 +94,7 @@ def test_background_always_falls_and_other_classes_half_the_time() -> None:
 def test_more_classes_than_curves_are_refused_at_the_first_step(steps: Any) -> None:
     image, label = steps.make_batch()
     nothing = torch.empty(0)
-    codes = Codes(nothing, {}, nothing, nothing, {}, nothing)
+    codes = Codes(nothing, {}, nothing, (), {}, nothing)
     batch = Batch(Truth(image, label), codes, joint=True, progress=0.0)
     passes: Any = SimpleNamespace(networks=SimpleNamespace(classes=33))
     with pytest.raises(CoopsegError, match="slaug draws curves for 32 classes, found 33; merge some"):

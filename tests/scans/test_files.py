@@ -124,10 +124,15 @@ def test_a_kill_while_files_move_leaves_out_the_one_that_says_that_all_are_there
 def test_a_lock_is_held_until_its_process_ends(tmp_path: Path, hold: Callable[[Path], int]) -> None:
     with locked(tmp_path):
         inode = (tmp_path / LOCK).stat().st_ino
-    pid, said = hold(tmp_path), []
+    pid, said = hold(tmp_path), list[str]()
+
+    def free(line: str) -> None:
+        said.append(line)
+        os.kill(pid, signal.SIGKILL)
+
     with pytest.raises(CoopsegError, match=rf"^{tmp_path}: process {pid} on .*, since 2.*, works in it"):
         locked(tmp_path).__enter__()
-    with locked(tmp_path, waiting=lambda line: (said.append(line), os.kill(pid, signal.SIGKILL))):
+    with locked(tmp_path, waiting=free):
         assert said == [line for line in said if f"process {pid} on" in line and line.endswith("works in it")]
         assert f"process {os.getpid()} on" in (tmp_path / LOCK).read_text()
     assert (tmp_path / LOCK).stat().st_ino == inode
@@ -144,7 +149,7 @@ def test_a_lock_that_is_no_file(tmp_path: Path) -> None:
     ):
         folder = tmp_path / says.replace(" ", "") / str(make)[-5:-1]
         folder.mkdir(parents=True)
-        make(folder / LOCK)  # type: ignore[operator]
+        make(folder / LOCK)
         with pytest.raises(CoopsegError, match=says):
             locked(folder).__enter__()
     assert precious.read_text() == "1"

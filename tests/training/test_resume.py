@@ -332,7 +332,7 @@ def test_nothing_that_a_folder_names_is_imported(
     record["arguments"] |= changes
     (stopped / "request.json").write_text(json.dumps(record))
     says = r"^.*request.json: asks for the code 'evil:Run', .*; if you trust it, add --method evil:Run$"
-    given: dict[str, Any]
+    given: Any
     for given in ({}, {"settings": {"training.steps": 3}}):
         with pytest.raises(CoopsegError, match=says):
             resume(stopped, **given)

@@ -137,7 +137,7 @@ class Ruled(Gamma):
         self.seen.append((where, {(layer.record, layer.learn) for layer in norms(networks)}))
 
     def at_codes(
-        self, passes: Passes, truth: Truth, drawn: Any, ledger: Any, z_i: Tensor, z_s: Tensor, codes: Any
+        self, passes: Passes, truth: Truth, drawn: Any, ledger: Any, z_i: Tensor, read: Any, codes: Any
     ) -> None:
         self.note("at codes", passes.networks)
 

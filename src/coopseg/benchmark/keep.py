@@ -136,19 +136,24 @@ class _Packed(Record):
     severities: dict[Annotated[str, Field(pattern=r"^[0-9]+[0-9.e+-]*$")], _Evaluation]
 
 
+class _Format(Record):
+    format: int
+
+
 class _Kept(Record):
     """Describes kept.json."""
 
-    format: int
     request: Json
     probes: list[Probe]
 
 
 def read_kept(kept: Path) -> Json:
     """Reads kept.json. Raises CoopsegError if it is missing, damaged or was written by later code."""
-    facts = read_checked(_Kept, kept / KEPT, "--restore takes a folder that --keep has written")
+    advice = "--restore takes a folder that --keep has written"
+    facts = read_checked(_Format, kept / KEPT, advice)
     if facts["format"] != FORMAT:
         raise CoopsegError(f"{kept / KEPT}: has format {facts['format']}, known is {FORMAT}; update coopseg")
+    check_record(_Kept, facts, kept / KEPT, advice)
     return facts
 
 

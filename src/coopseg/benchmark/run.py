@@ -16,6 +16,7 @@ from coopseg.benchmark.schedule import Benchmark, Report, Schedule, claimed
 from coopseg.config.section import Changes
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, make_folder, new_folder
+from coopseg.text import counted
 from coopseg.workers import end_if_imported
 
 
@@ -169,5 +170,5 @@ def _restore_alone(kept: Path, out: Path, request: Request, progress: Report) ->
         finished = restore(kept, folder, request)
     write_table(out)
     others = len(make_jobs(request)) - len(finished)
-    progress(f"{len(finished)} jobs restored; {others} others are not run, since no --data is given")
+    progress(f"{counted(len(finished), 'job')} restored; {others} more not run, since no --data is given")
     return Benchmark(out, finished, {})

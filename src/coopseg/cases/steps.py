@@ -31,7 +31,7 @@ def scale_to_limits(volume: np.ndarray, limits: tuple[float, float]) -> np.ndarr
 
     Zeros if the limits coincide.
     """
-    low, high = np.float32(limits)
+    low, high = np.float32(limits[0]), np.float32(limits[1])
     if not high > low:
         return np.zeros(volume.shape, np.float32)
     return (volume.clip(low, high).astype(np.float32, copy=False) - low) / (high - low)

@@ -89,6 +89,11 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
+def _step(best: Any) -> int | None:
+    """Returns the step of a head's best validation; None for a record of another form."""
+    return best.get("step") if isinstance(best, dict) else None
+
+
 def _curves(
     runs: Sequence[Run], entries: str, pick: Pick, *, kind: str, head: str = "", dashed: bool = False
 ) -> list[Curve]:
@@ -96,7 +101,7 @@ def _curves(
     for run in runs:
         found = [(entry["step"], pick(entry)) for entry in run.log if entry.get("kind") == entries]
         if points := _thin([(step, value) for step, value in found if value is not None]):
-            best = run.record.get("best", {}).get(head, {}).get("step")
+            best = _step(run.record.get("best", {}).get(head))
             curves.append(Curve(run.method, kind, head, points, run.label, dashed, best))
     return curves
 

@@ -85,7 +85,8 @@ class RunFile(_Written):
     seconds: Amount | None = None
     seconds_per_step: Amount | None = None
     peak_memory_gb: Amount | None = None
-    best: dict[str, _Best] = {}
+    # written as {score, step, head: Dice} before each head had a best of its own
+    best: dict[str, _Best | dict[str, float] | float] = {}
     validations: list[_Validation] = []
 
 

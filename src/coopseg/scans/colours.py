@@ -74,8 +74,8 @@ def label_table(names: Sequence[str]) -> bytes:
     for value, (name, colour) in enumerate(zip(names, structure_colours(names), strict=True)):
         if name != BACKGROUND:
             shares = (f"{level / 255:.6g}" for level in colour)
-            own = dict(zip(("Red", "Green", "Blue"), shares, strict=True))
-            entry = ElementTree.SubElement(table, "Label", Key=str(value), **own, Alpha="1")
+            own: dict[str, str] = dict(zip(("Red", "Green", "Blue"), shares, strict=True))
+            entry = ElementTree.SubElement(table, "Label", {"Key": str(value), **own, "Alpha": "1"})
             entry.text = _printable(name)
     ElementTree.SubElement(volume, "StudyMetaDataLinkSet")
     ElementTree.SubElement(volume, "VolumeType").text = "Label"

@@ -112,8 +112,8 @@ def open_journal(
     make_folder(out, out)
     path = out / JOURNAL
     earlier = path.exists()
-    mode, journal = "r+b" if earlier else "x+b", None
-    with locked(out) if earlier else nullcontext(), open(path, mode, buffering=0) as file:
+    journal = None
+    with locked(out) if earlier else nullcontext(), FileIO(path, "r+" if earlier else "x+") as file:
         try:
             journal = Journal(out, file, kind, facts)
             yield journal

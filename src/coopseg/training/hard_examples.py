@@ -62,7 +62,7 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
     share = step.settings.latent.p / 2
     names = {"image": "reconstruction", "shape": "prediction"}
     for scheme, fraction in ((None, 0.0), *((scheme, share) for scheme in SCHEMES)):
-        image, shape = (_only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
+        image, shape = (mask and _only(mask, scheme, fraction) for mask in (drawn.image, drawn.shape))
         skips = tuple(_only(mask, scheme, fraction) for mask in drawn.skips)
         choice = StepChoice(drawn.noise, image, shape, skips)
         result = step.backward(images, labels, choice)
@@ -73,10 +73,8 @@ def _decode_all(step: CooperativeStep, images: Tensor, labels: Tensor) -> dict[s
     return arrays
 
 
-def _only(mask: MaskChoice | None, scheme: str | None, fraction: float) -> MaskChoice | None:
+def _only(mask: MaskChoice, scheme: str | None, fraction: float) -> MaskChoice:
     """Returns the same draws with one scheme and one masked share for every sample."""
-    if mask is None:
-        return None
     index = SCHEMES.index(scheme or "channel")  # makes no difference if nothing is masked
     return replace(
         mask,

@@ -191,14 +191,14 @@ class CooperativeStep:
         x_hat = p_hat = None
         if choice.image is not None:
             assert codes.decoded is not None  # the settings ensure it
-            ranked_by = [codes.image_gradients.get(self._rule)]
+            ranked_by: Sequence[Tensor | None] = [codes.image_gradients.get(self._rule)]
             x_hat, rises["image"] = self._decode(
                 nets.image_decoder, [codes.image], ranked_by, [choice.image], codes.decoded,
                 lambda out: (wide(out) - truth.image[: len(out)]).square().mean((1, 2, 3)),
             )  # fmt: skip
             x_hat = rescale_slices(x_hat) if self.settings.latent.rescale else x_hat
         if choice.shape is not None:
-            ranked_by = codes.shape_gradients.get(self._rule, [None] * len(codes.read))
+            ranked_by = codes.shape_gradients.get(self._rule) or [None] * len(codes.read)
             p_hat, rises["shape"] = self._decode(
                 nets.segmentation_decoder, codes.read, ranked_by, [choice.shape, *choice.skips], codes.logits,
                 lambda out: F.cross_entropy(wide(out), label[: len(out)], reduction="none").mean((1, 2)),
@@ -219,15 +219,11 @@ class CooperativeStep:
         The second result is what `rise_by_scheme` makes of them, by the scheme at the code.
         """
         n = len(choices[0])
+        first = [code[:n] for code in read]
         gradients = [None if gradient is None else gradient[:n] for gradient in ranked_by]
-        (code, *skips), (mask, *masks), (gradient, *of_skips) = (
-            (code[:n] for code in read),
-            choices,
-            gradients,
-        )
-        masked = [
-            apply_mask(skip, self.masks.build(*how))
-            for skip, *how in zip(skips, masks, skips, of_skips, strict=True)
+        skips = [
+            apply_mask(skip, self.masks.build(choice, skip, gradient))
+            for skip, choice, gradient in zip(first[1:], choices[1:], gradients[1:], strict=True)
         ]
-        hard = self.masks.decode(decoder, code, mask, gradient, *masked)
+        hard = self.masks.decode(decoder, first[0], choices[0], gradients[0], *skips)
         return hard, rise_by_scheme(choices[0], clean=loss(clean[:n]), hard=loss(hard))

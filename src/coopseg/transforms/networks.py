@@ -186,7 +186,7 @@ class MaxStyle(
             return super()._change(image, label, generator)
 
     def _code_shape(self, image: Tensor) -> tuple[int, ...]:
-        return self.networks.code_shapes(image.shape)[0]
+        return tuple(self.networks.code_shapes(image.shape)[0])
 
     @torch.no_grad()
     def _codes(self, image: Tensor) -> Codes:
