@@ -17,15 +17,17 @@ from coopseg.cli.console import (
     Part,
     Precision,
     Refine,
+    Resume,
     ScanStatistics,
     Set,
     counting,
+    note,
     note_predictor,
     say,
     say_report,
     warn,
 )
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.text import counted
 
 
@@ -72,41 +74,53 @@ def evaluate(
             "--pictures/--no-pictures", help="write pictures of three cases, and the slices for a report"
         ),
     ] = True,
+    resume: Resume = False,
 ) -> None:
     """Score a model on labelled data sets: Dice, HD95 and ASSD of both heads.
 
     The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
     cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by vendor, site and
     phase: ED is end-diastole, ES end-systole), pictures/ of the worst, median and best case, slices.npz (for
-    `coopseg report`) and evaluation.json (model, settings, versions, warnings).
+    `coopseg report`), evaluation.json (model, settings, versions, warnings), and done.jsonl, which has the
+    scores as they are made: after a stop --resume goes on. Volumes that cannot be used are named at the end,
+    and their number with the tables; the exit code is then 1. If no volume can be used, nothing is written.
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
     from coopseg.evaluation.tables import summary_table
     from coopseg.results.shown import as_text
 
-    with counting("evaluated") as progress:
-        found = evaluate_model(
-            model,
-            list(data),
-            out,
-            split=split,
-            part=part,
-            layout=layout,
-            labels=labels,
-            spacing=spacing,
-            refinements=refine,
-            device=device,
-            precision=precision,
-            scan_statistics=scan_statistics,
-            workers=workers,
-            pictures=pictures,
-            progress=progress,
-        )
+    partly = None
+    try:
+        with counting("evaluated") as progress:
+            found = evaluate_model(
+                model,
+                list(data),
+                out,
+                split=split,
+                part=part,
+                layout=layout,
+                labels=labels,
+                spacing=spacing,
+                refinements=refine,
+                device=device,
+                precision=precision,
+                scan_statistics=scan_statistics,
+                workers=workers,
+                pictures=pictures,
+                resume=resume,
+                progress=progress,
+            )
+    except PartlyDone as error:
+        partly, found = error, error.done
+    if found.note:
+        note(found.note)
     note_predictor(out / RECORD)
     for warning in found.warnings:
         warn(warning)
     say(as_text(summary_table(found.summaries)))
     say(f"tables and pictures: {out}")
+    if partly:
+        raise partly
 
 
 def corrupt(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.discover import check_found, is_lost
 from coopseg.scans.header import Header
 from coopseg.scans.nifti import read_header, read_image, read_labels
 from coopseg.scans.types import Scan, ScanRef
@@ -17,8 +18,9 @@ AFFINE_TOLERANCE = 0.5  # of the smallest voxel side: how far corners of label a
 def load_scan(ref: ScanRef) -> Scan:
     """Loads the item's (X, Y, Z) float32 image, or its frame of a 4-D file.
 
-    Raises CoopsegError for an unreadable file and for a frame that the file does not have.
+    Raises CoopsegError for an unreadable file, a link to nothing and a frame that the file does not have.
     """
+    check_found([ref.image] if is_lost(ref.image) else [])
     return pick_frame(read_image(ref.image), ref)
 
 
@@ -29,6 +31,7 @@ def load_label(ref: ScanRef) -> Scan | None:
     """
     if ref.label is None:
         return None
+    check_found([ref.label] if is_lost(ref.label) else [])
     label = pick_frame(read_labels(ref.label), ref)
     check_grid(ref, label=read_header(ref.label), image=read_header(ref.image))
     return label
