@@ -155,11 +155,14 @@ def corrupt(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier output")] = False,
+    resume: Resume = False,
 ) -> None:
     """Write copies of a data set with MR artefacts, to test how robust a model is.
 
     OUT gets one data set for each kind of artefact, on the published grid (192 x 192 pixels of 1.36719 mm;
     change it with --set cases.KEY=VALUE), and manifest.json. `coopseg evaluate --data OUT` takes all of them.
+    done.jsonl lists what is done, as it is done: after a stop --resume goes on. Volumes that cannot be used
+    are named at the end; the exit code is then 1. If no volume can be used, nothing is written.
     """
     wrong = [text for text in settings or () if not text.strip().startswith("cases.")]
     if wrong:
@@ -174,28 +177,37 @@ def corrupt(
     from coopseg.scans.names import nfc
 
     cases = resolve_settings(overrides=settings or ()).cases
-    dataset = open_dataset(data, layout=layout, labels=labels)
+    dataset = open_dataset(data, layout=layout, labels=labels, lost_too=True)
     if patients:
         dataset = select_patients(dataset, [nfc(name.strip()) for name in patients.split(",")])
     if split:
         dataset = select_part(dataset, find_split(split), part)
-    with counting("corrupted") as progress:
-        folders = corrupt_dataset(
-            dataset,
-            out,
-            copies=copies,
-            seed=seed,
-            severity=severity,
-            settings=cases,
-            kinds=kinds,
-            workers=workers,
-            overwrite=overwrite,
-            progress=progress,
-            warn=warn,
-        )
-    sets, volumes = counted(len(folders), "data set"), counted(len(dataset.items) * copies, "volume")
+    partly = None
+    try:
+        with counting("corrupted") as progress:
+            folders = corrupt_dataset(
+                dataset,
+                out,
+                copies=copies,
+                seed=seed,
+                severity=severity,
+                settings=cases,
+                kinds=kinds,
+                workers=workers,
+                overwrite=overwrite,
+                resume=resume,
+                progress=progress,
+                warn=warn,
+                note=note,
+            )
+    except PartlyDone as error:
+        partly, folders = error, error.done
+    used = len(dataset.items) - (len(partly.failed) if partly else 0)
+    sets, volumes = counted(len(folders), "data set"), counted(used * copies, "volume")
     say(f"{sets} of {volumes} in {out}: {', '.join(f.name for f in folders)}")
     say(f"next: coopseg evaluate --model RUN --data {out} --out DIR")
+    if partly:
+        raise partly
 
 
 def report(
