@@ -179,6 +179,8 @@ def test_a_broken_volume_does_not_keep_the_others(
     with pytest.raises(PartlyDone, match="1 of 4 scans failed") as caught:
         corrupt_dataset(replace(dataset, items=items), out, **arguments)
     assert [str(broken) in str(error) for error in caught.value.failed] == [True]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["failed"] == [str(error) for error in caught.value.failed]
     assert [len(open_dataset(folder).items) for folder in caught.value.done] == [6] * len(KINDS)
     for other, key in (
         ({"seed": 1}, "seed"),

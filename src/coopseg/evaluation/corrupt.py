@@ -28,13 +28,12 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
-from coopseg.evaluation.evaluate import Volume, check_labelled, each_once
 from coopseg.scans.files import UNFINISHED, write_atomically, write_json
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
-from coopseg.scans.journal import check_free, open_journal
+from coopseg.scans.journal import Volume, check_free, each_once, open_journal
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import notes_on, open_dataset
-from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import Json, merge_lines, read_json
@@ -117,7 +116,7 @@ def corrupt_dataset(
                 raise failed[0]
             for kind in kinds:
                 write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
-            write_json(folder / MANIFEST, _manifest(dataset, job, items))
+            write_json(folder / MANIFEST, _manifest(dataset, job, items, failed))
     if note and (line := journal.describe_skipped("volume")):
         note(line)
     if warn:
@@ -339,9 +338,10 @@ def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> Json:
     }
 
 
-def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> Json:
+def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy], failed: Sequence[CoopsegError]) -> Json:
     return {
         "source": {"name": dataset.name, "layout": dataset.layout, "volumes": len(dataset.items)},
         **{key: value for key, value in job.facts.items() if key != "kinds"},
+        "failed": [str(error) for error in failed],
         "volumes": [asdict(entry) for entry in entries],
     }

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Lock
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TypedDict, cast
 
 import numpy as np
 from scipy.ndimage import find_objects
@@ -24,15 +22,13 @@ from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.metrics import dice, hd95_assd
 from coopseg.results.statistics import number
-from coopseg.scans.journal import Journal, stamp
+from coopseg.scans.journal import Journal, Volume, each_once, volume_name
 from coopseg.scans.labels import labels_to_indices
-from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.types import Dataset, Scan, ScanRef
 from coopseg.text import Json
 from coopseg.workers import threads
 
-Content = TypeVar("Content")
-Volume = tuple[Dataset, ScanRef]
 Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
 # distance: "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN.
 # seconds: to predict all heads of the volume, while other workers may be at work too.
@@ -125,7 +121,7 @@ class Predictions:
         if not (ref.normalised or self._settings.window):
             limits = percentile_limits(scan.data, self._settings.percentiles)
             found += blank_warning(limits, self._settings)
-        self.warnings += [(_name(dataset, ref), line) for line in found]
+        self.warnings += [(volume_name(dataset, ref), line) for line in found]
         with self._turn:
             start = time.perf_counter()
             heads = self._predict(scan, ref.normalised)
@@ -170,46 +166,15 @@ def evaluate(
                 failed.append(scored)
             else:
                 rows += scored.unpacked()
-                lines = [(_name(dataset, ref), line) for line in scored.warnings]
+                lines = [(volume_name(dataset, ref), line) for line in scored.warnings]
                 predictions.warnings += [line for line in lines if line not in predictions.warnings]
             if progress:
                 progress(done, len(volumes), ref.id)
     return rows
 
 
-def each_once(
-    journal: Journal[Content] | None,
-    volumes: Sequence[Volume],
-    work: Callable[[Sequence[Volume]], Iterator[Content | CoopsegError]],
-    files: Callable[[Content], Sequence[Path]] = lambda _: (),
-) -> Iterator[tuple[Volume, Content | CoopsegError]]:
-    """Yields each volume with what is made of it, or was by an earlier command, or with its error.
-
-    work: called with the volumes that are not done yet. files: which were written for one volume.
-    """
-    keys = [_key(*volume) for volume in volumes]
-    kept = [journal.find(*key) if journal else None for key in keys]
-    found = work([volume for volume, before in zip(volumes, kept, strict=True) if before is None])
-    for volume, key, before in zip(volumes, keys, kept, strict=True):
-        content = next(found) if before is None else before
-        if journal and before is None and not isinstance(content, CoopsegError):
-            journal.add(*key, content, files(content))
-        yield volume, content
-
-
-def _name(dataset: Dataset, ref: ScanRef) -> str:
-    return f"{dataset.name}, {ref.id}"
-
-
-def _key(dataset: Dataset, ref: ScanRef) -> tuple[str, list[Any]]:
-    """Returns the name of a volume in the journal, and what all that is made of it depends on."""
-    files = [os.path.abspath(file) for file in (ref.image, ref.label) if file]
-    facts = [ref.patient, ref.session, ref.phase, ref.site, ref.copy, ref.frame, ref.normalised]
-    return _name(dataset, ref), [files, stamp(ref.image, ref.label), facts, asdict(dataset.labels)]
-
-
 def _try_volume(
-    predictions: Predictions, spacing_is_true: bool, go_on: bool, volume: tuple[Dataset, ScanRef]
+    predictions: Predictions, spacing_is_true: bool, go_on: bool, volume: Volume
 ) -> Scored | CoopsegError:
     """Scores a volume; returns the error, if it is to go on, in place of raising it."""
     try:
@@ -218,12 +183,10 @@ def _try_volume(
         if go_on:
             return error
         raise
-    return Scored.of(rows, [line for name, line in predictions.warnings if name == _name(*volume)])
+    return Scored.of(rows, [line for name, line in predictions.warnings if name == volume_name(*volume)])
 
 
-def _score_volume(
-    predictions: Predictions, spacing_is_true: bool, volume: tuple[Dataset, ScanRef]
-) -> list[Row]:
+def _score_volume(predictions: Predictions, spacing_is_true: bool, volume: Volume) -> list[Row]:
     dataset, ref = volume
     found = predictions(dataset, ref)
     spacing = found.scan.spacing if spacing_is_true else None
@@ -242,15 +205,6 @@ def _score_volume(
                 }
             )  # fmt: skip
     return rows
-
-
-def check_labelled(datasets: Sequence[Dataset], verb: str) -> None:
-    """Raise CoopsegError, which counts them, if there are volumes without a label."""
-    if bare := [ref for dataset in datasets for ref in dataset.items if ref.label is None]:
-        others = f", as have {len(bare) - 1} more" if len(bare) > 1 else ""
-        raise CoopsegError(
-            f"{bare[0].image}: volume {bare[0].id} has no label{others}; {verb} labelled volumes only"
-        )
 
 
 def _check(datasets: Sequence[Dataset]) -> None:
