@@ -160,7 +160,8 @@ def corrupt(
     """Write copies of a data set with MR artefacts, to test how robust a model is.
 
     OUT gets one data set for each kind of artefact, on the published grid (192 x 192 pixels of 1.36719 mm;
-    change it with --set cases.KEY=VALUE), and manifest.json. `coopseg evaluate --data OUT` takes all of them.
+    change it with --set cases.KEY=VALUE), and manifest.json. Intensities become [0, 1] by the published rule,
+    or by that of the training if --split is its run folder. `coopseg evaluate --data OUT` takes all of them.
     done.jsonl lists what is done, as it is done: after a stop --resume goes on. Volumes that cannot be used
     are named at the end; the exit code is then 1. If no volume can be used, nothing is written.
     """
@@ -170,13 +171,20 @@ def corrupt(
     if patients and split:
         raise CoopsegError("--patients and --split both choose patients; give one of them")
 
-    from coopseg.cases.splits import find_split, select_part, select_patients
+    from coopseg.cases.splits import RUN, find_split, select_part, select_patients
     from coopseg.config.resolve import resolve_settings
-    from coopseg.evaluation.corrupt import corrupt_dataset
+    from coopseg.config.settings import CaseSettings
+    from coopseg.evaluation.corrupt import corrupt_dataset, intensities_of_run
     from coopseg.scans.layouts import open_dataset
     from coopseg.scans.names import nfc
 
     cases = resolve_settings(overrides=settings or ()).cases
+    if split and (Path(split) / RUN).is_file():
+        given = {text.split("=")[0].strip().removeprefix("cases.") for text in settings or ()}
+        own = {key: value for key, value in intensities_of_run(Path(split)).items() if key not in given}
+        if own != {key: cases.intensities[key] for key in own}:
+            note("as the training has it: " + ", ".join(f"cases.{key}={value}" for key, value in own.items()))
+        cases = CaseSettings.checked({**cases.model_dump(), **own})
     dataset = open_dataset(data, layout=layout, labels=labels, lost_too=True)
     if patients:
         dataset = select_patients(dataset, [nfc(name.strip()) for name in patients.split(",")])

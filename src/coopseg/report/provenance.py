@@ -12,6 +12,7 @@ from coopseg.benchmark.collect import Collected
 from coopseg.inference.predictor import HEADS
 from coopseg.report.page import Block, Code, Fold, Grid, Note
 from coopseg.report.sources import Evaluated, Run, by_method
+from coopseg.results.records import best_of
 from coopseg.results.shown import Heading, Line, Shown, Table, number_text
 from coopseg.results.table import Results
 from coopseg.text import clock, counted, flatten
@@ -86,11 +87,11 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
     device = [_known(record.get("device"))]
     device += [f"{threads} thread{'s' if threads != 1 else ''}"] if threads else []
     yield ", ".join([*device, *([f"{processes} processes"] if processes > 1 else [])])
-    last, best = (record.get("validations") or [{}])[-1], record.get("best", {})
+    last = (record.get("validations") or [{}])[-1]
     heads = [head for head in HEADS if head in last]
     yield "; ".join(f"{head} {last[head]['mean']:.3f}" for head in heads) or "–"
-    kept = [best.get(head) for head in heads]
-    yield "; ".join(f"{one['score']:.3f}, {one['step']}" if one else "–" for one in kept) or "–"
+    best = [best_of(record, head) for head in heads]
+    yield "; ".join(f"{one[0]:.3f}, {one[1]}" if one else "–" for one in best) or "–"
     yield _known(record.get("started"))[:16].replace("T", " ")
 
 

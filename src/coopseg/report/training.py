@@ -12,6 +12,7 @@ from coopseg.latent.choice import SCHEMES
 from coopseg.report.page import Block, Note, Plate, Plates, plate
 from coopseg.report.sources import Run
 from coopseg.results.figures import draw_curves
+from coopseg.results.records import best_of
 from coopseg.results.scores import Curve, Point
 from coopseg.results.table import Results
 
@@ -89,11 +90,6 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _step(best: Any) -> int | None:
-    """Returns the step of a head's best validation; None for a record of another form."""
-    return best.get("step") if isinstance(best, dict) else None
-
-
 def _curves(
     runs: Sequence[Run], entries: str, pick: Pick, *, kind: str, head: str = "", dashed: bool = False
 ) -> list[Curve]:
@@ -101,7 +97,7 @@ def _curves(
     for run in runs:
         found = [(entry["step"], pick(entry)) for entry in run.log if entry.get("kind") == entries]
         if points := _thin([(step, value) for step, value in found if value is not None]):
-            best = _step(run.record.get("best", {}).get(head))
+            best = (best_of(run.record, head) or (None, None))[1]
             curves.append(Curve(run.method, kind, head, points, run.label, dashed, best))
     return curves
 

@@ -19,7 +19,7 @@ AVERAGES = {
     "average out of domain": ("corrupted", "other"),
     "average of all": DOMAINS,
 }
-# A spike of one to three times the maximum of k-space leaves nothing of a scan to see. Columns are few, so
+# A spike of one to three times the maximum of k-space is far stronger than any scanner's. Columns are few, so
 # that this one can decide an average; one without it stands beside the average of all.
 SPIKES, WITHOUT_SPIKES = "RandSpike", "average without spikes"
 

@@ -139,6 +139,12 @@ class _Row(Record):
     seconds: Amount | None = None
 
 
+def best_of(record: Json, head: str) -> tuple[float, int] | None:
+    """Returns score and step of a head's best validation by run.json; None if it has none of this form."""
+    best = record.get("best", {}).get(head)
+    return (best["score"], best["step"]) if isinstance(best, dict) and {"score", "step"} <= {*best} else None
+
+
 class MetricsFile(Record):
     """Describes metrics.json."""
 

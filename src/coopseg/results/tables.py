@@ -24,8 +24,8 @@ DOMAIN_TITLES = {
     "intra": "own site, clean", "corrupted": "corrupted", "other": "other sites", "average": "averages",
 }  # fmt: skip
 SPIKES_NOTE = (
-    f"{SPIKES} adds a spike of one to three times the maximum of k-space, which leaves nothing of a scan to "
-    "see; the average without spikes is over all data sets but that one."
+    f"{SPIKES} adds a spike of one to three times the maximum of k-space, stripes far stronger than those of "
+    "any scanner; the average without spikes is over all data sets but that one."
 )
 
 
