@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 
 class CoopsegError(ValueError):
@@ -30,11 +29,11 @@ class CoopsegError(ValueError):
 class PartlyDone(CoopsegError):  # noqa: N818 (most is right)
     """Some inputs of many could not be used; the others are done, and what was made of them is written.
 
-    failed: an error of one line for each. done: what the function would have returned. total: how many inputs
-    there were. The command line names those that failed and exits with code 1.
+    failed: an error of one line for each. done: what the function would have returned. The command line names
+    them all and exits with code 1.
     """
 
-    def __init__(self, failed: Sequence[CoopsegError], done: Any, out: Path, total: int) -> None:
+    def __init__(self, failed: Sequence[CoopsegError], done: Sequence[Path], out: Path, total: int) -> None:
         super().__init__(
             f"{len(failed)} of {total} scans failed, the others are done in {out}; correct these, then go "
             "on with --resume"

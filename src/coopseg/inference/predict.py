@@ -70,17 +70,6 @@ class Facts:
     versions: Mapping[str, str] = field(default_factory=versions)
     command: Sequence[str] = field(default_factory=lambda: sys.argv)
 
-    @property
-    def deciding(self) -> Json:
-        """Returns what every label map depends on, so that those of other settings are not mixed."""
-        return {
-            "model": self.model.sha256,
-            "refinements": self.refinements,
-            "precision": self.precision,
-            "scan statistics": self.scan_statistics,
-            "coopseg": self.versions["coopseg"],
-        }
-
 
 def predict(
     model: str | Path,
@@ -137,7 +126,7 @@ def predict(
     facts = describe_predictor(loaded, predictor, precision=precision)
     failed = [_lost(path) for path in lost]
     done: list[Predicted] = []
-    with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
+    with open_journal(out, Kept, _deciding(facts, heads), resume=resume) as journal:
         for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
             key, depends = os.path.abspath(path), [stamp(path), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
@@ -183,6 +172,18 @@ class Kept:
 
 def _lost(path: Path) -> CoopsegError:
     return CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it")
+
+
+def _deciding(facts: Facts, heads: Sequence[str]) -> Json:
+    """Returns what every label map depends on, so that maps of other settings are not mixed."""
+    return {
+        "model": facts.model.sha256,
+        "refinements": facts.refinements,
+        "precision": facts.precision,
+        "scan statistics": facts.scan_statistics,
+        "heads": list(heads),
+        "coopseg": facts.versions["coopseg"],
+    }
 
 
 def load_predictor(
