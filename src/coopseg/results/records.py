@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -139,7 +140,7 @@ class _Row(Record):
     seconds: Amount | None = None
 
 
-def best_of(record: Json, head: str) -> tuple[float, int] | None:
+def best_of(record: Mapping[str, Any], head: str) -> tuple[float, int] | None:
     """Returns score and step of a head's best validation by run.json; None if it has none of this form."""
     best = record.get("best", {}).get(head)
     return (best["score"], best["step"]) if isinstance(best, dict) and {"score", "step"} <= {*best} else None
