@@ -68,6 +68,28 @@ def test_errors(coopseg: Callable[..., Any], trained: Path, phantom: dict[str, P
         assert not (tmp_path / "new").exists()
 
 
+def test_copies_are_scaled_as_the_training_was(
+    coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    """Copies that were scaled by another rule than the model's once gave Dice 0 without a word."""
+    run, data = tmp_path / "run", ("--data", phantom["acdc"])
+    tiny = {"network.width": 2, "cases.size": "[32,32]", "cases.spacing": 8, "cases.window": "[5,300]"}
+    sets = [f"--set={key}={value}" for key, value in (tiny | {"training.steps": 1}).items()]
+    coopseg("train", *data, "--preset=quick", "--method=unet", "--device=cpu", *sets, "--out", run)
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    few = ("--kinds=RandBias", "--copies=1", "--workers=1", "--set=cases.size=[32,32]")
+    made = coopseg("corrupt", *data, "--split", run, *few, "--out", ours)
+    assert "as the training has it: cases.percentiles" in made.stderr
+    assert "cases.window=(5.0, 300.0)" in made.stderr
+    patients = json.loads((run / "run.json").read_text())["split"]["test"]
+    coopseg("corrupt", *data, "--patients", ",".join(patients), *few, "--out", others)
+    for copies, said in ((ours, False), (others, True)):
+        scores = tmp_path / copies.name / "scores"
+        found = coopseg("evaluate", "--model", run, "--data", copies, "--device=cpu", "--out", scores).stderr
+        assert ("scaled by cases.window None, the model has (5.0, 300.0)" in found) == said, found
+        assert (f"coopseg corrupt --split {run}" in found) == said
+
+
 def test_report_of_a_benchmark(coopseg: Callable[..., Any], tmp_path: Path) -> None:
     request = {
         "data": "/data/acdc", "split": "acdc-dev", "started": "2026-11-25T10:00:00",

@@ -20,6 +20,7 @@ from coopseg.cli.console import (
     ScanStatistics,
     Set,
     counting,
+    note,
     note_predictor,
     say,
     say_report,
@@ -145,7 +146,8 @@ def corrupt(
     """Write copies of a data set with MR artefacts, to test how robust a model is.
 
     OUT gets one data set for each kind of artefact, on the published grid (192 x 192 pixels of 1.36719 mm;
-    change it with --set cases.KEY=VALUE), and manifest.json. `coopseg evaluate --data OUT` takes all of them.
+    change it with --set cases.KEY=VALUE), and manifest.json. Intensities become [0, 1] by the published rule,
+    or by that of the training if --split is its run folder. `coopseg evaluate --data OUT` takes all of them.
     """
     wrong = [text for text in settings or () if not text.strip().startswith("cases.")]
     if wrong:
@@ -153,9 +155,10 @@ def corrupt(
     if patients and split:
         raise CoopsegError("--patients and --split both choose patients; give one of them")
 
-    from coopseg.cases.splits import find_split, select_part, select_patients
+    from coopseg.cases.splits import RUN, find_split, select_part, select_patients
     from coopseg.config.resolve import resolve_settings
-    from coopseg.evaluation.corrupt import corrupt_dataset
+    from coopseg.config.settings import CaseSettings
+    from coopseg.evaluation.corrupt import corrupt_dataset, intensities_of_run
     from coopseg.scans.layouts import open_dataset
     from coopseg.scans.names import nfc
 
@@ -165,6 +168,12 @@ def corrupt(
         dataset = select_patients(dataset, [nfc(name.strip()) for name in patients.split(",")])
     if split:
         dataset = select_part(dataset, find_split(split), part)
+    if split and (Path(split) / RUN).is_file():
+        given = {text.split("=")[0].strip().removeprefix("cases.") for text in settings or ()}
+        own = {key: value for key, value in intensities_of_run(Path(split)).items() if key not in given}
+        if own != {key: cases.intensities[key] for key in own}:
+            note("as the training has it: " + ", ".join(f"cases.{key}={value}" for key, value in own.items()))
+        cases = CaseSettings.checked({**cases.model_dump(), **own})
     with counting("corrupted") as progress:
         folders = corrupt_dataset(
             dataset,

@@ -103,15 +103,17 @@ def _report(out: Path) -> None:
 
     record, request = read_json(out / RUN), read_request(out).arguments
     last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
-    if behind := stn_behind(last):
+    behind = stn_behind(last)
+    if behind:
         warn(behind)
     best = [f"{head} {at['score']:.3f} at step {at['step']}" for head, at in record["best"].items()]
     say(f"run folder: {out}")
     say(f"last validation Dice: {dice_of_heads(last)}")
     say(f"best validation Dice: {'; '.join(best)}")
     named = f" --labels {shlex.quote(request.labels)}" if request.labels else ""
-    say(f"next: coopseg predict --model {out} SCAN... --out DIR")
-    say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR{named}")
+    alone = " --refine 0" if behind else ""
+    say(f"next: coopseg predict --model {out} SCAN... --out DIR{alone}")
+    say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR{named}{alone}")
 
 
 def stn_behind(last: Mapping[str, Mapping[str, float]]) -> str | None:

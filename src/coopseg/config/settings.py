@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,11 @@ class CaseSettings(Section):
     )
     size: tuple[int, int] = Field((192, 192), description="pad or crop to this around the centre, pixels")
     slice_minmax: bool = Field(True, description="scale each slice to [0, 1] afterwards")
+
+    @property
+    def intensities(self) -> dict[str, Any]:
+        """Returns the settings by which intensities become [0, 1]."""
+        return self.model_dump(include={"percentiles", "window", "slice_minmax"})
 
     @model_validator(mode="after")
     def _check(self) -> CaseSettings:

@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK
 
 from coopseg.cases.prepare import Case, Record, prepare
+from coopseg.cases.splits import RUN
 from coopseg.cases.steps import centre_start
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
@@ -264,6 +265,30 @@ def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> Json:
         "normalised": True,
         "items": [{key: getattr(entry, key) for key in keys} for entry in entries if entry.kind == kind],
     }
+
+
+def intensities_of_run(folder: Path) -> Json:
+    """Reads from a run folder by which settings its training made intensities [0, 1]."""
+    return _intensities(folder / RUN, "cases") or CaseSettings().intensities
+
+
+def intensities_of_copies(folder: Path) -> Json | None:
+    """Reads the same of the copies in a folder, from the manifest.json beside it; None if there is none."""
+    return _intensities(folder.parent / MANIFEST)
+
+
+def _intensities(file: Path, *below: str) -> Json | None:
+    """Takes the intensity rule out of the settings in a file; None for a file that has none."""
+    if not file.is_file():
+        return None
+    found = read_json(file)
+    for key in ("settings", *below):
+        found = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return CaseSettings.checked(
+        {key: found[key] for key in CaseSettings.model_fields if key in found}
+    ).intensities
 
 
 def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> Json:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from coopseg.cases.splits import Part, Split, find_split, select_part
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.corrupt import MANIFEST
+from coopseg.evaluation.corrupt import MANIFEST, intensities_of_copies
 from coopseg.evaluation.evaluate import Predictions, Row, evaluate
 from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.subject import Subject, find_domain, load_subject
@@ -122,7 +122,7 @@ def evaluate_subject(
     check_new(out)
     _check_spacing(spacing)
     left = tuple(f"{each.name}: {line}" for each in datasets for line in notes_on(each))
-    warnings = (*notes, *left, *subject.warnings(datasets))
+    warnings = (*notes, *left, *subject.warnings(datasets), *_scaled_otherwise(subject, datasets))
     workers = choose_workers(workers, volumes=sum(len(dataset.items) for dataset in datasets))
     predictions = Predictions(
         subject.predict,
@@ -196,6 +196,19 @@ def name_and_folder(entry: str | Path) -> tuple[str, Path]:
     if match is None or Path(entry).exists():
         return "", Path(entry)
     return match["name"], Path(match["folder"])
+
+
+def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator[str]:
+    """Yields a line for copies whose intensities became [0, 1] by another rule than the model's."""
+    wanted = subject.settings.intensities
+    for dataset in datasets:
+        found = intensities_of_copies(dataset.root) or wanted
+        if wrong := [key for key in wanted if found[key] != wanted[key]]:
+            apart = ", ".join(f"cases.{key} {found[key]}, the model has {wanted[key]}" for key in wrong)
+            yield (
+                f"{dataset.name}: its copies were scaled by {apart}; the scores say little, make the copies "
+                f"anew by `coopseg corrupt --split {subject.source}`"
+            )
 
 
 def _check_spacing(spacing: str) -> None:
