@@ -198,7 +198,8 @@ def slices_along_another_axis(out: Path) -> None:
     validate("missing-file", "images/case05.nii.gz", "labels/case06.nii.gz", code=1),
     train("a link to nothing, as are 3 more", code=2),
     predict("a link to nothing", "2 of 6 scans failed", code=1, maps=4),
-    evaluate("a link to nothing", code=2), corrupt("a link to nothing", code=2),
+    evaluate("a link to nothing", "2 of 6 volumes left out", "scores are of 4 of 6 patients", code=1),
+    corrupt("a link to nothing", "2 of 6 scans failed", code=1),
 )  # fmt: skip
 def links_whose_content_was_not_fetched(out: Path) -> None:
     pairs(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class CoopsegError(ValueError):
@@ -29,16 +30,22 @@ class CoopsegError(ValueError):
 class PartlyDone(CoopsegError):  # noqa: N818 (most is right)
     """Some inputs of many could not be used; the others are done, and what was made of them is written.
 
-    failed: an error of one line for each. done: what the function would have returned. The command line names
-    them all and exits with code 1.
+    failed: an error of one line for each. done: what the function would have returned. total: how many inputs
+    there were. The command line names those that failed and exits with code 1.
     """
 
-    def __init__(self, failed: Sequence[CoopsegError], done: Sequence[Path], out: Path, total: int) -> None:
+    def __init__(self, failed: Sequence[CoopsegError], done: Any, out: Path, total: int) -> None:
         super().__init__(
             f"{len(failed)} of {total} scans failed, the others are done in {out}; correct these, then go "
             "on with --resume"
         )
         self.failed, self.done = tuple(failed), done
+
+
+def first_of(failed: Sequence[CoopsegError]) -> CoopsegError:
+    """Returns what to raise if no input of a command can be used: the first error, with their number."""
+    more = f" ({len(failed)} scans failed, none is left)" if len(failed) > 1 else ""
+    return CoopsegError(f"{failed[0]}{more}", rule=failed[0].rule)
 
 
 class Stopped(Exception):  # noqa: N818 (nothing is wrong)

@@ -157,7 +157,7 @@ def test_progress(clean: Path) -> None:
 
 @pytest.mark.real
 def test_real_data_sets(real_data: Path) -> None:
-    """One scan is in ACDC under two patient names, each with contours of its own; the crop cuts a little RV."""
+    """ACDC has one scan under two patient names, each with contours of its own; the crop cuts a little RV."""
     assert found(validate_dataset(real_data / "mnms")) == []
     assert found(validate_dataset(real_data / "acdc")) == [
         *(("identical-images", f"patient076/patient076_frame0{frame}.nii.gz") for frame in (1, 2)),

@@ -15,7 +15,7 @@ import pytest
 from coopseg.cases.prepare import prepare
 from coopseg.cases.steps import minmax_slices
 from coopseg.config.settings import CaseSettings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.evaluation.corrupt import case_as_scan, corrupt_dataset
 from coopseg.evaluation.corruptions import CHOICE_KINDS, KINDS, Corruption, apply_corruption
 from coopseg.scans.labels import labels_to_indices
@@ -165,16 +165,41 @@ def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failure_leaves_nothing_behind(dataset: Dataset, tmp_path: Path, workers: int) -> None:
+def test_a_broken_volume_does_not_keep_the_others(
+    corrupted: Path, dataset: Dataset, tmp_path: Path, workers: int
+) -> None:
+    broken, out = tmp_path / "broken.nii.gz", tmp_path / "out"
+    arguments: dict[str, Any] = {"copies": 2, "settings": SETTINGS, "workers": workers}
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(dataset.items[0].image.read_bytes()[:-20])
     items = (*dataset.items[:2], replace(dataset.items[2], image=broken), dataset.items[3])
     with pytest.raises(CoopsegError, match=r"broken\.nii\.gz"):
-        corrupt_dataset(replace(dataset, items=items), tmp_path / "out", settings=SETTINGS, workers=workers)
+        corrupt_dataset(replace(dataset, items=items[2:3]), out, **arguments)
     assert sorted(tmp_path.iterdir()) == [broken]
+    with pytest.raises(PartlyDone, match="1 of 4 scans failed") as caught:
+        corrupt_dataset(replace(dataset, items=items), out, **arguments)
+    assert [str(broken) in str(error) for error in caught.value.failed] == [True]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["failed"] == [str(error) for error in caught.value.failed]
+    assert [len(open_dataset(folder).items) for folder in caught.value.done] == [6] * len(KINDS)
+    for other, key in (
+        ({"seed": 1}, "seed"),
+        ({"severity": 2.0}, "severity"),
+        ({"kinds": "choice"}, "kinds"),
+    ):
+        with pytest.raises(CoopsegError, match=f"was made with another {key}"):
+            corrupt_dataset(dataset, out, **arguments | other, resume=True)
+    image = out / KINDS[0] / "images/p1_ED_copy1.nii.gz"
+    image.write_bytes(image.read_bytes()[:-1])
+    notes: list[str] = []
+    corrupt_dataset(dataset, out, **arguments | {"workers": 1}, resume=True, note=notes.append)
+    assert notes == ["2 volumes done before, not done again"]
+    before, after = digests(corrupted), digests(out)
+    assert {name for name in before if before[name] != after[name]} == {"done.jsonl"}
+    assert set(before) == set(after) - {".lock"}
 
 
-def test_a_killed_worker_leaves_nothing_behind(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_killed_worker_is_no_end(dataset: Dataset, tmp_path: Path) -> None:
     def kill(done: int, total: int, name: str) -> None:
         multiprocessing.active_children()[0].kill()
 
@@ -183,7 +208,8 @@ def test_a_killed_worker_leaves_nothing_behind(dataset: Dataset, tmp_path: Path)
         corrupt_dataset(
             replace(dataset, items=many), tmp_path / "out", settings=SETTINGS, workers=2, progress=kill
         )
-    assert not list(tmp_path.iterdir())
+    assert (tmp_path / "out/done.jsonl").is_file()  # what was done stays
+    assert not (tmp_path / "out/manifest.json").exists()
     assert not multiprocessing.active_children()
 
 

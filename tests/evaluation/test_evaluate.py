@@ -111,9 +111,11 @@ def test_refuses_before_predicting(datasets: list[Dataset]) -> None:
 
     first = datasets[0]
     bare = replace(first, items=(first.items[0], replace(first.items[1], label=None)))
+    all_bare = replace(first, items=tuple(replace(item, label=None) for item in first.items))
     twice = replace(first, items=(first.items[0], first.items[0]))
     for wrong, message in (
         ([bare], "p1_ES has no label; evaluate labelled volumes only"),
+        ([all_bare], "p1_ED has no label, as have 1 more; evaluate"),
         ([first, first], "two data sets are called 'A'; give each its own name"),
         ([twice], "two volumes are called 'p1_ED'"),
     ):

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from coopseg.config.resolve import resolve_settings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.evaluation.run import evaluate_model, name_and_folder, open_datasets
 from coopseg.inference.model import LAST, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.layouts import notes_on
+from coopseg.scans.nifti import read_image, write_image, write_labels
 from coopseg.scans.types import Scan
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
@@ -58,6 +59,7 @@ def test_the_part_of_a_split(model: Path, phantom: dict[str, Path], tmp_path: Pa
     assert {row["distance"] for row in found.rows} == {"spacing unknown"}
     assert sorted(path.name for path in out.iterdir()) == [
         "cases.csv",
+        "done.jsonl",
         "evaluation.json",
         "metrics.json",
         "metrics.md",
@@ -187,10 +189,62 @@ def test_nothing_is_left_after_an_error(
     model: Path, phantom: dict[str, Path], tmp_path: Path, workers: int
 ) -> None:
     data = shutil.copytree(phantom["acdc"], tmp_path / "data")
-    label = next((data / "patientP006").glob("*frame01_gt.nii.gz"))
-    label.write_bytes(label.read_bytes()[:-50])
-    with pytest.raises(CoopsegError, match="truncated"):
+    for label in data.rglob("*_gt.nii.gz"):
+        label.write_bytes(label.read_bytes()[:-50])
+    with pytest.raises(CoopsegError, match="truncated") as caught:
         evaluate_model(model, data, tmp_path / "out", spacing="nominal", device="cpu", workers=workers)
+    assert not isinstance(caught.value, PartlyDone)
     with pytest.raises(CoopsegError, match="spacing 'maybe'"):
         evaluate_model(model, data, tmp_path / "out", spacing="maybe", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_bad_volumes_do_not_keep_the_others(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    """One label is cut short, one image is a link to nothing, one label has another grid; a scan is blank."""
+    data, out = shutil.copytree(phantom["acdc"], tmp_path / "data"), tmp_path / "out"
+    arguments: dict[str, Any] = {"device": "cpu", "refinements": 0, "workers": 2, "spacing": "nominal"}
+    whole = evaluate_model(model, data, tmp_path / "whole", **arguments, pictures=False)
+    cut, lost, other = (data / f"patientP00{n}/patientP00{n}_frame01" for n in (1, 2, 3))
+    label, image = (Path(f"{path}.nii.gz") for path in (f"{cut}_gt", lost))
+    label.write_bytes(label.read_bytes()[:-50])
+    content = image.read_bytes()
+    image.unlink()
+    image.symlink_to("nowhere")
+    scan = read_image(Path(f"{other}_gt.nii.gz"))
+    smaller = scan.data[1:].astype(np.uint8)
+    write_labels(Path(f"{other}_gt.nii.gz"), smaller, like=Scan(smaller, scan.affine))
+    blank = data / "patientP004/patientP004_frame01.nii.gz"
+    write_image(blank, 0 * read_image(blank).data, affine=read_image(blank).affine)
+    with pytest.raises(PartlyDone, match="3 of 12 scans failed") as caught:
+        evaluate_model(model, data, out, **arguments)
+    for error, reason in zip(
+        caught.value.failed, ("truncated", "a link to nothing", "give the label drawn on"), strict=True
+    ):
+        assert reason in str(error)
+    found = caught.value.done
+    (said,) = [line for line in found.warnings if "left out" in line]
+    assert said.startswith("ACDC: 3 of 12 volumes left out")
+    assert said in (out / "metrics.md").read_text()
+    assert any("patientP004_ED: image: percentiles" in line for line in found.warnings)
+    record = json.loads((out / "evaluation.json").read_text())
+    assert record["failed"] == [str(error) for error in caught.value.failed]
+    assert (record["data"][0]["volumes"], said in record["warnings"]) == (9, True)
+
+    image.unlink()
+    image.write_bytes(content)
+    with pytest.raises(PartlyDone, match="2 of 12 scans failed") as again:
+        evaluate_model(model, data, out, **arguments, resume=True, pictures=False)
+    assert again.value.done.note == "9 volumes done before, not done again"
+    expected = [
+        row | {"seconds": 0}
+        for row in whole.rows
+        if row["case"] not in ("patientP001_ED", "patientP003_ED", "patientP004_ED")
+    ]
+    rows = [row for row in again.value.done.rows if row["case"] != "patientP004_ED"]
+    pd.testing.assert_frame_equal(
+        pd.DataFrame([row | {"seconds": 0} for row in rows]), pd.DataFrame(expected), check_exact=True
+    )
+    assert any("patientP004_ED: image: percentiles" in line for line in again.value.done.warnings)
+    for other_facts, key in (({"spacing": "true"}, "spacing"), ({"refinements": 1}, "refinements")):
+        with pytest.raises(CoopsegError, match=f"was made with another {key}"):
+            evaluate_model(model, data, out, **arguments | other_facts, resume=True)

@@ -18,7 +18,7 @@ from models_in_danger import write_model
 
 from coopseg.scans.nifti import write_image
 
-PROGRESS = re.compile(r"reading |warning: |\d+ of \d+: ")
+PROGRESS = re.compile(r"reading |warning: |((evaluated|corrupted): )?\d+ of \d+[:,] ")
 AFFINE = np.diag([-3.0, -3, 9, 1])
 
 

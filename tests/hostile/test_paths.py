@@ -225,7 +225,13 @@ PLACES = {
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_no_regular_file_is_not_read(
-    refuses: Callable[..., str], data: Path, model: Path, tmp_path: Path, kind: str, place: str
+    refuses: Callable[..., str],
+    coopseg: Callable[..., Any],
+    data: Path,
+    model: Path,
+    tmp_path: Path,
+    kind: str,
+    place: str,
 ) -> None:
     """A pipe has nobody who writes, and /dev/zero no end."""
     bad = tmp_path / PLACES[place]
@@ -249,7 +255,10 @@ def test_what_is_no_regular_file_is_not_read(
         if place == "scan":
             refuses("predict", "--model", model, bad, parts=(bad, "not a regular file"))
             refuses(*train, parts=(bad, "not a regular file"))
-            refuses("evaluate", "--model", model, "--data", data, parts=(bad, "not a regular file"))
+            rest = coopseg("evaluate", "--model", model, "--data", data, "--out", tmp_path / "rest")
+            assert rest.exit_code == 1, rest.stderr
+            assert f"error: {bad}: " in rest.stderr
+            assert "not a regular file" in rest.stderr
 
 
 def test_a_table_that_is_a_pipe_is_no_table(refuses: Callable[..., str], tmp_path: Path) -> None:

@@ -123,16 +123,36 @@ def test_an_image_given_as_a_label_map(refuses: Callable[..., str], data: Path) 
     refuses("train", "--data", data, "--preset=cpu", parts=(data / "labels", "more than 256 values"))
 
 
-def test_a_failure_half_way_leaves_a_folder_that_was_there_empty(
+def test_a_failure_leaves_a_folder_that_was_there_empty(
     refuses: Callable[..., str], data: Path, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "mine"
     out.mkdir()
-    bad = data / "labels" / "p4.nii.gz"
-    bad.write_bytes(SOUND[:-50])
-    refuses("evaluate", "--model", model, "--data", data, out=out, parts=(bad,))
-    refuses("corrupt", "--data", data, "--workers=1", *SMALL, out=out, parts=(bad,))
+    for bad in (data / "labels").iterdir():
+        bad.write_bytes(SOUND[:-50])
+    parts = (data / "labels" / "p1.nii.gz", "4 scans failed, none is left")
+    refuses("evaluate", "--model", model, "--data", data, out=out, parts=parts)
+    refuses("corrupt", "--data", data, "--workers=1", *SMALL, out=out, parts=parts)
     refuses("predict", "--model", model, data / "labels", out=out, parts=("no scan found",))
+
+
+@pytest.mark.parametrize("kind", ["empty", "one bit", "huge dimensions", "a gigabyte of zeros"])
+def test_one_bad_label_of_four(
+    coopseg: Callable[..., Any], data: Path, model: Path, tmp_path: Path, kind: str
+) -> None:
+    """The rest is done, the bad one is named, and the exit code says that something is missing."""
+    bad, (content, message) = data / "labels" / "p4.nii.gz", UNREADABLE[kind]
+    bad.write_bytes(content)
+    verbs = ("evaluate", "--model", model, "--workers=1"), ("corrupt", "--workers=1", *SMALL)
+    for number, words in enumerate(verbs):
+        result = coopseg(*words, "--data", data, "--out", tmp_path / f"out{number}")
+        assert result.exit_code == 1, result.stderr
+        (line,) = (line for line in result.stderr.splitlines() if line.startswith(f"error: {bad}: "))
+        assert message in line
+    assert (tmp_path / "out0" / "cases.csv").read_text().count(",p4,") == 0
+    assert sorted(file.name[:2] for file in (tmp_path / "out1" / "RandBias" / "images").iterdir())[::3] == [
+        "p1", "p2", "p3"
+    ]  # fmt: skip
 
 
 def test_blank_scans_of_a_size_that_exists_are_read(tmp_path: Path) -> None:

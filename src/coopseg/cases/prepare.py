@@ -136,7 +136,7 @@ def prepare(
         image, slice_range = minmax_slices(image)
     shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
     record = Record(shape, plan.orientation, plan.spacing, clip, plan.steps, plan.plane, size, slice_range)
-    warnings += _blank_warning(clip, clipped, settings)
+    warnings += _outside_warning(clip, clipped) or blank_warning(clip, settings)
     cut: dict[str, Count] = {}
     if label is not None:
         whole = plan.resample(label)
@@ -284,11 +284,14 @@ def _step(stored: float, wanted: float | None) -> float:
     return 1.0 if wanted is None or abs(stored - wanted) < SAME_SPACING else wanted / stored
 
 
-def _blank_warning(
-    clip: tuple[float, float] | None, clipped: Count, settings: CaseSettings
-) -> tuple[str, ...]:
+def _outside_warning(clip: tuple[float, float] | None, clipped: Count) -> tuple[str, ...]:
     if clipped.whole and clipped.lost == clipped.whole:
         return (f"image: every voxel lies outside the window {clip}, the case is blank",)
+    return ()
+
+
+def blank_warning(clip: tuple[float, float] | None, settings: CaseSettings) -> tuple[str, ...]:
+    """Returns a line if the intensities that become 0 and 1 are one, so that nothing is left of a scan."""
     if clip is None or clip[1] > clip[0]:
         return ()
     low, high = settings.percentiles

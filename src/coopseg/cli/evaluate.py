@@ -17,6 +17,7 @@ from coopseg.cli.console import (
     Part,
     Precision,
     Refine,
+    Resume,
     ScanStatistics,
     Set,
     counting,
@@ -26,7 +27,7 @@ from coopseg.cli.console import (
     say_report,
     warn,
 )
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.text import counted
 
 
@@ -73,41 +74,53 @@ def evaluate(
             "--pictures/--no-pictures", help="write pictures of three cases, and the slices for a report"
         ),
     ] = True,
+    resume: Resume = False,
 ) -> None:
     """Score a model on labelled data sets: Dice, HD95 and ASSD of both heads.
 
     The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
     cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by vendor, site and
     phase: ED is end-diastole, ES end-systole), pictures/ of the worst, median and best case, slices.npz (for
-    `coopseg report`) and evaluation.json (model, settings, versions, warnings).
+    `coopseg report`), evaluation.json (model, settings, versions, warnings), and done.jsonl, which has the
+    scores as they are made: after a stop --resume goes on. Volumes that cannot be used are named at the end,
+    and their number with the tables; the exit code is then 1. If no volume can be used, nothing is written.
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
     from coopseg.evaluation.tables import summary_table
     from coopseg.results.shown import as_text
 
-    with counting("evaluated") as progress:
-        found = evaluate_model(
-            model,
-            list(data),
-            out,
-            split=split,
-            part=part,
-            layout=layout,
-            labels=labels,
-            spacing=spacing,
-            refinements=refine,
-            device=device,
-            precision=precision,
-            scan_statistics=scan_statistics,
-            workers=workers,
-            pictures=pictures,
-            progress=progress,
-        )
+    partly = None
+    try:
+        with counting("evaluated") as progress:
+            found = evaluate_model(
+                model,
+                list(data),
+                out,
+                split=split,
+                part=part,
+                layout=layout,
+                labels=labels,
+                spacing=spacing,
+                refinements=refine,
+                device=device,
+                precision=precision,
+                scan_statistics=scan_statistics,
+                workers=workers,
+                pictures=pictures,
+                resume=resume,
+                progress=progress,
+            )
+    except PartlyDone as error:
+        partly, found = error, error.done
+    if found.note:
+        note(found.note)
     note_predictor(out / RECORD)
     for warning in found.warnings:
         warn(warning)
     say(as_text(summary_table(found.summaries)))
     say(f"tables and pictures: {out}")
+    if partly:
+        raise partly
 
 
 def corrupt(
@@ -142,12 +155,15 @@ def corrupt(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier output")] = False,
+    resume: Resume = False,
 ) -> None:
     """Write copies of a data set with MR artefacts, to test how robust a model is.
 
     OUT gets one data set for each kind of artefact, on the published grid (192 x 192 pixels of 1.36719 mm;
     change it with --set cases.KEY=VALUE), and manifest.json. Intensities become [0, 1] by the published rule,
     or by that of the training if --split is its run folder. `coopseg evaluate --data OUT` takes all of them.
+    done.jsonl lists what is done, as it is done: after a stop --resume goes on. Volumes that cannot be used
+    are named at the end; the exit code is then 1. If no volume can be used, nothing is written.
     """
     wrong = [text for text in settings or () if not text.strip().startswith("cases.")]
     if wrong:
@@ -163,7 +179,7 @@ def corrupt(
     from coopseg.scans.names import nfc
 
     cases = resolve_settings(overrides=settings or ()).cases
-    dataset = open_dataset(data, layout=layout, labels=labels)
+    dataset = open_dataset(data, layout=layout, labels=labels, lost_too=True)
     if patients:
         dataset = select_patients(dataset, [nfc(name.strip()) for name in patients.split(",")])
     if split:
@@ -174,23 +190,32 @@ def corrupt(
         if own != {key: cases.intensities[key] for key in own}:
             note("as the training has it: " + ", ".join(f"cases.{key}={value}" for key, value in own.items()))
         cases = CaseSettings.checked({**cases.model_dump(), **own})
-    with counting("corrupted") as progress:
-        folders = corrupt_dataset(
-            dataset,
-            out,
-            copies=copies,
-            seed=seed,
-            severity=severity,
-            settings=cases,
-            kinds=kinds,
-            workers=workers,
-            overwrite=overwrite,
-            progress=progress,
-            warn=warn,
-        )
-    sets, volumes = counted(len(folders), "data set"), counted(len(dataset.items) * copies, "volume")
+    partly = None
+    try:
+        with counting("corrupted") as progress:
+            folders = corrupt_dataset(
+                dataset,
+                out,
+                copies=copies,
+                seed=seed,
+                severity=severity,
+                settings=cases,
+                kinds=kinds,
+                workers=workers,
+                overwrite=overwrite,
+                resume=resume,
+                progress=progress,
+                warn=warn,
+                note=note,
+            )
+    except PartlyDone as error:
+        partly, folders = error, error.done
+    used = len(dataset.items) - (len(partly.failed) if partly else 0)
+    sets, volumes = counted(len(folders), "data set"), counted(used * copies, "volume")
     say(f"{sets} of {volumes} in {out}: {', '.join(f.name for f in folders)}")
     say(f"next: coopseg evaluate --model RUN --data {out} --out DIR")
+    if partly:
+        raise partly
 
 
 def report(

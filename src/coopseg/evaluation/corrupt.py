@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from coopseg.cases.prepare import Case, Record, prepare
 from coopseg.cases.splits import RUN
 from coopseg.cases.steps import centre_start
 from coopseg.config.settings import CaseSettings
-from coopseg.errors import CoopsegError, enough_memory
+from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.evaluation.corruptions import (
     Parameters,
     apply_corruption,
@@ -28,17 +29,19 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
-from coopseg.scans.files import UNFINISHED, new_folder, write_atomically, write_json
+from coopseg.scans.files import UNFINISHED, write_atomically, write_json
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
+from coopseg.scans.journal import Volume, check_free, each_once, open_journal
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import notes_on, open_dataset
-from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import Json, merge_lines, read_json
-from coopseg.workers import choose_workers, end_if_imported, processes
+from coopseg.workers import Map, choose_workers, end_if_imported, processes
 
 MANIFEST = "manifest.json"
+PACKAGES = ("coopseg", "torchio", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
 
 
 def corrupt_dataset(
@@ -52,8 +55,10 @@ def corrupt_dataset(
     kinds: str | Sequence[str] = "test",
     workers: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write OUT/<kind>/ for every kind: `copies` corrupted copies of each volume, cropped and normalised.
 
@@ -66,11 +71,16 @@ def corrupt_dataset(
     kinds: "test" (the published four), "choice" (five others, to choose settings by), or names of kinds.
     severity: see `sample_corruption`. workers: processes, default one per core; files do not depend on it.
     overwrite: replace an earlier output (a folder with a manifest.json of ours), but nothing else.
+    resume: go on in an `out` that an earlier call with the same arguments has left; copies that are whole,
+    and made from files that have not changed, are not made again.
     progress: called as (volumes done, volumes in all, volume). warn: called with every line about a scan that
-    a user should look at.
-    OUT is filled at the end, or not at all; an earlier output goes only then. Returns the kinds' folders.
+    a user should look at. note: called with a line that says how many volumes were done before.
+    manifest.json is written last; done.jsonl lists what is done, as it is done. An earlier output goes only
+    at the end. Returns the kinds' folders.
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that must not be
-    replaced, for kinds that are unknown or named twice, and for fewer than one copy.
+    replaced, for kinds that are unknown or named twice, for fewer than one copy, and if no volume can be
+    used; OUT is then as it was. Raises PartlyDone, a CoopsegError, if only some volumes cannot be used, when
+    the copies of the others are written.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -80,33 +90,59 @@ def corrupt_dataset(
     ['patientP001_ED_copy1.nii.gz', 'patientP001_ED_copy2.nii.gz']
     """
     end_if_imported()
-    dataset, out = open_dataset(data), Path(out)
+    dataset, out = open_dataset(data, lost_too=True), Path(out)
     kinds = find_kinds(kinds)
-    _check(dataset, out, copies=copies, overwrite=overwrite)
+    _check(dataset, out, copies=copies, overwrite=overwrite, resume=resume)
     count = choose_workers(workers, volumes=len(dataset.items))
-    earlier = out.resolve() if _is_filled(out) else None
-    target = earlier.with_name(f".{earlier.name}.{os.getpid()}{UNFINISHED}") if earlier else out
-    with new_folder(target) as folder:
+    items: list[_Copy] = []
+    noted: list[tuple[str, str]] = []
+    failed: list[CoopsegError] = []
+    with _target(out, replaced=overwrite and _is_filled(out)) as folder:
         job = _Job(dataset.labels, folder, kinds, copies, seed, severity, settings)
-        items: list[_Copy] = []
-        noted: list[tuple[str, str]] = []
-        with processes(count, begin=_compute_alone) as side_by_side:
-            found = side_by_side(partial(_corrupt_volume, job), dataset.items)
-            for done, (ref, (entries, lines)) in enumerate(zip(dataset.items, found, strict=True), start=1):
-                items += entries
-                noted += [(ref.id, line) for line in lines]
+        with (
+            open_journal(folder, _Done, job.facts, resume=resume) as journal,
+            processes(count, begin=_compute_alone) as side_by_side,
+        ):
+            work = partial(_side_by_side, side_by_side, job)
+            found = each_once(journal, [(dataset, ref) for ref in dataset.items], work, job.files)
+            for number, ((_, ref), done) in enumerate(found, start=1):
+                if isinstance(done, CoopsegError):
+                    failed.append(done)
+                else:
+                    items += done.copies
+                    noted += [(ref.id, line) for line in done.warnings]
                 if progress:
-                    progress(done, len(dataset.items), ref.id)
-        for kind in kinds:
-            write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
-        write_json(folder / MANIFEST, _manifest(dataset, job, items))
+                    progress(number, len(dataset.items), ref.id)
+            if not items:
+                raise first_of(failed)
+            for kind in kinds:
+                write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
+            write_json(folder / MANIFEST, _manifest(dataset, job, items, failed))
+    if note and (line := journal.describe_skipped("volume")):
+        note(line)
     if warn:
         for line in (*notes_on(dataset), *merge_lines(noted)):
             warn(line)
-    if earlier:
+    folders = [out / kind for kind in kinds]
+    if failed:
+        raise PartlyDone(failed, folders, out, len(dataset.items))
+    return folders
+
+
+@contextmanager
+def _target(out: Path, *, replaced: bool) -> Iterator[Path]:
+    """Yields the folder to fill: `out`, or one beside it that replaces it if the block raises nothing."""
+    if not replaced:
+        yield out
+        return
+    earlier = out.resolve()
+    target = earlier.with_name(f".{earlier.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        yield target
         shutil.rmtree(earlier)
         target.rename(earlier)
-    return [out / kind for kind in kinds]
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -121,21 +157,40 @@ class _Job:
     severity: float
     settings: CaseSettings
 
+    @property
+    def facts(self) -> Json:
+        """Returns all that every copy depends on besides its volume."""
+        return {
+            "seed": self.seed,
+            "severity": self.severity,
+            "copies": self.copies,
+            "kinds": self.kinds,
+            "settings": self.settings.model_dump(mode="json"),
+            "versions": {package: version(package) for package in PACKAGES},
+        }
 
-def _check(dataset: Dataset, out: Path, *, copies: int, overwrite: bool) -> None:
+    def files(self, done: _Done) -> list[Path]:
+        """Returns what was written for a volume."""
+        return [self.out / copy.kind / name for copy in done.copies for name in (copy.image, copy.label)]
+
+
+def _check(dataset: Dataset, out: Path, *, copies: int, overwrite: bool, resume: bool) -> None:
     if copies < 1:
         raise CoopsegError(f"copies must be 1 or more, found {copies}")
     if not dataset.items:
         raise CoopsegError(f"{dataset.root}: no volumes to corrupt; check the path and the layout")
-    if bare := [ref for ref in dataset.items if ref.label is None]:
-        raise CoopsegError(
-            f"{bare[0].image}: volume {bare[0].id} has no label; corrupt labelled volumes only"
-        )
+    check_labelled([dataset], "corrupt")
+    if resume:
+        if overwrite:
+            raise CoopsegError("--resume goes on with an output, --overwrite replaces it; give one of them")
+        check_free(out, resume=True)
+        return
     if not _is_filled(out):
         return
     if not overwrite:
         raise CoopsegError(
-            f"{out} exists and is not empty; choose another folder, or replace it with --overwrite"
+            f"{out} exists and is not empty; choose another folder, or replace it with --overwrite, or go on "
+            "in it with --resume"
         )
     if not (out / MANIFEST).is_file() or not _is_manifest(read_json(out / MANIFEST)):
         raise CoopsegError(
@@ -175,13 +230,30 @@ class _Copy:
     sha256: str
 
 
-def _corrupt_volume(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
-    """Write every kind and copy of one volume; returns a manifest entry for each, and warnings."""
-    with enough_memory("corrupting", ref.image):
-        return _copies(job, ref)
+@dataclass(frozen=True)
+class _Done:
+    """Holds what the journal notes of a volume: a manifest entry for each copy, and warnings."""
+
+    copies: tuple[_Copy, ...]
+    warnings: tuple[str, ...]
 
 
-def _copies(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
+def _side_by_side(side_by_side: Map, job: _Job, volumes: Sequence[Volume]) -> Iterator[_Done | CoopsegError]:
+    return side_by_side(partial(_corrupt_volume, job), [ref for _, ref in volumes])
+
+
+def _corrupt_volume(job: _Job, ref: ScanRef) -> _Done | CoopsegError:
+    """Write every kind and copy of one volume; returns the error of one that cannot be used."""
+    try:
+        with enough_memory("corrupting", ref.image):
+            return _copies(job, ref)
+    except CoopsegError as error:
+        for kind, copy, part in product(job.kinds, range(1, job.copies + 1), ("images", "labels")):
+            (job.out / kind / _path(part, ref, copy)).unlink(missing_ok=True)
+        return error
+
+
+def _copies(job: _Job, ref: ScanRef) -> _Done:
     scan, case = _prepare(job, ref)
     assert case.label is not None  # checked before any volume was touched
     label = case_as_scan(case.label, scan=scan, record=case.record)
@@ -199,7 +271,7 @@ def _copies(job: _Job, ref: ScanRef) -> tuple[list[_Copy], tuple[str, ...]]:
         digest = hashlib.sha256((job.out / kind / file).read_bytes()).hexdigest()
         facts = (file, _path("labels", ref, copy), ref.patient, ref.session, ref.phase, ref.site, copy)
         entries.append(_Copy(kind, *facts, corruption.parameters, digest))
-    return entries, case.warnings
+    return _Done(tuple(entries), case.warnings)
 
 
 def _check_axis(stored: Scan, record: Record, settings: CaseSettings) -> None:
@@ -291,14 +363,10 @@ def _intensities(file: Path, *below: str) -> Json | None:
     ).intensities
 
 
-def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy]) -> Json:
-    packages = ("coopseg", "torchio", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
+def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy], failed: Sequence[CoopsegError]) -> Json:
     return {
         "source": {"name": dataset.name, "layout": dataset.layout, "volumes": len(dataset.items)},
-        "seed": job.seed,
-        "severity": job.severity,
-        "copies": job.copies,
-        "settings": job.settings.model_dump(mode="json"),
-        "versions": {package: version(package) for package in packages},
+        **{key: value for key, value in job.facts.items() if key != "kinds"},
+        "failed": [str(error) for error in failed],
         "volumes": [asdict(entry) for entry in entries],
     }

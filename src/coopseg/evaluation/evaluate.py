@@ -11,18 +11,22 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 from scipy.ndimage import find_objects
 
-from coopseg.cases.prepare import look_at
+from coopseg.cases.prepare import blank_warning, look_at
+from coopseg.cases.steps import percentile_limits
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.metrics import dice, hd95_assd
+from coopseg.results.statistics import number
+from coopseg.scans.journal import Journal, Volume, each_once, volume_name
 from coopseg.scans.labels import labels_to_indices
-from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.types import Dataset, Scan, ScanRef
+from coopseg.text import Json
 from coopseg.workers import threads
 
 Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
@@ -33,6 +37,27 @@ Row = TypedDict("Row", {
     "class": str, "dice": float, "hd95": float, "assd": float, "distance": str, "seconds": float,
 })  # fmt: skip
 COLUMNS = tuple(Row.__annotations__)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Holds what the journal notes of a volume: its rows, None in place of NaN, and warnings."""
+
+    rows: list[Json]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], warnings: Sequence[str]) -> Scored:
+        """Packs rows for the journal."""
+        plain = [{key: number(v) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+        return cls(plain, tuple(warnings))
+
+    def unpacked(self) -> list[Row]:
+        """Returns the rows as `evaluate` does."""
+        return [
+            cast("Row", {key: math.nan if value is None else value for key, value in row.items()})
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,8 @@ class Predictions:
     predict: (scan, normalised) -> {head: uint8 class indices of the scan's shape}; normalised says that
     intensities already lie in [0, 1]. names: the classes, background first; labels are mapped by name.
     keep: store every prediction, packed to some hundredth of its size, and return it when asked again.
-    settings: how the model prepares a scan. warnings: gets (volume, line) for all that `look_at` finds.
+    settings: how the model prepares a scan. warnings: gets (volume, line) for all that `look_at` finds,
+    and for a blank scan.
     in_turn: never call `predict` from two threads at once, for a device that all of them share.
     """
 
@@ -92,7 +118,10 @@ class Predictions:
         if kept := self._kept.get((dataset.name, ref.id)):
             return PredictedCase(scan, target, _unpack(kept[0], target.shape), kept[1])
         found = look_at(scan, self._settings, normalised=ref.normalised)
-        self.warnings += [(f"{dataset.name}, {ref.id}", line) for line in found]
+        if not (ref.normalised or self._settings.window):
+            limits = percentile_limits(scan.data, self._settings.percentiles)
+            found += blank_warning(limits, self._settings)
+        self.warnings += [(volume_name(dataset, ref), line) for line in found]
         with self._turn:
             start = time.perf_counter()
             heads = self._predict(scan, ref.normalised)
@@ -110,12 +139,16 @@ def evaluate(
     spacing_is_true: bool,
     workers: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
+    journal: Journal[Scored] | None = None,
+    failed: list[CoopsegError] | None = None,
 ) -> list[Row]:
     """Score every volume of the data sets, each in the grid in which it was stored.
 
     spacing_is_true: false if the headers hold a nominal spacing; distances are then NaN.
     workers: threads; each takes whole volumes, from reading to distances, and the scores do not depend on
     their number. progress: called as (volumes done, volumes in all, case) after each volume, in order.
+    journal: gets what is done; what it has already is not done again. failed: gets the error of each volume
+    that cannot be used, in place of the first being raised.
     Returns rows with the keys of COLUMNS, in the order of the data sets, volumes, heads and classes: dice in
     [0, 1], hd95 and assd in millimetres, seconds for the volume as a whole.
     Raises CoopsegError, before anything is predicted, if a volume has no label or if two data sets, or two
@@ -123,20 +156,37 @@ def evaluate(
     """
     _check(datasets)
     volumes = [(dataset, ref) for dataset in datasets for ref in dataset.items]
-    score = partial(_score_volume, predictions, spacing_is_true)
+    score = partial(_try_volume, predictions, spacing_is_true, failed is not None)
     rows: list[Row] = []
     with threads(workers) as side_by_side:
-        found = side_by_side(score, volumes)
-        for done, ((_, ref), scored) in enumerate(zip(volumes, found, strict=True), start=1):
-            rows += scored
+        found = each_once(journal, volumes, partial(side_by_side, score))
+        for done, ((dataset, ref), scored) in enumerate(found, start=1):
+            if isinstance(scored, CoopsegError):
+                assert failed is not None  # else it was raised
+                failed.append(scored)
+            else:
+                rows += scored.unpacked()
+                lines = [(volume_name(dataset, ref), line) for line in scored.warnings]
+                predictions.warnings += [line for line in lines if line not in predictions.warnings]
             if progress:
                 progress(done, len(volumes), ref.id)
     return rows
 
 
-def _score_volume(
-    predictions: Predictions, spacing_is_true: bool, volume: tuple[Dataset, ScanRef]
-) -> list[Row]:
+def _try_volume(
+    predictions: Predictions, spacing_is_true: bool, go_on: bool, volume: Volume
+) -> Scored | CoopsegError:
+    """Scores a volume; returns the error, if it is to go on, in place of raising it."""
+    try:
+        rows = _score_volume(predictions, spacing_is_true, volume)
+    except CoopsegError as error:
+        if go_on:
+            return error
+        raise
+    return Scored.of(rows, [line for name, line in predictions.warnings if name == volume_name(*volume)])
+
+
+def _score_volume(predictions: Predictions, spacing_is_true: bool, volume: Volume) -> list[Row]:
     dataset, ref = volume
     found = predictions(dataset, ref)
     spacing = found.scan.spacing if spacing_is_true else None
@@ -163,11 +213,7 @@ def _check(datasets: Sequence[Dataset]) -> None:
     for dataset in datasets:
         if clash := _repeated(ref.id for ref in dataset.items):
             raise CoopsegError(f"{dataset.root}: two volumes are called {clash!r}; give each its own name")
-        for ref in dataset.items:
-            if ref.label is None:
-                raise CoopsegError(
-                    f"{ref.image}: volume {ref.id} has no label; evaluate labelled volumes only"
-                )
+    check_labelled(datasets, "evaluate")
 
 
 def _repeated(names: Iterable[str]) -> str | None:

@@ -8,17 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from coopseg.cases.splits import Part, Split, find_split, select_part
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone, first_of
 from coopseg.evaluation.corrupt import MANIFEST, intensities_of_copies
-from coopseg.evaluation.evaluate import Predictions, Row, evaluate
+from coopseg.evaluation.evaluate import Predictions, Row, Scored, evaluate
 from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.subject import Subject, find_domain, load_subject
 from coopseg.evaluation.tables import Summary, write_tables
-from coopseg.scans.files import check_new, new_folder, write_json
+from coopseg.scans.files import write_json
+from coopseg.scans.journal import check_free, open_journal
 from coopseg.scans.labels import parse_label_names
 from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.types import Dataset
-from coopseg.text import Json, merge_lines
+from coopseg.text import Json, counted, merge_lines
 from coopseg.workers import choose_workers
 
 RECORD, PICTURES = "evaluation.json", "pictures"
@@ -27,12 +28,16 @@ NAMED_FOLDER = re.compile(r"(?P<name>[^/\\=]+)=(?P<folder>.+)")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Holds the results. rows: see `evaluate`; summaries: see `summarise`; warnings: one line each."""
+    """Holds the results. rows: see `evaluate`; summaries: see `summarise`; warnings: one line each.
+
+    note: says how many volumes an earlier command had done; "" if there is none.
+    """
 
     out: Path
     rows: list[Row]
     summaries: list[Summary]
     warnings: tuple[str, ...]
+    note: str = ""
 
 
 def evaluate_model(
@@ -51,6 +56,7 @@ def evaluate_model(
     scan_statistics: float | str | None = None,
     workers: int | None = None,
     pictures: bool = True,
+    resume: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
     """Score a model's heads on labelled data sets and write tables, pictures and a record into `out`.
@@ -66,8 +72,10 @@ def evaluate_model(
     case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
     patients, each data set's domain (see `find_domain`), the index of slices.npz and warnings, such as
     patients whose names are among those that the model was trained or selected on. pictures: false to leave
-    out all that shows a scan.
-    Raises CoopsegError for anything wrong with model or data; `out` is then as it was.
+    out all that shows a scan. resume: go on in an `out` that an earlier call with the same model and settings
+    has left; volumes whose scores done.jsonl has are not scored again unless their files have changed.
+    Raises CoopsegError for anything wrong with model or data set, or with every volume; `out` is then as it
+    was. Raises PartlyDone, a CoopsegError, if only some volumes cannot be used, when the others are scored.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -81,7 +89,7 @@ def evaluate_model(
     subject = load_subject(
         model, refinements=refinements, device=device, precision=precision, scan_statistics=scan_statistics
     )
-    datasets = open_datasets(data, layout=layout, labels=labels)
+    datasets = open_datasets(data, layout=layout, labels=labels, lost_too=True)
     given = parse_label_names(labels) if labels else None
     kept = [each for each in datasets if given and each.labels.meaning != given.meaning]
     notes = [f"{each.name}: names its labels itself; --labels is not used for it" for each in kept]
@@ -98,6 +106,8 @@ def evaluate_model(
         pictures=pictures,
         progress=progress,
         notes=notes,
+        resume=resume,
+        go_on=True,
     )
 
 
@@ -112,14 +122,17 @@ def evaluate_subject(
     pictures: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
     notes: Sequence[str] = (),
+    resume: bool = False,
+    go_on: bool = False,
 ) -> Evaluation:
     """Does what `evaluate_model` does, for anything that predicts, on all volumes of opened data sets.
 
     split: name and part of the split that the data sets were restricted to, for the record. notes: what is to
-    be said beside the warnings about the data.
+    be said beside the warnings about the data. go_on: score the rest if some volumes cannot be used, then
+    raise PartlyDone; otherwise the first of them is raised.
     """
     out = Path(out)
-    check_new(out)
+    check_free(out, resume=resume)
     _check_spacing(spacing)
     left = tuple(f"{each.name}: {line}" for each in datasets for line in notes_on(each))
     warnings = (*notes, *left, *subject.warnings(datasets), *_scaled_otherwise(subject, datasets))
@@ -131,25 +144,40 @@ def evaluate_subject(
         keep=pictures,
         in_turn=subject.in_turn,
     )
-    with new_folder(out, last=RECORD) as folder:
+    failed = list[CoopsegError]()
+    with open_journal(out, Scored, subject.facts.deciding | {"spacing": spacing}, resume=resume) as journal:
         rows = evaluate(
-            predictions, datasets, spacing_is_true=spacing == "true", workers=workers, progress=progress
+            predictions,
+            datasets,
+            spacing_is_true=spacing == "true",
+            workers=workers,
+            progress=progress,
+            journal=journal,
+            failed=failed if go_on else None,
         )
-        warnings += tuple(merge_lines(sorted(predictions.warnings)))
-        summaries = write_tables(rows, folder)
+        if failed and not rows:
+            raise first_of(failed)
+        used = _used(datasets, rows)
+        left_out = _left_out(datasets, used)
+        warnings += (*merge_lines(sorted(predictions.warnings)), *left_out)
+        summaries = write_tables(rows, out, notes=left_out)
         slices = []
         if pictures:
-            write_pictures(predictions, datasets, rows, head=subject.head, out=folder / PICTURES)
-            slices = write_slices(predictions, datasets, out=folder)
+            write_pictures(predictions, used, rows, head=subject.head, out=out / PICTURES)
+            slices = write_slices(predictions, used, out=out)
         record = asdict(subject.facts) | {
-            "data": [_describe(dataset, subject.trained) for dataset in datasets],
+            "data": [_describe(dataset, subject.trained) for dataset in used],
+            "failed": [str(error) for error in failed],
             "slices": slices,
             "split": split,
             "spacing": spacing,
             "warnings": warnings,
         }
-        write_json(folder / RECORD, record)
-    return Evaluation(out, rows, summaries, warnings)
+        write_json(out / RECORD, record)
+    found = Evaluation(out, rows, summaries, warnings, journal.describe_skipped("volume"))
+    if failed:
+        raise PartlyDone(failed, found, out, sum(len(dataset.items) for dataset in datasets))
+    return found
 
 
 def open_datasets(
@@ -158,11 +186,13 @@ def open_datasets(
     layout: str = "auto",
     labels: str | None = None,
     rename: bool | None = None,
+    lost_too: bool = False,
 ) -> list[Dataset]:
     """Opens the data sets of folders, each given as FOLDER or NAME=FOLDER; open ones stay as they are.
 
     labels: "LV=1,MYO=2". rename: whether it also replaces names that a data set has itself; by default only
-    where one folder is given, since the values of two data sets seldom mean the same.
+    where one folder is given, since the values of two data sets seldom mean the same. lost_too: see
+    `open_dataset`.
     The output of `corrupt`, known by its manifest.json, counts as the data sets in it, named NAME/KIND if a
     name is given. Raises CoopsegError as `open_dataset` does, and if two data sets share a name.
     """
@@ -178,7 +208,7 @@ def open_datasets(
         corrupted = (folder / MANIFEST).is_file()
         kinds = sorted(file.parent for file in folder.glob("*/dataset.json")) if corrupted else []
         for path in kinds or [folder]:
-            dataset = open_dataset(path, layout=layout, labels=given if rename else None)
+            dataset = open_dataset(path, layout=layout, labels=given if rename else None, lost_too=lost_too)
             if given and not dataset.labels.are_named:
                 dataset = replace(dataset, labels=given)
             if name:
@@ -214,6 +244,28 @@ def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator
 def _check_spacing(spacing: str) -> None:
     if spacing not in ("true", "nominal"):
         raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
+
+
+def _used(datasets: Sequence[Dataset], rows: Sequence[Row]) -> list[Dataset]:
+    """Returns the data sets with the volumes that have rows, without those that have none."""
+    scored = {(row["dataset"], row["case"]) for row in rows}
+    used = (
+        replace(each, items=tuple(ref for ref in each.items if (each.name, ref.id) in scored))
+        for each in datasets
+    )
+    return [dataset for dataset in used if dataset.items]
+
+
+def _left_out(datasets: Sequence[Dataset], used: Sequence[Dataset]) -> tuple[str, ...]:
+    """Returns a line for each data set of which volumes have no scores: means are over fewer patients."""
+    by_name, lines = {dataset.name: dataset for dataset in used}, []
+    for dataset in datasets:
+        kept = by_name.get(dataset.name, replace(dataset, items=()))
+        if left := len(dataset.items) - len(kept.items):
+            volumes = f"{left} of {counted(len(dataset.items), 'volume')} left out"
+            patients = f"{len(kept.patients)} of {counted(len(dataset.patients), 'patient')}"
+            lines.append(f"{dataset.name}: {volumes}, since they cannot be used; scores are of {patients}")
+    return tuple(lines)
 
 
 def _describe(dataset: Dataset, trained: Split | None) -> Json:

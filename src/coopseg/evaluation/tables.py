@@ -13,7 +13,18 @@ import pandas as pd
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, Row
 from coopseg.results.patients import ALL, FAILURES, MEAN, MEASURES, VOLUMES, per_patient
-from coopseg.results.shown import Heading, Line, Shown, Table, as_csv, as_markdown, number_text, percent
+from coopseg.results.shown import (
+    Heading,
+    Line,
+    Shown,
+    Table,
+    as_csv,
+    as_markdown,
+    harmless,
+    number_text,
+    one_line,
+    percent,
+)
 from coopseg.results.statistics import number
 from coopseg.scans.files import write_atomically
 from coopseg.text import Json
@@ -126,12 +137,15 @@ def summary_table(summaries: Sequence[Summary], group: str = ALL) -> Table:
     return Table(names, tuple(map(Heading, titles)), lines, TITLES[group])
 
 
-def markdown(summaries: Sequence[Summary]) -> str:
-    """Returns tables for people: all volumes, then by phase, vendor and site where the rows name one."""
+def markdown(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> str:
+    """Returns tables for people: all volumes, then by phase, vendor and site where the rows name one.
+
+    notes: lines to stand before the tables, such as how many volumes were left out.
+    """
     groups = [group for group in TITLES if any(summary.group == group for summary in summaries)]
     tables = [summary_table(summaries, group) for group in groups]
     parts = [f"## {table.title}\n\n{as_markdown(table)}" for table in tables]
-    return "\n\n".join([*parts, NOTE]) + "\n"
+    return "\n\n".join([*(harmless(one_line(text)) for text in notes), *parts, NOTE]) + "\n"
 
 
 def _spread(summary: Summary, column: str, digits: int) -> Shown:
@@ -140,10 +154,11 @@ def _spread(summary: Summary, column: str, digits: int) -> Shown:
     return Shown(number_text(summary.means[column], digits), more)
 
 
-def write_tables(rows: Sequence[Row], out: Path) -> list[Summary]:
+def write_tables(rows: Sequence[Row], out: Path, *, notes: Sequence[str] = ()) -> list[Summary]:
     """Write cases.csv (all rows), metrics.json (summary and rows) and metrics.md into folder `out`.
 
-    What could not be measured is an empty field in the CSV and null in the JSON. Returns the summaries.
+    What could not be measured is an empty field in the CSV and null in the JSON. notes: see `markdown`.
+    Returns the summaries.
     """
     summaries = summarise(rows)
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
@@ -151,7 +166,7 @@ def write_tables(rows: Sequence[Row], out: Path) -> list[Summary]:
     contents = {
         "cases.csv": as_csv(rows, COLUMNS),
         METRICS: json.dumps(metrics, indent=1, allow_nan=False) + "\n",
-        "metrics.md": markdown(summaries),
+        "metrics.md": markdown(summaries, notes),
     }
     for name, content in contents.items():
         write_atomically(out / name, content.encode())

@@ -14,7 +14,7 @@ import numpy as np
 from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
-from coopseg.errors import CoopsegError, PartlyDone, enough_memory
+from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.scans.colours import write_label_names
@@ -69,6 +69,17 @@ class Facts:
     training_ended: bool | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
     command: Sequence[str] = field(default_factory=lambda: sys.argv)
+
+    @property
+    def deciding(self) -> Json:
+        """Returns what every label map depends on, so that those of other settings are not mixed."""
+        return {
+            "model": self.model.sha256,
+            "refinements": self.refinements,
+            "precision": self.precision,
+            "scan statistics": self.scan_statistics,
+            "coopseg": self.versions["coopseg"],
+        }
 
 
 def predict(
@@ -126,7 +137,7 @@ def predict(
     facts = describe_predictor(loaded, predictor, precision=precision)
     failed = [_lost(path) for path in lost]
     done: list[Predicted] = []
-    with open_journal(out, Kept, _deciding(facts, heads), resume=resume) as journal:
+    with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
         for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
             key, depends = os.path.abspath(path), [stamp(path), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
@@ -146,7 +157,7 @@ def predict(
             if progress:
                 progress(done[-1])
         if not done:
-            raise failed[0]
+            raise first_of(failed)
         write_label_names(out, loaded.names)
         described = {
             "scans": [_entry(entry, out) for entry in done],
@@ -172,18 +183,6 @@ class Kept:
 
 def _lost(path: Path) -> CoopsegError:
     return CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it")
-
-
-def _deciding(facts: Facts, heads: Sequence[str]) -> Json:
-    """Returns what every label map depends on, so that maps of other settings are not mixed."""
-    return {
-        "model": facts.model.sha256,
-        "refinements": facts.refinements,
-        "precision": facts.precision,
-        "scan statistics": facts.scan_statistics,
-        "heads": list(heads),
-        "coopseg": facts.versions["coopseg"],
-    }
 
 
 def load_predictor(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,10 +17,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.files import check_new, is_file, locked, make_folder, naming
+from coopseg.scans.types import Dataset, ScanRef
 from coopseg.text import counted, one_line, parse_json, shorten
 
 JOURNAL = "done.jsonl"
 Content = TypeVar("Content")
+Volume = tuple[Dataset, ScanRef]
 
 
 class Entry(BaseModel, extra="forbid"):
@@ -121,6 +125,38 @@ def open_journal(
             if not earlier and not (journal and journal.added):
                 _clear(out, made)
             raise
+
+
+def each_once(
+    journal: Journal[Content] | None,
+    volumes: Sequence[Volume],
+    work: Callable[[Sequence[Volume]], Iterator[Content | CoopsegError]],
+    files: Callable[[Content], Sequence[Path]] = lambda _: (),
+) -> Iterator[tuple[Volume, Content | CoopsegError]]:
+    """Yields each volume with what is made of it, or was by an earlier command, or with its error.
+
+    work: called with the volumes that are not done yet. files: which were written for one volume.
+    """
+    keys = [_key(*volume) for volume in volumes]
+    kept = [journal.find(*key) if journal else None for key in keys]
+    found = work([volume for volume, before in zip(volumes, kept, strict=True) if before is None])
+    for volume, key, before in zip(volumes, keys, kept, strict=True):
+        content = next(found) if before is None else before
+        if journal and before is None and not isinstance(content, CoopsegError):
+            journal.add(*key, content, files(content))
+        yield volume, content
+
+
+def volume_name(dataset: Dataset, ref: ScanRef) -> str:
+    """Names a volume among those of several data sets."""
+    return f"{dataset.name}, {ref.id}"
+
+
+def _key(dataset: Dataset, ref: ScanRef) -> tuple[str, list[Any]]:
+    """Returns the name of a volume in the journal, and what all that is made of it depends on."""
+    files = [os.path.abspath(file) for file in (ref.image, ref.label) if file]
+    facts = [ref.patient, ref.session, ref.phase, ref.site, ref.copy, ref.frame, ref.normalised]
+    return volume_name(dataset, ref), [files, stamp(ref.image, ref.label), facts, asdict(dataset.labels)]
 
 
 def check_free(out: Path, *, resume: bool) -> None:

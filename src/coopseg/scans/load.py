@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.discover import check_found, is_lost
 from coopseg.scans.header import Header
 from coopseg.scans.nifti import read_header, read_image, read_labels
-from coopseg.scans.types import Scan, ScanRef
+from coopseg.scans.types import Dataset, Scan, ScanRef
 
 AFFINE_TOLERANCE = 0.5  # of the smallest voxel side: how far corners of label and image may lie apart
 
@@ -17,8 +19,9 @@ AFFINE_TOLERANCE = 0.5  # of the smallest voxel side: how far corners of label a
 def load_scan(ref: ScanRef) -> Scan:
     """Loads the item's (X, Y, Z) float32 image, or its frame of a 4-D file.
 
-    Raises CoopsegError for an unreadable file and for a frame that the file does not have.
+    Raises CoopsegError for an unreadable file, a link to nothing and a frame that the file does not have.
     """
+    check_found([ref.image] if is_lost(ref.image) else [])
     return pick_frame(read_image(ref.image), ref)
 
 
@@ -29,9 +32,19 @@ def load_label(ref: ScanRef) -> Scan | None:
     """
     if ref.label is None:
         return None
+    check_found([ref.label] if is_lost(ref.label) else [])
     label = pick_frame(read_labels(ref.label), ref)
     check_grid(ref, label=read_header(ref.label), image=read_header(ref.image))
     return label
+
+
+def check_labelled(datasets: Sequence[Dataset], verb: str) -> None:
+    """Raise CoopsegError, which counts them, if there are volumes without a label."""
+    if bare := [ref for dataset in datasets for ref in dataset.items if ref.label is None]:
+        others = f", as have {len(bare) - 1} more" if len(bare) > 1 else ""
+        raise CoopsegError(
+            f"{bare[0].image}: volume {bare[0].id} has no label{others}; {verb} labelled volumes only"
+        )
 
 
 def frame_index(ref: ScanRef, shape: tuple[int, ...], path: Path) -> int | None:

@@ -28,6 +28,7 @@ def open_dataset(
     layout: str = "auto",
     labels: Labels | str | None = None,
     problems: Problems = None,
+    lost_too: bool = False,
 ) -> Dataset:
     """List the volumes below `path`; no image is read. A data set that is open already comes back as it is.
 
@@ -35,6 +36,7 @@ def open_dataset(
     labels: what the values mean, as Labels or as "LV=1,MYO=2,RV=3"; replaces what the layout says.
     problems: a list that collects the errors of single entries; these are then skipped instead of raised. No
     label file is read then: if nothing names the values, the data set's labels are background alone.
+    lost_too: list volumes of which a file is a link to nothing too; whatever reads them refuses them.
     The result also lists test images without labels (`unlabelled`), and what looks like a scan but is not
     used (`passed_over`). Raises CoopsegError if the folder is missing, no layout fits, nothing is found, a
     link leads to nothing, an image has two label maps, or a name cannot be part of a file name or of a line
@@ -59,7 +61,7 @@ def open_dataset(
     with telling(path):
         name = layout if layout != "auto" else _recognise(path)
         found = LAYOUTS[name].list_found(path, labels, problems)
-        dataset = found.complete(path, name, problems)
+        dataset = found.complete(path, name, problems, lost_too=lost_too)
     if labels is not None:
         own = LAYOUTS[name].list_found(path, None, []).labels
         if own.are_named and labels.contradicts(own):

@@ -57,9 +57,10 @@ class Found:
     why: Callable[[Path], str] = lambda path: "not listed"
     passed_over: Sequence[PassedOver] = ()
 
-    def complete(self, path: Path, layout: str, problems: Problems) -> Dataset:
+    def complete(self, path: Path, layout: str, problems: Problems, *, lost_too: bool = False) -> Dataset:
         """Makes the data set: takes out lost and unlabelled test volumes, and names what is not used.
 
+        lost_too: keep volumes of which a file is lost; the reader of the file refuses them.
         Raises CoopsegError for links to nothing, or adds one for each to `problems`.
         """
         files = [file for item in self.items for file in (item.image, item.label) if file]
@@ -68,7 +69,7 @@ class Found:
         lost = [
             file
             for file in dict.fromkeys((*files, *self.places, *around))
-            if is_lost(file) and _is_wanted(file)
+            if is_lost(file) and _is_wanted(file) and not (lost_too and file in files)
         ]
         for number in range(len(lost)):
             with keep(problems):
