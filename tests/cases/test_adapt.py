@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from coopseg.checks.validate import validate_dataset
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import open_dataset
+from coopseg.scans.load import load_scan
 from coopseg.scans.nifti import write_image
 from coopseg.scans.types import Dataset
 from coopseg.training.inputs import adapt_request, make_request, resolve_request
@@ -119,9 +121,45 @@ def test_mr_keeps_percentiles(phantom: dict[str, Path]) -> None:
         adapt_cases(dataset, settings, patients=())
 
 
-def test_a_window_is_in_units_of_the_scan(ct: Dataset) -> None:
-    from coopseg.scans.load import load_scan
+def test_ct_under_a_rule_for_mr_is_said(ct: Dataset) -> None:
+    """In training, and with the settings of a model, which know the axis of its slices."""
+    scan = load_scan(ct.items[0])
+    ours, model = CaseSettings(), CaseSettings(trained_axis=2)
+    assert prepare(scan, ours).warnings == (
+        "looks like CT in Hounsfield units, but intensities are scaled by percentiles, as for MR; give --adapt, "
+        "or set cases.window",
+    )
+    assert prepare(scan, model).warnings == (
+        "looks like CT in Hounsfield units, but the model scales intensities by percentiles, as for MR; use a "
+        "model trained on CT with --adapt",
+    )
+    assert prepare(scan, adapted(ct, ours)).warnings == ()
+    (finding,) = [f for f in validate_dataset(ct).findings if f.rule == "other-modality"]
+    assert (finding.file, finding.do) == ("", "give --adapt, or set cases.window")
+    assert finding.found.startswith("all 4 files: looks like CT")
 
+
+def test_mr_with_a_few_negative_values_is_no_ct(phantom: dict[str, Path]) -> None:
+    """Cubic interpolation undershoots beside bright fat; a wrong offset shifts every voxel a little."""
+    scan = load_scan(open_dataset(phantom["acdc"]).items[0])
+    few = scan.data.copy()
+    few.flat[: few.size // 200] = -700
+    shifted = scan.data - 300
+    floating = scan.data * 3.7 - 1000.5  # many are below -500, but Hounsfield units are whole numbers
+    for data in (scan.data, few, shifted, floating):
+        assert prepare(replace(scan, data=data), CaseSettings()).warnings == ()
+
+
+def test_mr_in_a_window_for_ct_is_said(phantom: dict[str, Path]) -> None:
+    scan = load_scan(open_dataset(phantom["acdc"]).items[0])
+    assert prepare(scan, CaseSettings(window=(-160, 240), trained_axis=2)).warnings == (
+        "has no negative value, but the window -160 to 240 is for Hounsfield units of CT; use a model trained "
+        "on MR",
+    )
+    assert prepare(scan, CaseSettings(window=(0, 2000))).warnings == ()
+
+
+def test_a_window_is_in_units_of_the_scan(ct: Dataset) -> None:
     scan = load_scan(ct.items[0])
     settings = CaseSettings(window=(-160, 240), spacing=None, size=(240, 240), slice_minmax=False)
     case = prepare(scan, settings)

@@ -198,6 +198,13 @@ def _(data: Spoiler) -> str:
     return data.write(IMAGE, data.read(LABEL))
 
 
+@breaks("other-modality")
+def _(data: Spoiler) -> str:
+    image = np.random.default_rng(9).integers(-200, 300, data.read(IMAGE).shape, np.int16)
+    image[:2] = -1000  # air
+    return data.write(IMAGE, image)
+
+
 @breaks("constant")
 def _(data: Spoiler) -> str:
     return data.write(IMAGE, np.full_like(data.read(IMAGE), 0.5))

@@ -9,7 +9,7 @@ from math import ceil, sqrt
 import numpy as np
 
 from coopseg.cases.lost import MOST_LOST
-from coopseg.cases.prepare import make_plan
+from coopseg.cases.prepare import AIR, make_plan
 from coopseg.cases.steps import overlap
 from coopseg.config.section import Value
 from coopseg.config.settings import CaseSettings
@@ -24,7 +24,6 @@ from coopseg.text import counted
 STEP = 16  # pixels; the networks halve an image four times
 SIDES = range(STEP, 4096 + STEP, STEP)
 ROOM = 1.1  # of the side that is needed here, for structures of other patients
-AIR = -500  # a scan whose least value is lower is in Hounsfield units: no other scan has such values
 MOSTLY = 0.9  # share of the scans that have to be in Hounsfield units
 LEAST, GREATEST = -4096, 16384  # Hounsfield units that are counted; scanners store 12 to 14 bits
 
@@ -94,7 +93,7 @@ class _Seen:
         self.whole = np.zeros(self.classes, np.int64)
         self.kept = np.zeros((len(SIDES), self.classes), np.int64)  # within a square of each side
         self.intensities = np.zeros((self.classes, GREATEST - LEAST), np.int64)
-        self.cold = 0  # scans with values of air
+        self.cold = 0  # scans with values of air, which no scan but CT has
 
     def add(self, scan: Scan, label: np.ndarray, settings: CaseSettings) -> None:
         """Counts the pixels of each class within squares of every side, and their intensities."""

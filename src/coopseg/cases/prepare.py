@@ -78,6 +78,9 @@ MOST_PIXELS = 2**25  # of a case, or four times the scan's voxels if that is mor
 MOST_SIDE = 2**16  # pixels, twice as many as a NIfTI-1 file can have
 GREATEST = 1e30  # range of the intensities, so that float32 can hold what is computed from them
 MOST_OF_LABELS = 10  # distinct values; label maps of one organ have fewer, images far more
+AIR = -500  # Hounsfield units; air is at -1000, lung at -850, all else in a body above
+COLDEST = -1100  # of air, with noise; what is lower is padding, or no CT
+AIRY = 0.01  # share of a CT scan that is air; resampling gives MR a few negative values too
 SAME_SPACING = 1e-4  # mm; spacings closer than this differ only by the rounding of a header
 
 
@@ -196,12 +199,14 @@ def measure_lost(
 def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> tuple[str, ...]:
     """Returns a line for all that a user should look at before trusting what becomes of a 3-D or 4-D scan.
 
-    That is a header that contradicts itself, an unusual spacing, slices along another stored axis than in
-    training, and voxels like those of a label map. Raises CoopsegError for a spacing that no scanner has.
+    That is CT where the settings are for MR or the other way round, a header that contradicts itself, an
+    unusual spacing, slices along another stored axis than in training, and voxels like those of a label map.
+    Raises CoopsegError for a spacing that no scanner has.
     """
     orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
     axis, spacing = orientation.axes[0], orientation.spacing(scan.spacing)
-    lines = list(scan.notes)
+    lines = [] if normalised else [*judge_intensities(scan.data, settings)]
+    lines += scan.notes
     rule = judge_spacing(spacing, scan.data.shape[axis])
     if rule == "spacing-extreme":
         raise CoopsegError(
@@ -217,6 +222,29 @@ def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> 
     if not normalised and (values := few_whole_numbers(scan.data)):
         lines.append(f"holds {values} whole numbers only, as a label map does; give the image")
     return tuple(lines)
+
+
+def judge_intensities(data: np.ndarray, settings: CaseSettings) -> tuple[str, ...]:
+    """Returns a line if a scan looks like CT where settings are for MR, or the other way round, and advice.
+
+    Settings that know the axis of their training are those of a model.
+    """
+    trained = settings.trained_axis is not None
+    if settings.window is None and in_hounsfield_units(data):
+        rule = "the model scales intensities" if trained else "intensities are scaled"
+        do = "use a model trained on CT with --adapt" if trained else "give --adapt, or set cases.window"
+        return (f"looks like CT in Hounsfield units, but {rule} by percentiles, as for MR; {do}",)
+    if settings.window and settings.window[0] < 0 <= data.min():
+        window = "the window {:g} to {:g} is for Hounsfield units of CT".format(*settings.window)
+        do = "use a model trained on MR" if trained else "leave cases.window out"
+        return (f"has no negative value, but {window}; {do}",)
+    return ()
+
+
+def in_hounsfield_units(data: np.ndarray) -> bool:
+    """Tells whether a scan looks like CT: whole numbers, a share of AIRY or more of them those of air."""
+    air = np.count_nonzero((data > COLDEST) & (data < AIR))
+    return air >= AIRY * data.size and np.array_equal(data, np.rint(data))
 
 
 def few_whole_numbers(data: np.ndarray) -> int:

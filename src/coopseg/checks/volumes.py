@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.cases.lost import Lost
-from coopseg.cases.prepare import few_whole_numbers, measure_lost
-from coopseg.checks.rules import CLIP, SHEAR, Fault, Finding, fault_of, relative
+from coopseg.cases.prepare import few_whole_numbers, judge_intensities, measure_lost
+from coopseg.checks.rules import SHEAR, Fault, Finding, fault_of, relative
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import describe_spacing, find_orientation, find_slice_axis, judge_spacing
@@ -71,11 +71,11 @@ def fingerprint(volume: np.ndarray) -> str:
 
 
 def check_voxels(
-    volume: np.ndarray, *, axis: int, normalised: bool, percentiles: tuple[float, float] | None = CLIP
+    volume: np.ndarray, *, axis: int, normalised: bool, settings: CaseSettings = DEFAULT
 ) -> Iterator[Fault]:
     """Yields faults of a finite (X, Y, Z) float32 image.
 
-    axis: of the slices. normalised: by its data set. percentiles: at which it is clipped, if at any.
+    axis: of the slices. normalised: by its data set. settings: by which intensities would become [0, 1].
     """
     least, greatest = float(volume.min()), float(volume.max())
     if normalised and (least < 0 or greatest > 1):
@@ -85,10 +85,13 @@ def check_voxels(
         return
     if not normalised and (values := few_whole_numbers(volume)):
         yield Fault("label-as-image", f"holds {values} whole numbers only")
-    if percentiles and not normalised:  # a normalised image is not clipped
-        low, high = np.percentile(volume, percentiles)
+    for line in () if normalised else judge_intensities(volume, settings):
+        found, _, do = line.partition("; ")
+        yield Fault("other-modality", found, do)
+    if not (settings.window or normalised):  # a normalised image is not clipped
+        low, high = np.percentile(volume, settings.percentiles)
         if low == high:
-            first, last = percentiles
+            first, last = settings.percentiles
             yield Fault("constant", f"percentiles {first:g} and {last:g} are both {low:g}")
             return
     slices = np.moveaxis(volume, axis, 0).reshape(volume.shape[axis], -1)
@@ -225,8 +228,7 @@ def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File, settings: CaseSett
     if volume is None or image.header is None:
         return ""
     axis = find_slice_axis(image.header.affine, image.header.shape)
-    percentiles = None if settings.window else settings.percentiles
-    faults = check_voxels(volume, axis=axis, normalised=ref.normalised, percentiles=percentiles)
+    faults = check_voxels(volume, axis=axis, normalised=ref.normalised, settings=settings)
     sheet.add(faults, ref.image, [ref])
     return fingerprint(volume)
 
