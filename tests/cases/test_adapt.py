@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def test_validate_says_what_is_cut_and_adapts(ct: Dataset) -> None:
     assert finding.found.startswith("the crop of 192 x 192 pixels cuts 100.0% of tumour; most in p")
     better = validate_dataset(ct, adapt=True)
     assert not [finding for finding in better.findings if finding.rule == "crop-cuts"]
-    assert better.adapted.startswith("adapted to 4 scans (Hounsfield units): cases.spacing=2.0, cases.size=[")
+    assert better.adapted.startswith(
+        "adapted to 3 scans of 3 training and validation patients of split random-0 (Hounsfield units): "
+        "cases.spacing=2.0, cases.size=["
+    )
     assert " mm cuts at most 0.1% of a class; window " in better.crop
     given = validate_dataset(ct, settings=["cases.size=[208, 208]", "cases.spacing=2"])
     assert given.crop.startswith("crop of 208 x 208 pixels of 2 mm cuts ")
@@ -103,11 +107,30 @@ def test_given_settings_stay(ct: Dataset) -> None:
 def test_the_request_holds_plain_settings(ct: Dataset) -> None:
     request = make_request(ct, preset="quick", settings={"cases.spacing": 3.0})
     again, line = adapt_request(request, ct)
-    assert line.startswith("adapted to 3 scans (Hounsfield units): cases.size=[")  # none of the test patient
+    assert line.startswith(  # none of the test patient
+        "adapted to 3 scans of 3 training and validation patients of split random-0 (Hounsfield units): "
+        "cases.size=["
+    )
     assert set(again.settings) == {"cases.spacing", "cases.size", "cases.window", "cases.slice_minmax"}
     assert resolve_request(again).cases.spacing == 3.0
     stored = type(again).checked(again.model_dump(mode="json"))
     assert resolve_request(stored) == resolve_request(again)
+
+
+def test_validate_adapts_to_whom_train_does(ct: Dataset, tmp_path: Path) -> None:
+    """The patient with the largest pixels decides; of a split only those count who train or validate."""
+    split = tmp_path / "split.json"
+    for parts in (
+        {"train": ["p3"], "validate": ["p2"], "test": ["p0"]},
+        {"train": ["p1"], "validate": ["p0"], "test": ["p3"]},
+        {"train": ["p2"], "validate": ["p3"]},  # p0 and p1 are in no part
+    ):
+        split.write_text(json.dumps(parts))
+        ours = validate_dataset(ct, splits=[split], adapt=True).adapted
+        assert ours == adapt_request(make_request(ct, split=split), ct)[1]
+        assert f"2 scans of 2 training and validation patients of split {split} (" in ours
+    assert validate_dataset(ct, adapt=True).adapted == adapt_request(make_request(ct), ct)[1]
+    assert "split random-0" in validate_dataset(ct, splits=["random"], adapt=True).adapted
 
 
 def test_mr_keeps_percentiles(phantom: dict[str, Path]) -> None:
@@ -126,12 +149,12 @@ def test_ct_under_a_rule_for_mr_is_said(ct: Dataset) -> None:
     scan = load_scan(ct.items[0])
     ours, model = CaseSettings(), CaseSettings(trained_axis=2)
     assert prepare(scan, ours).warnings == (
-        "looks like CT in Hounsfield units, but intensities are scaled by percentiles, as for MR; give --adapt, "
-        "or set cases.window",
+        "looks like CT in Hounsfield units, but intensities are scaled by percentiles, as for MR; give "
+        "--adapt, or set cases.window",
     )
     assert prepare(scan, model).warnings == (
-        "looks like CT in Hounsfield units, but the model scales intensities by percentiles, as for MR; use a "
-        "model trained on CT with --adapt",
+        "looks like CT in Hounsfield units, but the model scales intensities by percentiles, as for MR; use "
+        "a model trained on CT with --adapt",
     )
     assert prepare(scan, adapted(ct, ours)).warnings == ()
     (finding,) = [f for f in validate_dataset(ct).findings if f.rule == "other-modality"]
@@ -153,8 +176,8 @@ def test_mr_with_a_few_negative_values_is_no_ct(phantom: dict[str, Path]) -> Non
 def test_mr_in_a_window_for_ct_is_said(phantom: dict[str, Path]) -> None:
     scan = load_scan(open_dataset(phantom["acdc"]).items[0])
     assert prepare(scan, CaseSettings(window=(-160, 240), trained_axis=2)).warnings == (
-        "has no negative value, but the window -160 to 240 is for Hounsfield units of CT; use a model trained "
-        "on MR",
+        "has no negative value, but the window -160 to 240 is for Hounsfield units of CT; use a model "
+        "trained on MR",
     )
     assert prepare(scan, CaseSettings(window=(0, 2000))).warnings == ()
 

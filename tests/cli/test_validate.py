@@ -82,7 +82,7 @@ def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Pat
     assert "crop-cuts" in small.stdout
     words = ("--adapt", "--set", "cases.spacing=2", "--labels", "RV=1,MYO=2,LV=3")
     adapted, crop, last = coopseg("validate", tmp_path, *words).stdout.splitlines()
-    assert adapted.startswith("adapted to 1 scan (no Hounsfield units): cases.size=[")
+    assert adapted.startswith("adapted to 1 scan of 1 patient (no Hounsfield units): cases.size=[")
     assert "pixels of 2 mm cuts at most 0.1% of a class" in crop
 
 

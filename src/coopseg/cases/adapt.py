@@ -37,7 +37,12 @@ class Adapted:
 
 
 def adapt_cases(
-    dataset: Dataset, settings: CaseSettings, *, patients: Collection[str], given: Collection[str] = ()
+    dataset: Dataset,
+    settings: CaseSettings,
+    *,
+    patients: Collection[str],
+    given: Collection[str] = (),
+    whose: str = "",
 ) -> Adapted:
     """Choose cases.spacing, cases.size and, for CT, cases.window from labelled scans.
 
@@ -45,6 +50,7 @@ def adapt_cases(
     MOST_LOST of each class, and a tenth more. If the scans are in Hounsfield units, the window clips at most
     MOST_LOST of each class, and slices are not scaled one by one, so that a value means the same everywhere;
     other scans keep the percentiles. patients: whose scans are looked at. given: names of settings that stay.
+    whose: says which patients these are, for the line.
     Raises CoopsegError if no scan has a label, and as reading does.
     """
     refs = [ref for ref in dataset.items if ref.patient in patients and ref.label]
@@ -64,7 +70,10 @@ def adapt_cases(
     chosen = {name: value for name, value in found.items() if name not in given}
     listed = (f"{name}={list(v) if isinstance(v, tuple) else v}" for name, v in chosen.items())
     kind = "Hounsfield units" if "cases.window" in found else "no Hounsfield units"
-    return Adapted(chosen, f"adapted to {counted(len(refs), 'scan')} ({kind}): {', '.join(listed)}")
+    scans = (
+        f"{counted(len(refs), 'scan')} of {whose or counted(len({ref.patient for ref in refs}), 'patient')}"
+    )
+    return Adapted(chosen, f"adapted to {scans} ({kind}): {', '.join(listed)}")
 
 
 def _median_spacing(refs: Sequence[ScanRef], settings: CaseSettings) -> float:

@@ -244,7 +244,7 @@ def judge_intensities(data: np.ndarray, settings: CaseSettings) -> tuple[str, ..
 def in_hounsfield_units(data: np.ndarray) -> bool:
     """Tells whether a scan looks like CT: whole numbers, a share of AIRY or more of them those of air."""
     air = np.count_nonzero((data > COLDEST) & (data < AIR))
-    return air >= AIRY * data.size and np.array_equal(data, np.rint(data))
+    return bool(air >= AIRY * data.size) and np.array_equal(data, np.rint(data))
 
 
 def few_whole_numbers(data: np.ndarray) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from coopseg.errors import CoopsegError
 from coopseg.scans.names import nfc
 from coopseg.scans.types import Dataset
-from coopseg.text import listing, parse_json, parse_yaml, read_json, read_text
+from coopseg.text import counted, listing, parse_json, parse_yaml, read_json, read_text
 
 Part = Literal["train", "validate", "test"]
 PARTS: tuple[Part, ...] = ("train", "validate", "test")
@@ -176,6 +176,11 @@ def patients_of(patients: Any, part: Part, path: Path) -> tuple[str, ...]:
     if repeated:
         raise CoopsegError(f"{path}: {part} names {listing(repeated)} more than once; name each once")
     return tuple(patients)
+
+
+def describe_trained(patients: Collection[str], split: str) -> str:
+    """Names the patients of a split that a training sees, to whose scans settings may be adapted."""
+    return f"{counted(len(patients), 'training and validation patient')} of split {split}"
 
 
 REQUEST, RUN = "request.json", "run.json"  # beside weights: written before the first step, after the last

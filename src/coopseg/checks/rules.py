@@ -103,7 +103,8 @@ _LIST = (
     Rule("label-as-image", "warning", "an image of at most ten distinct values, all whole numbers",
          "it is most likely a label map in the place of a scan", "give the image"),
     Rule("other-modality", "warning",
-         "CT in Hounsfield units where intensities are scaled by percentiles, or MR where cases.window is for CT",
+         "CT in Hounsfield units though intensities are scaled by percentiles, or MR though cases.window is "
+         "for CT",
          "most of the range is air, or most of the image is white", "give --adapt, or set cases.window"),
     Rule("constant", "error",
          f"an image of one value throughout, or equal at percentiles {CLIP[0]:g} and {CLIP[1]:g}",

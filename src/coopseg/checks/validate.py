@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from coopseg.cases.adapt import adapt_cases
 from coopseg.cases.lost import describe_lost, sum_lost
+from coopseg.cases.splits import describe_trained
 from coopseg.checks.across import Parts, check_across, check_crop, check_split, merge_shared, open_split
 from coopseg.checks.rules import Fault, Finding, Report, fault_of, relative
 from coopseg.checks.volumes import Volume, examine, group_by_file
@@ -43,6 +44,7 @@ def validate_dataset(
     layout, labels: as for training. splits: names, JSON or YAML files or run folders; each is compared with
     the data set, and then only the patients that they name need a label.
     preset, settings, adapt: as for training; what the crop and the intensity rule lose under them is counted.
+    Without a split `adapt` takes the patients of the random split of seed 0.
     workers: processes; the report does not depend on it. progress: called as (images done, of all, volume).
     Raises CoopsegError only for arguments that make no sense: a folder that is not there, an unknown layout,
     labels that cannot be parsed, a split that is neither a name nor a file, a wrong setting. All else is a
@@ -98,16 +100,21 @@ def validate_dataset(
 
 
 def _adapt(
-    dataset: Dataset, cases: CaseSettings, parts: dict[str, Parts], given: Collection[str]
+    dataset: Dataset, cases: CaseSettings, parts: Mapping[str, Parts], given: Collection[str]
 ) -> tuple[CaseSettings, str]:
-    """Returns settings adapted to all patients but those to test, and a line.
+    """Returns settings adapted to the patients that trainings by these splits would adapt to, and a line.
 
-    If a file cannot be read, the settings stay: a finding will name it.
+    Without a split these are the patients of the random one, or all if they are too few for it. If a file
+    cannot be read, the settings stay: a finding will name it.
     """
-    tests = {patient for split in parts.values() for patient in split["test"]}
-    patients = set(dataset.patients) - tests
+    if not parts and (drawn := open_split("random", dataset)[0]):
+        parts = {"random": drawn}
+    names = " and ".join(f"{name}-0" if name == "random" else name for name in parts)
+    patients = {name for split in parts.values() for part in ("train", "validate") for name in split[part]}
+    whose = describe_trained(patients, names) if parts else ""
+    patients = patients if parts else set(dataset.patients)
     try:
-        found = adapt_cases(dataset, cases, patients=patients, given=given)
+        found = adapt_cases(dataset, cases, patients=patients, given=given, whose=whose)
     except CoopsegError as error:
         return cases, f"not adapted to the scans: {error}"
     values = {name.removeprefix("cases."): value for name, value in found.settings.items()}

@@ -56,7 +56,8 @@ def validate(
 
     A broken file does not hide other problems. Training or evaluation would fail on errors, or give wrong
     results; warnings are worth a look. The exit code is 1 if there is any error. The line before the last
-    says what the crop of --preset, --set and --adapt cuts, and what their intensity rule clips.
+    says what the crop of --preset, --set and --adapt cuts, and what their intensity rule clips. --adapt takes
+    the training and validation patients of --split, without it those of the random split of seed 0, as train.
     """
     from coopseg.checks.validate import validate_dataset
 

@@ -15,7 +15,7 @@ from coopseg.cases.adapt import adapt_cases
 from coopseg.cases.collect import load_cases
 from coopseg.cases.lost import describe_lost, sum_lost
 from coopseg.cases.prepare import Case
-from coopseg.cases.splits import PARTS, Part, Split, get_split
+from coopseg.cases.splits import PARTS, Part, Split, describe_trained, get_split
 from coopseg.config.resolve import check_named, own_code, read_overrides, resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -183,7 +183,8 @@ def adapt_request(request: TrainingRequest, dataset: Dataset | None = None) -> t
     dataset = dataset or open_dataset(request.data, layout=request.layout, labels=request.labels)
     parts = get_split(request.split, dataset, seed=request.seed)
     patients = {*parts.require("train"), *parts.require("validate")}
-    found = adapt_cases(dataset, settings, patients=patients, given=request.settings)
+    whose = describe_trained(patients, parts.name)
+    found = adapt_cases(dataset, settings, patients=patients, given=request.settings, whose=whose)
     return change_request(request, settings=found.settings), found.line
 
 
