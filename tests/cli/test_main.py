@@ -95,4 +95,5 @@ def test_sigterm_leaves_no_half_filled_output(phantom: dict[str, Path], tmp_path
         _, errors = process.communicate()
     assert process.returncode == 143
     assert b"Traceback" not in errors
+    assert errors.endswith(b"stopped by SIGTERM\n")
     assert not (tmp_path / "made").exists()

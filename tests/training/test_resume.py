@@ -368,5 +368,7 @@ def test_a_checkpoint_that_lacks_its_parts_is_refused(stopped: Path, change: Cal
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CoopsegError, match="--resume takes the run folder of a training"):
+    with pytest.raises(CoopsegError, match=f"^{tmp_path}: holds no training; --resume takes the --out of"):
         resume(tmp_path)
+    with pytest.raises(CoopsegError, match=f"^{tmp_path}/none: no such run; --resume takes the --out of"):
+        resume(tmp_path / "none")

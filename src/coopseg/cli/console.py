@@ -6,13 +6,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TextIO
 
 import typer
 
+from coopseg.errors import CoopsegError
 from coopseg.scans.files import naming
 from coopseg.training.request import TrainingRequest
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from coopseg.training.loop import Progress
 
 QUIET = 10.0  # seconds between two lines of progress where there is no terminal
+CLEARLY_LOWER = 0.02  # Dice by which FTN+STN has to stay behind before a word is said
 
 
 def say(text: str) -> None:
@@ -50,7 +52,8 @@ def say_report(page: Path) -> None:
 def note_predictor(record: Path) -> None:
     """Say what a predict.json or evaluation.json holds that a user should know.
 
-    That is a training that had not ended, files that were passed over, and scan statistics.
+    That is a training that had not ended, an STN that stayed behind the FTN in it, files that were passed
+    over, and scan statistics.
     """
     from coopseg.scans.discover import summarise
     from coopseg.scans.types import PassedOver
@@ -62,9 +65,39 @@ def note_predictor(record: Path) -> None:
     k = facts["scan_statistics"]
     if facts["training_ended"] is False:
         warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
+    if facts["training_ended"] and facts["refinements"] and facts.get("head") != "FTN":
+        weights = Path(facts["model"]["path"])
+        if behind := stn_behind(_validation_of(weights)):
+            warn(f"{weights}: {behind}")
     if k is not None:
         share = f"n / (n + {k:g}) of the first layers' normalisation"
         note(f"scan statistics are on: a scan of n slices sets {share}")
+
+
+def _validation_of(weights: Path) -> Mapping[str, Any]:
+    """Returns the validation at which weights of a run folder were written; {} if its record does not say."""
+    from coopseg.cases.splits import RUN
+    from coopseg.inference.model import BEST, LAST
+    from coopseg.text import read_json
+
+    try:
+        record = read_json(weights.parent / RUN)
+        steps = {LAST: record["steps"]} | {BEST[head]: at["step"] for head, at in record["best"].items()}
+        step = steps[weights.name]
+        return next(dict(entry) for entry in record["validations"] if entry["step"] == step)
+    except (CoopsegError, KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        return {}  # the label maps and scores are whole without it
+
+
+def stn_behind(scores: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Returns a warning if FTN+STN, which `predict` writes, validates clearly lower than the FTN alone."""
+    ftn, refined = (scores.get(head, {}).get("mean") for head in ("FTN", "FTN+STN"))
+    if ftn is None or refined is None or refined >= ftn - CLEARLY_LOWER:
+        return None
+    return (
+        f"FTN+STN has a validation Dice of {refined:.3f}, the FTN alone {ftn:.3f}: the STN has learned too "
+        "little; train longer, or give --refine 0 to predict and evaluate"
+    )
 
 
 def note(text: str) -> None:

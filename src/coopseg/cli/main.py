@@ -58,6 +58,10 @@ class Program(TyperGroup):
         except KeyboardInterrupt:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as end:
+            if end.code == SIGNALLED + signal.SIGTERM:
+                note("stopped by SIGTERM")
+            raise
 
 
 app = typer.Typer(

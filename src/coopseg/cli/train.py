@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +24,14 @@ from coopseg.cli.console import (
     dice_of_heads,
     note,
     say,
+    stn_behind,
     warn,
 )
 from coopseg.config.methods import DEFAULT_METHOD, OF_PRESETS
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, Stopped
 from coopseg.training.request import TrainingRequest
 
 METHOD_DEFAULT = f"{DEFAULT_METHOD}; with a published preset {', '.join(sorted(set(OF_PRESETS.values())))}"
-CLEARLY_LOWER = 0.02  # Dice by which FTN+STN has to stay behind before a word is said
 
 
 def train(
@@ -69,10 +71,10 @@ def train(
         return
     if data is None or out is None:
         raise CoopsegError("train needs --data and --out, or --resume with the folder of an earlier training")
-    from coopseg.training.run import train as train_model
-
     note(f"reading {data}")
-    with TrainingDisplay() as display:
+    with _stopping_clearly(out), TrainingDisplay() as display:
+        from coopseg.training.run import train as train_model
+
         train_model(out=out, adapt=adapt, progress=display, warn=warn, **given)
     _report(out)
 
@@ -81,17 +83,38 @@ def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -
     """Resumes a training; only options that were typed are compared with those it began with."""
     if out is not None:
         raise CoopsegError(f"--resume goes on in {run}; leave --out away")
-    from coopseg.training.run import resume
+    from coopseg.cases.splits import has_ended
 
     typed = {
         name: value
         for name, value in given.items()
         if context.get_parameter_source(name).name == "COMMANDLINE"  # type: ignore[union-attr]
     }
-    note(f"going on with {run}")
-    with TrainingDisplay() as display:
+    ended = has_ended(run)
+    if ended is False:
+        note(f"going on with {run}")
+    with _stopping_clearly(run), TrainingDisplay() as display:
+        from coopseg.training.run import resume
+
         resume(run, progress=display, warn=warn, **typed)
+    if ended:
+        note(f"{run}: this training has ended, nothing is left to train; to train longer give another --out")
     _report(run)
+
+
+@contextmanager
+def _stopping_clearly(out: Path) -> Iterator[None]:
+    """Says how to go on after Ctrl-C or SIGTERM, where the training does not, as before its first step."""
+    from coopseg.cases.splits import has_ended
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        said = f"stopped; go on with `coopseg train --resume {out}`"
+        if has_ended(out) is None:
+            said = "stopped before the training began; nothing is lost, give the same command again"
+        raise Stopped(f"{out}: {said}", number) from None
 
 
 def _report(out: Path) -> None:
@@ -114,14 +137,3 @@ def _report(out: Path) -> None:
     alone = " --refine 0" if behind else ""
     say(f"next: coopseg predict --model {out} SCAN... --out DIR{alone}")
     say(f"  or: coopseg evaluate --model {out} --data DATA --split {out} --out DIR{named}{alone}")
-
-
-def stn_behind(last: Mapping[str, Mapping[str, float]]) -> str | None:
-    """Returns a warning if FTN+STN, which `predict` writes, validates clearly lower than the FTN alone."""
-    ftn, refined = (last.get(head, {}).get("mean") for head in ("FTN", "FTN+STN"))
-    if ftn is None or refined is None or refined >= ftn - CLEARLY_LOWER:
-        return None
-    return (
-        f"FTN+STN has a validation Dice of {refined:.3f}, the FTN alone {ftn:.3f}: the STN has learned too "
-        "little; train longer, or give --refine 0 to predict and evaluate"
-    )

@@ -99,7 +99,8 @@ def read_request(folder: Path) -> RequestRecord:
     try:
         return RequestRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise CoopsegError(f"{path}: not found; --resume takes the run folder of a training") from None
+        what = "holds no training" if folder.is_dir() else "no such run"
+        raise CoopsegError(f"{folder}: {what}; --resume takes the --out of an earlier training") from None
     except (OSError, ValueError):  # pydantic's ValidationError is one
         raise CoopsegError(
             f"{path}: damaged, it does not say what was trained; train anew with another --out"
