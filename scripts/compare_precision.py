@@ -33,7 +33,8 @@ def make_data(out: Path) -> tuple[dict[str, Path], Path]:
     split = _write_split(out / "split.json", data["acdc"])
     if not (out / "corrupted").exists():
         tested = select_part(open_dataset(data["acdc"]), find_split(split), "test")
-        corrupt_dataset(tested, out / "corrupted", copies=1, settings=resolve_settings(overrides=CASES).cases)
+        cases = resolve_settings(overrides=CASES).cases
+        corrupt_dataset(tested, out / "corrupted", copies=1, settings=cases, grid="published")
     return data, split
 
 

@@ -94,7 +94,9 @@ def choice_data(data: Path, work: Path) -> list[Dataset]:
     folder = work / "choice"
     if not folder.is_dir():
         cases = resolve_settings(preset="cpu").cases
-        corrupt_dataset(clean, folder, copies=1, kinds=CHOICE_KINDS, settings=cases, workers=1)
+        corrupt_dataset(
+            clean, folder, copies=1, kinds=CHOICE_KINDS, settings=cases, grid="published", workers=1
+        )
     return [clean, *(open_dataset(folder / kind) for kind in CHOICE_KINDS)]
 
 

@@ -105,7 +105,9 @@ def run_demo(
     with course.stage("corrupting copies of the test scans"):
         tested = select_part(open_dataset(data["acdc"]), find_split(split), "test")
         cases = resolve_settings(overrides=CASES).cases
-        corrupt_dataset(tested, out / "corrupted", copies=1, settings=cases, progress=course.count)
+        corrupt_dataset(
+            tested, out / "corrupted", copies=1, settings=cases, grid="published", progress=course.count
+        )
     sets: list[str | Path] = [f"same site={data['acdc']}", out / "corrupted", f"other sites={data['mnms']}"]
     runs = []
     for method, seed in trainings:

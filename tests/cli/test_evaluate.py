@@ -78,16 +78,30 @@ def test_copies_are_scaled_as_the_training_was(
     coopseg("train", *data, "--preset=quick", "--method=unet", "--device=cpu", *sets, "--out", run)
     ours, others = tmp_path / "ours", tmp_path / "others"
     few = ("--kinds=RandBias", "--copies=1", "--workers=1", "--set=cases.size=[32,32]")
-    made = coopseg("corrupt", *data, "--split", run, *few, "--out", ours)
+    published, whole = (*few, "--grid=published"), tmp_path / "whole"
+    made = coopseg("corrupt", *data, "--split", run, *published, "--out", ours)
     assert "as the training has it: cases.percentiles" in made.stderr
     assert "cases.window=(5.0, 300.0)" in made.stderr
+    assert "not used" not in made.stderr
     patients = json.loads((run / "run.json").read_text())["split"]["test"]
-    coopseg("corrupt", *data, "--patients", ",".join(patients), *few, "--out", others)
-    for copies, said in ((ours, False), (others, True)):
+    coopseg("corrupt", *data, "--patients", ",".join(patients), *published, "--out", others)
+    made = coopseg("corrupt", *data, "--split", run, *few, "--severity=0", "--out", whole)
+    assert "cases.size: not used, since the copies keep the scan's grid" in made.stderr
+    for copies, said in ((ours, False), (others, True), (whole, False)):
         scores = tmp_path / copies.name / "scores"
         found = coopseg("evaluate", "--model", run, "--data", copies, "--device=cpu", "--out", scores).stderr
         assert ("scaled by cases.window None, the model has (5.0, 300.0)" in found) == said, found
         assert (f"coopseg corrupt --split {run}" in found) == said
+    clean = ("--data", phantom["acdc"], "--split", run, "--device=cpu", "--out", tmp_path / "clean")
+    coopseg("evaluate", "--model", run, *clean)
+    means = [
+        {
+            (entry["class"], entry["group"], entry["value"]): entry["dice_mean"]
+            for entry in json.loads((folder / "metrics.json").read_text())["summary"]
+        }
+        for folder in (tmp_path / "clean", tmp_path / "whole/scores")
+    ]
+    assert means[0] == means[1]  # the copies are prepared as the scans are
 
 
 def test_report_of_a_benchmark(coopseg: Callable[..., Any], tmp_path: Path) -> None:

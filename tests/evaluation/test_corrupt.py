@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -17,7 +18,16 @@ from coopseg.cases.steps import minmax_slices
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.evaluation.corrupt import case_as_scan, corrupt_dataset
-from coopseg.evaluation.corruptions import CHOICE_KINDS, KINDS, Corruption, apply_corruption
+from coopseg.evaluation.corruptions import (
+    ALL_KINDS,
+    CHOICE_KINDS,
+    KINDS,
+    Corruption,
+    apply_corruption,
+    corruption_generator,
+    sample_corruption,
+)
+from coopseg.scans.geometry import find_orientation
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label, load_scan
@@ -56,6 +66,7 @@ def corrupted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
         out,
         copies=2,
         settings=SETTINGS,
+        grid="published",
         workers=1,
         progress=lambda done, total, _: seen.append((done, total)),
     )
@@ -119,7 +130,7 @@ def test_files_depend_on_names_not_on_order_or_workers(
     corrupted: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     turned = replace(dataset, items=dataset.items[:0:-1])
-    corrupt_dataset(turned, tmp_path / "b", copies=1, settings=SETTINGS, workers=2)
+    corrupt_dataset(turned, tmp_path / "b", copies=1, settings=SETTINGS, grid="published", workers=2)
     before, after = digests(corrupted), digests(tmp_path / "b")
     images = [name for name in after if name.endswith(".nii.gz")]
     assert len(images) == 3 * 4 * 2
@@ -128,7 +139,7 @@ def test_files_depend_on_names_not_on_order_or_workers(
 
 def test_seed_and_copy_change_the_images(corrupted: Path, dataset: Dataset, tmp_path: Path) -> None:
     one = replace(dataset, items=dataset.items[:1])
-    corrupt_dataset(one, tmp_path / "b", copies=1, seed=1, settings=SETTINGS, workers=1)
+    corrupt_dataset(one, tmp_path / "b", copies=1, seed=1, settings=SETTINGS, grid="published", workers=1)
     before, after = digests(corrupted), digests(tmp_path / "b")
     for kind in KINDS:
         first, second = (f"{kind}/images/p1_ED_copy{copy}.nii.gz" for copy in (1, 2))
@@ -137,7 +148,7 @@ def test_seed_and_copy_change_the_images(corrupted: Path, dataset: Dataset, tmp_
 
 def test_kinds_to_choose_by(dataset: Dataset, tmp_path: Path) -> None:
     one = replace(dataset, items=dataset.items[:1])
-    arguments: dict[str, Any] = {"copies": 1, "settings": SETTINGS, "workers": 1}
+    arguments: dict[str, Any] = {"copies": 1, "settings": SETTINGS, "grid": "published", "workers": 1}
     folders = corrupt_dataset(one, tmp_path / "all", kinds="choice", **arguments)
     assert folders == [tmp_path / "all" / kind for kind in CHOICE_KINDS]
     corrupt_dataset(one, tmp_path / "two", kinds="RandBands,RandNoise", **arguments)
@@ -150,7 +161,13 @@ def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> 
     one = replace(dataset, items=dataset.items[:1])
     foreign = tmp_path / "mine"
     foreign.mkdir()
-    arguments: dict[str, Any] = {"copies": 1, "settings": SETTINGS, "workers": 1, "kinds": ("RandBias",)}
+    arguments: dict[str, Any] = {
+        "copies": 1,
+        "settings": SETTINGS,
+        "grid": "published",
+        "workers": 1,
+        "kinds": ("RandBias",),
+    }
     corrupt_dataset(one, foreign, **arguments)  # an empty folder is no obstacle
     with pytest.raises(
         CoopsegError, match="not empty; choose another folder, or replace it with --overwrite"
@@ -169,7 +186,7 @@ def test_a_broken_volume_does_not_keep_the_others(
     corrupted: Path, dataset: Dataset, tmp_path: Path, workers: int
 ) -> None:
     broken, out = tmp_path / "broken.nii.gz", tmp_path / "out"
-    arguments: dict[str, Any] = {"copies": 2, "settings": SETTINGS, "workers": workers}
+    arguments: dict[str, Any] = {"copies": 2, "settings": SETTINGS, "grid": "published", "workers": workers}
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(dataset.items[0].image.read_bytes()[:-20])
     items = (*dataset.items[:2], replace(dataset.items[2], image=broken), dataset.items[3])
@@ -206,7 +223,12 @@ def test_a_killed_worker_is_no_end(dataset: Dataset, tmp_path: Path) -> None:
     many = tuple(replace(ref, patient=f"q{index}") for index in range(20) for ref in dataset.items)
     with pytest.raises(CoopsegError, match="one of 2 worker processes was killed"):
         corrupt_dataset(
-            replace(dataset, items=many), tmp_path / "out", settings=SETTINGS, workers=2, progress=kill
+            replace(dataset, items=many),
+            tmp_path / "out",
+            settings=SETTINGS,
+            grid="published",
+            workers=2,
+            progress=kill,
         )
     assert (tmp_path / "out/done.jsonl").is_file()  # what was done stays
     assert not (tmp_path / "out/manifest.json").exists()
@@ -216,6 +238,8 @@ def test_a_killed_worker_is_no_end(dataset: Dataset, tmp_path: Path) -> None:
 def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match="unknown corruption 'RandSwap'"):
         corrupt_dataset(dataset, tmp_path / "out", kinds=("RandSwap",))
+    with pytest.raises(CoopsegError, match="grid 'nominal' is not known; use scan or published"):
+        corrupt_dataset(dataset, tmp_path / "out", grid="nominal")  # type: ignore[arg-type]
     with pytest.raises(CoopsegError, match="copies must be 1 or more, found 0"):
         corrupt_dataset(dataset, tmp_path / "out", copies=0)
     with pytest.raises(CoopsegError, match="no volumes to corrupt"):
@@ -236,9 +260,106 @@ def test_refuses_slices_that_would_be_mistaken(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path / "in")
     coarse = CaseSettings(size=(32, 32), spacing=12)
     with pytest.raises(CoopsegError, match=r"set cases\.slice_axis to 0"):
-        corrupt_dataset(dataset, tmp_path / "out", settings=coarse, workers=1)
+        corrupt_dataset(dataset, tmp_path / "out", settings=coarse, grid="published", workers=1)
     fixed = coarse.model_copy(update={"slice_axis": 0})
-    assert corrupt_dataset(dataset, tmp_path / "out", settings=fixed, workers=1)
+    assert corrupt_dataset(dataset, tmp_path / "out", settings=fixed, grid="published", workers=1)
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Scans as scanners store them: int16 with a slope and below 0, oblique, slices along the first axis.
+
+    One is a frame of a 4-D file. Label values are far apart, and one does not fit a byte.
+    """
+    folder = tmp_path_factory.mktemp("awkward")
+    generator = np.random.default_rng(3)
+    labels = Labels(("background", "RV", "MYO", "LV"), (0, 500, 10, 820))
+    affine = np.eye(4)
+    affine[:3, :3] = np.linalg.qr(generator.normal(size=(3, 3)))[0] * (9, 1.5, 1.3)
+    items = []
+    for patient, shape in (("p1", (4, 30, 36)), ("p2", (4, 30, 36, 2))):
+        image, label = folder / f"{patient}.nii.gz", folder / f"{patient}_gt.nii.gz"
+        stored = nibabel.Nifti1Image(generator.integers(-90, 3000, shape).astype(np.int16), affine)
+        stored.header["descrip"], stored.header["cal_max"] = b"of a scanner", 900
+        stored.header.set_slope_inter(0.5, -7)
+        nibabel.save(stored, image)  # which divides by the slope
+        nibabel.save(
+            nibabel.Nifti1Image(generator.choice(labels.values, shape).astype(np.int16), affine), label
+        )
+        items.append(ScanRef(patient, image, label, frame=1 if len(shape) == 4 else None))
+    return Dataset("awkward", folder, "folder", labels, tuple(items))
+
+
+@pytest.mark.parametrize("kinds", [KINDS, CHOICE_KINDS])
+def test_copies_without_artefact_are_the_clean_scans(
+    kinds: tuple[str, ...], awkward: Dataset, tmp_path: Path
+) -> None:
+    """Read by another library: voxels, place and label values; and severity 1 changes the voxels alone."""
+    for severity in (0.0, 1.0):
+        out = tmp_path / f"{severity}"
+        corrupt_dataset(awkward, out, copies=1, kinds=kinds, severity=severity, workers=1)
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert (manifest["grid"], len(manifest["volumes"])) == ("scan", 2 * len(kinds))
+        for entry in manifest["volumes"]:
+            found = open_dataset(out / entry["kind"])
+            assert found.labels.meaning == awkward.labels.meaning
+            assert json.loads((found.root / "dataset.json").read_text())["grid"] == "scan"
+            assert not any(ref.normalised for ref in found.items)
+            for part, name in (
+                ("image", f"{entry['patient']}.nii.gz"),
+                ("label", f"{entry['patient']}_gt.nii.gz"),
+            ):
+                clean: Any = nibabel.load(awkward.root / name)
+                copy: Any = nibabel.load(out / entry["kind"] / entry[part])
+                values = np.asanyarray(clean.dataobj)
+                values = values[..., 1] if values.ndim == 4 else values
+                np.testing.assert_array_equal(copy.affine, clean.affine)
+                same = np.array_equal(np.asanyarray(copy.dataobj), values.astype(copy.get_data_dtype()))
+                assert same == (part == "label" or severity == 0), (entry["kind"], part)
+                for key in ("descrip", "cal_max", "sform_code", "qform_code", "quatern_b", "xyzt_units"):
+                    assert copy.header[key] == clean.header[key]
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_artefacts_of_the_scan_grid_are_those_of_its_slices(
+    kind: str, awkward: Dataset, tmp_path: Path
+) -> None:
+    """Made anew: slices put first by hand, scaled by numpy, the artefact as drawn, and all of it undone."""
+    settings = CaseSettings(percentiles=(5, 90), slice_axis=0)
+    one = replace(awkward, items=awkward.items[:1])
+    corrupt_dataset(one, tmp_path / "out", copies=1, kinds=kind, settings=settings, workers=1)
+    (entry,) = json.loads((tmp_path / "out/manifest.json").read_text())["volumes"]
+    drawn = sample_corruption(kind, corruption_generator(0, case="p1", kind=kind, copy=1))
+    assert entry["parameters"] == drawn.parameters
+    scan = load_scan(one.items[0])
+    turned = find_orientation(scan.affine, scan.data.shape, slice_axis=0)
+    data = scan.data.transpose(turned.axes)
+    flipped = [axis for axis in range(3) if turned.flips[axis]]
+    low, high = np.percentile(scan.data, (5, 90))
+    spacing = scan.spacing[list(turned.axes)]
+    made = apply_corruption(
+        (np.flip(data, flipped) - low) / (high - low), drawn, spacing=spacing, rescale=False
+    )
+    expected = np.flip(made * (high - low) + low, flipped).transpose(np.argsort(turned.axes))
+    found = load_scan(ScanRef("", tmp_path / "out" / kind / entry["image"]))
+    if kind not in ("RandBlur", "RandDownsample"):  # which bring extremes nearer
+        assert (expected.min() < low, expected.max() > high) == (True, True)  # nothing was clipped
+    np.testing.assert_allclose(found.data, expected, atol=1e-3 * (high - low))
+
+
+def test_a_normalised_data_set_stays_so(corrupted: Path, tmp_path: Path) -> None:
+    """Without artefact copies are equal, with one they stay in [0, 1]."""
+    prepared = open_dataset(corrupted / KINDS[0])
+    source = replace(prepared, items=tuple(replace(ref, copy=0) for ref in prepared.items[::2]))
+    for severity in (0.0, 1.0):
+        out = tmp_path / f"{severity}"
+        corrupt_dataset(source, out, copies=1, kinds=ALL_KINDS, severity=severity, workers=1)
+        for kind in ALL_KINDS:
+            found = open_dataset(out / kind)
+            assert all(ref.normalised for ref in found.items)
+            copy, clean = (load_scan(dataset.items[0]).data for dataset in (found, source))
+            assert (copy.min(), copy.max()) == (0, 1)
+            assert np.array_equal(copy, clean) == (severity == 0)
 
 
 GRID_SETTINGS = CaseSettings(size=(48, 64), slice_minmax=False, percentiles=(0, 100))

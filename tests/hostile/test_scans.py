@@ -201,7 +201,7 @@ def test_a_folder_named_as_a_scan(tmp_path: Path) -> None:
         read_image(tmp_path / "x.nii.gz")
 
 
-@pytest.mark.parametrize("within", ["coopseg.cases.prepare._check", "coopseg.scans.nifti._load"])
+@pytest.mark.parametrize("within", ["coopseg.cases.prepare.judge_spacing", "coopseg.scans.nifti._load"])
 def test_the_end_of_the_memory_names_the_file(
     refuses: Callable[..., str], data: Path, model: Path, monkeypatch: pytest.MonkeyPatch, within: str
 ) -> None:

@@ -107,7 +107,7 @@ def corrupt_tested(
             shutil.rmtree(out, ignore_errors=True)  # of a benchmark that was killed
         corrupt_dataset(
             tested, out, copies=copies, seed=request.seed_of_corruption, severity=severity, settings=cases,
-            overwrite=True, progress=progress,
+            grid="published", overwrite=True, progress=progress,
         )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def prepare(
     Raises CoopsegError for a scan that is not 3-D or not finite, for a label of another shape, for a
     `normalised` scan with values outside [0, 1], and for a spacing that no scanner has.
     """
-    _check(scan, label, normalised)
+    check_scan(scan, label, normalised)
     warnings = look_at(scan, settings, normalised=normalised)
     size = canvas or settings.size
     plan = make_plan(scan, settings, size=size)
@@ -330,7 +330,8 @@ def _numbers(labels: np.ndarray) -> list[str]:
     return [f"class {index}" for index in range(int(labels.max()) + 1)]
 
 
-def _check(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
+def check_scan(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
+    """Raises CoopsegError for a scan that `prepare` refuses for its shape or its values."""
     if scan.data.ndim != 3:
         raise CoopsegError(f"{scan.path}: shape {scan.data.shape} is not 3-D; choose one frame")
     if label is not None and label.shape != scan.data.shape:

@@ -30,6 +30,8 @@ from coopseg.cli.console import (
 from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.text import counted
 
+GRID_SETTINGS = {"cases.size", "cases.spacing", "cases.slice_minmax"}  # what --grid scan leaves alone
+
 
 def evaluate(
     model: ModelPath,
@@ -138,6 +140,13 @@ def corrupt(
             help="kinds of artefacts; test: the published four; choice: five others, to choose settings by",
         ),
     ] = "test",
+    grid: Annotated[
+        Literal["scan", "published"],
+        typer.Option(
+            help="scan: copies keep grid, header, intensities and label values, for any model; published: "
+            "they are resampled, cropped and scaled to [0, 1], as in the paper"
+        ),
+    ] = "scan",
     patients: Annotated[
         str | None, typer.Option(help="comma-separated patients to use", show_default=False)
     ] = None,
@@ -159,9 +168,10 @@ def corrupt(
 ) -> None:
     """Write copies of a data set with MR artefacts, to test how robust a model is.
 
-    OUT gets one data set for each kind of artefact, on the published grid (192 x 192 pixels of 1.36719 mm;
-    change it with --set cases.KEY=VALUE), and manifest.json. Intensities become [0, 1] by the published rule,
-    or by that of the training if --split is its run folder. `coopseg evaluate --data OUT` takes all of them.
+    OUT gets one data set for each kind of artefact and manifest.json. The copies are scans like any other,
+    for whatever model; --grid published makes those of the paper, on its grid (192 x 192 pixels of 1.36719
+    mm; change it with --set cases.KEY=VALUE). Artefacts scale intensities by the published rule, or by that
+    of the training if --split is its run folder. `coopseg evaluate --data OUT` takes all of them.
     done.jsonl lists what is done, as it is done: after a stop --resume goes on. Volumes that cannot be used
     are named at the end; the exit code is then 1. If no volume can be used, nothing is written.
     """
@@ -178,6 +188,7 @@ def corrupt(
     from coopseg.scans.layouts import open_dataset
     from coopseg.scans.names import nfc
 
+    given = {text.split("=")[0].strip() for text in settings or ()}
     cases = resolve_settings(overrides=settings or ()).cases
     dataset = open_dataset(data, layout=layout, labels=labels, lost_too=True)
     if patients:
@@ -185,8 +196,8 @@ def corrupt(
     if split:
         dataset = select_part(dataset, find_split(split), part)
     if split and (Path(split) / RUN).is_file():
-        given = {text.split("=")[0].strip().removeprefix("cases.") for text in settings or ()}
-        own = {key: value for key, value in intensities_of_run(Path(split)).items() if key not in given}
+        run = intensities_of_run(Path(split))
+        own = {key: value for key, value in run.items() if f"cases.{key}" not in given}
         if own != {key: cases.intensities[key] for key in own}:
             note("as the training has it: " + ", ".join(f"cases.{key}={value}" for key, value in own.items()))
         cases = CaseSettings.checked({**cases.model_dump(), **own})
@@ -201,6 +212,7 @@ def corrupt(
                 severity=severity,
                 settings=cases,
                 kinds=kinds,
+                grid=grid,
                 workers=workers,
                 overwrite=overwrite,
                 resume=resume,
@@ -210,6 +222,8 @@ def corrupt(
             )
     except PartlyDone as error:
         partly, folders = error, error.done
+    if grid == "scan" and (unused := sorted(given & GRID_SETTINGS)):
+        note(f"{', '.join(unused)}: not used, since the copies keep the scan's grid (--grid scan)")
     used = len(dataset.items) - (len(partly.failed) if partly else 0)
     sets, volumes = counted(len(folders), "data set"), counted(used * copies, "volume")
     say(f"{sets} of {volumes} in {out}: {', '.join(f.name for f in folders)}")

@@ -7,22 +7,23 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import SimpleITK
 
-from coopseg.cases.prepare import Case, Record, prepare
+from coopseg.cases.prepare import Record, blank_warning, check_scan, look_at, prepare
 from coopseg.cases.splits import RUN
-from coopseg.cases.steps import centre_start
+from coopseg.cases.steps import centre_start, percentile_limits
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.evaluation.corruptions import (
+    Corruption,
     Parameters,
     apply_corruption,
     corruption_generator,
@@ -30,16 +31,17 @@ from coopseg.evaluation.corruptions import (
     sample_corruption,
 )
 from coopseg.scans.files import UNFINISHED, write_atomically, write_json
-from coopseg.scans.geometry import find_orientation, from_slices, slices_affine
+from coopseg.scans.geometry import find_orientation, from_slices, slices_affine, to_slices
 from coopseg.scans.journal import Volume, check_free, each_once, open_journal
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import check_labelled, load_label, load_scan
-from coopseg.scans.nifti import write_image, write_labels
+from coopseg.scans.nifti import write_image, write_labels, write_scan
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 from coopseg.text import Json, merge_lines, read_json
 from coopseg.workers import Map, choose_workers, end_if_imported, processes
 
+Grid = Literal["scan", "published"]
 MANIFEST = "manifest.json"
 PACKAGES = ("coopseg", "torchio", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
 
@@ -53,6 +55,7 @@ def corrupt_dataset(
     severity: float = 1.0,
     settings: CaseSettings = CaseSettings(),
     kinds: str | Sequence[str] = "test",
+    grid: Grid = "scan",
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -60,16 +63,21 @@ def corrupt_dataset(
     warn: Callable[[str], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Write OUT/<kind>/ for every kind: `copies` corrupted copies of each volume, cropped and normalised.
+    """Write OUT/<kind>/ for every kind: `copies` corrupted copies of each volume.
 
-    Each OUT/<kind>/ is a data set in the plain-folder layout: images/ID_copyK.nii.gz (float32 in [0, 1]),
-    labels/ID_copyK.nii.gz (uint8, values by the order of the data set's label names) and dataset.json.
+    Each OUT/<kind>/ is a data set in the plain-folder layout: images/ID_copyK.nii.gz (float32),
+    labels/ID_copyK.nii.gz and dataset.json.
     OUT/manifest.json holds every severity, the settings, library versions and a SHA-256 of each image file.
 
     data: a folder in one of the known layouts, or an open data set. out: new or empty folder.
-    settings: how to prepare a case before it is corrupted; the default is the published way.
+    grid: "scan" for copies that any model can take: grid, header, orientation, intensities and label values
+    are the scan's own. "published" for copies that are prepared by `settings` before they are corrupted,
+    that is resampled, cropped and scaled to [0, 1], with label values by the order of the label names.
+    settings: the default is the published way. In the scan's grid their intensity rule says what the
+    artefacts take for 0 and 1; nothing is clipped, and the scaling is undone.
     kinds: "test" (the published four), "choice" (five others, to choose settings by), or names of kinds.
-    severity: see `sample_corruption`. workers: processes, default one per core; files do not depend on it.
+    severity: see `sample_corruption`; 0 in the scan's grid copies the clean scans voxel for voxel.
+    workers: processes, default one per core; files do not depend on it.
     overwrite: replace an earlier output (a folder with a manifest.json of ours), but nothing else.
     resume: go on in an `out` that an earlier call with the same arguments has left; copies that are whole,
     and made from files that have not changed, are not made again.
@@ -78,9 +86,9 @@ def corrupt_dataset(
     manifest.json is written last; done.jsonl lists what is done, as it is done. An earlier output goes only
     at the end. Returns the kinds' folders.
     Raises CoopsegError for a data set without volumes or with an unlabelled one, for an OUT that must not be
-    replaced, for kinds that are unknown or named twice, for fewer than one copy, and if no volume can be
-    used; OUT is then as it was. Raises PartlyDone, a CoopsegError, if only some volumes cannot be used, when
-    the copies of the others are written.
+    replaced, for kinds or a grid that are unknown, for kinds named twice, for fewer than one copy, and if no
+    volume can be used; OUT is then as it was. Raises PartlyDone, a CoopsegError, if only some volumes cannot
+    be used, when the copies of the others are written.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -92,13 +100,15 @@ def corrupt_dataset(
     end_if_imported()
     dataset, out = open_dataset(data, lost_too=True), Path(out)
     kinds = find_kinds(kinds)
+    if grid not in get_args(Grid):
+        raise CoopsegError(f"grid {grid!r} is not known; use {' or '.join(get_args(Grid))}")
     _check(dataset, out, copies=copies, overwrite=overwrite, resume=resume)
     count = choose_workers(workers, volumes=len(dataset.items))
     items: list[_Copy] = []
     noted: list[tuple[str, str]] = []
     failed: list[CoopsegError] = []
     with _target(out, replaced=overwrite and _is_filled(out)) as folder:
-        job = _Job(dataset.labels, folder, kinds, copies, seed, severity, settings)
+        job = _Job(dataset.labels, folder, kinds, copies, seed, severity, settings, grid)
         with (
             open_journal(folder, _Done, job.facts, resume=resume) as journal,
             processes(count, begin=_compute_alone) as side_by_side,
@@ -116,7 +126,7 @@ def corrupt_dataset(
             if not items:
                 raise first_of(failed)
             for kind in kinds:
-                write_json(folder / kind / "dataset.json", _description(dataset, kind, items))
+                write_json(folder / kind / "dataset.json", _description(dataset, job, kind, items))
             write_json(folder / MANIFEST, _manifest(dataset, job, items, failed))
     if note and (line := journal.describe_skipped("volume")):
         note(line)
@@ -156,6 +166,7 @@ class _Job:
     seed: int
     severity: float
     settings: CaseSettings
+    grid: Grid
 
     @property
     def facts(self) -> Json:
@@ -165,6 +176,7 @@ class _Job:
             "severity": self.severity,
             "copies": self.copies,
             "kinds": self.kinds,
+            "grid": self.grid,
             "settings": self.settings.model_dump(mode="json"),
             "versions": {package: version(package) for package in PACKAGES},
         }
@@ -254,24 +266,78 @@ def _corrupt_volume(job: _Job, ref: ScanRef) -> _Done | CoopsegError:
 
 
 def _copies(job: _Job, ref: ScanRef) -> _Done:
-    scan, case = _prepare(job, ref)
-    assert case.label is not None  # checked before any volume was touched
-    label = case_as_scan(case.label, scan=scan, record=case.record)
-    _check_axis(label, case.record, job.settings)
+    source = _read(job, ref)
     copies = list(product(job.kinds, range(1, job.copies + 1)))
-    _write_label([job.out / kind / _path("labels", ref, copy) for kind, copy in copies], label)
+    _write_label([job.out / kind / _path("labels", ref, copy) for kind, copy in copies], source.label)
     entries = []
     for kind, copy in copies:
         generator = corruption_generator(job.seed, case=ref.id, kind=kind, copy=copy)
         corruption = sample_corruption(kind, generator, severity=job.severity)
-        volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
-        image, file = case_as_scan(volume, scan=scan, record=case.record), _path("images", ref, copy)
+        image, file = source.corrupt(corruption), _path("images", ref, copy)
         # not compressed: that would save a tenth of the bytes and take longer than the artefact
-        write_image(job.out / kind / file, image.data, affine=image.affine, level=0)
+        if image.header:
+            write_scan(job.out / kind / file, image, level=0)
+        else:
+            write_image(job.out / kind / file, image.data, affine=image.affine, level=0)
         digest = hashlib.sha256((job.out / kind / file).read_bytes()).hexdigest()
         facts = (file, _path("labels", ref, copy), ref.patient, ref.session, ref.phase, ref.site, copy)
         entries.append(_Copy(kind, *facts, corruption.parameters, digest))
-    return _Done(tuple(entries), case.warnings)
+    return _Done(tuple(entries), source.warnings)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Holds what the copies of a volume are made of; with headers if they are written in the scan's grid."""
+
+    label: Scan
+    warnings: tuple[str, ...]
+    corrupt: Callable[[Corruption], Scan]
+
+
+def _read(job: _Job, ref: ScanRef) -> _Source:
+    scan, label = load_scan(ref), load_label(ref)
+    assert label is not None  # checked before any volume was touched
+    indices = labels_to_indices(label.data, job.labels, names=job.labels.names, path=ref.label)
+    if job.grid == "scan":
+        return _as_stored(scan, label, job.settings, normalised=ref.normalised)
+    return _prepared(scan, indices, job.settings, normalised=ref.normalised)
+
+
+def _prepared(scan: Scan, indices: np.ndarray, settings: CaseSettings, *, normalised: bool) -> _Source:
+    """Prepares a scan, so that its copies are resampled, cropped and scaled to [0, 1]."""
+    case = prepare(scan, settings, label=indices, normalised=normalised)
+    assert case.label is not None
+    label = case_as_scan(case.label, scan=scan, record=case.record)
+    _check_axis(label, case.record, settings)
+
+    def corrupt(corruption: Corruption) -> Scan:
+        volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
+        return case_as_scan(volume, scan=scan, record=case.record)
+
+    return _Source(label, case.warnings, corrupt)
+
+
+def _as_stored(scan: Scan, label: Scan, settings: CaseSettings, *, normalised: bool) -> _Source:
+    """Takes a scan as it is. An artefact gets it scaled by `settings` but not clipped; that is undone."""
+    check_scan(scan, label.data, normalised)
+    warnings = look_at(scan, settings, normalised=normalised)
+    low, high = (
+        (0.0, 1.0) if normalised else settings.window or percentile_limits(scan.data, settings.percentiles)
+    )
+    warnings += blank_warning((low, high), settings)
+    orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
+    span = np.float32(high - low) or np.float32(1)
+
+    def corrupt(corruption: Corruption) -> Scan:
+        if corruption.is_none:  # scaling and undoing it would round
+            return scan
+        scaled = (to_slices(scan.data, orientation) - np.float32(low)) / span
+        spacing = orientation.spacing(scan.spacing)
+        # a data set that is said to be normalised has to stay in [0, 1]
+        volume = apply_corruption(scaled, corruption, spacing=spacing, rescale=normalised)
+        return replace(scan, data=from_slices(volume * span + np.float32(low), orientation))
+
+    return _Source(label, warnings, corrupt)
 
 
 def _check_axis(stored: Scan, record: Record, settings: CaseSettings) -> None:
@@ -285,13 +351,6 @@ def _check_axis(stored: Scan, record: Record, settings: CaseSettings) -> None:
             f"along which its slices lie, would be taken for theirs; set cases.slice_axis to "
             f"{record.orientation.axes[0]}"
         )
-
-
-def _prepare(job: _Job, ref: ScanRef) -> tuple[Scan, Case]:
-    scan, label = load_scan(ref), load_label(ref)
-    assert label is not None
-    indices = labels_to_indices(label.data, job.labels, names=job.labels.names, path=ref.label)
-    return scan, prepare(scan, job.settings, label=indices, normalised=ref.normalised)
 
 
 def case_as_scan(volume: np.ndarray, *, scan: Scan, record: Record) -> Scan:
@@ -322,19 +381,25 @@ def _path(folder: str, ref: ScanRef, copy: int) -> str:
 
 def _write_label(paths: Sequence[Path], label: Scan) -> None:
     """Writes the label map, the same for every kind and copy: it is packed once, then written for each."""
-    write_labels(paths[0], label.data, like=label)
+    if label.header:
+        write_scan(paths[0], label)
+    else:
+        write_labels(paths[0], label.data, like=label)
     content = paths[0].read_bytes()
     for path in paths[1:]:
         write_atomically(path, content)
 
 
-def _description(dataset: Dataset, kind: str, entries: Sequence[_Copy]) -> Json:
+def _description(dataset: Dataset, job: _Job, kind: str, entries: Sequence[_Copy]) -> Json:
     """Returns the content of dataset.json: names of label values, and facts that file names cannot hold."""
     keys = ("image", "label", "patient", "session", "phase", "site", "copy")
+    names, whole = dataset.labels.names, job.grid == "scan"
+    values = dataset.labels.values if whole else range(len(names))
     return {
         "name": kind,
-        "labels": {name: value for value, name in enumerate(dataset.labels.names)},
-        "normalised": True,
+        "grid": job.grid,
+        "labels": dict(zip(names, values, strict=True)),
+        "normalised": all(ref.normalised for ref in dataset.items) if whole else True,
         "items": [{key: getattr(entry, key) for key in keys} for entry in entries if entry.kind == kind],
     }
 
@@ -345,8 +410,20 @@ def intensities_of_run(folder: Path) -> Json:
 
 
 def intensities_of_copies(folder: Path) -> Json | None:
-    """Reads the same of the copies in a folder, from the manifest.json beside it; None if there is none."""
-    return _intensities(folder.parent / MANIFEST)
+    """Reads the same of the copies in a folder, from the manifest.json beside it.
+
+    None if there is none, and for copies in the scan's grid, which have the intensities of their scans.
+    """
+    file = folder.parent / MANIFEST
+    return _intensities(file) if grid_of(file) == "published" else None
+
+
+def grid_of(manifest: Path) -> Grid | None:
+    """Reads in which grid copies were made; None where there is no manifest. At first all were published."""
+    if not manifest.is_file():
+        return None
+    found = read_json(manifest)
+    return "scan" if isinstance(found, dict) and found.get("grid") == "scan" else "published"
 
 
 def _intensities(file: Path, *below: str) -> Json | None:

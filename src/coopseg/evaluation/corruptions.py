@@ -54,10 +54,15 @@ Parameters = Json  # of one artefact; the manifest stores them
 
 @dataclass(frozen=True)
 class Artefact:
-    """Holds the two halves of an artefact: the draw, as (generator, severity), and the pure transform."""
+    """Holds the two halves of an artefact: the draw, as (generator, severity), and the pure transform.
+
+    strength: the parameters that a severity weakens. none: their value at severity 0.
+    """
 
     sample: Callable[[np.random.Generator, float], Parameters]
     transform: Callable[[Parameters], torchio.Transform]
+    strength: tuple[str, ...]
+    none: float = 0.0
 
 
 def _sample_bias(generator: np.random.Generator, severity: float) -> Parameters:
@@ -155,17 +160,17 @@ def _bands(parameters: Parameters) -> torchio.Transform:
 
 
 PUBLISHED = {
-    "RandBias": Artefact(_sample_bias, lambda given: torchio.BiasField(**given)),
-    "RandGhost": Artefact(_sample_ghost, lambda given: torchio.Ghosting(**given)),
-    "RandMotion": Artefact(_sample_motion, _motion),
-    "RandSpike": Artefact(_sample_spike, _spike),
+    "RandBias": Artefact(_sample_bias, lambda given: torchio.BiasField(**given), ("coefficients",)),
+    "RandGhost": Artefact(_sample_ghost, lambda given: torchio.Ghosting(**given), ("intensity",)),
+    "RandMotion": Artefact(_sample_motion, _motion, ("degrees", "translation")),
+    "RandSpike": Artefact(_sample_spike, _spike, ("intensity",)),
 }
 CHOICE = {
-    "RandNoise": Artefact(_sample_noise, lambda given: torchio.Noise(**given)),
-    "RandBlur": Artefact(_sample_blur, lambda given: torchio.Blur(**given)),
-    "RandGamma": Artefact(_sample_gamma, lambda given: torchio.Gamma(**given)),
-    "RandDownsample": Artefact(_sample_downsample, _downsample),
-    "RandBands": Artefact(_sample_bands, _bands),
+    "RandNoise": Artefact(_sample_noise, lambda given: torchio.Noise(**given), ("mean", "std")),
+    "RandBlur": Artefact(_sample_blur, lambda given: torchio.Blur(**given), ("std",)),
+    "RandGamma": Artefact(_sample_gamma, lambda given: torchio.Gamma(**given), ("gamma",), none=1.0),
+    "RandDownsample": Artefact(_sample_downsample, _downsample, ("factors",), none=1.0),
+    "RandBands": Artefact(_sample_bands, _bands, ("depths",)),
 }
 
 
@@ -182,6 +187,14 @@ class Corruption:
 
     kind: str
     parameters: Parameters
+
+    @property
+    def is_none(self) -> bool:
+        """Tells whether it changes nothing, as at severity 0. Raises CoopsegError for an unknown kind."""
+        if self.kind not in _ARTEFACTS:
+            raise CoopsegError(_unknown(self.kind))
+        artefact = _ARTEFACTS[self.kind]
+        return all(np.all(np.asarray(self.parameters[key]) == artefact.none) for key in artefact.strength)
 
 
 def find_kinds(kinds: str | Sequence[str]) -> tuple[str, ...]:
@@ -228,12 +241,17 @@ def sample_corruption(kind: str, generator: np.random.Generator, *, severity: fl
 
 
 def apply_corruption(
-    volume: np.ndarray, corruption: Corruption, *, spacing: Sequence[float] | np.ndarray
+    volume: np.ndarray,
+    corruption: Corruption,
+    *,
+    spacing: Sequence[float] | np.ndarray,
+    rescale: bool = True,
 ) -> np.ndarray:
-    """Returns the volume with the artefact, rescaled to [0, 1].
+    """Returns the volume with the artefact, rescaled to [0, 1]; at severity 0 the volume as it is.
 
-    volume: (slices, H, W) float in [0, 1]. spacing: (3,) millimetres between slices, rows and columns.
-    Returns (slices, H, W) float32; a volume that is constant after the artefact comes out as zeros.
+    volume: (slices, H, W) float, all or most of it in [0, 1]. spacing: (3,) millimetres between slices, rows
+    and columns. rescale: false to leave the range as the artefact makes it.
+    Returns (slices, H, W) float32; a volume that is constant after the artefact is rescaled to zeros.
     Anatomy stays where it was, so the label of the volume stays right: RandMotion takes the centre of k-space
     from the first position. Raises CoopsegError for a volume that is not 3-D or not finite, and for an
     unknown kind.
@@ -242,8 +260,8 @@ def apply_corruption(
         raise CoopsegError(
             f"a volume to corrupt must be (slices, H, W) and finite, found shape {volume.shape}"
         )
-    if corruption.kind not in _ARTEFACTS:
-        raise CoopsegError(_unknown(corruption.kind))
+    if corruption.is_none:
+        return volume.astype(np.float32)
     transform = _ARTEFACTS[corruption.kind].transform
     image = torchio.ScalarImage(
         tensor=torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None],
@@ -251,7 +269,8 @@ def apply_corruption(
     )
     with torch.random.fork_rng(devices=[]):  # TorchIO draws a number even where nothing is random
         corrupted = transform(corruption.parameters)(image)
-    return _rescale(corrupted.data[0].numpy())
+    found = corrupted.data[0].numpy()
+    return _rescale(found) if rescale else found.astype(np.float32, copy=False)
 
 
 def _centred_affine(shape: tuple[int, ...], spacing: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -138,6 +138,8 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Scan, names: Sequence[
     if labels.dtype.kind not in "biu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
         raise CoopsegError(f"{path}: labels must be integers from 0 to 255, found {labels.dtype}")
     header = _like(like.header, labels.shape) if like.header else _new_header(like.affine, labels.shape)
+    for key in OF_INTENSITIES:
+        header[key] = 0
     header.set_data_dtype(np.uint8)
     header.set_intent("label")
     header["descrip"] = f"coopseg {__version__} label map".encode()
@@ -155,6 +157,18 @@ def write_image(
     header = _new_header(affine, data.shape)
     header.set_data_dtype(dtype)
     _save(path, header, np.asarray(data, dtype=dtype), level=level)
+
+
+def write_scan(path: Path, scan: Scan, *, level: int = LEVEL) -> None:
+    """Write a volume as it was read, or changed since, with the header that it was read with.
+
+    Its values are stored unscaled in their own data type; all else of the header stays, bit for bit.
+    level: see `write_image`.
+    """
+    assert scan.header is not None  # it was read from a file
+    header = _like(scan.header, scan.data.shape)
+    header.set_data_dtype(scan.data.dtype)
+    _save(path, header, scan.data, level=level)
 
 
 def _is_plain(header: Header) -> bool:
@@ -268,8 +282,6 @@ def _like(source: Nifti1Header, shape: tuple[int, ...]) -> Nifti1Header:
     if math.prod(header["dim"][1 : header["dim"][0] + 1].tolist()) != math.prod(shape):
         header.set_data_shape(shape)  # of a frame
     header.set_slope_inter(1, 0)
-    for key in OF_INTENSITIES:
-        header[key] = 0
     for key in {"db_name", "aux_file"} & set(header.keys()):
         header[key] = b""
     return header
