@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from coopseg import train
-from coopseg.cli.console import stn_behind
+from coopseg.cli.console import _validation_of, stn_behind
 from coopseg.cli.main import _terminate
 from coopseg.cli.train import _report
 
@@ -29,6 +29,19 @@ def test_hints_carry_the_labels(
     hint = capsys.readouterr().out.splitlines()[-1]
     assert hint.startswith(f"  or: coopseg evaluate --model {run} ")
     assert hint.endswith(" --labels 'RV=1,MYO=2,left ventricle=3'") == (labels is not None)
+
+
+def test_a_damaged_record_is_used_or_named(
+    phantom: dict[str, Path], tmp_path: Path, refuses_damage: Callable[..., int], coopseg: Callable[..., Any]
+) -> None:
+    run = train(phantom["acdc"], tmp_path / "run", preset="quick", settings=TINY, device="cpu")
+    assert refuses_damage(run / "run.json", lambda: _report(run)) > 100
+    used = run / "last.safetensors"  # what is said where a model is used can be done without
+    assert refuses_damage(run / "run.json", lambda: stn_behind(_validation_of(used))) == 0
+    (run / "run.json").write_text('{"best": {}, "validations": []}')
+    done = coopseg("train", "--resume", run)
+    assert done.exit_code == 2
+    assert f"error: {run / 'run.json'}: settings: Field required" in done.stderr
 
 
 def test_a_second_opinion_that_is_worse_is_said() -> None:

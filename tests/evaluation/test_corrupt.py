@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from coopseg.benchmark.data import is_whole
 from coopseg.cases.prepare import prepare
 from coopseg.cases.steps import minmax_slices
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, PartlyDone
-from coopseg.evaluation.corrupt import case_as_scan, corrupt_dataset
+from coopseg.evaluation.corrupt import case_as_scan, corrupt_dataset, intensities_of_copies
 from coopseg.evaluation.corruptions import (
     ALL_KINDS,
     CHOICE_KINDS,
@@ -179,6 +181,27 @@ def test_existing_folders(corrupted: Path, dataset: Dataset, tmp_path: Path) -> 
     with pytest.raises(CoopsegError, match="not an earlier output"):
         corrupt_dataset(one, foreign, **arguments, overwrite=True)
     assert (foreign / "RandBias").is_dir()
+
+
+def test_a_damaged_manifest_is_used_or_named(
+    corrupted: Path, dataset: Dataset, refuses_damage: Callable[[Path, Callable[[], object]], int]
+) -> None:
+    """Both by those who score the copies, and by a benchmark that asks whether they are all there."""
+    copies, manifest = open_dataset(corrupted / "RandBias"), corrupted / "manifest.json"
+    assert refuses_damage(manifest, lambda: intensities_of_copies(copies)) > 100
+    assert refuses_damage(manifest, lambda: is_whole(corrupted, dataset)) > 100
+
+
+def test_a_manifest_of_others_is_no_matter(dataset: Dataset, tmp_path: Path) -> None:
+    """A folder of scans may lie beside any file."""
+    (tmp_path / "manifest.json").write_text('{"icons": []}')
+    assert intensities_of_copies(replace(dataset, root=tmp_path / "scans")) is None
+
+
+def test_what_is_whole_has_every_session(corrupted: Path, dataset: Dataset) -> None:
+    assert is_whole(corrupted, dataset)
+    visits = tuple(replace(ref, session="ses-2") for ref in dataset.items)
+    assert not is_whole(corrupted, replace(dataset, items=(*dataset.items, *visits)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

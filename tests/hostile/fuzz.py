@@ -37,7 +37,7 @@ def stop(*_: Any) -> None:
 def check(number: int, folder: Path, bases: list[Any], model: bytes, texts: list[Any]) -> tuple[str, str]:
     """(kind, verdict) of one damaged file."""
     generator = np.random.default_rng([SEED, number])
-    family = generator.choice(["scan", "model", "text"], p=[0.7, 0.12, 0.18])
+    family = generator.choice(["scan", "model", "text"], p=[0.45, 0.1, 0.45])
     if family == "scan":
         suffix = str(generator.choice([".nii", ".nii.gz"]))
         base = bases[int(generator.integers(len(bases)))]

@@ -21,6 +21,7 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.pictures import file_stems
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.nifti import read_image
+from coopseg.training.run import resume
 
 SMALL = ("--set=cases.size=[16,16]", "--set=cases.spacing=3")
 ITEM = {"image": "images/p1.nii.gz", "label": "labels/p1.nii.gz"}
@@ -266,6 +267,12 @@ def test_a_table_that_is_a_pipe_is_no_table(refuses: Callable[..., str], tmp_pat
     os.mkfifo(tmp_path / "mnms" / "a.csv")
     with no_waiting():
         refuses("train", "--data", tmp_path / "mnms", parts=("no data set recognised",))
+
+
+def test_a_request_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "request.json")
+    with no_waiting(), pytest.raises(CoopsegError, match="damaged, it does not say what was trained"):
+        resume(tmp_path)
 
 
 def test_a_file_with_a_hole_is_not_read_to_its_end(data: Path) -> None:

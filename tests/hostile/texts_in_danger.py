@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable
@@ -14,14 +13,29 @@ import numpy as np
 import yaml
 from damage import BYTES, Generator
 from verdict import LONGEST, REFUSED, refusal_of
+from what_texts_say import (
+    acdc_agrees,
+    description_agrees,
+    json_agrees,
+    manifest_agrees,
+    mnms_agrees,
+    request_agrees,
+    run_agrees,
+    same_json,
+    scaled_agrees,
+    yaml_agrees,
+)
 
+from coopseg.benchmark.request import read_request as read_benchmark
 from coopseg.cases.splits import read_split, split_of_run
 from coopseg.config.resolve import parse_override, resolve_settings
 from coopseg.errors import CoopsegError
-from coopseg.scans.labels import canonical_name
+from coopseg.evaluation.corrupt import intensities_of_copies, intensities_of_run
+from coopseg.results.records import EndedRunFile, read_checked
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.nifti import write_image
-from coopseg.scans.types import Dataset
+from coopseg.scans.types import Dataset, Labels, ScanRef
+from coopseg.training.checkpoint import read_request
 
 SNIPPETS = (
     b"!!python/object/apply:os.system ['touch trap']", b"&a [*a, *a]", b"*a", b"<<: {a: 1}", b"!!bool x",
@@ -35,13 +49,40 @@ SETTINGS = (
     b"network.norm=running", b"training.learning_rate=0.01",
 )  # fmt: skip
 LABELS = {"background": 0, "LV": 1, "MYO": 2}
-PARTS = {"train": ["p1", "p2"], "validate": ["p3"], "test": ["p4", "p5"]}
+SPLIT = {"train": ["p1", "p2"], "validate": ["p3"], "test": ["p4", "p5"]}
+CASES = {"percentiles": [1.0, 99.0], "window": None, "spacing": 1.5, "slice_minmax": True}
+RUN = {
+    "settings": {"method": "standard", "seed": 0, "losses": {"stn": True}, "cases": CASES},
+    "data": {"name": "toy", "labels": ["LV", "MYO"]},
+    "split": {"name": "mine", **SPLIT},
+    "steps": 3,
+    "best": {"FTN": {"step": 3, "score": 0.5}},
+    "validations": [{"step": 3, "FTN": {"mean": 0.5, "LV": 0.25, "MYO": 0.75}}],
+}
+REQUEST = {
+    "started": "2026-11-25T10:00:00",
+    "arguments": {"data": "/toy", "settings": {"training.steps": 3}, "seed": 1, "save_every": 60.0},
+    "same": {"setting": {"training": {"steps": 3}}, "split": SPLIT, "classes": ["LV", "MYO"]},
+    "scans": "0123456789abcdef",
+    "like": {"device": "cpu", "threads": 2},
+}
+BENCHMARK = {
+    "data": "/toy", "split": "random", "settings": {"training.steps": 3}, "severities": [0.5, 2.0],
+    "blocks": [{"methods": ["standard", "dsu"], "draws": ["0", "1"], "seeds": [0, 1]}],
+    "started": "2026-11-25T10:00:00",
+}  # fmt: skip
+MANIFEST = {
+    "source": {"name": "toy", "layout": "folder", "volumes": 1},
+    "seed": 0, "severity": 1.0, "copies": 1, "settings": CASES, "versions": {"torchio": "1.2.0"},
+    "volumes": [{"kind": "RandBias", "patient": "p1", "session": "", "phase": "ED", "copy": 1}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Text:
     """A text file, how it is read, and what must hold of what comes back. where: the path that is read."""
 
+    kind: str
     path: Path
     content: bytes
     where: Path
@@ -57,7 +98,7 @@ def make_texts(folder: Path) -> list[Text]:
         "nnunet": ("dataset.json", described(channel_names={"0": "MR"}), description_agrees),
         "decathlon": (
             "dataset.json",
-            described(training=[entry("a_ED"), entry("b")], test=["./images/c.nii.gz"]),
+            described(training=[entry("a_ED", "Tr"), entry("b", "Tr")], test=["./imagesTs/c.nii.gz"]),
             description_agrees,
         ),
         "folder": (
@@ -71,39 +112,40 @@ def make_texts(folder: Path) -> list[Text]:
         root = folder / kind
         for file in FILES[kind]:
             write_image(root / file, np.zeros((1, 1, 1)), affine=np.eye(4), dtype=np.uint8)
-        texts.append(Text(root / name, content.encode(), root, open_dataset, agrees))
-    (folder / "run").mkdir()
-    run = json.dumps({"split": {"name": "mine", **PARTS}, "best": {"FTN": {"step": 3}}}, indent=1)
-    texts += [
-        Text(
-            folder / "split.json", json.dumps(PARTS).encode(), folder / "split.json", read_split, json_agrees
-        ),
-        Text(
-            folder / "split.yaml",
-            yaml.safe_dump(PARTS).encode(),
-            folder / "split.yaml",
-            read_split,
-            yaml_agrees,
-        ),
-        Text(folder / "run" / "run.json", run.encode(), folder / "run", split_of_run, run_agrees),
-    ]
+        texts.append(Text(kind, root / name, content.encode(), root, open_dataset, agrees))
+    copies = Dataset("toy", folder / "copies/toy", "folder", Labels(("background",), (0,)), (COPY,))
+    read: dict[str, tuple[Any, Callable[[Path], Any], Callable[[Any, str], bool]]] = {
+        "split.json": (SPLIT, read_split, json_agrees),
+        "run.json": (RUN, lambda path: split_of_run(path.parent), run_agrees),
+        "ended/run.json": (RUN, lambda path: read_checked(EndedRunFile, path, "train anew"), same_json),
+        "scaled/run.json": (RUN, lambda path: intensities_of_run(path.parent), scaled_agrees),
+        "copies/manifest.json": (MANIFEST, lambda _: intensities_of_copies(copies), manifest_agrees),
+        "request.json": (REQUEST, lambda path: read_request(path.parent), request_agrees),
+        "benchmark.json": (BENCHMARK, lambda path: read_benchmark(path.parent), request_agrees),
+    }
+    for name, (values, how, agrees) in read.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        texts.append(Text(name, path, json.dumps(values, indent=1).encode(), path, how, agrees))
+    split = folder / "split.yaml"
+    texts.append(Text("split.yaml", split, yaml.safe_dump(SPLIT).encode(), split, read_split, yaml_agrees))
     for text in texts:
         text.path.write_bytes(text.content)
     return texts
 
 
-PAIRS = [f"{folder}/{name}.nii.gz" for folder in ("images", "labels") for name in ("a_ED", "b")]
+def entry(name: str, part: str = "") -> dict[str, str]:
+    return {"image": f"images{part}/{name}.nii.gz", "label": f"labels{part}/{name}.nii.gz"}
+
+
+COPY = ScanRef("p1", Path("p1_ED_copy1.nii.gz"), phase="ED", copy=1, normalised=True)
 FILES = {
     "acdc": [f"patient001/patient001_frame{number}.nii.gz" for number in ("01", "12", "10")],
     "mnms": [f"Training/Labeled/{code}/{code}_sa.nii.gz" for code in ("A1", "B2")],
     "nnunet": ["imagesTr/a_ED_0000.nii.gz", "imagesTr/b_0000.nii.gz", "labelsTr/b.nii.gz"],
-    "decathlon": [*PAIRS, "images/c.nii.gz"],
-    "folder": PAIRS,
-}  # fmt: skip
-
-
-def entry(name: str) -> dict[str, str]:
-    return {"image": f"images/{name}.nii.gz", "label": f"labels/{name}.nii.gz"}
+    "decathlon": [*entry("a_ED", "Tr").values(), *entry("b", "Tr").values(), "imagesTs/c.nii.gz"],
+    "folder": [*entry("a_ED").values(), *entry("b").values()],
+}
 
 
 def described(**more: Any) -> str:
@@ -119,61 +161,6 @@ def mnms_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def within(dataset: Dataset) -> bool:
-    """Files that are there, below the folder, and names that may be file names."""
-    files = [file for item in dataset.items for file in (item.image, item.label) if file]
-    inside = all(file.is_file() and file.resolve().is_relative_to(dataset.root.resolve()) for file in files)
-    return inside and all(re.fullmatch(r"[^./\\\0\n][^/\\\0\n]*", item.id) for item in dataset.items)
-
-
-def acdc_agrees(dataset: Dataset, text: str) -> bool:
-    frames = {item.phase: int(item.image.name.split("frame")[1].split(".")[0]) for item in dataset.items}
-    return within(dataset) and all(
-        re.search(rf"^\s*{phase}\s*:\s*0*{frame}\s*$", text, re.MULTILINE) for phase, frame in frames.items()
-    )
-
-
-def mnms_agrees(dataset: Dataset, text: str) -> bool:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(keepends=True))]
-    return within(dataset) and all(
-        any(item.patient in row and {str(item.frame), f"{item.frame}.0"} & set(row) for row in rows)
-        or item.frame is None
-        for item in dataset.items
-    )
-
-
-def description_agrees(dataset: Dataset, text: str) -> bool:
-    content = json.loads(text)
-    if "labels" not in content:  # a plain folder then has the values of its files, here 0 alone
-        return within(dataset) and dataset.layout == "folder" and dataset.labels.names == ("background",)
-    labels = {}
-    for key, value in content["labels"].items():
-        name, number = (value, key) if isinstance(value, str) else (key, value)
-        labels[canonical_name(name)] = int(number)
-    known = dict(zip(dataset.labels.names, dataset.labels.values, strict=True))
-    return (
-        within(dataset)
-        and dataset.name == content.get("name", dataset.root.name)
-        and {"background": 0, **labels} == known
-    )
-
-
-def split_agrees(split: Any, content: dict[str, Any]) -> bool:
-    return all(list(getattr(split, part)) == content.get(part, []) for part in PARTS)
-
-
-def json_agrees(split: Any, text: str) -> bool:
-    return split_agrees(split, json.loads(text))
-
-
-def yaml_agrees(split: Any, text: str) -> bool:
-    return split_agrees(split, yaml.safe_load(text))
-
-
-def run_agrees(split: Any, text: str) -> bool:
-    return split_agrees(split, json.loads(text)["split"])
-
-
 def insert(content: bytes, generator: Generator) -> bytes:
     """Something hostile between, or in the place of, what is there."""
     snippet = SNIPPETS[int(generator.integers(len(SNIPPETS)))]
@@ -184,14 +171,45 @@ def insert(content: bytes, generator: Generator) -> bytes:
     return content[:start] + snippet + content[stop if generator.random() < 0.7 else start :]
 
 
-DAMAGES = {**BYTES, "insert": insert}
+def line(content: bytes, generator: Generator) -> bytes:
+    """A line left out, doubled, put in the place of another, or joined with the next."""
+    lines = content.split(b"\n")
+    first, second = (int(number) for number in generator.integers(len(lines), size=2))
+    kind = int(generator.integers(4))
+    if kind == 0:
+        del lines[first]
+    elif kind == 1:
+        lines.insert(second, lines[first])
+    elif kind == 2:
+        lines[first], lines[second] = lines[second], lines[first]
+    else:
+        lines[first : first + 2] = [b"".join(lines[first : first + 2])]
+    return b"\n".join(lines)
+
+
+def mark(content: bytes, generator: Generator) -> bytes:
+    """A mark between two entries left out, doubled, or changed into another."""
+    places = [match.start() for match in re.finditer(rb"[^\w. /]", content)]
+    at = places[int(generator.integers(len(places)))]
+    others = (b"", content[at : at + 1] * 2, b";", b",", b":", b"\t", b'"', b"\n", b"\r\n", b"\x0c", b".0")
+    return content[:at] + others[int(generator.integers(len(others)))] + content[at + 1 :]
+
+
+def swap(content: bytes, generator: Generator) -> bytes:
+    """A word in the place of another."""
+    words = [match.span() for match in re.finditer(rb"\w+", content)]
+    (start, stop), other = (words[int(number)] for number in generator.integers(len(words), size=2))
+    return content[:start] + content[slice(*other)] + content[stop:]
+
+
+DAMAGES = {**BYTES, "insert": insert, "line": line, "mark": mark, "swap": swap}
+OFTEN = ("insert", "line", "mark", "swap")  # which know what a text is made of
 
 
 def check(texts: list[Text], generator: Generator) -> tuple[str, str]:
     """Spoil a text and read it; (kind, verdict)."""
-    name = str(
-        generator.choice(list(DAMAGES), p=[0.5 if name == "insert" else 0.5 / len(BYTES) for name in DAMAGES])
-    )
+    weights = np.array([3.0 if name in OFTEN else 1.0 for name in DAMAGES])
+    name = str(generator.choice(list(DAMAGES), p=weights / weights.sum()))
     index = int(generator.integers(len(texts) + 2))
     if index >= len(texts):
         return check_setting(DAMAGES[name](SETTINGS[int(generator.integers(len(SETTINGS)))], generator), name)
@@ -200,7 +218,7 @@ def check(texts: list[Text], generator: Generator) -> tuple[str, str]:
     text.path.write_bytes(spoiled)
     found = refusal_of(text.read, text.where)
     text.path.write_bytes(text.content)
-    kind = f"{text.path.name}/{name}"
+    kind = f"{text.kind}/{name}"
     if found is REFUSED:
         return kind, "refused"
     assert text.agrees(found, spoiled.decode("utf-8-sig")), f"{kind}: read as {found}"

@@ -210,4 +210,11 @@ def test_what_it_refuses(runs: Runs, phantom: dict[str, Path], tmp_path: Path) -
     shutil.copy(label, other)
     with pytest.raises(CoopsegError, match="scans or labels of its patients have changed"):
         train_post_dae(standard, tmp_path / "out", data=moved)
+    damaged = Path(shutil.copytree(standard, tmp_path / "damaged"))
+    record = json.loads((damaged / "run.json").read_text())
+    content: Any
+    for content in ([], {**record, "steps": None}, {**record, "validations": []}):
+        (damaged / "run.json").write_text(json.dumps(content))
+        with pytest.raises(CoopsegError, match=rf"^{damaged / 'run.json'}: .*; train it anew$"):
+            train_post_dae(damaged, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -110,6 +110,24 @@ def test_acdc_info_without_frames(tmp_path: Path) -> None:
         open_dataset(root)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ED: 1\nES: 12\nGroup: DCM\nES: 1\n", "more than one line ES; leave the right one"),
+        ("ED: 12\nES: 12\n", "ED and ES of patient001 are the same frame; correct it"),
+        ("ED: 1\x0cES: 12\n", 'no line "ED: <frame number>"'),
+    ],
+)
+def test_acdc_info_that_contradicts_itself(tmp_path: Path, content: str, message: str) -> None:
+    config = acdc(tmp_path) / "patient001/Info.cfg"
+    config.write_text(content)
+    with pytest.raises(CoopsegError, match=f"^{config}: {message}"):
+        open_dataset(tmp_path)
+    problems: list[CoopsegError] = []
+    assert open_dataset(tmp_path, problems=problems).patients == ("patient002",)
+    assert message in str(problems[0])
+
+
 # M&Ms
 
 
@@ -152,6 +170,40 @@ def test_mnms_frames_that_cannot_be(tmp_path: Path) -> None:
     dataset = open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,4",)))
     with pytest.raises(CoopsegError, match=r"frame 4 \(from 0\) of A1_ES is not in a file of 4 frames"):
         load_scan(dataset.items[1])
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "External code,VendorName,Vendor,Centre,ED,ES",
+            "A1,Siemens, old,A,1,0,2",
+            "row of 'A1' has more cells",
+        ),
+        (
+            "External code,VendorName,Vendor,Centre,ED,ES,ED",
+            "A1,Siemens,A,1,0,2,1",
+            "more than one column ED",
+        ),
+        (
+            "External code,VendorName,Vendor,Centre,ED,ES",
+            "A1,Siemens,A,1,2,2",
+            "ED and ES of A1 are the same",
+        ),
+    ],
+)
+def test_mnms_tables_that_would_be_misread(tmp_path: Path, header: str, row: str, message: str) -> None:
+    """Each of these once gave a data set of other frames without a word."""
+    table = mnms(tmp_path) / "211230_information.csv"
+    table.write_text(f"{header}\n{row}\n")
+    with pytest.raises(CoopsegError, match=f"^{table}: .*{message}"):
+        open_dataset(tmp_path)
+
+
+def test_mnms_rows_that_end_early_or_in_empty_cells(tmp_path: Path) -> None:
+    """As spreadsheets write them."""
+    dataset = open_dataset(mnms(tmp_path, ("A1,Siemens,A,1,0,2,,,", "C1,GE,D")))
+    assert [(item.id, item.frame) for item in dataset.items] == [("A1_ED", 0), ("A1_ES", 2)]
 
 
 # nnU-Net

@@ -15,10 +15,11 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.corrupt import MANIFEST, corrupt_dataset
 from coopseg.evaluation.corruptions import KINDS
 from coopseg.evaluation.run import open_datasets
+from coopseg.results.records import ManifestFile, read_record
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
 from coopseg.scans.types import Dataset
-from coopseg.text import read_json, whole_number
+from coopseg.text import whole_number
 
 CORRUPTED, SEVERE, SPLITS = "corrupted", "severities", "splits"
 RANDOM = "random"
@@ -101,7 +102,7 @@ def corrupt_tested(
     overrides = {key: value for key, value in request.settings.items() if key.startswith("cases.")}
     cases = resolve_settings(overrides=overrides).cases
     for out, (severity, copies) in folders.items():
-        if _is_whole(out, tested):
+        if is_whole(out, tested):
             continue
         if not (out / MANIFEST).is_file():
             shutil.rmtree(out, ignore_errors=True)  # of a benchmark that was killed
@@ -139,8 +140,10 @@ def split_name(request: Request, draw: str) -> str:
     )
 
 
-def _is_whole(out: Path, tested: Dataset) -> bool:
+def is_whole(out: Path, tested: Dataset) -> bool:
+    """Tells whether a folder holds the copies of every volume. Raises CoopsegError if it cannot be told."""
     if not (out / MANIFEST).is_file():
         return False
-    there = {(entry["patient"], entry["phase"]) for entry in read_json(out / MANIFEST)["volumes"]}
-    return {(ref.patient, ref.phase) for ref in tested.items} <= there
+    manifest = read_record(ManifestFile, out / MANIFEST, "remove its folder, and the copies are made anew")
+    there = {(entry.patient, entry.session, entry.phase) for entry in manifest.volumes}
+    return {(ref.patient, ref.session, ref.phase) for ref in tested.items} <= there

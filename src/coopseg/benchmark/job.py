@@ -38,7 +38,7 @@ from coopseg.cases.splits import REQUEST, RUN
 from coopseg.config.methods import split_row
 from coopseg.evaluation.run import RECORD, evaluate_subject
 from coopseg.evaluation.subject import Subject, load_subject, load_target
-from coopseg.results.records import RunFile, read_checked
+from coopseg.results.records import EndedRunFile, RunFile, read_checked, read_record
 from coopseg.scans.files import locked, write_json
 from coopseg.scans.types import Dataset
 from coopseg.training.run import resume, train
@@ -152,7 +152,7 @@ class Work:
         """Returns, under equal time, the setting for as many steps as fit; else none."""
         if self.job.budget == "steps":
             return {}
-        ordinary = read_checked(RunFile, self.needed / RUN, AGAIN)["steps"]
+        ordinary = read_record(EndedRunFile, self.needed / RUN, AGAIN).steps
         return {"training.steps": steps_in_equal_time(self.bench, self.job.row, ordinary)}
 
     def _evaluate(self, data: Sequence[Dataset], out: Path, *, pictures: bool = True) -> None:

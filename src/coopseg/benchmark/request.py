@@ -194,7 +194,7 @@ def build_request(values: Mapping[str, Any], *, file: Path | None = None, advice
         return Request.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = listing([".".join(map(str, first["loc"]))])
         if file:
             raise CoopsegError(f"{file}: {where}: {first['msg']}; {advice}") from None
         raise CoopsegError(f"{where}: {first['msg']} (found {shorten(first['input'])})") from None

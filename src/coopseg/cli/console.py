@@ -78,10 +78,10 @@ def _validation_of(weights: Path) -> Mapping[str, Any]:
     """Returns the validation at which weights of a run folder were written; {} if its record does not say."""
     from coopseg.cases.splits import RUN
     from coopseg.inference.model import BEST, LAST
-    from coopseg.text import read_json
+    from coopseg.results.records import RunFile, read_checked
 
     try:
-        record = read_json(weights.parent / RUN)
+        record = read_checked(RunFile, weights.parent / RUN, "train it anew")
         steps = {LAST: record["steps"]} | {BEST[head]: at["step"] for head, at in record["best"].items()}
         step = steps[weights.name]
         return next(dict(entry) for entry in record["validations"] if entry["step"] == step)

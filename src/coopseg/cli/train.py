@@ -121,15 +121,17 @@ def _report(out: Path) -> None:
     if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
         return
     from coopseg.cases.splits import RUN
-    from coopseg.text import read_json
+    from coopseg.results.records import EndedRunFile, best_of, read_checked
     from coopseg.training.checkpoint import read_request
 
-    record, request = read_json(out / RUN), read_request(out).arguments
+    record = read_checked(EndedRunFile, out / RUN, "train anew with another --out")
+    request = read_request(out).arguments
     last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
+    heads = record.get("best", {})
     behind = stn_behind(last)
     if behind:
         warn(behind)
-    best = [f"{head} {at['score']:.3f} at step {at['step']}" for head, at in record["best"].items()]
+    best = [f"{head} {at[0]:.3f} at step {at[1]}" for head in heads if (at := best_of(record, head))]
     say(f"run folder: {out}")
     say(f"last validation Dice: {dice_of_heads(last)}")
     say(f"best validation Dice: {'; '.join(best)}")

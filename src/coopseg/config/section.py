@@ -28,10 +28,10 @@ class Section(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            from coopseg.text import shorten  # which loads YAML; --help needs none
+            from coopseg.text import listing, shorten  # which loads YAML; --help needs none
 
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key = listing([".".join(map(str, first["loc"]))])
             found = (
                 f" (found {shorten(first['input'])})" if key and not isinstance(first["input"], dict) else ""
             )

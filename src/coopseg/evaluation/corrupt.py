@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import SimpleITK
@@ -30,6 +30,7 @@ from coopseg.evaluation.corruptions import (
     find_kinds,
     sample_corruption,
 )
+from coopseg.results.records import ManifestFile, RunFile, read_record
 from coopseg.scans.files import UNFINISHED, write_atomically, write_json
 from coopseg.scans.geometry import find_orientation, from_slices, slices_affine, to_slices
 from coopseg.scans.journal import Volume, check_free, each_once, open_journal
@@ -38,7 +39,7 @@ from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.nifti import write_image, write_labels, write_scan
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
-from coopseg.text import Json, merge_lines, read_json
+from coopseg.text import Json, merge_lines
 from coopseg.workers import Map, choose_workers, end_if_imported, processes
 
 Grid = Literal["scan", "published"]
@@ -204,21 +205,13 @@ def _check(dataset: Dataset, out: Path, *, copies: int, overwrite: bool, resume:
             f"{out} exists and is not empty; choose another folder, or replace it with --overwrite, or go on "
             "in it with --resume"
         )
-    if not (out / MANIFEST).is_file() or not _is_manifest(read_json(out / MANIFEST)):
-        raise CoopsegError(
-            f"{out} holds no {MANIFEST} of ours, so it is not an earlier output; choose another folder"
-        )
+    read_record(ManifestFile, out / MANIFEST, f"{out} is not an earlier output; choose another folder")
     if dataset.root.resolve().is_relative_to(out.resolve()):
         raise CoopsegError(f"{out} holds the data set {dataset.root} itself; choose another folder")
 
 
 def _is_filled(out: Path) -> bool:
     return out.exists() and not (out.is_dir() and not any(out.iterdir()))
-
-
-def _is_manifest(content: Any) -> bool:
-    keys = {"source", "seed", "severity", "copies", "settings", "versions", "volumes"}
-    return isinstance(content, dict) and keys <= set(content)
 
 
 def _compute_alone() -> None:
@@ -405,39 +398,21 @@ def _description(dataset: Dataset, job: _Job, kind: str, entries: Sequence[_Copy
 
 
 def intensities_of_run(folder: Path) -> Json:
-    """Reads from a run folder by which settings its training made intensities [0, 1]."""
-    return _intensities(folder / RUN, "cases") or CaseSettings().intensities
+    """Reads from run.json by which settings its training made intensities [0, 1]."""
+    advice = "give the folder of a finished training"
+    return read_record(RunFile, folder / RUN, advice).settings.cases.intensities
 
 
-def intensities_of_copies(folder: Path) -> Json | None:
-    """Reads the same of the copies in a folder, from the manifest.json beside it.
+def intensities_of_copies(dataset: Dataset) -> Json | None:
+    """Reads the same of copies, from the manifest.json beside their folder.
 
-    None if there is none, and for copies in the scan's grid, which have the intensities of their scans.
+    None for any other data set, and for copies in the scan's grid, which have the intensities of their scans.
     """
-    file = folder.parent / MANIFEST
-    return _intensities(file) if grid_of(file) == "published" else None
-
-
-def grid_of(manifest: Path) -> Grid | None:
-    """Reads in which grid copies were made; None where there is no manifest. At first all were published."""
-    if not manifest.is_file():
+    file = dataset.root.parent / MANIFEST
+    if not file.is_file() or not any(ref.normalised for ref in dataset.items):
         return None
-    found = read_json(manifest)
-    return "scan" if isinstance(found, dict) and found.get("grid") == "scan" else "published"
-
-
-def _intensities(file: Path, *below: str) -> Json | None:
-    """Takes the intensity rule out of the settings in a file; None for a file that has none."""
-    if not file.is_file():
-        return None
-    found = read_json(file)
-    for key in ("settings", *below):
-        found = found.get(key) if isinstance(found, dict) else None
-    if not isinstance(found, dict):
-        return None
-    return CaseSettings.checked(
-        {key: found[key] for key in CaseSettings.model_fields if key in found}
-    ).intensities
+    found = read_record(ManifestFile, file, "make the copies anew by `coopseg corrupt`")
+    return found.settings.intensities if found.grid == "published" else None
 
 
 def _manifest(dataset: Dataset, job: _Job, entries: Sequence[_Copy], failed: Sequence[CoopsegError]) -> Json:

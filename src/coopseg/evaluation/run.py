@@ -232,7 +232,7 @@ def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator
     """Yields a line for copies whose intensities became [0, 1] by another rule than the model's."""
     wanted = subject.settings.intensities
     for dataset in datasets:
-        found = intensities_of_copies(dataset.root) or wanted
+        found = intensities_of_copies(dataset) or wanted
         if wrong := [key for key in wanted if found[key] != wanted[key]]:
             apart = ", ".join(f"cases.{key} {found[key]}, the model has {wanted[key]}" for key in wrong)
             yield (

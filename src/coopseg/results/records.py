@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.text import Json, read_json, shorten
+from coopseg.text import Json, listing, read_json, shorten
 
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
+
+
+def _known(values: Any) -> Any:
+    """Leaves out settings that this version does not have."""
+    fields = CaseSettings.model_fields
+    return {key: values[key] for key in fields if key in values} if isinstance(values, dict) else values
+
+
+Cases = Annotated[CaseSettings, BeforeValidator(_known)]
 
 
 class Record(BaseModel):
@@ -31,6 +41,7 @@ class _Settings(Record):
     method: str
     seed: int
     losses: _Losses
+    cases: Cases = CaseSettings()
 
 
 class _Trained(Record):
@@ -89,6 +100,38 @@ class RunFile(_Written):
     # written as {score, step, head: Dice} before each head had a best of its own
     best: dict[str, _Best | dict[str, float] | float] = {}
     validations: list[_Validation] = []
+
+
+class EndedRunFile(RunFile):
+    """Describes run.json where it is needed how long the training took, or how it ended."""
+
+    steps: Annotated[int, Field(ge=1, le=2**53)]
+    validations: Annotated[list[_Validation], Field(min_length=1)]
+
+
+class _Source(Record):
+    name: str
+    layout: str
+    volumes: Whole
+
+
+class _Copied(Record):
+    patient: str
+    session: str = ""
+    phase: str
+
+
+class ManifestFile(Record):
+    """Describes manifest.json."""
+
+    source: _Source
+    seed: int
+    severity: float
+    copies: Whole
+    grid: Literal["scan", "published"] = "published"  # at first there was no other
+    settings: Cases
+    versions: dict[str, str]
+    volumes: list[_Copied]
 
 
 class _Model(Record):
@@ -174,7 +217,7 @@ def check_record(model: type[Kind], values: object, file: Path, advice: str) -> 
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = listing([".".join(map(str, first["loc"])) or "the whole"])
         found = "" if first["type"] == "missing" else f" (found {shorten(first['input'])})"
         raise CoopsegError(f"{file}: {where}: {first['msg']}{found}; {advice}") from None
 

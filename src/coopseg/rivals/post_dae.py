@@ -34,8 +34,9 @@ from coopseg.inference.model import LAST, Model, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.native import kernels
+from coopseg.results.records import EndedRunFile, read_checked
 from coopseg.scans.files import check_new, new_folder, write_atomically
-from coopseg.text import Json, read_json
+from coopseg.text import Json
 from coopseg.training.batches import BatchSampler, SliceStore, make_batch, slices_per_batch
 from coopseg.training.checkpoint import hash_cases, read_request
 from coopseg.training.inputs import Inputs, change_request, read_inputs, validate
@@ -214,11 +215,12 @@ def _read_run(run: Path, data: str | Path | None) -> tuple[Json, Inputs, Fabric]
     request = read_request(run)
     if not (run / RUN).is_file():
         raise CoopsegError(f"{run}: its training did not end; go on with `coopseg train --resume {run}`")
+    record = read_checked(EndedRunFile, run / RUN, "train it anew")
     asked = change_request(request.arguments, **({} if data is None else {"data": data}))
     inputs = read_inputs(asked)
     if hash_cases(inputs) != request.scans:
         raise CoopsegError(f"{run}: the scans or labels of its patients have changed since; train it anew")
-    return read_json(run / RUN), inputs, make_fabric(asked.device, inputs.settings.precision)
+    return record, inputs, make_fabric(asked.device, inputs.settings.precision)
 
 
 def _settle(settings: Settings) -> Settings:

@@ -23,7 +23,7 @@ from coopseg.config.section import Section
 from coopseg.errors import CoopsegError
 from coopseg.networks.native import kernels
 from coopseg.scans.files import locked, write_atomically
-from coopseg.text import flatten
+from coopseg.text import flatten, read_json
 from coopseg.training.inputs import Inputs
 from coopseg.training.request import TrainingRequest
 from coopseg.versions import versions
@@ -96,12 +96,12 @@ def write_request(folder: Path, record: RequestRecord) -> None:
 def read_request(folder: Path) -> RequestRecord:
     """Reads request.json of a run folder. Raises CoopsegError if it is missing or damaged."""
     path = folder / REQUEST
-    try:
-        return RequestRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         what = "holds no training" if folder.is_dir() else "no such run"
-        raise CoopsegError(f"{folder}: {what}; --resume takes the --out of an earlier training") from None
-    except (OSError, ValueError):  # pydantic's ValidationError is one
+        raise CoopsegError(f"{folder}: {what}; --resume takes the --out of an earlier training")
+    try:
+        return RequestRecord.model_validate(read_json(path))
+    except ValueError:  # CoopsegError and pydantic's ValidationError are such
         raise CoopsegError(
             f"{path}: damaged, it does not say what was trained; train anew with another --out"
         ) from None

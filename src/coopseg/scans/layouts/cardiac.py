@@ -54,16 +54,30 @@ def _why_not_acdc(file: Path) -> str:
 
 
 def _patient(folder: Path, problems: Problems) -> list[ScanRef]:
-    entries: dict[str, str] = {}
     items: list[ScanRef] = []
     with keep(problems):
-        pairs = (line.partition(":") for line in read_text(folder / CONFIG).splitlines())
-        entries = {key.strip(): value for key, _, value in pairs}
-    files = by_name(folder)
-    for phase in PHASES:
-        with keep(problems):
-            items.append(_volume(folder, files, phase, entries.get(phase, "")))
-    return items
+        entries, files = _entries(folder / CONFIG), by_name(folder)
+        for phase in PHASES:
+            with keep(problems):
+                items.append(_volume(folder, files, phase, entries.get(phase, "")))
+    return _apart(items, folder / CONFIG, problems)
+
+
+def _entries(config: Path) -> dict[str, str]:
+    pairs = [line.partition(":") for line in read_text(config).split("\n")]
+    keys = [key.strip() for key, _, _ in pairs]
+    if twice := next((phase for phase in PHASES if keys.count(phase) > 1), None):
+        raise CoopsegError(f"{config}: more than one line {twice}; leave the right one")
+    return dict(zip(keys, (value for _, _, value in pairs), strict=True))
+
+
+def _apart(items: list[ScanRef], file: Path, problems: Problems) -> list[ScanRef]:
+    """Returns the volumes of a patient; none, and a problem, if ED and ES are the same by `file`."""
+    if len({(item.image, item.frame) for item in items}) == len(items):
+        return items
+    with keep(problems):
+        raise CoopsegError(f"{file}: ED and ES of {items[0].patient} are the same frame; correct it")
+    return []
 
 
 def _volume(folder: Path, files: dict[str, list[Path]], phase: str, number: str) -> ScanRef:
@@ -123,10 +137,17 @@ def _table(path: Path) -> Path | None:
 
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
-        header, *lines = list(csv.reader(read_text(table).splitlines(keepends=True), strict=True))
+        header, *lines = csv.reader(io.StringIO(read_text(table)), strict=True)
     except csv.Error as error:
         raise CoopsegError(f"{table}: cannot be read as CSV ({error}); copy it again") from None
     names = [cell.strip() for cell in header]
+    if twice := next((name for name in COLUMNS if names.count(name) > 1), None):
+        raise CoopsegError(f"{table}: more than one column {twice}; leave the right one")
+    if longer := next((line for line in lines if any(line[len(names) :])), None):
+        raise CoopsegError(
+            f"{table}: the row of {shorten(longer[0])} has more cells than there are columns; "
+            "put a cell with a comma in quotes"
+        )
     rows = [dict(zip(names, (cell.strip() for cell in line), strict=False)) for line in lines if any(line)]
     return sorted(rows, key=lambda row: row.get("External code", ""))
 
@@ -147,7 +168,7 @@ def _subject(path: Path, table: Path, row: dict[str, str], problems: Problems) -
     for phase in PHASES:
         with keep(problems):
             items.append(ScanRef(code, files[f"{code}_sa"][0], label, phase, _frame(row, phase, table), site))
-    return items
+    return _apart(items, table, problems)
 
 
 def _frame(row: dict[str, str], phase: str, table: Path) -> int:
