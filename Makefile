@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PY = .venv/bin/python
 LOWEST = .venv-lowest/bin/python
+NNUNET = nnunetv2~=2.8 dynamic-network-architectures~=0.4.4 batchgenerators~=0.25 batchgeneratorsv2~=0.3 acvl-utils~=0.2
 SETUP = .venv/.installed
 
 .PHONY: demo test test-slow test-lowest lint docs bench bench-accuracy clean
@@ -23,6 +24,7 @@ test-lowest:
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) scripts/lowest_versions.py > .venv-lowest/lowest.txt
 	$(LOWEST) -m pip install --quiet --disable-pip-version-check -c constraints.txt -c .venv-lowest/lowest.txt -e ".[dev]"
+	$(LOWEST) -m pip install --quiet --disable-pip-version-check --no-deps $(NNUNET)
 	OMP_NUM_THREADS=1 $(LOWEST) -m pytest -n 2 -W default::DeprecationWarning  # old releases use old names of others
 
 lint: $(SETUP)
@@ -43,6 +45,7 @@ bench-accuracy: $(SETUP)
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(NNUNET)
 	touch $(SETUP)
 
 clean:

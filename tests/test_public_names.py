@@ -16,10 +16,12 @@ NAMES = [
 ]  # fmt: skip
 MODULES = {
     "latent": [
-        "SCHEMES", "LatentMasks", "MaskChoice", "apply_mask", "build_mask", "frozen_norms", "rise_by_scheme",
-        "sample_choice", "scores",
+        "SCHEMES", "ImageExamples", "LatentMasks", "MaskChoice", "MaskedFeatures", "apply_mask", "build_mask",
+        "frozen_norms", "rise_by_scheme", "sample_choice", "scores",
     ],
-    "networks": ["Decoder", "Decoupler", "Encoder", "ImageEncoder", "Networks", "Norm", "StepNetworks"],
+    "networks": [
+        "Decoder", "Decoupler", "Encoder", "ImageEncoder", "Networks", "Norm", "Refiner", "StepNetworks",
+    ],
     "transforms": [
         "AFA", "DSU", "GIN", "GINIPA", "AdvBias", "AdvNoise", "BigAug", "Heavy", "LocationScale", "MaxStyle",
         "MixStyle", "MixUp", "RandConv", "RandMWM", "SLAug",

@@ -309,7 +309,7 @@ def test_decoding_a_masked_code_leaves_no_trace() -> None:
     choice = sample_choice(code.shape, torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
     gradient = torch.randn_like(code)
-    hard = LatentMasks().decode(decoder, code, choice, gradient)
+    hard = LatentMasks().decode(decoder, [code], [choice], [gradient])
     assert not hard.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
     mask = build_mask(choice, code, gradient)
@@ -324,3 +324,25 @@ def test_rises_are_sums_by_scheme() -> None:
         mine = choice.scheme == scheme
         expected = torch.stack([clean[mine].sum(), hard[mine].sum(), mine.sum().float()])
         torch.testing.assert_close(found[scheme], expected)
+
+
+def test_levels_hide_the_same_region() -> None:
+    """Positions that are masked in the deepest code are masked above it, with the same factor."""
+    masks, generator = LatentMasks(scheme="mixed", skip_dead=False), torch.Generator().manual_seed(3)
+    codes = [torch.rand(9, channels, side, side + 2) for channels, side in ((8, 3), (6, 6), (4, 12))]
+    gradients = [torch.randn_like(code) for code in codes]
+    choices = masks.sample_levels([code.shape for code in codes], generator)
+    found = masks.build_levels(choices, codes, list(gradients))
+    assert len({tuple(choice.scheme.tolist()) for choice in choices}) == 1
+    assert len({tuple(choice.fraction.tolist()) for choice in choices}) == 1
+    for sample, scheme in enumerate(choices[0].scheme.tolist()):
+        for choice, code, gradient, mask in zip(choices, codes, gradients, found, strict=True):
+            mine = mask[sample].expand(code[sample].shape)
+            if scheme != SPATIAL:  # as each level by itself
+                alone = masks.build(choice, code, gradient)[sample].expand(code[sample].shape)
+                assert torch.equal(mine, alone)
+                continue
+            for row in range(code.shape[2]):
+                for column in range(code.shape[3]):
+                    deep = row * 3 // code.shape[2], column * 5 // code.shape[3]
+                    assert (mine[:, row, column] == found[0][sample, 0, deep[0], deep[1]]).all()

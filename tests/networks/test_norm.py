@@ -184,7 +184,7 @@ def test_making_a_hard_example_leaves_anyones_decoder_alone() -> None:
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
     masks, code = LatentMasks(), torch.rand(3, 8, 4, 4, 4)
     choice = masks.sample(code.shape, torch.Generator().manual_seed(0))
-    hard = masks.decode(decoder, code, choice, torch.randn_like(code))
+    hard = masks.decode(decoder, [code], [choice], [torch.randn_like(code)])
     assert hard.shape == (3, 4, 4, 4, 4)
     assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coopseg.config.settings import LatentSettings
@@ -75,7 +76,13 @@ class LatentMasks:
             device=device,
         )
 
-    def build(self, choice: MaskChoice, code: Tensor, gradient: Tensor | None = None) -> Tensor:
+    def build(
+        self,
+        choice: MaskChoice,
+        code: Tensor,
+        gradient: Tensor | None = None,
+        region: Tensor | None = None,
+    ) -> Tensor:
         """Builds the mask of `choice`, as `build_mask` does."""
         return build_mask(
             choice,
@@ -85,25 +92,55 @@ class LatentMasks:
             ties=self.ties,
             skip_dead=self.skip_dead,
             published_dropout=self.p if self.published_dropout else None,
+            region=region,
         )
+
+    def sample_levels(
+        self,
+        shapes: Sequence[Sequence[int]],
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> list[MaskChoice]:
+        """Draws decisions for the codes of several levels, the deepest first: one scheme and u per sample."""
+        first, *others = (self.sample(shape, generator, device) for shape in shapes)
+        return [
+            first,
+            *(
+                replace(choice, scheme=first.scheme, fraction=first.fraction, present=first.present)
+                for choice in others
+            ),
+        ]
+
+    def build_levels(
+        self, choices: Sequence[MaskChoice], codes: Sequence[Tensor], gradients: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """Builds a mask for each level, which a decoder cannot read around at another.
+
+        Each level ranks its own channels. Positions are ranked at the first, the deepest, and the region
+        that is masked there is masked at every level.
+        """
+        masks: list[Tensor] = []
+        for choice, code, gradient in zip(choices, codes, gradients, strict=True):
+            region = F.interpolate(masks[0][:, :1], size=code.shape[2:]) if masks else None
+            masks.append(self.build(choice, code, gradient, region))
+        return masks
 
     @torch.no_grad()
     def decode(
         self,
         decoder: nn.Module,
-        code: Tensor,
-        choice: MaskChoice,
-        gradient: Tensor | None = None,
-        *skips: Tensor,
+        codes: Sequence[Tensor],
+        choices: Sequence[MaskChoice],
+        gradients: Sequence[Tensor | None],
     ) -> Tensor:
-        """Returns the hard example decoder(masked code, *skips), detached; running statistics stay.
+        """Returns the hard example decoder(*masked codes), detached; running statistics stay.
 
-        code, gradient: (B, C, *spatial); the gradient is as for `build_mask`. skips: what the decoder reads
-        beside the code, as it is; mask it too, else the decoder reads around the mask.
+        codes, gradients: (B, C, *spatial) each; the code, then any skips that the decoder reads beside it,
+        with the gradients that `build_mask` asks for. choices: see `sample_levels`.
         """
-        mask = self.build(choice, code, gradient)
+        masks = self.build_levels(choices, codes, gradients)
         with norm_mode(decoder, record=False, learn=True):
-            return decoder(apply_mask(code, mask), *skips)
+            return decoder(*map(apply_mask, codes, masks))
 
 
 @torch.no_grad()
@@ -116,6 +153,7 @@ def build_mask(
     ties: Ties = "exact",
     skip_dead: bool = True,
     published_dropout: float | None = None,
+    region: Tensor | None = None,
 ) -> Tensor:
     """Builds the mask of `choice` for this code: 1 where kept, the factor a (0 without `soft`) where masked.
 
@@ -131,6 +169,7 @@ def build_mask(
       entry int(u·n), counted from 0, of the scores in descending order, so fewer if scores tie.
     - `published_dropout` p replaces dropout: every channel, dead or not, becomes 0 with probability p, and
       the others are multiplied by 1 / (1 - p); u and a are not used.
+    - `region`, a mask (B, 1, *spatial), replaces the spatial scheme's ranking.
 
     Raises ValueError if the choice was drawn for another shape, or a gradient is needed and missing.
 
@@ -150,13 +189,16 @@ def build_mask(
         channel_score, position_score = scores(score, code=code, gradient=gradient)
 
     ones = [1] * len(spatial)
+    by_position = torch.ones(batch, 1, *ones) if region is None else region
+    if region is None and SPATIAL in choice.present:
+        by_position = _position_mask(choice, position_score, ties).reshape(batch, 1, *spatial)
+    by_position = by_position.to(code.dtype)
     if choice.present == {SPATIAL}:
-        return _position_mask(choice, position_score, ties).reshape(batch, 1, *spatial).to(code.dtype)
+        return by_position
     by_channel = _channel_mask(choice, code if skip_dead else None, channel_score, ties, published_dropout)
     by_channel = by_channel.reshape(batch, channels, *ones).to(code.dtype)
     if SPATIAL not in choice.present:
         return by_channel
-    by_position = _position_mask(choice, position_score, ties).reshape(batch, 1, *spatial).to(code.dtype)
     is_spatial = (choice.scheme == SPATIAL).reshape(batch, 1, *ones)
     return torch.where(is_spatial, by_position, by_channel)
 

@@ -49,9 +49,9 @@ class ImageEncoder(Encoder):
 class StepNetworks(Protocol):
     """Lists what a cooperative step needs of networks; any nn.Module that has it can be trained.
 
-    classes: number of label values, background included. image_decoder: maps the image code to an image
-    (B, channels, H, W). segmentation_decoder: maps the shape code, followed by the skips if there are any, to
-    logits (B, classes, H, W).
+    They may be 2-D or 3-D. classes: number of label values, background included. image_decoder: maps the
+    image code to an image (B, channels, *spatial). segmentation_decoder: maps the shape code, followed by the
+    skips if there are any, to logits (B, classes, *spatial).
 
     >>> networks: StepNetworks = Networks(classes=3, width=2)
     >>> networks.code_shapes((8, 1, 64, 64))
@@ -67,7 +67,7 @@ class StepNetworks(Protocol):
     def segmentation_decoder(self) -> nn.Module: ...  # noqa: D102
 
     def encode(self, image: Tensor) -> Sequence[Tensor]:
-        """Returns image code, shape code and any skips, (B, C, *spatial) each, of images (B, channels, H, W).
+        """Returns image code, shape code and any skips, (B, C, *spatial) each, of images.
 
         Skips are features that the segmentation decoder reads beside the shape code. They are masked when it
         is, since the decoder would read around a mask of the code alone.
@@ -77,7 +77,7 @@ class StepNetworks(Protocol):
         """Returns the shapes of what `encode` gives for images of this shape; masks are drawn for them."""
 
     def refine(self, probabilities: Tensor) -> Tensor:
-        """Returns the STN's logits for probabilities or a one-hot label map (B, classes, H, W)."""
+        """Returns the STN's logits for probabilities or a one-hot label map (B, classes, *spatial)."""
 
     def children(self) -> Iterator[nn.Module]:
         """Returns the parts, as every nn.Module does; their normalisation layers follow the step's rules."""

@@ -34,8 +34,8 @@ def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
     """
     p = wide(logits).softmax(1)
     y = label if label.ndim == p.ndim else one_hot(label, p.shape[1], p)
-    overlap = (p * y).sum((2, 3))
-    size = (p.square() + y.square()).sum((2, 3)).clamp_min(torch.finfo(p.dtype).tiny)
+    overlap = (p * y).flatten(2).sum(2)
+    size = (p.square() + y.square()).flatten(2).sum(2).clamp_min(torch.finfo(p.dtype).tiny)
     return 1 - (2 * overlap / size).mean()
 
 
@@ -76,19 +76,17 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
 
 
 def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Turns a label map (B, H, W) into 0 and 1, (B, classes, H, W), in type and memory layout of `like`."""
-    planes = torch.arange(classes, device=label.device).view(1, -1, 1, 1)
-    layout = (
-        torch.channels_last
-        if like.is_contiguous(memory_format=torch.channels_last)
-        else torch.contiguous_format
-    )
+    """Turns a label map (B, *spatial) into 0 and 1, (B, classes, *spatial), in type and layout of `like`."""
+    planes = torch.arange(classes, device=label.device).view(-1, *[1] * (label.ndim - 1))
+    by_pixel = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if by_pixel else torch.contiguous_format
     return (label.unsqueeze(1) == planes).to(like.dtype, memory_format=layout)
 
 
 def rescale_slices(image: Tensor) -> Tensor:
-    """Scales each image of (B, C, H, W) to [0, 1]; one with a range of at most FLAT becomes 0."""
-    low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
+    """Scales each image of (B, C, *spatial) to [0, 1]; one with a range of at most FLAT becomes 0."""
+    within = tuple(range(1, image.ndim))
+    low, high = image.amin(within, keepdim=True), image.amax(within, keepdim=True)
     # compared this way, an image that is not finite stays so, and is noticed
     return torch.where(high - low <= FLAT, 0.0, (image - low) / (high - low).clamp_min(FLAT))
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coopseg.config.settings import Settings
 from coopseg.latent.choice import MaskChoice
-from coopseg.latent.masks import LatentMasks, apply_mask, rise_by_scheme
+from coopseg.latent.masks import LatentMasks, rise_by_scheme
 from coopseg.networks.cooperative import StepNetworks
 from coopseg.training.label_damage import Damage, damage_labels, sample_damage
 from coopseg.training.losses import Ledger, one_hot, rescale_slices, soften, wide
@@ -55,6 +55,7 @@ class CooperativeStep:
     networks: those of this package, or your own with what `coopseg.networks.StepNetworks` lists. settings
     choose method, ablations and rivals; the default is cooperative training with latent masks. Without the
     masks and with `losses.separate` this is standard training; with `losses.stn` off it trains the FTN alone.
+    Networks of your own may be 3-D, but for damaged label maps (`losses.damage`) and rivals.
 
     >>> import torch
     >>> from coopseg.networks import Networks
@@ -80,7 +81,7 @@ class CooperativeStep:
         cooperate: bool = True,
         progress: float = 1.0,
     ) -> StepChoice:
-        """Draws the noise, the masks and what the rivals need for a batch (B, C, H, W).
+        """Draws the noise, the masks and what the rivals need for a batch (B, C, *spatial).
 
         cooperate: False for a step of standard training, without masks, rivals and the STN's gradient in the
         FTN. progress: the share of the training's steps that is done, for rivals that begin later.
@@ -91,8 +92,10 @@ class CooperativeStep:
         masked = max(1, round(latent.share * len(image)))
 
         def draw(wanted: bool, *shapes: Sequence[int]) -> list[MaskChoice]:
-            drawn = shapes if wanted and cooperate else ()
-            return [self.masks.sample((masked, *shape[1:]), generator, image.device) for shape in drawn]
+            if not (wanted and cooperate):
+                return []
+            drawn = [(masked, *shape[1:]) for shape in shapes]
+            return self.masks.sample_levels(drawn, generator, image.device)
 
         by_image = draw(latent.image, codes[0])
         by_shape = draw(latent.shape and self.settings.losses.stn, *codes[1:])
@@ -117,7 +120,7 @@ class CooperativeStep:
         return sample_damage(seen, size, self.networks.classes, kinds, generator).to(image.device)
 
     def backward(self, image: Tensor, label: Tensor, choice: StepChoice) -> StepResult:
-        """Adds the gradients of a step on image (B, C, H, W) in [0, 1] and label (B, H, W) integers."""
+        """Adds a step's gradients: image (B, C, *spatial) in [0, 1], label (B, *spatial) integers."""
         weights = self.settings.losses
         noisy = (image + weights.input_noise * choice.noise).clamp_(0, 1) if weights.input_noise else image
         truth, ledger = Truth(image, label), Ledger()
@@ -194,14 +197,14 @@ class CooperativeStep:
             ranked_by: Sequence[Tensor | None] = [codes.image_gradients.get(self._rule)]
             x_hat, rises["image"] = self._decode(
                 nets.image_decoder, [codes.image], ranked_by, [choice.image], codes.decoded,
-                lambda out: (wide(out) - truth.image[: len(out)]).square().mean((1, 2, 3)),
+                lambda out: (wide(out) - truth.image[: len(out)]).square(),
             )  # fmt: skip
             x_hat = rescale_slices(x_hat) if self.settings.latent.rescale else x_hat
         if choice.shape is not None:
             ranked_by = codes.shape_gradients.get(self._rule) or [None] * len(codes.read)
             p_hat, rises["shape"] = self._decode(
                 nets.segmentation_decoder, codes.read, ranked_by, [choice.shape, *choice.skips], codes.logits,
-                lambda out: F.cross_entropy(wide(out), label[: len(out)], reduction="none").mean((1, 2)),
+                lambda out: F.cross_entropy(wide(out), label[: len(out)], reduction="none"),
             )  # fmt: skip
         return x_hat, p_hat, rises
 
@@ -219,11 +222,7 @@ class CooperativeStep:
         The second result is what `rise_by_scheme` makes of them, by the scheme at the code.
         """
         n = len(choices[0])
-        first = [code[:n] for code in read]
         gradients = [None if gradient is None else gradient[:n] for gradient in ranked_by]
-        skips = [
-            apply_mask(skip, self.masks.build(choice, skip, gradient))
-            for skip, choice, gradient in zip(first[1:], choices[1:], gradients[1:], strict=True)
-        ]
-        hard = self.masks.decode(decoder, first[0], choices[0], gradients[0], *skips)
-        return hard, rise_by_scheme(choices[0], clean=loss(clean[:n]), hard=loss(hard))
+        hard = self.masks.decode(decoder, [code[:n] for code in read], choices, gradients)
+        losses = {name: loss(out).flatten(1).mean(1) for name, out in (("clean", clean[:n]), ("hard", hard))}
+        return hard, rise_by_scheme(choices[0], **losses)
