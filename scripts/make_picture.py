@@ -38,11 +38,11 @@ def draw(content: dict[str, Any]) -> str:
 def _panel(entry: dict[str, Any], panel: dict[str, Any], colours: dict[str, str], x: int, y: int) -> str:
     """Draws one slice with true (dashed white) and predicted outlines, and the Dice of its volume."""
     height, width = entry["size_mm"]
-    outlines = [(line, "#ffffff", "stroke-dasharray='3 2'") for line in entry["truth"]]
-    outlines += [(line, colours[line["class"]], "") for line in panel["prediction"]]
+    outlines = [(line["path"], colours[line["class"]], "") for line in reversed(panel["prediction"])]
+    outlines.append((entry["borders"], "#ffffff", "stroke-dasharray='3 2'"))
     paths = "".join(
-        f"<path d='{line['path']}' fill='none' stroke='{colour}' stroke-width='1.4' {dashes}/>"
-        for line, colour, dashes in outlines
+        f"<path d='{path}' fill='none' stroke='{colour}' stroke-width='1.4' {dashes}/>"
+        for path, colour, dashes in outlines
     )
     size = f"width='{width}' height='{height}'"
     return (

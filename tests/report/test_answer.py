@@ -10,9 +10,11 @@ import pytest
 from made_up_bench import Bench
 
 from coopseg.benchmark.collect import read_results
-from coopseg.report.answer import ONE_TRAINING, Answer, answer, ask
+from coopseg.report.answer import ONE_TRAINING, Answer, answer, ask, comparison_table
+from coopseg.report.run import report_of_runs
 from coopseg.report.sources import Run, as_study, read_runs
 from coopseg.results.table import Results, tabulate
+from coopseg.results.tables import difference_table
 
 Maker = Callable[..., Path]
 SPREAD = {f"p{number}": 0.01 * number for number in range(1, 9)}
@@ -118,6 +120,16 @@ def test_few_patients_tell_nothing(make_run: Maker, make_evaluation: Maker) -> N
     found = answer_of([ours, theirs])
     assert ": too few patients to tell on 4 of 4 data sets" in found.verdict
     assert found.verdict.endswith("; n = 5).")
+    report = report_of_runs(read_runs([ours, theirs]))
+    for line in comparison_table(report.results, found.comparisons).lines:
+        assert [cell.text for cell in line.cells[2:]] == ["–", "5", "1", "too few patients to tell"]
+        assert {cell.mark for cell in line.cells} == {""}
+    table = difference_table(report.results, "standard", head="FTN+STN")
+    places = [heading.text for heading in table.headings]
+    shown = dict(zip(places, table.lines[0].cells, strict=True))
+    for name in DATASETS:
+        assert (str(shown[name]), shown[name].mark) == ("+0.400 [+0.400, +0.400], too few", "")
+    assert "Too few patients to mark a best (fewer than 6): ACDC" in report.summary
 
 
 def test_several_methods(evaluated: Callable[..., Path]) -> None:

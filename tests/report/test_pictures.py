@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from coopseg.errors import CoopsegError
-from coopseg.report.pictures import class_colours, class_png, contours, grey_png, hard_examples
+from coopseg.evaluation.pictures import borders
+from coopseg.report.pictures import _path, class_colours, class_png, contours, grey_png, hard_examples
 from coopseg.report.run import report_of_runs
 from coopseg.report.sources import read_runs
 
@@ -74,8 +76,8 @@ def decode(address: str) -> Image.Image:
 def area(path: str) -> float:
     """Area within closed SVG outlines, by the shoelace formula; holes count against it."""
     total = 0.0
-    for part in path.removesuffix("Z").split("Z"):
-        points = np.array([pair.split() for pair in re.split("[ML]", part)[1:]], float)
+    for part in path.split("M")[1:]:
+        points = np.array([pair.split() for pair in part.split("L")], float)
         x, y = points.T
         total += float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
     return abs(total)
@@ -112,6 +114,28 @@ def test_contours_enclose_the_area_in_mm() -> None:
     numbers = np.array(re.findall(r"[\d.]+", outlines["RV"]), float).reshape(-1, 2)
     assert numbers.min(0).tolist() == [5 * 2.0, 10 * 1.5]
     assert numbers.max(0).tolist() == [25 * 2.0, 30 * 1.5]
+
+
+def test_inner_outlines_lie_on_top_and_dashes_are_drawn_once() -> None:
+    """LV within MYO beside RV: the page draws the first outline last, and each border of the truth once."""
+    names = ("background", "RV", "MYO", "LV")
+    indices = np.zeros((30, 40), np.uint8)
+    indices[2:28, 1:14] = 1
+    indices[5:25, 14:34] = 2
+    indices[10:20, 19:29] = 3
+    shown = contours(indices, names, (1, 1))
+    assert [entry.class_ for entry in shown] == ["LV", "RV", "MYO"]
+    whole = [side for entry in shown for side in sides(entry.path)]
+    once = sides(_path(borders(indices), (1, 1)))
+    assert len(whole) > len(set(whole))  # LV and MYO meet, MYO and RV too
+    assert len(once) == len(set(once))
+    assert set(once) == set(whole)
+    assert set(sides(shown[0].path)) <= set(once)
+
+
+def sides(path: str) -> list[frozenset[str]]:
+    """The straight parts of outlines, whatever their direction."""
+    return [frozenset(side) for part in path.split("M")[1:] for side in pairwise(part.split("L"))]
 
 
 def test_contours_close_at_the_border() -> None:

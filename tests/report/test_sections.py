@@ -75,7 +75,7 @@ def test_everything_of_runs_is_there_in_order(runs_page: str) -> None:
     order = (
         "Does cooperative hold better than standard on scans unlike those it was trained on?",
         "Against standard, cooperative (FTN+STN):", "Method minus standard", "Dice", "corrupted", "Failures",
-        "Difference to the baseline", "Against standard, FTN+STN", "What robustness costs",
+        "Difference to the baseline", "Against standard, FTN+STN",
         "One slice under every corruption", "Dice of RV", "By phase", "HD95", "Every case", "Training",
         "Learning rate", "Hard examples", "midway", "How much each mask scheme raised the loss",
         "Worst and slowest cases", "Slowest to predict", "Settings that differ", "losses.separate",
@@ -87,6 +87,17 @@ def test_everything_of_runs_is_there_in_order(runs_page: str) -> None:
     for text in order:
         assert text in words[place:], text
         place = words.index(text, place)
+
+
+def test_what_robustness_costs_is_asked_of_two_methods_or_more(
+    make_run: Maker, make_evaluation: Maker
+) -> None:
+    """One method alone would be a figure of one point."""
+    runs = [make_run("a"), make_run("b", method="standard"), make_run("c", seed=1)]
+    for run in runs:
+        make_evaluation(run)
+    assert "What robustness costs" not in page_of(*runs[:2])
+    assert "What robustness costs" in page_of(*runs[:2], f"mine={runs[2]}")
 
 
 def test_nothing_on_the_page_of_runs_is_loaded_from_elsewhere(runs_page: str) -> None:

@@ -104,10 +104,12 @@ def test_any_name_and_no_trace(bench: Bench) -> None:
     bench.datasets = {"$x_&<": "intra", "R$": "corrupted"}
     for row in ("standard", "$a^b"):
         bench.finish(row)
+    assert "change" not in draw_figures(read_results(bench.folder))  # one point says nothing
+    bench.finish("dsu")
     before = dict(mpl.rcParams)
     figures = draw_figures(read_results(bench.folder))
     assert "$x_&<" in texts(save(figures["dice"], "svg"))
-    assert "2  $a^b" in texts(save(figures["change"], "svg"))
+    assert "3  $a^b" in texts(save(figures["change"], "svg"))
     save(figures["dice"], "pdf")
     assert dict(mpl.rcParams) == before
 

@@ -10,12 +10,14 @@ from coopseg.results.columns import Column
 from coopseg.results.patients import ALL, MEAN
 from coopseg.results.scores import Cell, Curve
 from coopseg.results.shown import p_text, signed
+from coopseg.results.statistics import CLEAR_P, FEWEST
 from coopseg.results.study import Jobs, Row
 from coopseg.results.table import Cost, Results
 from coopseg.results.tables import (
     best_of,
     cost_table,
     draws_text,
+    few_note,
     find_scores,
     nothing_compared,
     nought_text,
@@ -25,14 +27,15 @@ from coopseg.results.tables import (
 )
 
 
-def cell(row: str, value: float | None, *, missing: float = 0.0, draws: str = "A") -> Cell:
+def cell(row: str, value: float | None, *, missing: float = 0.0, draws: str = "A", patients: int = 6) -> Cell:
     """A cell with the same number as Dice and as HD95; None where the row has no such head."""
     name = ("steps", row, "FTN", "ACDC", MEAN, ALL, "")
     if value is None:
         return Cell(*name, "n/a")
     return Cell(
-        *name, "value", mean=value, hd95=value, distance_missing=missing, draws=dict.fromkeys(draws, value)
-    )
+        *name, "value", mean=value, n=patients, hd95=value, distance_missing=missing,
+        draws=dict.fromkeys(draws, value),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,18 @@ def test_heads_of_one_row_do_not_compete() -> None:
 def test_only_rows_with_the_same_draws_compete() -> None:
     cells = [cell("a", 0.8, draws="AB"), cell("b", 0.7, draws="AB"), cell("c", 0.9), cell("d", 0.85)]
     assert best_of(cells, "dice") == {0, 2}
+
+
+def test_of_too_few_patients_nothing_is_the_best() -> None:
+    """Of so few that no pattern of signs is rare enough: the p of the sign flip stays at 0.05 or above."""
+    assert 2 / 2**FEWEST < CLEAR_P <= 2 / 2 ** (FEWEST - 1)
+    for patients, best in ((1, set()), (FEWEST - 1, set()), (FEWEST, {1})):
+        assert best_of([cell(row, 0.1, patients=patients) for row in "a"], "dice") == set()
+        cells = [cell(row, value, patients=patients) for row, value in (("a", 0.1), ("b", 0.9))]
+        assert best_of(cells, "dice") == best
+    few, many = (Column(name, "intra", (name,), n, n) for name, n in (("ACDC", 5), ("M&Ms", 6)))
+    assert few_note(bare(columns=(many,))) == ""
+    assert few_note(bare(columns=(few, many))) == ("Too few patients to mark a best (fewer than 6): ACDC.")
 
 
 def test_a_missing_distance_never_wins() -> None:

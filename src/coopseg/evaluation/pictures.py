@@ -10,6 +10,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -138,11 +139,11 @@ def draw_case(
         inside = (index, *window)
         axes.imshow(image[inside], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
         axes.autoscale(False)  # an outline at the border lies half a pixel beyond it
-        classes = list(reversed(range(1, len(names))))  # where contours meet, the first class lies on top
-        looks = [(prediction, label, {"color": colours[label], "linewidth": 1.8}) for label in classes]
-        for labels, label, look in [*looks, *((target, label, TRUE_LOOK) for label in classes)]:
-            for line in outlines(labels[inside] == label):
-                axes.plot(line[:, 1], line[:, 0], **look)
+        for label in reversed(inner_first(prediction[inside])):  # which lie on top where outlines meet
+            for line in outlines(prediction[inside] == label):
+                axes.plot(line[:, 1], line[:, 0], color=colours[label], linewidth=1.8)
+        for line in borders(target[inside]):
+            axes.plot(line[:, 1], line[:, 0], **TRUE_LOOK)
         axes.set_title(f"slice {index + 1} of {len(image)}", fontsize=9)
         axes.set_axis_off()
     for colour, name in zip(colours[1:], names[1:], strict=True):
@@ -184,6 +185,37 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     # a rim of background closes outlines at the border and moves every pixel by one
     lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
     return [np.asarray(line)[:, ::-1] - 1 for line in lines]
+
+
+def inner_first(labels: np.ndarray) -> list[int]:
+    """Returns the foreground labels of (H, W), those of small extent first: LV, then the MYO around it."""
+    extents = {}
+    for label in np.unique(labels[labels > 0]).tolist():
+        rows, columns = np.nonzero(labels == label)
+        extents[label] = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    return sorted(extents, key=lambda label: extents[label])
+
+
+def borders(labels: np.ndarray) -> list[np.ndarray]:
+    """Returns the outlines of all foreground labels of (H, W), where two of them meet only once.
+
+    Dashes of two lines in one place would fill each other's gaps and hide what lies below. Points are those
+    of `outlines`; a line that loses a part is open.
+    """
+    seen: set[frozenset[tuple[float, ...]]] = set()
+    found: list[list[tuple[float, ...]]] = []
+    for label in inner_first(labels):
+        for line in outlines(labels == label):
+            points = [tuple(point) for point in line.tolist()]
+            found.append(points[:1])
+            for start, end in pairwise(points):
+                side = frozenset((start, end))
+                if side in seen:
+                    found.append([end])
+                else:
+                    found[-1].append(end)
+                    seen.add(side)
+    return [np.array(points) for points in found if len(points) > 1]
 
 
 def write_slices(predictions: Predictions, datasets: Sequence[Dataset], *, out: Path) -> list[StoredSlice]:

@@ -101,7 +101,7 @@ def comparison_table(results: Results, found: Sequence[Difference]) -> Table:
         cells = (
             Shown(signed(entry.mean), mark=show_difference(entry).mark),
             Shown(f"{low} to {high}" if entry.interval else "–"),
-            Shown("–" if entry.p_holm is None else p_text(entry.p_holm)),
+            Shown("–" if entry.p_holm is None or entry.outcome == "too few" else p_text(entry.p_holm)),
             *(Shown(str(count)) for count in (entry.n, entry.trainings)),
             Shown(OUTCOMES[entry.outcome]),
         )

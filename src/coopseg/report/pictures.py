@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH, outlines
+from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH, borders, inner_first, outlines
 from coopseg.latent.choice import SCHEMES
 from coopseg.report.cases import volumes
 from coopseg.report.sources import Run, by_method
@@ -68,7 +68,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Slice:
-    """A stored slice: the image as a PNG in a data address, its size in mm, truth and a panel a row."""
+    """A stored slice: the image as a PNG in a data address, its size in mm, truth and a panel a row.
+
+    borders: the path of all true outlines, those that two classes share once.
+    """
 
     dataset: str
     case: str
@@ -77,6 +80,7 @@ class Slice:
     image: str
     size_mm: tuple[float, float]
     truth: tuple[Outline, ...]
+    borders: str
     panels: tuple[Panel, ...]
 
 
@@ -94,8 +98,10 @@ def slice_pictures(stored: Iterable[Stored], columns: Sequence[Column]) -> list[
                 if key not in found:
                     image = arrays[f"{number}/{IMAGE}"]
                     size = round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)
-                    truth = contours(arrays[f"{number}/{TRUTH}"], names, (height, width))
-                    found[key] = Slice(*key, entry["slices"], grey_png(image), size, truth, ()), []
+                    indices = arrays[f"{number}/{TRUTH}"]
+                    truth = contours(indices, names, (height, width))
+                    lines = _path(borders(indices), (height, width))
+                    found[key] = Slice(*key, entry["slices"], grey_png(image), size, truth, lines, ()), []
                 prediction = contours(arrays[f"{number}/{one.head}"], names, (height, width))
                 own = [row for row in one.rows if (row["dataset"], row["case"]) == key[:2]]
                 (volume,) = volumes(own, one.head)
@@ -135,22 +141,20 @@ def class_png(indices: np.ndarray, names: Sequence[str]) -> str:
 
 
 def contours(indices: np.ndarray, names: Sequence[str], spacing: tuple[float, float]) -> tuple[Outline, ...]:
-    """Returns the outline of every foreground class that is there.
+    """Returns the outline of every foreground class that is there, inner ones first.
 
-    indices: (H, W) class indices into `names`. spacing: mm of a row and of a column. An outline passes
-    halfway between pixels in and out of the class.
+    indices: (H, W) class indices into `names`, background first. spacing: mm of a row and of a column. An
+    outline passes halfway between pixels in and out of the class.
     """
     return tuple(
-        Outline(name, _path(indices == index, spacing))
-        for index, name in enumerate(names)
-        if name != BACKGROUND and (indices == index).any()
+        Outline(names[index], _path(outlines(indices == index), spacing)) for index in inner_first(indices)
     )
 
 
-def _path(mask: np.ndarray, spacing: tuple[float, float]) -> str:
+def _path(lines: Sequence[np.ndarray], spacing: tuple[float, float]) -> str:
     # pixel (0, 0) has its centre at half a pixel from the corner
-    lines = [(line + 0.5) * spacing for line in outlines(mask)]
-    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) + "Z" for line in lines)
+    placed = [(line + 0.5) * spacing for line in lines]
+    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in placed)
 
 
 def _smaller(image: Image.Image, method: Image.Resampling) -> Image.Image:

@@ -32,7 +32,7 @@ from coopseg.results.shown import as_text
 from coopseg.results.statistics import as_json
 from coopseg.results.study import WHOLE
 from coopseg.results.table import Results, tabulate, to_json
-from coopseg.results.tables import score_table
+from coopseg.results.tables import few_note, score_table
 from coopseg.scans.files import check_new, is_file, new_folder, write_atomically
 
 PAGE, CONTENT, REPORT = "report.html", "report.json", "report"
@@ -140,7 +140,7 @@ def _stored(collected: Collected) -> Iterator[Stored]:
 
 def summary(results: Results, question: str, found: Answer) -> str:
     """Returns question, verdict and the table of Dice for a terminal; `*` marks the best of a column."""
-    table = [as_text(score_table(results))] if results.columns else []
+    table = [line for line in (as_text(score_table(results)), few_note(results)) if line and results.columns]
     return "\n".join([question, found.verdict, *found.notes, *([""] if table else []), *table])
 
 

@@ -37,12 +37,14 @@ from coopseg.results.files import (
     distance_tables,
     more_tables,
 )
+from coopseg.results.statistics import FEWEST
 from coopseg.results.study import TIME, Study
 from coopseg.results.table import Results
 from coopseg.results.tables import (
     change_table,
     cost_table,
     difference_table,
+    few_note,
     nothing_compared,
     nought_text,
     over_patients,
@@ -115,7 +117,7 @@ def _sections(report: Report) -> Iterator[Section]:
     figures = draw_figures(results)
     yield section("scores", "Scores", "Dice", _scores(report, figures))
     yield section("differences", "Differences", "Difference to the baseline", _differences(results))
-    if results.change:
+    if len({line.row for line in results.change}) > 1:
         title = "What robustness costs on clean scans of the own site"
         yield section("change", "Change", title, _change(results, figures))
     if results.cost:
@@ -179,8 +181,9 @@ def _scores(report: Report, figures: Mapping[str, Figure]) -> Iterator[Block]:
     yield Note(
         "Mean over patients (0 to 1, more is better), in each scan's own grid; copies, phases, seeds and "
         f"draws of a patient are averaged first. ± is the standard deviation over {over}. Bold on green: "
-        "best of its column among methods with the same draws. FTN: the fast network alone; FTN+STN: its "
-        f"result corrected by the slow network. n/a: a head that the method does not have.{notes}"
+        f"best of its column among methods with the same draws, of {FEWEST} patients or more. FTN: the fast "
+        f"network alone; FTN+STN: its result corrected by the slow network. n/a: a head that the method does "
+        f"not have.{notes}"
     )
     yield Grid(score_table(results), wide=True)
     patients = [
@@ -190,7 +193,7 @@ def _scores(report: Report, figures: Mapping[str, Figure]) -> Iterator[Block]:
     ]
     yield Note(
         f"Patients: {', '.join(patients)}. An average counts each of its columns the same; “out of domain” "
-        f"is over corrupted sets and other sites. {spikes_note(results)}"
+        f"is over corrupted sets and other sites. {few_note(results)} {spikes_note(results)}"
     )
     if figure := figures.get("dice"):
         alt = "Dice of every method in every column, a dot a training"

@@ -159,7 +159,7 @@ def _change(results: Results) -> Figure | None:
     entries = [(line, line.own, line.out) for line in results.change if line.own and line.out]
     heads = [head for head in results.heads if any(line.head == head for line, *_ in entries)]
     baselines = [name for name in results.compared if any(line.against == name for line, *_ in entries)]
-    if not heads:
+    if len({line.row for line, *_ in entries}) < 2:  # one point has no other to be held against
         return None
     figure = _new(2.4 + 3.4 * len(heads), 0.4 + 3.2 * len(baselines))
     panels = figure.subplots(len(baselines), len(heads), sharex=True, sharey=True, squeeze=False)

@@ -11,7 +11,7 @@ from coopseg.results.figures import FORMATS, draw_figures, save
 from coopseg.results.patients import FAILURES, MEAN
 from coopseg.results.scores import Cell
 from coopseg.results.shown import Table, as_csv, as_latex, as_markdown, escape, harmless, one_line
-from coopseg.results.statistics import as_json
+from coopseg.results.statistics import FEWEST, as_json
 from coopseg.results.study import STEPS, TIME
 from coopseg.results.table import Ended, Results
 from coopseg.results.tables import (
@@ -43,12 +43,14 @@ COMPARED = [
 MAIN_NOTE = (
     "Dice, mean over patients (copies, phases, seeds and draws of a patient averaged first), ± standard "
     "deviation over draws, or over seeds of one draw, where a method has several. **Bold**: best of a column "
-    "among methods with the same draws. n/a: a head that the method does not have."
+    f"among methods with the same draws, of {FEWEST} patients or more. n/a: a head that the method does not "
+    "have."
 )
 DIFFERENCE_NOTE = (
     "on the same patients, draws and seeds, [95 % bootstrap interval over patients, and over trainings where "
     "there are several], p of the sign-flip test over patients corrected by Holm over the methods of this "
-    "table within a column and head. With one training neither says anything of chance between trainings."
+    "table within a column and head; too few: so few patients cannot show any difference. With one training "
+    "neither says anything of chance between trainings."
 )
 CHANGE_NOTE = "What robustness costs on clean scans of the own site, beside what it brings elsewhere."
 COST_NOTE = (
@@ -101,7 +103,7 @@ def latex(results: Results) -> str:
         return ""
     caption = (
         "Dice, mean over patients, $\\pm$ standard deviation over draws, or over seeds of one draw. Bold: "
-        "best of a column among methods with the same draws."
+        f"best of a column among methods with the same draws, of {FEWEST} patients or more."
     )
     main = score_table(results).called("Dice", f"{caption} {escape(spikes_note(results))}".strip())
     parts = ["% \\usepackage{booktabs,graphicx}", as_latex(main, "dice")]

@@ -18,6 +18,7 @@ RESAMPLES, SEED, LEVEL = 10_000, 2107, 0.95
 TRAININGS = 1000  # stream of random numbers beside those of the cohorts
 EXACT, FLIPS, ROUNDING = 15, 20_000, 1e-12
 CLEAR_P = 0.05
+FEWEST = 6  # patients; the p of a sign flip is at least 2 / 2^n, which fewer keep above CLEAR_P
 
 
 def bootstrap_interval(cohorts: Sequence[np.ndarray]) -> tuple[float, float] | None:

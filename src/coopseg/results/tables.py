@@ -11,6 +11,7 @@ from coopseg.results.differences import Difference
 from coopseg.results.patients import ALL, FAILURES, MEAN
 from coopseg.results.scores import Cell
 from coopseg.results.shown import NOTHING, Heading, Line, Shown, Table, number_text, p_text, percent, signed
+from coopseg.results.statistics import FEWEST
 from coopseg.results.study import STEPS, WHOLE
 from coopseg.results.table import Cost, Results
 from coopseg.text import clock
@@ -86,12 +87,13 @@ def find_scores(results: Results, at: Sequence[Place], *, budget: str = STEPS) -
 def best_of(cells: Sequence[Cell | None], measure: str) -> set[int]:
     """Returns the places of the best cells of a column, among rows with the same draws, two or more of them.
 
+    Scores of fewer than FEWEST patients are never the best: no test could tell them from the others.
     Numbers are compared as they are shown. A row that misses more structures than another is never the best
     by a distance: what it missed has no distance.
     """
     same: dict[tuple[str, ...], list[tuple[int, Cell, float]]] = defaultdict(list)
     for place, cell in enumerate(cells):
-        if cell and cell.has_value and (value := cell.measure(measure)) is not None:
+        if cell and (cell.n or 0) >= FEWEST and (value := cell.measure(measure)) is not None:
             same[tuple(cell.draws)].append((place, cell, round(value, DIGITS[measure])))
     best: set[int] = set()
     for known in same.values():
@@ -200,11 +202,15 @@ def difference_table(
 
 
 def show_difference(entry: Difference | None) -> Shown:
-    """Shows "+0.021 [+0.004, +0.039], p 0.012", marked if it is clear; "–" where there is none."""
+    """Shows "+0.021 [+0.004, +0.039], p 0.012", marked if it is clear; "–" where there is none.
+
+    Where patients are too few for any clear difference, "too few" stands for p.
+    """
     if entry is None:
         return NOTHING
     more = [f"[{', '.join(signed(value) for value in entry.interval)}]"] if entry.interval else []
-    more += [f"p {p_text(entry.p_holm)}"] if entry.p_holm is not None else []
+    if entry.p_holm is not None:
+        more.append("too few" if entry.outcome == "too few" else f"p {p_text(entry.p_holm)}")
     mark = ("best" if entry.mean > 0 else "worse") if entry.clear else ""
     return Shown(signed(entry.mean), ", ".join(more), mark)
 
@@ -262,6 +268,14 @@ def nought_text(results: Results) -> str:
         rows = dict.fromkeys(results.title(c.row) for c in results.severity if not c.measured_nought)
         return f"{copies}; for {', '.join(rows)} {clean}"
     return copies if all(asked) else clean
+
+
+def few_note(results: Results) -> str:
+    """Says where no score is marked as the best, for a caption; "" if patients are enough everywhere."""
+    few = [column.name for column in results.columns if column.patients and column.patients < FEWEST]
+    if not few or len(results.rows) == 1:
+        return ""
+    return f"Too few patients to mark a best (fewer than {FEWEST}): {', '.join(few)}."
 
 
 def spikes_note(results: Results) -> str:
