@@ -160,6 +160,12 @@ def test_constant_and_blank_scans_are_zeros_and_said_so() -> None:
     case = prepare(Scan(np.full((20, 20, 3), 7.0, np.float32), np.eye(4)), STORED)
     assert not case.image.any()
     assert case.warnings == ("image: percentiles 2 and 98 of the volume are both 7, the case is blank",)
+    windowed = STORED.model_copy(update={"window": (0.0, 10.0)})
+    for settings, value, normalised in ((windowed, 7.0, False), (STORED, 0.5, True)):
+        case = prepare(
+            Scan(np.full((20, 20, 3), value, np.float32), np.eye(4)), settings, normalised=normalised
+        )
+        assert case.warnings == (f"image: every voxel is {value:g}, the case is blank",)
 
 
 def test_normalised_scan_is_not_clipped() -> None:

@@ -16,7 +16,7 @@ import torch
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.evaluation.run import evaluate_model, name_and_folder, open_datasets
-from coopseg.inference.model import LAST, save_model
+from coopseg.inference.model import LAST, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.layouts import notes_on
@@ -26,6 +26,7 @@ from coopseg.scans.types import Scan
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
 
 NAMES = ("background", "RV", "MYO", "LV")
+TINY = {"network.width": 1, "cases.size": (32, 32), "cases.spacing": 6.0}
 SPLIT = {
     "name": "random-0",
     "train": ["patientP001", "patientP002"],
@@ -38,9 +39,7 @@ SPLIT = {
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of random weights."""
     folder = tmp_path_factory.mktemp("run")
-    settings = resolve_settings(
-        method="cooperative", overrides={"network.width": 1, "cases.size": (32, 32), "cases.spacing": 6.0}
-    )
+    settings = resolve_settings(method="cooperative", overrides=TINY)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = Networks(classes=4, **dict(settings.network)).state_dict()
@@ -197,6 +196,49 @@ def test_nothing_is_left_after_an_error(
     with pytest.raises(CoopsegError, match="spacing 'maybe'"):
         evaluate_model(model, data, tmp_path / "out", spacing="maybe", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("window", "normalised", "value", "said"),
+    [
+        (None, False, 0.0, "percentiles 2 and 98 of the volume are both 0"),
+        (None, False, 7.0, "percentiles 2 and 98 of the volume are both 7"),
+        ((0.0, 10.0), False, 7.0, "every voxel is 7"),
+        (None, True, 0.5, "every voxel is 0.5"),
+    ],
+)
+def test_blank_scans_are_said_and_scored_as_they_are_predicted(
+    tmp_path: Path, window: tuple[float, float] | None, normalised: bool, value: float, said: str
+) -> None:
+    """One label map holds a structure, the other none: Dice is by counting, 1 where both maps are empty."""
+    settings = resolve_settings(overrides=TINY | {"cases.window": window})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = Networks(classes=3, **dict(settings.network)).state_dict()
+    save_model(tmp_path / LAST, state, settings=settings, names=("background", "LV", "MYO"))
+    data, affine = tmp_path / "data", np.diag([-3.0, -3, 9, 1])
+    drawn = np.zeros((20, 24, 2), np.uint8)
+    drawn[5:12, 6:15] = 1
+    for name, label in (("drawn", drawn), ("empty", 0 * drawn)):
+        write_image(data / f"images/{name}.nii.gz", np.full(drawn.shape, value), affine=affine)
+        write_image(data / f"labels/{name}.nii.gz", label, affine=affine, dtype=np.uint8)
+    description = {"name": "toy", "labels": {"LV": 1, "MYO": 2}, "normalised": normalised}
+    (data / "dataset.json").write_text(json.dumps(description))
+    found = evaluate_model(tmp_path / LAST, data, tmp_path / "out", device="cpu")
+    line = found.warnings[-1]
+    assert line == f"toy, drawn, toy, empty: image: {said}, the case is blank"
+    predictor = Predictor.from_model(load_model(tmp_path / LAST))
+    scan = read_image(data / "images/drawn.nii.gz")
+    for head, labels in predictor(scan, normalised=normalised).items():
+        for case, target in (("drawn", drawn), ("empty", 0 * drawn)):
+            for value_of, name in ((1, "LV"), (2, "MYO")):
+                a, b = labels == value_of, target == value_of
+                expected = 2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else 1
+                (row,) = [
+                    row for row in found.rows
+                    if (row["head"], row["case"], row["class"]) == (head, case, name)
+                ]  # fmt: skip
+                assert row["dice"] == pytest.approx(expected)
 
 
 def test_bad_volumes_do_not_keep_the_others(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:

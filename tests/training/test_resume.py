@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import killed
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from coopseg.errors import CoopsegError
+from coopseg.config.settings import CaseSettings
+from coopseg.errors import CoopsegError, Stopped
+from coopseg.inference.model import load_model
 from coopseg.scans.files import LOCK
 from coopseg.scans.nifti import read_image, write_image
 from coopseg.training import run as run_module
 from coopseg.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from coopseg.training.inputs import read_inputs
+from coopseg.training.loop import Progress
 from coopseg.training.run import resume, train
 
 PROGRAM = (sys.executable, "-m", "coopseg", "train")
@@ -155,6 +159,43 @@ def test_two_processes_resume(phantom: dict[str, Path], tmp_path: Path) -> None:
     assert not (run / "run.json").is_file()
     subprocess.run((*torchrun, "coopseg", "train", "--resume", run), env=environment, check=True)
     assert_same(run, whole)
+
+
+def test_adapted_settings_are_kept_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are chosen once, before the first step; the scans are CT, so that spacing, crop and window are."""
+    for seed, pixel in enumerate((1.7 / 3, 2.3 / 3, 0.7, 0.9)):
+        x, y, _ = np.indices((48, 48, 2)) - 23.5
+        label = (np.hypot(x, y) < 9).astype(np.uint8)
+        image = np.random.default_rng(seed).normal(40, 15, x.shape).round() + 60 * label
+        image[np.hypot(x, y) > 20] = -1000
+        affine = np.diag([-pixel, -pixel, 5, 1])
+        write_image(tmp_path / f"data/images/p{seed}.nii.gz", image, affine=affine, dtype=np.int16)
+        write_image(tmp_path / f"data/labels/p{seed}.nii.gz", label, affine=affine, dtype=np.uint8)
+    (tmp_path / "data/dataset.json").write_text('{"labels": {"liver": 1}}')
+    few = {name: value for name, value in killed.SETTINGS.items() if not name.startswith("cases.")}
+    asked: Any = {"preset": "cpu", "method": "cooperative", "settings": few, "device": "cpu", "adapt": True}
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole, run = (tmp_path / name for name in ("whole", "run"))
+    with one_thread():
+        train(tmp_path / "data", whole, **asked)
+        with pytest.raises(Stopped):
+            train(tmp_path / "data", run, **asked, progress=stop)
+        before = (run / "request.json").read_bytes()
+        monkeypatch.setattr(run_module, "adapt_request", None)
+        resume(run)
+    assert (run / "request.json").read_bytes() == before
+    assert_same(run, whole)
+    settings = [json.loads((folder / "run.json").read_text())["settings"] for folder in (run, whole)]
+    assert settings[0] == settings[1]
+    cases, usual = load_model(run).settings.cases, CaseSettings()
+    assert cases.model_dump(mode="json") == settings[1]["cases"]
+    assert cases.window is not None
+    assert cases.spacing != usual.spacing
+    assert cases.size != usual.size
 
 
 FILLING = """

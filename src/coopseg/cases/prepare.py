@@ -139,7 +139,7 @@ def prepare(
         image, slice_range = minmax_slices(image)
     shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
     record = Record(shape, plan.orientation, plan.spacing, clip, plan.steps, plan.plane, size, slice_range)
-    warnings += _outside_warning(clip, clipped) or blank_warning(clip, settings)
+    warnings += blank_warning(scan.data, clip, settings)
     cut: dict[str, Count] = {}
     if label is not None:
         whole = plan.resample(label)
@@ -312,18 +312,24 @@ def _step(stored: float, wanted: float | None) -> float:
     return 1.0 if wanted is None or abs(stored - wanted) < SAME_SPACING else wanted / stored
 
 
-def _outside_warning(clip: tuple[float, float] | None, clipped: Count) -> tuple[str, ...]:
-    if clipped.whole and clipped.lost == clipped.whole:
+def blank_warning(
+    data: np.ndarray, clip: tuple[float, float] | None, settings: CaseSettings
+) -> tuple[str, ...]:
+    """Returns a line if nothing is left of a scan once its intensities are scaled to [0, 1].
+
+    clip: the intensities that become 0 and 1; None for a scan that is normalised already.
+    """
+    if clip and not settings.window:
+        if clip[1] > clip[0]:
+            return ()
+        percentiles = "percentiles {:g} and {:g}".format(*settings.percentiles)
+        return (f"image: {percentiles} of the volume are both {clip[0]:g}, the case is blank",)
+    least, greatest = float(data.min()), float(data.max())
+    if least == greatest:
+        return (f"image: every voxel is {least:g}, the case is blank",)
+    if clip and (greatest <= clip[0] or least >= clip[1]):
         return (f"image: every voxel lies outside the window {clip}, the case is blank",)
     return ()
-
-
-def blank_warning(clip: tuple[float, float] | None, settings: CaseSettings) -> tuple[str, ...]:
-    """Returns a line if the intensities that become 0 and 1 are one, so that nothing is left of a scan."""
-    if clip is None or clip[1] > clip[0]:
-        return ()
-    low, high = settings.percentiles
-    return (f"image: percentiles {low:g} and {high:g} of the volume are both {clip[0]:g}, the case is blank",)
 
 
 def _numbers(labels: np.ndarray) -> list[str]:

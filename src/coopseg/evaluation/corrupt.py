@@ -317,7 +317,7 @@ def _as_stored(scan: Scan, label: Scan, settings: CaseSettings, *, normalised: b
     low, high = (
         (0.0, 1.0) if normalised else settings.window or percentile_limits(scan.data, settings.percentiles)
     )
-    warnings += blank_warning((low, high), settings)
+    warnings += blank_warning(scan.data, None if normalised else (low, high), settings)
     orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
     span = np.float32(high - low) or np.float32(1)
 

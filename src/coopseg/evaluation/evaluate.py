@@ -118,9 +118,10 @@ class Predictions:
         if kept := self._kept.get((dataset.name, ref.id)):
             return PredictedCase(scan, target, _unpack(kept[0], target.shape), kept[1])
         found = look_at(scan, self._settings, normalised=ref.normalised)
-        if not (ref.normalised or self._settings.window):
-            limits = percentile_limits(scan.data, self._settings.percentiles)
-            found += blank_warning(limits, self._settings)
+        limits = None
+        if not ref.normalised:
+            limits = self._settings.window or percentile_limits(scan.data, self._settings.percentiles)
+        found += blank_warning(scan.data, limits, self._settings)
         self.warnings += [(volume_name(dataset, ref), line) for line in found]
         with self._turn:
             start = time.perf_counter()
