@@ -121,3 +121,49 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from coopseg.phantom.write import write_phantom
 
     return write_phantom(tmp_path_factory.mktemp("phantom"), patients=6, seed=0, size=96)
+
+
+SEEING = """
+import numpy as np
+
+def look(image, spacing):  # the intensities of the classes are known: 0, 300, 600, 900 and 40 of noise
+    return np.digitize(image, (150, 450, 750))
+
+def standardise(image, spacing):  # as most frameworks begin
+    z = (image - image.mean()) / image.std()
+    return np.digitize(z, [(level - MEAN) / STD for level in (150, 450, 750)])
+
+MEAN, STD = MEAN_STD
+"""
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set of four patients whose classes two functions of module `seeing` tell by intensity alone.
+
+    All scans hold the same values in other places, oblique, as int16; label values are 10, 20 and 30.
+    """
+    import nibabel
+    import numpy as np
+
+    folder, generator = tmp_path / "seen", np.random.default_rng(0)
+    values = np.zeros((24, 26, 4), np.int16)
+    values[6:18, 6:18], values[8:16, 8:16], values[10:14, 10:14] = 30, 20, 10
+    noise = generator.integers(-40, 41, values.shape)
+    image = np.asarray(values // 10 * 300 + noise, np.int16)
+    affine = np.diag([-1.5, -1.5, 9.0, 1.0])
+    affine[:3, :3] = np.linalg.qr(generator.normal(size=(3, 3)))[0] @ affine[:3, :3]
+    for number in range(4):
+        for part, data in (("images", image), ("labels", values)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            rolled = np.roll(data, number, axis=0)
+            nibabel.save(nibabel.Nifti1Image(rolled, affine), folder / part / f"p{number}_ED.nii.gz")
+    (folder / "dataset.json").write_text(
+        json.dumps({"name": "seen", "labels": {"RV": 10, "MYO": 20, "LV": 30}})
+    )
+    (tmp_path / "code").mkdir()
+    text = SEEING.replace("MEAN_STD", f"{float(image.mean())}, {float(image.std())}")
+    (tmp_path / "code" / "seeing.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    sys.modules.pop("seeing", None)
+    return folder

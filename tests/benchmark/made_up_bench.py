@@ -17,6 +17,9 @@ from coopseg.results.table import to_json
 
 CLASSES = ("LV", "MYO", "RV")
 KINDS = ("RandBias", "RandGhost")
+IN_SCAN_GRID = dict.fromkeys(
+    ("no artefact (scan grid)", "RandBias (scan grid)", "RandGhost (scan grid)"), "corrupted"
+)
 OWN = tuple(f"p{number}" for number in range(1, 9))
 OTHER = tuple(f"q{number}" for number in range(1, 7))
 HEADS = ("FTN", "FTN+STN")
@@ -152,25 +155,40 @@ class Bench:
         heads: Sequence[str] = HEADS,
         severities: Sequence[float] = (),
         pictures: bool = False,
+        beside: bool = False,
     ) -> Path:
-        """A job that finished; a predictor's record takes every clean data set for another site."""
+        """A job that finished; a predictor's record takes every clean data set for another site.
+
+        A predictor is tested on copies in the scan's grid, and so is what stands `beside` it.
+        """
         folder = self.job(row, draw, seed, budget=budget, kind=kind)
         facts = json.loads((folder / "job.json").read_text())
-        rows = metric_rows(facts, self.datasets, heads, self.score)
+        datasets = self.datasets
+        if kind == "predictor":
+            clean = {name: domain for name, domain in datasets.items() if domain != "corrupted"}
+            datasets = clean | IN_SCAN_GRID
+        rows = metric_rows(facts, datasets, heads, self.score)
         write_tables(rows, folder / "evaluation")
         domains = {
             name: "other" if kind == "predictor" and domain == "intra" else domain
-            for name, domain in self.datasets.items()
+            for name, domain in datasets.items()
         }
-        index = self._slices(folder / "evaluation", heads) if pictures else []
+        index = self._slices(folder / "evaluation", heads, datasets) if pictures else []
+
+        def described(domains: dict[str, str]) -> list[dict[str, Any]]:
+            return [{"name": name, "domain": domain, "volumes": 16,
+                     "patients": [*(OTHER if datasets.get(name) == "other" else OWN)]}
+                    for name, domain in domains.items()]  # fmt: skip
+
         record = {
             "model": {"path": "x", "sha256": f"sha-{folder.name}", "names": ["background", *CLASSES]},
-            "data": [{"name": name, "domain": domain, "volumes": 16,
-                      "patients": [*(OTHER if self.datasets[name] == "other" else OWN)]}
-                     for name, domain in domains.items()],
-            "slices": index, "versions": {"torch": "2.13.0"}, "warnings": [],
+            "data": described(domains), "slices": index, "versions": {"torch": "2.13.0"}, "warnings": [],
         }  # fmt: skip
         (folder / "evaluation" / "evaluation.json").write_text(json.dumps(record))
+        if beside:
+            write_tables(metric_rows(facts, IN_SCAN_GRID, heads, self.score), folder / "scan-grid")
+            more = record | {"data": described(IN_SCAN_GRID), "slices": []}
+            (folder / "scan-grid" / "evaluation.json").write_text(json.dumps(more))
         if kind != "predictor":
             (folder / "training").mkdir()
             steps = 600 if budget == "steps" else 250
@@ -196,7 +214,7 @@ class Bench:
         }  # fmt: skip
         (self.folder / "probes" / f"{row}.json").write_text(json.dumps(facts))
 
-    def _slices(self, folder: Path, heads: Sequence[str]) -> list[dict[str, Any]]:
+    def _slices(self, folder: Path, heads: Sequence[str], datasets: dict[str, str]) -> list[dict[str, Any]]:
         arrays: dict[str, Any] = {}
         index: list[dict[str, Any]] = []
         down, right = np.mgrid[:40, :44]
@@ -204,7 +222,7 @@ class Bench:
         truth = np.select([radius < 6, radius < 10, (right < 14) & (radius < 16)], [1, 2, 3], 0).astype(
             np.uint8
         )
-        for number, (name, domain) in enumerate(self.datasets.items()):
+        for number, (name, domain) in enumerate(datasets.items()):
             case = f"{OTHER[0] if domain == 'other' else OWN[0]}_ED" + (
                 "_copy1" if domain == "corrupted" else ""
             )
@@ -221,7 +239,7 @@ def large_bench(folder: Path) -> Bench:
     bench.ask(["standard", "cooperative", "post-dae"], ["A", "B", "C"])
     bench.ask(["randconv", "cooperative-lsm2022", "mixstyle", "dsu"])
     for draw in "ABC":
-        bench.finish("standard", draw, pictures=True, severities=[0.5])
+        bench.finish("standard", draw, pictures=True, severities=[0.5], beside=True)
         bench.finish("cooperative", draw, pictures=True, severities=[0.5])
         bench.fail("post-dae", draw) if draw == "C" else bench.finish("post-dae", draw)
     bench.finish("cooperative-no-latent", "A")

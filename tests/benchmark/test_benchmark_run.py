@@ -150,6 +150,62 @@ def test_equal_time_severities_and_other_sites(
     assert json.loads((out / "corrupted" / "manifest.json").read_text())["settings"]["spacing"] == 6.0
 
 
+def test_models_made_elsewhere_are_tested_on_scans_as_they_are(
+    executor: InProcess, seen: Path, tmp_path: Path
+) -> None:
+    """They know every voxel of a clean scan, and so they must of a copy without an artefact."""
+    predictors = ["look=seeing:look", "standardise=seeing:standardise"]
+    given = TINY | {"split": "random", "severities": (0, 0.5), "severity_methods": ["look"]}
+    done = run_benchmark(seen, tmp_path / "bench", predictors=predictors, **given)
+    assert done.failed == {}
+    assert not (done.out / "corrupted").exists()
+    results = read_table(done.out)
+    mean = {
+        (cell["row"], cell["column"]): cell["mean"]
+        for cell in results["cells"]
+        if (cell["head"], cell["class"], cell["group"]) == ("FTN", "mean", "all")
+    }
+    kinds = [f"{kind} (scan grid)" for kind in ("RandBias", "RandGhost", "RandMotion", "RandSpike")]
+    assert [column["name"] for column in results["columns"]] == [
+        "seen", "no artefact (scan grid)", *kinds, "average corrupted (scan grid)",
+    ]  # fmt: skip
+    for row in ("look", "standardise"):
+        assert mean[row, "seen"] == mean[row, "no artefact (scan grid)"] == 1
+        assert min(mean[row, kind] for kind in kinds) < 0.9
+    curves = {curve["kind"]: curve["points"] for curve in results["severity"]}
+    assert [*curves] == kinds
+    assert [point["severity"] for point in curves[kinds[0]]] == [0, 0.5, 1]
+    assert all(points[0]["mean"] == 1 for points in curves.values())
+
+
+@pytest.mark.slow
+def test_rows_trained_here_stand_beside_a_predictor_that_comes_later(
+    executor: InProcess, seen: Path, tmp_path: Path
+) -> None:
+    bench = tmp_path / "bench"
+    run_benchmark(seen, bench, methods="standard,standard@1", **TINY)
+    assert not (bench / "scan-grid").exists()
+    executor.ran.clear()
+    done = resume_benchmark(bench, predictors=["look=seeing:look"])
+    assert (done.failed, executor.ran) == ({}, ["standard---0", "look---0", "standard@1---0"])
+    results = read_table(bench)
+    scored = {
+        row: [cell["column"] for cell in results["cells"] if (cell["row"], cell["state"]) == (row, "value")]
+        for row in ("standard", "standard@1", "look")
+    }
+    whole = {"no artefact (scan grid)", *(f"{kind} (scan grid)" for kind in ("RandBias", "RandSpike"))}
+    assert whole <= set(scored["standard"]) & set(scored["standard@1"]) & set(scored["look"])
+    assert "RandBias" in scored["standard"]
+    assert "RandBias" not in scored["look"]
+    cells = {
+        (c["row"], c["column"], c["class"], c["group"]): c["mean"]
+        for c in results["cells"]
+        if c["head"] == "FTN"
+    }
+    for name in ("standard", "standard@1"):  # the model prepares the copies as it prepares the scans
+        assert cells[name, "seen", "LV", "all"] == cells[name, "no artefact (scan grid)", "LV", "all"]
+
+
 def check_severity_nought(out: Path) -> None:
     """Copies of all kinds are the same cropped volume in [0, 1], and so are their scores."""
     kinds = sorted(path for path in (out / "severities" / "0").iterdir() if path.is_dir())

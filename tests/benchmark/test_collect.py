@@ -10,10 +10,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from made_up_bench import ERROR, HEADS, OTHER, OWN, Bench, read_table
+from made_up_bench import ERROR, HEADS, IN_SCAN_GRID, OTHER, OWN, Bench, read_table
 
-from coopseg.benchmark.collect import collect
+from coopseg.benchmark.collect import collect, read_results
 from coopseg.errors import CoopsegError
+from coopseg.results.files import markdown
 
 OUT = ("RandBias", "RandGhost", "M&Ms")
 
@@ -71,7 +72,8 @@ def test_cells_by_hand(large: Path, results: dict[str, Any]) -> None:
 
 def test_averages_by_hand(large: Path, results: dict[str, Any]) -> None:
     names = [column["name"] for column in results["columns"]]
-    assert names == ["ACDC", *OUT, "average corrupted", "average out of domain", "average of all"]
+    averages = ("corrupted", "out of domain", "of all", "corrupted (scan grid)")
+    assert names == ["ACDC", *OUT, *IN_SCAN_GRID, *(f"average {name}" for name in averages)]
     found = cell(results, "standard", "average out of domain", "FTN+STN")
     draws = [
         fmean(fmean(patients(large, f"standard-{draw}-0", name, "FTN+STN").values()) for name in OUT)
@@ -206,7 +208,38 @@ def test_a_predictor_alone_knows_its_own_site_by_place(bench: Bench) -> None:
     bench.finish("nnU-Net", "-", kind="predictor", heads=HEADS[:1])
     columns = read_table(bench.folder)["columns"]
     domains = {c["name"]: c["domain"] for c in columns if c["domain"] != "average"}
-    assert domains == {"ACDC": "intra", "RandBias": "corrupted", "RandGhost": "corrupted", "M&Ms": "other"}
+    assert domains == {
+        "ACDC": "intra", "M&Ms": "other", "no artefact (scan grid)": "no artefact",
+        "RandBias (scan grid)": "scan grid", "RandGhost (scan grid)": "scan grid",
+    }  # fmt: skip
+
+
+def test_copies_of_the_two_grids_are_apart(large: Path, results: dict[str, Any]) -> None:
+    """No average is over both, and no row has a score on copies on which it was not tested."""
+    datasets = {column["name"]: column["datasets"] for column in results["columns"]}
+    published, whole = ["RandBias", "RandGhost"], ["RandBias (scan grid)", "RandGhost (scan grid)"]
+    averages = {name: found for name, found in datasets.items() if found != [name]}
+    assert averages == {
+        "average corrupted": published,
+        "average out of domain": [*published, "M&Ms"],
+        "average of all": ["ACDC", *published, "M&Ms"],
+        "average corrupted (scan grid)": whole,
+    }
+    states = {
+        row: {name: cell(results, row, name)["state"] for name in ("RandBias", whole[0])}
+        for row in ("nnU-Net", "standard", "cooperative")
+    }
+    assert states == {
+        "nnU-Net": {"RandBias": "not evaluated", whole[0]: "value"},
+        "standard": {"RandBias": "value", whole[0]: "value"},
+        "cooperative": {"RandBias": "value", whole[0]: "not evaluated"},
+    }
+    ours = [patients(large, "nnU-Net---0", name) for name in whole]
+    mean = cell(results, "nnU-Net", "average corrupted (scan grid)")["mean"]
+    assert mean == pytest.approx(fmean(fmean(own.values()) for own in ours))
+    assert difference(results, "nnU-Net", whole[0])["n"] == 8
+    text = markdown(read_results(large))
+    assert "Copies of the two sorts do not compare." in text
 
 
 def test_equal_time(large: Path, results: dict[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coopseg.benchmark.grid import Job, find_job, levels, make_jobs, notes, probed_rows
-from coopseg.benchmark.request import Request, check_request, settings_of
+from coopseg.benchmark.request import PredictorEntry, Request, check_request, settings_of
 from coopseg.errors import CoopsegError
 
 
@@ -126,5 +127,29 @@ def test_severities_asked_for_later_are_left_to_do(tmp_path: Path) -> None:
     (folder / "result.json").write_text("{}")
     assert job.is_finished(tmp_path, plain)
     assert not job.is_finished(tmp_path, more)
-    (folder / "severities" / "0.5").mkdir(parents=True)
+    half = folder / "severities" / "0.5"
+    half.mkdir(parents=True)
+    assert not job.is_finished(tmp_path, more)  # a process that was killed leaves a folder
+    (half / "evaluation.json").write_text("{}")
     assert job.is_finished(tmp_path, more)  # severity 1 is what the evaluation itself measures
+
+
+def test_copies_of_predictors_asked_for_later_are_left_to_do(tmp_path: Path) -> None:
+    """Of what was trained here, for as long as there are weights; not at equal time."""
+    plain = ask(("rsc", "A", "0"), ("rsc@1", "A", "0"), equal_time=False)
+    more = plain.model_copy(update={"predictors": (PredictorEntry(name="net", target="m:f"),)})
+    trained, again = make_jobs(plain)
+    for job in (trained, again, replace(trained, id="timed", budget="time")):
+        folder = job.folder(tmp_path)
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text("{}")
+        assert job.is_finished(tmp_path, plain)
+        assert job.is_finished(tmp_path, more)  # restored without weights
+    (trained.folder(tmp_path) / "training").mkdir()
+    (trained.folder(tmp_path) / "training" / "last.safetensors").touch()
+    assert replace(trained, id="timed", budget="time").is_finished(tmp_path, more)
+    for job in (trained, again):
+        assert not job.is_finished(tmp_path, more)
+        (job.folder(tmp_path) / "scan-grid").mkdir()
+        (job.folder(tmp_path) / "scan-grid" / "evaluation.json").write_text("{}")
+        assert job.is_finished(tmp_path, more)

@@ -221,6 +221,7 @@ def test_a_job_folder_holds_only_what_is_small(restored: dict[str, Path]) -> Non
     folder = restored["bench"] / "jobs" / "standard-A-0"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
         "evaluation/evaluation.json", "evaluation/metrics.json", "job.json", "result.json",
+        "scan-grid/evaluation.json", "scan-grid/metrics.json",
         "severities/0.5/evaluation.json", "severities/0.5/metrics.json", "training/run.json",
     ]  # fmt: skip
 

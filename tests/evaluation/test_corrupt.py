@@ -357,7 +357,7 @@ def test_artefacts_of_the_scan_grid_are_those_of_its_slices(
     scan = load_scan(one.items[0])
     turned = find_orientation(scan.affine, scan.data.shape, slice_axis=0)
     data = scan.data.transpose(turned.axes)
-    flipped = [axis for axis in range(3) if turned.flips[axis]]
+    flipped = tuple(axis for axis in range(3) if turned.flips[axis])
     low, high = np.percentile(scan.data, (5, 90))
     spacing = scan.spacing[list(turned.axes)]
     made = apply_corruption(

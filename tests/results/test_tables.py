@@ -112,7 +112,7 @@ def bare(**parts: object) -> Results:
 
 
 def test_what_severity_nought_is() -> None:
-    copies = "0 is the copies without artefact, cropped and rescaled as the others"
+    copies = "0 is the copies without artefact, in the grid of the others"
     clean = "0 is the clean set, neither cropped nor rescaled"
     asked, other = (Curve(row, "K", "FTN", (), measured_nought=row == "a") for row in "ab")
     assert nought_text(bare(severity=(asked,))) == copies

@@ -15,6 +15,7 @@ from coopseg.benchmark.grid import (
     AGAIN,
     BASELINES,
     EVALUATION,
+    SCAN_GRID,
     SEVERITIES,
     TIMEKEEPER,
     TRAINING,
@@ -45,7 +46,8 @@ NOTES = {POST_DAE: "its second head is the FTN followed by the denoising autoenc
 class JobRecord:
     """A job and what has become of it; both result and failure are None where it waits.
 
-    run, evaluation: run.json and evaluation.json, empty where they are not there.
+    run, evaluation: run.json and evaluation.json, empty where they are not there; beside: the evaluation.json
+    of the copies of predictors.
     """
 
     job: Job
@@ -54,6 +56,7 @@ class JobRecord:
     failure: Failure | None
     run: dict[str, Any]
     evaluation: dict[str, Any]
+    beside: dict[str, Any]
 
     @property
     def state(self) -> str:
@@ -108,14 +111,18 @@ class Collected:
 
     def _trained(self, entry: JobRecord) -> Trained:
         job, files = entry.job, sorted(entry.folder.glob(f"{SEVERITIES}/*/{METRICS}"))
+        tested = {EVALUATION: entry.evaluation} | ({SCAN_GRID: entry.beside} if entry.beside else {})
         return Trained(
             row=job.row,
             draw=job.draw,
             seed=job.seed,
-            scores=read_scores(entry.folder / EVALUATION / METRICS),
+            scores=pd.concat(
+                [read_scores(entry.folder / name / METRICS) for name in tested], ignore_index=True
+            ),
             data=tuple(
                 DataSet(one["name"], one["domain"], tuple(one["patients"]), one["volumes"])
-                for one in entry.evaluation["data"]
+                for record in tested.values()
+                for one in record["data"]
             ),
             budgets=self.budgets(job),
             predictor=job.kind == "predictor",
@@ -186,6 +193,7 @@ def read_scores(metrics: Path) -> pd.DataFrame:
 def _read(bench: Path, job: Job) -> JobRecord:
     folder = job.folder(bench)
     run, evaluation, result = folder / TRAINING / RUN, folder / EVALUATION / RECORD, job.result(bench)
+    beside = folder / SCAN_GRID / RECORD
     failure = None if result else job.failure(bench)
     return JobRecord(
         job,
@@ -194,6 +202,7 @@ def _read(bench: Path, job: Job) -> JobRecord:
         failure,
         run=read_checked(RunFile, run, AGAIN) if run.is_file() else {},
         evaluation=read_checked(EvaluationFile, evaluation, AGAIN) if result or evaluation.is_file() else {},
+        beside=read_checked(EvaluationFile, beside, AGAIN) if beside.is_file() else {},
     )
 
 

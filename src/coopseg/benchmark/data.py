@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from coopseg.benchmark.grid import SCAN_GRID
 from coopseg.benchmark.request import Request
 from coopseg.cases.splits import NAMED, PARTS, Split, get_split, select_patients
 from coopseg.config.resolve import resolve_settings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.corrupt import MANIFEST, corrupt_dataset
+from coopseg.evaluation.corrupt import MANIFEST, Grid, corrupt_dataset
 from coopseg.evaluation.corruptions import KINDS
 from coopseg.evaluation.run import open_datasets
+from coopseg.results.columns import IN_SCAN_GRID, NO_ARTEFACT
 from coopseg.results.records import ManifestFile, read_record
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
@@ -67,9 +69,13 @@ class Data:
         return str(path.resolve())
 
     def test_sets(self, bench: Path, patients: Sequence[str]) -> list[Dataset]:
-        """Returns the test patients as they are, their corrupted copies, and all patients of other sites."""
+        """Returns the test patients as they are, their published copies, and all patients of other sites."""
         own = [self.own, *open_datasets(bench / CORRUPTED)]
         return [*(select_patients(each, patients) for each in own), *self.others]
+
+    def predictor_sets(self, bench: Path, patients: Sequence[str]) -> list[Dataset]:
+        """Returns the same with copies in the scan's grid: no other model is made for published ones."""
+        return [select_patients(self.own, patients), *scan_grid_sets(bench, patients), *self.others]
 
 
 def open_data(request: Request) -> Data:
@@ -94,27 +100,52 @@ def corrupt_tested(
 ) -> None:
     """Makes BENCH/corrupted and BENCH/severities/S if they are missing or lack a test patient.
 
-    A volume's copies depend on its name alone, so that those of other patients can join them later.
+    Where there are predictors, it makes BENCH/scan-grid/S too, copies in the scan's grid. A volume's copies
+    depend on its name alone, so that those of other patients can join them later.
     """
     request, tested = data.request, select_patients(data.own, data.tested)
-    folders = {bench / CORRUPTED: (1.0, request.copies)}
-    folders |= {severe_folder(bench, value): (value, 1) for value in request.severities if value != 1}
+    folders: dict[Path, tuple[float, int, Grid]] = {}
+    if request.rows:
+        folders[bench / CORRUPTED] = 1.0, request.copies, "published"
+    for value in request.severities:
+        if value != 1:
+            folders[severe_folder(bench, value)] = value, 1, "published"
+    if request.predictors:
+        for value in {0.0, 1.0, *request.severities}:
+            folders[scan_grid_folder(bench, value)] = value, request.copies if value == 1 else 1, "scan"
     overrides = {key: value for key, value in request.settings.items() if key.startswith("cases.")}
     cases = resolve_settings(overrides=overrides).cases
-    for out, (severity, copies) in folders.items():
+    for out, (severity, copies, grid) in folders.items():
         if is_whole(out, tested):
             continue
         if not (out / MANIFEST).is_file():
             shutil.rmtree(out, ignore_errors=True)  # of a benchmark that was killed
         corrupt_dataset(
             tested, out, copies=copies, seed=request.seed_of_corruption, severity=severity, settings=cases,
-            grid="published", overwrite=True, progress=progress,
+            grid=grid, overwrite=True, progress=progress,
         )  # fmt: skip
 
 
 def severe_sets(bench: Path, severity: float, patients: Sequence[str]) -> list[Dataset]:
     """Opens the copies of the test patients at one severity."""
     return [select_patients(each, patients) for each in open_datasets(severe_folder(bench, severity))]
+
+
+def scan_grid_sets(bench: Path, patients: Sequence[str]) -> list[Dataset]:
+    """Opens copies in the scan's grid: those without an artefact as one data set, and those of each kind."""
+    clean, *_ = severe_scan_grid_sets(bench, 0, patients)
+    return [replace(clean, name=NO_ARTEFACT), *severe_scan_grid_sets(bench, 1, patients)]
+
+
+def severe_scan_grid_sets(bench: Path, severity: float, patients: Sequence[str]) -> list[Dataset]:
+    """Opens the copies of the test patients at one severity, in the scan's grid."""
+    found = open_datasets(scan_grid_folder(bench, severity))
+    return [select_patients(replace(each, name=each.name + IN_SCAN_GRID), patients) for each in found]
+
+
+def scan_grid_folder(bench: Path, severity: float) -> Path:
+    """Returns the folder of the copies of a severity in the scan's grid."""
+    return bench / SCAN_GRID / f"{severity:g}"
 
 
 def severe_folder(bench: Path, severity: float) -> Path:

@@ -13,6 +13,7 @@ from typing import Literal
 from coopseg.benchmark.request import Request, now
 from coopseg.config.methods import MAIN_ROWS, POST_DAE, split_row
 from coopseg.errors import CoopsegError
+from coopseg.evaluation.run import RECORD
 from coopseg.results.records import Amount, Record, Whole, read_record
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
@@ -20,6 +21,7 @@ from coopseg.text import shorten
 
 JOBS, JOB, RESULT, ERROR, LOG = "jobs", "job.json", "result.json", "error.json", "log.txt"
 TRAINING, EVALUATION, SEVERITIES = "training", "evaluation", "severities"
+SCAN_GRID = "scan-grid"  # folder of copies in the scan's grid, and of what a training reaches on them
 AGAIN = "remove the job's folder and run it again"
 LAST_LINES = 20  # of the log, in error.json
 # Standard training as published trains the STN jointly; "standard" trains it on detached predictions. Every
@@ -94,11 +96,20 @@ class Job:
         return read_record(Failure, path, AGAIN) if path.is_file() else None
 
     def is_finished(self, bench: Path, request: Request) -> bool:
-        """Tells whether nothing is left to do, not even severities that were asked for later."""
-        folder, severities = self.folder(bench), request.severities_of(self.row)
+        """Tells whether nothing is left to do, not even severities or predictors asked for later."""
+        folder = self.folder(bench)
         if not (folder / RESULT).is_file() or self.budget == "time":
             return (folder / RESULT).is_file()
-        return all((folder / SEVERITIES / f"{value:g}").is_dir() for value in severities)
+        left = [folder / SEVERITIES / f"{value:g}" for value in request.severities_of(self.row)]
+        left += [folder / SCAN_GRID] if self.is_beside_predictors(bench, request) else []
+        return all((each / RECORD).is_file() for each in left)
+
+    def is_beside_predictors(self, bench: Path, request: Request) -> bool:
+        """Tells whether it is tested on the copies of predictors too: if there are any and it has weights."""
+        if not request.predictors or self.kind == "predictor" or self.budget == "time":
+            return False
+        owner = self.needs[0] if self.kind == "statistics" else self.id
+        return any((bench / JOBS / owner / TRAINING).glob("*.safetensors"))
 
 
 def make_jobs(request: Request) -> tuple[Job, ...]:

@@ -18,13 +18,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from coopseg.benchmark.data import Data, open_data, severe_sets, split_name
+from coopseg.benchmark.data import (
+    Data,
+    open_data,
+    scan_grid_sets,
+    severe_scan_grid_sets,
+    severe_sets,
+    split_name,
+)
 from coopseg.benchmark.executor import exit_code, tether
 from coopseg.benchmark.grid import (
     AGAIN,
     EVALUATION,
     JOBS,
     RESULT,
+    SCAN_GRID,
     SEVERITIES,
     TRAINING,
     Job,
@@ -137,15 +145,26 @@ class Work:
         )
 
     def evaluate(self) -> float:
-        """Does the evaluation and the severities; returns the seconds of the evaluation."""
+        """Does the evaluation, the severities and the copies of predictors; returns the seconds of the first.
+
+        Predictors are tested on copies in the scan's grid alone, others on the published ones and on these.
+        """
         job, folder = self.job, self.job.folder(self.bench)
-        test = self.data.tested if job.kind == "predictor" else self.data.split(job.draw).test
+        predictor = job.kind == "predictor"
+        test = self.data.tested if predictor else self.data.split(job.draw).test
+        whole, severe = (
+            (self.data.predictor_sets, severe_scan_grid_sets)
+            if predictor
+            else (self.data.test_sets, severe_sets)
+        )
         begun = time.monotonic()
-        self._evaluate(self.data.test_sets(self.bench, test), folder / EVALUATION)
+        self._evaluate(whole(self.bench, test), folder / EVALUATION)
         seconds = time.monotonic() - begun
         for severity in self.request.severities_of(job.row) if job.budget == "steps" else ():
-            sets = severe_sets(self.bench, severity, test)
+            sets = severe(self.bench, severity, test)
             self._evaluate(sets, folder / SEVERITIES / f"{severity:g}", pictures=False)
+        if job.is_beside_predictors(self.bench, self.request):
+            self._evaluate(scan_grid_sets(self.bench, test), folder / SCAN_GRID, pictures=False)
         return seconds
 
     def _steps(self) -> dict[str, int]:

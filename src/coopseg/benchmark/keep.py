@@ -17,7 +17,18 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from coopseg.benchmark.data import Data
-from coopseg.benchmark.grid import EVALUATION, JOB, JOBS, RESULT, SEVERITIES, TRAINING, Job, Result, make_jobs
+from coopseg.benchmark.grid import (
+    EVALUATION,
+    JOB,
+    JOBS,
+    RESULT,
+    SCAN_GRID,
+    SEVERITIES,
+    TRAINING,
+    Job,
+    Result,
+    make_jobs,
+)
 from coopseg.benchmark.probe import PROBES, Probe, probe_file
 from coopseg.benchmark.request import READ, Request, build_request, read_request, write_request
 from coopseg.cases.splits import PARTS, RUN
@@ -72,14 +83,15 @@ def pack_job(bench: Path, job: Job) -> Json:
     """Returns what is kept of a job: its job.json, result.json, run.json, and every evaluation."""
     folder = job.folder(bench)
     severities = sorted(folder.glob(f"{SEVERITIES}/*/{METRICS}"))
-    run = folder / TRAINING / RUN
-    return {
+    run, beside = folder / TRAINING / RUN, folder / SCAN_GRID
+    packed = {
         "job": without_places(read_json(folder / JOB)),
         "result": without_places(read_json(folder / RESULT)),
         "run": without_places(read_json(run)) if run.is_file() else None,
         "evaluation": _pack_evaluation(folder / EVALUATION),
         "severities": {file.parent.name: _pack_evaluation(file.parent) for file in severities},
     }
+    return packed | ({"beside": _pack_evaluation(beside)} if (beside / RECORD).is_file() else {})
 
 
 def _pack_evaluation(folder: Path) -> Json:
@@ -134,6 +146,7 @@ class _Packed(Record):
     run: RunFile | None
     evaluation: _Evaluation
     severities: dict[Annotated[str, Field(pattern=r"^[0-9]+[0-9.e+-]*$")], _Evaluation]
+    beside: _Evaluation | None = None
 
 
 class _Format(Record):
@@ -253,6 +266,8 @@ def _restore_job(packed: Json, folder: Path) -> None:
     _restore_evaluation(packed["evaluation"], folder / EVALUATION)
     for severity, evaluation in packed["severities"].items():
         _restore_evaluation(evaluation, folder / SEVERITIES / severity)
+    if packed.get("beside"):
+        _restore_evaluation(packed["beside"], folder / SCAN_GRID)
     write_json(folder / RESULT, packed["result"])
 
 

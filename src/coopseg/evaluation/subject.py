@@ -136,9 +136,10 @@ def load_target(name: str, target: str, *, classes: tuple[str, ...], device: str
 def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...]) -> Subject:
     """Makes a subject of `callable(image, spacing) -> labels`; a class is first called without arguments.
 
-    image: (X, Y, Z) float32 as stored in the scan; in copies by `coopseg corrupt` it lies in [0, 1]. spacing:
-    (3,) float64, millimetres. labels: integers of the image's shape, 0 background, then in the order of
-    `classes`, or as its attribute `labels` says, {"LV": 1, ...}. It is never called twice at once.
+    image: (X, Y, Z) float32 as stored in the scan; in copies by `coopseg corrupt --grid published` it lies in
+    [0, 1]. spacing: (3,) float64, millimetres. labels: integers of the image's shape, 0 background, then in
+    the order of `classes`, or as its attribute `labels` says, {"LV": 1, ...}. It is never called twice at
+    once.
     """
     predict = found() if inspect.isclass(found) else found
     if not callable(predict):

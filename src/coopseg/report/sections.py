@@ -42,6 +42,7 @@ from coopseg.results.study import TIME, Study
 from coopseg.results.table import Results
 from coopseg.results.tables import (
     change_table,
+    copies_note,
     cost_table,
     difference_table,
     few_note,
@@ -193,7 +194,8 @@ def _scores(report: Report, figures: Mapping[str, Figure]) -> Iterator[Block]:
     ]
     yield Note(
         f"Patients: {', '.join(patients)}. An average counts each of its columns the same; “out of domain” "
-        f"is over corrupted sets and other sites. {few_note(results)} {spikes_note(results)}"
+        f"is over corrupted sets and other sites. {few_note(results)} {copies_note(results)} "
+        f"{spikes_note(results)}"
     )
     if figure := figures.get("dice"):
         alt = "Dice of every method in every column, a dot a training"

@@ -11,13 +11,17 @@ import pandas as pd
 
 from coopseg.results.study import DataSet, Trained
 
-DOMAINS = ("intra", "corrupted", "other")
+# Copies in the scan's grid are for predictors; nothing is averaged over them and published ones.
+NO_ARTEFACT, IN_SCAN_GRID = "no artefact (scan grid)", " (scan grid)"
+MAIN = ("intra", "corrupted", "other")
+DOMAINS = (*MAIN, "no artefact", "scan grid")
 # An average is over the columns of these domains, each column counting the same.
 AVERAGES = {
     "average corrupted": ("corrupted",),
     "average other sites": ("other",),
     "average out of domain": ("corrupted", "other"),
-    "average of all": DOMAINS,
+    "average of all": MAIN,
+    f"average corrupted{IN_SCAN_GRID}": ("scan grid",),
 }
 # A spike of one to three times the maximum of k-space is far stronger than any scanner's. Columns are few, so
 # that this one can decide an average; one without it stands beside the average of all.
@@ -43,18 +47,26 @@ class Column:
 def find_columns(trained: Sequence[Trained]) -> list[Column]:
     """Returns the data sets in the order intra, corrupted, other; then each average that is over two or more.
 
-    An average that is the same as one before it is left out; the last is over all but RandSpike where that is
-    among them. A predictor cannot know which data set is its own, so domains are taken from what was trained
-    here; without any the first data set is intra. Patients are those of the first training.
+    Copies in the scan's grid come after the other sites. An average that is the same as one before it is left
+    out; the last is over all but RandSpike where that is among them, and not over copies in the scan's grid.
+    A predictor cannot know which data set is its own, so domains are taken from what was trained here;
+    without any the first data set is intra. Patients are those of the first training.
     """
     found: dict[str, Column] = {}
     for one in sorted(trained, key=lambda one: one.predictor):
         for place, entry in enumerate(one.data):
-            domain = "intra" if one.predictor and place == 0 else entry.domain
+            domain = "intra" if one.predictor and place == 0 else domain_of(entry.name, entry.domain)
             column = Column(entry.name, domain, (entry.name,), len(entry.patients), entry.volumes)
             found.setdefault(entry.name, column)
     columns = sorted(found.values(), key=lambda column: DOMAINS.index(column.domain))
     return columns + _averages(columns)
+
+
+def domain_of(name: str, domain: str) -> str:
+    """Returns the domain of a column, given its name and its domain by evaluation.json."""
+    if name == NO_ARTEFACT:
+        return "no artefact"
+    return "scan grid" if name.endswith(IN_SCAN_GRID) else domain
 
 
 def _averages(columns: Sequence[Column]) -> list[Column]:
@@ -62,7 +74,7 @@ def _averages(columns: Sequence[Column]) -> list[Column]:
         name: tuple(column.name for column in columns if column.domain in domains)
         for name, domains in AVERAGES.items()
     }
-    names = tuple(column.name for column in columns)
+    names = tuple(column.name for column in columns if column.domain in MAIN)
     if SPIKES in names:
         wanted[WITHOUT_SPIKES] = tuple(name for name in names if name != SPIKES)
     averages: dict[tuple[str, ...], Column] = {}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from coopseg.results.columns import DOMAINS, column_of
+from coopseg.results.columns import MAIN, column_of
 from coopseg.results.differences import Difference
 from coopseg.results.scores import Cell, Curve
 from coopseg.results.shown import number_text
@@ -201,7 +201,7 @@ def _legend(figure: Figure, results: Results, looks: dict[str, Look], *, lines: 
 
 
 def _cost(results: Results) -> Figure | None:
-    whole = column_of(results.columns, DOMAINS)
+    whole = column_of(results.columns, MAIN)
     seconds = {entry.row: entry.seconds_per_step for entry in results.cost}
     points = [
         (line, cell, cell.mean, x)

@@ -16,6 +16,7 @@ from coopseg.results.study import STEPS, TIME
 from coopseg.results.table import Ended, Results
 from coopseg.results.tables import (
     change_table,
+    copies_note,
     cost_table,
     difference_table,
     group_places,
@@ -105,7 +106,8 @@ def latex(results: Results) -> str:
         "Dice, mean over patients, $\\pm$ standard deviation over draws, or over seeds of one draw. Bold: "
         f"best of a column among methods with the same draws, of {FEWEST} patients or more."
     )
-    main = score_table(results).called("Dice", f"{caption} {escape(spikes_note(results))}".strip())
+    notes = filter(None, (copies_note(results), spikes_note(results)))
+    main = score_table(results).called("Dice", " ".join([caption, *map(escape, notes)]))
     parts = ["% \\usepackage{booktabs,graphicx}", as_latex(main, "dice")]
     for against in results.compared:
         caption = (
@@ -142,7 +144,7 @@ def all_tables(results: Results) -> Iterator[Table]:
     """Yields every table of a study in the order of the document, each with title and caption."""
     if results.columns:
         notes = [f"{row.title}: {row.note}." for row in results.rows if row.note]
-        caption = " ".join(filter(None, [MAIN_NOTE, *notes, spikes_note(results)]))
+        caption = " ".join(filter(None, [MAIN_NOTE, *notes, copies_note(results), spikes_note(results)]))
         yield score_table(results).called("Dice", caption)
         yield from _compared(results, STEPS, "")
         for against in results.compared:

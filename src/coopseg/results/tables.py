@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from coopseg.results.columns import SPIKES, WITHOUT_SPIKES
+from coopseg.results.columns import IN_SCAN_GRID, SPIKES, WITHOUT_SPIKES
 from coopseg.results.differences import Difference
 from coopseg.results.patients import ALL, FAILURES, MEAN
 from coopseg.results.scores import Cell
@@ -22,7 +22,8 @@ CHANGE_TITLES = {
     "without_spikes": "all without spikes",
 }  # fmt: skip
 DOMAIN_TITLES = {
-    "intra": "own site, clean", "corrupted": "corrupted", "other": "other sites", "average": "averages",
+    "intra": "own site, clean", "corrupted": "corrupted", "other": "other sites",
+    "no artefact": "scan's grid", "scan grid": "scan's grid", "average": "averages",
 }  # fmt: skip
 SPIKES_NOTE = (
     f"{SPIKES} adds a spike of one to three times the maximum of k-space, stripes far stronger than those of "
@@ -262,7 +263,7 @@ def severity_table(results: Results) -> Table:
 def nought_text(results: Results) -> str:
     """Says what severity 0 is, for a caption."""
     asked = [curve.measured_nought for curve in results.severity]
-    copies = "0 is the copies without artefact, cropped and rescaled as the others"
+    copies = "0 is the copies without artefact, in the grid of the others"
     clean = "0 is the clean set, neither cropped nor rescaled"
     if any(asked) and not all(asked):
         rows = dict.fromkeys(results.title(c.row) for c in results.severity if not c.measured_nought)
@@ -281,6 +282,18 @@ def few_note(results: Results) -> str:
 def spikes_note(results: Results) -> str:
     """Says why there is an average without spikes, for a caption; "" where there is none."""
     return SPIKES_NOTE if any(column.name == WITHOUT_SPIKES for column in results.columns) else ""
+
+
+def copies_note(results: Results) -> str:
+    """Says which columns are on which copies, for a caption; "" where there is one sort only."""
+    if not any(column.domain == "scan grid" for column in results.columns):
+        return ""
+    return (
+        f"Columns with “{IN_SCAN_GRID.strip()}” are of copies in each scan's own grid and intensities, which "
+        "any model can take, the first of them without an artefact. The other corrupted columns are of "
+        "copies that are resampled, cropped and scaled to [0, 1]; predictors are not tested on these. Copies "
+        "of the two sorts do not compare."
+    )
 
 
 def nothing_compared(results: Results) -> str:
