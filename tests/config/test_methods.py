@@ -64,7 +64,7 @@ def test_groups_of_methods() -> None:
 def test_the_two_standard_trainings_are_told_apart() -> None:
     """Published is separate_training false; in ours no gradient of the STN reaches the FTN."""
     assert ROWS[:2] == MAIN_ROWS[:2] == ("standard", "cooperative-no-latent")
-    assert set(TITLES) == {*ROWS[:2], "unet"}
+    assert set(TITLES) == {*ROWS[:2], "unet", "monai-unet"}
     for row in ROWS[:2]:
         separate = resolve_settings(method=row).losses.separate
         assert title_of(row) == f"standard ({'separate STN' if separate else 'published: joint STN'})"
@@ -121,11 +121,11 @@ def test_rows_of_the_table_are_in_its_order() -> None:
     assert " ".join(ROWS) == (
         "standard cooperative-no-latent rand-mwm randconv randconv-successor adv-noise adv-bias post-dae rsc "
         "mixstyle dsu maxstyle bigaug gin gin-ipa afa-mixup slaug heavy cooperative-miccai2021 "
-        "cooperative-lsm2022 cooperative unet cooperative-unet coopseg-published coopseg"
+        "cooperative-lsm2022 cooperative monai-unet unet cooperative-unet coopseg-published coopseg"
     )
     assert " ".join(MAIN_ROWS) == (
         "standard cooperative-no-latent randconv maxstyle bigaug cooperative-miccai2021 cooperative-lsm2022 "
-        "cooperative unet coopseg"
+        "cooperative monai-unet unet coopseg"
     )
     assert set(METHODS) - set(ROWS) == set(ABLATIONS)
 

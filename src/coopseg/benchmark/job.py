@@ -127,7 +127,7 @@ class Work:
         if job.kind == "post-dae":
             from coopseg.rivals.post_dae import train_post_dae
 
-            train_post_dae(self.needed, out, progress=follow())
+            train_post_dae(self.needed, out, trust=request.code, progress=follow())
             return
         train(
             self.data.own.root,
@@ -197,7 +197,8 @@ class Work:
             return load_target(job.row, target, classes=classes, device=device, precision=precision)
         statistics = split_row(job.row)[1] if job.kind == "statistics" else None
         run = job.folder(self.bench) / TRAINING if statistics is None else self.needed
-        return load_subject(run, device=device, precision=precision, scan_statistics=statistics)
+        trust = self.request.code  # checked when the request was read
+        return load_subject(run, device=device, precision=precision, scan_statistics=statistics, trust=trust)
 
 
 def follow() -> Callable[[Progress], None]:

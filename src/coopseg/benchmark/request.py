@@ -102,9 +102,9 @@ class Request(Section):
     @property
     def code(self) -> tuple[str, ...]:
         """Returns each "module:name" that the jobs import: methods and predictors of the user's own."""
-        rows = [settings_of(self, row, seed=0).rivals.use for row in self.rows if row != POST_DAE]
+        rows = [settings_of(self, row, seed=0) for row in self.rows if row != POST_DAE]
         targets = [entry.target for entry in self.predictors if not Path(entry.target).exists()]
-        return own_code([*(name for row in rows for name in row), *targets])
+        return own_code([*(name for row in rows for name in (*row.rivals.use, row.network.kind)), *targets])
 
     def extended(self, *, file: Path = Path(REQUEST), trust: Iterable[str] = (), **asked: Any) -> Request:
         """Returns the request with one more block, and with what else may be added later.
@@ -132,7 +132,7 @@ class Request(Section):
                     f"{shorten(value)}; leave it out, or begin another with --out"
                 )
         request = build_request(self.model_dump() | changes)
-        check_named(request.code, named, file=file, how="--trust")
+        check_named(request.code, named, file=file, how="--trust ")
         return check_request(request)
 
 
@@ -184,7 +184,7 @@ def read_request(bench: Path, *, trusted: Collection[str] | None = None) -> Requ
     file = bench / REQUEST
     request = build_request(read_json(file), file=file, advice="correct it or begin anew")
     if trusted is not None:
-        check_named(request.code, trusted, file=file, how="--trust")
+        check_named(request.code, trusted, file=file, how="--trust ")
     return request
 
 

@@ -286,6 +286,14 @@ ScanStatistics = Annotated[
         show_default="the model's prediction.scan_statistics",
     ),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:CALLABLE",
+        help="run the code that the model's network.kind names; may be repeated",
+        show_default=False,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="go on in an --out of the same model and settings; what is done is kept"),

@@ -20,6 +20,7 @@ from coopseg.cli.console import (
     Resume,
     ScanStatistics,
     Set,
+    Trust,
     counting,
     note,
     note_predictor,
@@ -64,6 +65,7 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "32",
     scan_statistics: ScanStatistics = None,
+    trust: Trust = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -107,6 +109,7 @@ def evaluate(
                 device=device,
                 precision=precision,
                 scan_statistics=scan_statistics,
+                trust=trust or (),
                 workers=workers,
                 pictures=pictures,
                 resume=resume,

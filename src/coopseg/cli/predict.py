@@ -15,6 +15,7 @@ from coopseg.cli.console import (
     Refine,
     Resume,
     ScanStatistics,
+    Trust,
     note,
     note_predictor,
     say,
@@ -49,6 +50,7 @@ def predict(
     device: Device = "auto",
     precision: Precision = "32",
     scan_statistics: ScanStatistics = None,
+    trust: Trust = None,
     resume: Resume = False,
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
@@ -73,6 +75,7 @@ def predict(
             device=device,
             precision=precision,
             scan_statistics=scan_statistics,
+            trust=trust or (),
             resume=resume,
             progress=_report,
             note=note,

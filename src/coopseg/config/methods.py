@@ -113,6 +113,16 @@ METHODS = {
         title="U-Net (separate STN)",
         main=True,
     ),
+    "monai-unet": Named(
+        "MONAI's UNet by segmentation loss alone",
+        {
+            "network": {"kind": "monai-unet"},
+            "latent": WITHOUT_MASKS,
+            "losses": {"stn": False, "reconstruction": 0.0},
+        },
+        title="MONAI's UNet",
+        main=True,
+    ),
     "cooperative-no-latent": Named(
         "FTN and STN trained together, no latent masks",
         {"latent": WITHOUT_MASKS},
@@ -156,6 +166,7 @@ ROWS = (
     "cooperative-miccai2021",
     "cooperative-lsm2022",
     "cooperative",
+    "monai-unet",
     "unet",
     "cooperative-unet",
     "coopseg-published",

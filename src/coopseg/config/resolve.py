@@ -120,7 +120,7 @@ def check_named(wanted: Iterable[str], named: Collection[str], *, file: Path, ho
     if unnamed := next((name for name in wanted if name not in named), None):
         raise CoopsegError(
             f"{file}: asks for the code {shorten(unnamed)}, and code is run only if you name it yourself; "
-            f"if you trust it, add {how} {unnamed}"
+            f"if you trust it, add {how}{unnamed}"
         )
 
 

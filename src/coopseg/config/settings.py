@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -55,12 +56,17 @@ class CaseSettings(Section):
         return self
 
 
+OWN_KINDS = ("published", "unet")  # of networks whose codes are known
+
+
 class NetworkSettings(Section):
     """Configures the five networks (Chen et al. 2021, section 2.1)."""
 
-    kind: Literal["published", "unet"] = Field(
+    kind: str = Field(
         "published",
-        description="unet: the segmentation decoder also reads the encoder's features at 1/8 and 1/4 size",
+        description="unet: the segmentation decoder also reads the encoder's features at 1/8 and 1/4 size; "
+        "monai-unet: MONAI's UNet; module:callable: your own, called with channels and classes. The last two "
+        "take methods without masks and reconstruction",
     )
     width: int = Field(16, ge=1, description="channels at full resolution; 8 × this at the codes")
     channels: int = Field(1, ge=1, description="image channels")
@@ -69,6 +75,12 @@ class NetworkSettings(Section):
     norm: Literal["batch", "running"] = Field(
         "batch", description="running: normalise by running statistics in training too (fine-tuning)"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkSettings:
+        if self.kind not in (*OWN_KINDS, "monai-unet") and not re.fullmatch(r"[\w.]+:[\w.]+", self.kind):
+            raise ValueError(f"kind must be {', '.join(OWN_KINDS)}, monai-unet or module:callable")
+        return self
 
 
 class LatentSettings(Section):
@@ -242,6 +254,8 @@ class Settings(Section):
     def _check(self) -> Settings:
         if self.latent.image and not self.losses.reconstruction:
             raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
+        if self.network.kind not in OWN_KINDS:
+            self._check_other()
         if self.network.channels != 1:
             raise ValueError(
                 f"network.channels is {self.network.channels}, but scans are read as images of one channel: "
@@ -255,3 +269,18 @@ class Settings(Section):
                 "losses.separate=true or losses.stn_every=1"
             )
         return self
+
+    def _check_other(self) -> None:
+        """Raises ValueError for what networks without known codes cannot be trained or used with."""
+        needed = {
+            "latent.image=false": not self.latent.image,
+            "latent.shape=false": not self.latent.shape,
+            "losses.reconstruction=0": not self.losses.reconstruction,
+            "prediction.scan_statistics=null": self.prediction.scan_statistics is None,
+            "network.norm=batch": self.network.norm == "batch",
+        }
+        if missing := [change for change, done in needed.items() if not done]:
+            raise ValueError(
+                f"network.kind={self.network.kind} has no codes to mask or decode, and norms of its own: set "
+                f"{', '.join(missing)}"
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -54,6 +54,7 @@ def evaluate_model(
     device: str = "auto",
     precision: str = "32",
     scan_statistics: float | str | None = None,
+    trust: Collection[str] = (),
     workers: int | None = None,
     pictures: bool = True,
     resume: bool = False,
@@ -65,8 +66,8 @@ def evaluate_model(
     out: new or empty folder. split: restrict data sets to the patients of its `part`, see `find_split` and
     `select_part`; default all. labels: "LV=1,MYO=2", see `open_datasets`.
     spacing: "nominal" if headers hold no true spacing; HD95 and ASSD are then left out.
-    scan_statistics: K or "off" in place of the model's prediction.scan_statistics. workers: volumes to score
-    at once, default one per core; the scores do not depend on it.
+    scan_statistics: K or "off" in place of the model's prediction.scan_statistics. trust: see
+    `load_model`. workers: volumes to score at once, default one per core; the scores do not depend on it.
     progress: called as (volumes done, volumes in all, volume).
     Writes cases.csv, metrics.json, metrics.md (see `write_tables`), pictures/ of the worst, median and best
     case of each data set, slices.npz (see `write_slices`) and evaluation.json: model, settings, versions,
@@ -87,7 +88,12 @@ def evaluate_model(
     ['RV', 'MYO', 'LV']
     """
     subject = load_subject(
-        model, refinements=refinements, device=device, precision=precision, scan_statistics=scan_statistics
+        model,
+        refinements=refinements,
+        device=device,
+        precision=precision,
+        scan_statistics=scan_statistics,
+        trust=trust,
     )
     datasets = open_datasets(data, layout=layout, labels=labels, lost_too=True)
     given = parse_label_names(labels) if labels else None

@@ -7,7 +7,7 @@ trained on it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +78,7 @@ def load_subject(
     device: str = "auto",
     precision: str = "32",
     scan_statistics: float | str | None = None,
+    trust: Collection[str] = (),
 ) -> Subject:
     """Loads a model from disk. Raises CoopsegError as `predict` does."""
     with one_thread():  # an ONNX session keeps the number of threads that it finds when it is opened
@@ -87,6 +88,7 @@ def load_subject(
             device=device,
             precision=precision,
             scan_statistics=scan_statistics,
+            trust=trust,
         )
     folder = loaded.path.parent
     return Subject(

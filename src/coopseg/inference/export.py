@@ -26,6 +26,7 @@ from coopseg.inference.onnx_networks import (
 from coopseg.networks.coders import ExportedStem, Stem, scan_stem
 from coopseg.networks.cooperative import MULTIPLE, Networks
 from coopseg.networks.fold import fold
+from coopseg.networks.other import OtherNetworks
 from coopseg.scans.files import write_atomically
 
 TOLERANCE = 1e-3  # greatest difference of a probability; rounding alone makes some 1e-5
@@ -55,6 +56,9 @@ def export(
     if refinements < 0:
         raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
     loaded = load_model(model)
+    if isinstance(loaded.networks, OtherNetworks):
+        kind = loaded.settings.network.kind
+        raise CoopsegError(f"{loaded.path}: has network.kind={kind}; export its network by torch.onnx.export")
     if not isinstance(loaded.networks, Networks):
         raise CoopsegError(f"{loaded.path}: is an ONNX file already; give the run folder")
     settings = override_scan_statistics(loaded.settings, scan_statistics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from coopseg.config.settings import Settings
+from coopseg.config.resolve import check_named, own_code
+from coopseg.config.settings import OWN_KINDS, Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.onnx_networks import OnnxNetworks, open_onnx, read_onnx
 from coopseg.networks.cooperative import Networks
+from coopseg.networks.other import OtherNetworks, make_networks
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import BACKGROUND
@@ -37,7 +40,7 @@ class Model:
     file it was exported from.
     """
 
-    networks: Networks | OnnxNetworks
+    networks: Networks | OtherNetworks | OnnxNetworks
     settings: Settings
     names: tuple[str, ...]
     path: Path
@@ -81,12 +84,13 @@ def write_facts(settings: Settings, names: tuple[str, ...]) -> str:
     return json.dumps({"settings": settings.model_dump(mode="json"), "names": names}, sort_keys=True)
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
+def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust: Collection[str] = ()) -> Model:
     """Loads the model of a run folder (its last weights), of one weight file, or of an ONNX file by `export`.
 
     Raises CoopsegError for a folder without weights, a file that coopseg did not write, damage, and settings
     or names that do not fit the weights. Nothing in the file is executed, and no memory is allocated just
-    because the file asks for it. An ONNX file needs the extra `onnx` and the processor as the device.
+    because the file asks for it. trust: the "module:callable" of network.kind that may be run, if the model
+    was trained with one. An ONNX file needs the extra `onnx` and the processor as the device.
 
     >>> import coopseg, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -116,6 +120,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         raise CoopsegError(f"{file}: damaged, its content does not match its SHA-256; copy it again")
     _check_finite(state, file)
     settings, names = read_facts(metadata.get("facts", ""), file)
+    check_named(own_code([settings.network.kind]), trust, file=file, how="--trust ")
     networks = _build(state, settings, len(names), file)
     networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks.eval().requires_grad_(False)
@@ -160,11 +165,13 @@ def _check_names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _build(state: dict[str, Tensor], settings: Settings, classes: int, file: Path) -> Networks:
+def _build(
+    state: dict[str, Tensor], settings: Settings, classes: int, file: Path
+) -> Networks | OtherNetworks:
     """Builds networks with the tensors of `state`, but only if it has about as many weights as they need."""
-    width = settings.network.width
-    if sum(tensor.numel() for tensor in state.values()) > WEIGHTS * width**2:
-        networks = Networks(classes=classes, **dict(settings.network))
+    width, own = settings.network.width, settings.network.kind in OWN_KINDS
+    if not own or sum(tensor.numel() for tensor in state.values()) > WEIGHTS * width**2:
+        networks = make_networks(settings.network, classes)
         if _shapes(networks.state_dict()) == _shapes(state):
             networks.load_state_dict(state)
             return networks

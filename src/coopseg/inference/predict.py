@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -92,6 +92,7 @@ def predict(
     device: str = "auto",
     precision: str = "32",
     scan_statistics: float | str | None = None,
+    trust: Collection[str] = (),
     resume: bool = False,
     progress: Callable[[Predicted], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -106,10 +107,10 @@ def predict(
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
-    prediction.scan_statistics. resume: go on in an `out` that an earlier call with the same model and
-    settings has left; what is whole there, and made from scans that have not changed, is not made again.
-    done.jsonl in `out` lists what is done, as it is done. progress: called after each scan that was
-    predicted. note: called with a line that says how many were done before.
+    prediction.scan_statistics. trust: see `load_model`. resume: go on in an `out` that an earlier call with
+    the same model and settings has left; what is whole there, and made from scans that have not changed, is
+    not made again. done.jsonl in `out` lists what is done, as it is done. progress: called after each scan
+    that was predicted. note: called with a line that says how many were done before.
     Raises CoopsegError for anything wrong with model or folder, or with every scan; `out` is then as it was.
     Raises PartlyDone, a CoopsegError, if only some scans cannot be used, when the others are done.
 
@@ -131,6 +132,7 @@ def predict(
         device=device,
         precision=precision,
         scan_statistics=scan_statistics,
+        trust=trust,
     )
     heads = choose_heads(predictor, head)
     targets = output_paths(paths, heads)
@@ -192,6 +194,7 @@ def load_predictor(
     device: str = "auto",
     precision: str = "32",
     scan_statistics: float | str | None = None,
+    trust: Collection[str] = (),
 ) -> tuple[Model, Predictor]:
     """Loads a model from disk, ready to predict. Raises CoopsegError as `predict` does."""
     if refinements < 0:
@@ -199,7 +202,7 @@ def load_predictor(
     choose_dtype(precision)
     if device == "auto" and Path(model).suffix == ".onnx":
         device = "cpu"
-    loaded = load_model(model, choose_device(device))
+    loaded = load_model(model, choose_device(device), trust=trust)
     predictor = Predictor.from_model(
         loaded, refinements=refinements, precision=precision, scan_statistics=scan_statistics
     )

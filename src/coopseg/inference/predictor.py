@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from coopseg.inference.onnx_networks import OnnxNetworks
 from coopseg.networks.coders import Stem, scan_stem
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks, fold
+from coopseg.networks.other import OtherNetworks
 from coopseg.scans.types import Scan
 
 HEADS = ("FTN", "FTN+STN")
@@ -51,7 +53,7 @@ class Predictor:
 
     def __init__(
         self,
-        networks: Networks | FoldedNetworks | OnnxNetworks,
+        networks: Networks | FoldedNetworks | OtherNetworks | OnnxNetworks,
         settings: Settings,
         *,
         stem: Stem | None = None,
@@ -91,6 +93,9 @@ class Predictor:
         # kernel would then clear the memory of every layer's result anew, which takes a quarter of the time.
         torch.empty(KEPT_BLOCK, dtype=torch.uint8)
         device = next(model.networks.buffers()).device.type
+        if isinstance(model.networks, OtherNetworks):
+            autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
+            return cls(model.networks, settings, refinements=refinements, autocast=autocast, path=model.path)
         stem = _scan_stem(model.networks, settings.prediction.scan_statistics)
         folded = fold(model.networks).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         folded = pack(folded) if device == "cpu" else folded
@@ -144,7 +149,10 @@ class Predictor:
             return self.networks(images, refinements=self.refinements)
         with self.autocast():
             temperature = self.settings.losses.temperature
-            apply = self.networks if self.stem is None else self.networks.after_stem
+            apply: Callable[..., dict[str, Tensor]] = self.networks
+            if self.stem is not None:
+                assert not isinstance(self.networks, OtherNetworks)  # settings allow them no scan statistics
+                apply = self.networks.after_stem
             logits = apply(images, refinements=self.refinements, temperature=temperature)
         return {head: torch.softmax(value.float(), 1) for head, value in logits.items()}
 
@@ -163,7 +171,9 @@ class Predictor:
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
 
 
-def _scan_stem(networks: Networks | FoldedNetworks | OnnxNetworks, k: float | None) -> Stem | None:
+def _scan_stem(
+    networks: Networks | FoldedNetworks | OtherNetworks | OnnxNetworks, k: float | None
+) -> Stem | None:
     if k is None or isinstance(networks, OnnxNetworks):
         return None
     if isinstance(networks, Networks):

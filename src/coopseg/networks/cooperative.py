@@ -177,11 +177,18 @@ class Networks(nn.Module):
         logits = self.segmentation_decoder(
             *self._codes(self.image_encoder.after_stem, features, unchanged)[1:]
         )
-        heads = {"FTN": logits}
-        for _ in range(refinements):
-            logits = self.refine(torch.softmax(logits / temperature, 1))
-            heads["FTN+STN"] = logits
-        return heads
+        return refined(logits, self.refine, refinements=refinements, temperature=temperature)
+
+
+def refined(
+    logits: Tensor, refine: Callable[[Tensor], Tensor], *, refinements: int, temperature: float
+) -> dict[str, Tensor]:
+    """Returns each head's logits: the FTN's, and what `refine` makes of their softmax, again and again."""
+    heads = {"FTN": logits}
+    for _ in range(refinements):
+        logits = refine(torch.softmax(logits / temperature, 1))
+        heads["FTN+STN"] = logits
+    return heads
 
 
 def check_size(image: Tensor) -> None:

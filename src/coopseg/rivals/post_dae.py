@@ -17,7 +17,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from coopseg.inference.model import LAST, Model, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.native import kernels
+from coopseg.networks.other import OtherNetworks, make_networks
 from coopseg.results.records import EndedRunFile, read_checked
 from coopseg.scans.files import check_new, new_folder, write_atomically
 from coopseg.text import Json
@@ -65,7 +66,7 @@ class ShapeTraining:
 
     def __init__(
         self,
-        networks: Networks,
+        networks: Networks | OtherNetworks,
         settings: Settings,
         *,
         store: SliceStore,
@@ -167,13 +168,14 @@ def train_post_dae(
     out: str | Path,
     *,
     data: str | Path | None = None,
+    trust: Collection[str] = (),
     progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train the autoencoder for a finished run, on its patients and by its settings; returns `out`.
 
     run: folder of `coopseg train --method standard`. out: new or empty; it becomes an ordinary run folder,
     with the final FTN of `run`, and the autoencoder as its STN. data: where the run's data set lies now, if
-    it has moved. progress: called with every Progress.
+    it has moved. trust: see `load_model`. progress: called with every Progress.
     Raises CoopsegError if `run` is no finished run, if its scans have changed since, or if `out` holds
     anything.
     """
@@ -182,7 +184,7 @@ def train_post_dae(
     begun, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S")
     record, inputs, fabric = _read_run(run, data)
     keep_freed_memory()
-    model = load_model(run)
+    model = load_model(run, trust=trust)
     networks, settings = _renew(model, fabric), _settle(model.settings)
     training = ShapeTraining(
         networks,
@@ -230,12 +232,12 @@ def _settle(settings: Settings) -> Settings:
     return Settings.checked(values | {"method": POST_DAE, "losses": losses})
 
 
-def _renew(model: Model, fabric: Fabric) -> Networks:
+def _renew(model: Model, fabric: Fabric) -> Networks | OtherNetworks:
     """Returns the FTN of a model with a newly initialised STN, drawn with the seed of its training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.settings.seed)
-        networks = Networks(classes=len(model.names), **dict(model.settings.network))
-    assert isinstance(model.networks, Networks)  # a run folder holds no ONNX file
+        networks = make_networks(model.settings.network, len(model.names))
+    assert isinstance(model.networks, Networks | OtherNetworks)  # a run folder holds no ONNX file
     trained = model.networks.state_dict()
     kept = {name: value for name, value in trained.items() if name.partition(".")[0] not in STN}
     networks.load_state_dict(networks.state_dict() | kept)

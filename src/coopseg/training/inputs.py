@@ -62,9 +62,12 @@ def change_request(request: TrainingRequest, **given: Any) -> TrainingRequest:
 
 def check_code(file: Path, request: TrainingRequest, **given: Any) -> None:
     """Raise CoopsegError if `request`, read from `file`, needs code that `given` does not name."""
-    used = read_overrides(given.get("settings", ())).get("rivals.use", ())
+    changes = read_overrides(given.get("settings", ()))
+    used, settings = changes.get("rivals.use", ()), resolve_request(request)
     named = {*(given.get("method") or "").split("+"), *(used if isinstance(used, list | tuple) else ())}
-    check_named(own_code(resolve_request(request).rivals.use), named, file=file, how="--method")
+    check_named(own_code(settings.rivals.use), named, file=file, how="--method ")
+    kinds = {str(changes.get("network.kind"))}
+    check_named(own_code([settings.network.kind]), kinds, file=file, how="--set network.kind=")
 
 
 def resolve_request(request: TrainingRequest) -> Settings:

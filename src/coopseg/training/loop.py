@@ -17,7 +17,7 @@ from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError, Stopped
 from coopseg.inference.model import BEST, LAST, save_model
 from coopseg.inference.predictor import Predictor
-from coopseg.networks.cooperative import Networks
+from coopseg.networks.other import make_networks
 from coopseg.scans.files import write_atomically
 from coopseg.training.batches import BatchSampler, SamplerState, SliceStore, make_batch, slices_per_batch
 from coopseg.training.checkpoint import CHECKPOINT, save_checkpoint
@@ -110,7 +110,7 @@ class Loop:
         self.steps = total_steps(settings, len(store), fabric.world_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            networks = Networks(classes=len(self.names), **dict(settings.network))
+            networks = make_networks(settings.network, len(self.names))
         self.networks = networks.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_weights(fabric, self.networks)
         self.step = CooperativeStep(self.networks, settings)
