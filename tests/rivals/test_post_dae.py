@@ -158,6 +158,7 @@ def make_training(most: int, width: int = 2, **damage: Any) -> ShapeTraining:
 
 def test_it_learns_to_restore_maps_it_has_not_seen_and_leaves_the_ftn_alone() -> None:
     training = make_training(most=90, width=4, validate_every=40)
+    assert isinstance(training.networks, Networks)
     ftn = {name: value.clone() for name, value in training.networks.image_encoder.state_dict().items()}
     training.run()
     assert training.done == 80
