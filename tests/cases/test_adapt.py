@@ -72,7 +72,9 @@ def test_a_ct_set_loses_next_to_nothing(ct: Dataset) -> None:
     assert (low, high) > (-100, 900)  # air is far outside
     before = sum_lost(c.lost for c in load_cases(ct, CaseSettings(), names=ct.labels.names))
     assert before.shares == {"tumour": 1.0}
-    assert "cuts 100.0% of tumour; percentiles 2 to 98 clip" in describe_lost(before, CaseSettings())
+    line = describe_lost(before, CaseSettings())
+    assert "cuts 100.0% of tumour; " in line
+    assert line.endswith("% of voxels are clipped to percentiles 2 to 98")
 
 
 def test_validate_says_what_is_cut_and_adapts(ct: Dataset) -> None:
@@ -85,9 +87,10 @@ def test_validate_says_what_is_cut_and_adapts(ct: Dataset) -> None:
         "adapted to 3 scans of 3 training and validation patients of split random-0 (Hounsfield units): "
         "cases.spacing=2.0, cases.size=["
     )
-    assert " mm cuts at most 0.1% of a class; window " in better.crop
+    assert " mm cuts up to 0.1% of a class; " in better.crop
+    assert "% of voxels are clipped to the window " in better.crop
     given = validate_dataset(ct, settings=["cases.size=[208, 208]", "cases.spacing=2"])
-    assert given.crop.startswith("crop of 208 x 208 pixels of 2 mm cuts ")
+    assert given.crop.startswith("the crop of 208 x 208 pixels of 2 mm cuts ")
 
 
 def test_a_smaller_crop_would_cut(ct: Dataset) -> None:
@@ -192,4 +195,4 @@ def test_a_window_is_in_units_of_the_scan(ct: Dataset) -> None:
     outside = ((scan.data < -160) | (scan.data > 240)).sum()
     assert (case.lost.clipped.lost, case.lost.clipped.whole) == (outside, scan.data.size)
     blank = prepare(scan, settings.model_copy(update={"window": (5000.0, 6000.0)}))
-    assert "every voxel lies outside the window (5000.0, 6000.0)" in blank.warnings[-1]
+    assert "every voxel lies outside cases.window, 5000 to 6000; the case" in blank.warnings[-1]

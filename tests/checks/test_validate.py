@@ -25,8 +25,8 @@ def found(report: Report) -> list[tuple[str, str]]:
 def test_nothing_is_wrong(clean: Path) -> None:
     report = validate_dataset(clean)
     crop = (
-        "crop of 192 x 192 pixels of 1.36719 mm cuts at most 0.1% of a class; "
-        "percentiles 2 to 98 clip 4.2% of voxels"
+        "the crop of 192 x 192 pixels of 1.36719 mm cuts up to 0.1% of a class; "
+        "4.2% of voxels are clipped to percentiles 2 to 98"
     )
     assert report == Report(clean, "folder", 4, 5, (), crop=crop)
 

@@ -49,8 +49,20 @@ def test_a_training_begins_with_what_the_crop_cuts() -> None:
     with TrainingDisplay(stream) as display:
         display(replace(progress(0, "start"), values=values))
         display(replace(progress(0, "start"), values={"adapted": "adapted to 2 scans", **values}))
+        few = {"method": "standard", "crop": crop, "training_patients": 1, "validation_patients": 0}
+        display(replace(progress(0, "start"), values=few | {"filled_share": 0.013}))
     method = "method standard: 100 steps on 5 training slices"
-    assert stream.getvalue().splitlines() == [crop, method, "adapted to 2 scans", crop, method]
+    assert stream.getvalue().splitlines() == [
+        crop,
+        method,
+        "adapted to 2 scans",
+        crop,
+        method,
+        crop,
+        "method standard: 100 steps on 1 training patient, 0 validation patients",
+        "augmentation turns and moves slices: 1.3% of their pixels then lie outside the scan and are filled "
+        "with the nearest one at its border",
+    ]
 
 
 def test_on_a_terminal_there_is_a_bar_and_scores_stay(monkeypatch: pytest.MonkeyPatch) -> None:

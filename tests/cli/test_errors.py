@@ -158,7 +158,7 @@ def test_one_bad_scan_among_good_ones(
     assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 12
     other = coopseg(*words, "--resume", "--refine=0")
     assert other.exit_code == 2
-    assert "made with another refinements" in other.stderr
+    assert "holds results of a command with refinements = 1, this one has" in other.stderr
 
 
 def test_choices_of_patients(fails: Callable[..., None], phantom: dict[str, Path], trained: Path) -> None:

@@ -73,9 +73,7 @@ def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Pat
     assert "0 errors, 1 warning in 1 patient, 1 volume" in result.stdout
     named = coopseg("validate", tmp_path, "--labels", "RV=1,MYO=2,LV=3")
     crop, last = named.stdout.splitlines()
-    assert crop.startswith(
-        "crop of 192 x 192 pixels of 1.36719 mm cuts at most 0.1% of a class; percentiles 2 "
-    )
+    assert crop.startswith("the crop of 192 x 192 pixels of 1.36719 mm cuts up to 0.1% of a class; ")
     assert last == "nothing wrong: 0 errors, 0 warnings in 1 patient, 1 volume"
     small = coopseg("validate", tmp_path, "--set", "cases.size=[32, 32]", "--labels", "RV=1,MYO=2,LV=3")
     assert small.exit_code == 0
@@ -83,7 +81,7 @@ def test_warnings_end_with_0(coopseg: Callable[..., Any], phantom: dict[str, Pat
     words = ("--adapt", "--set", "cases.spacing=2", "--labels", "RV=1,MYO=2,LV=3")
     adapted, crop, last = coopseg("validate", tmp_path, *words).stdout.splitlines()
     assert adapted.startswith("adapted to 1 scan of 1 patient (no Hounsfield units): cases.size=[")
-    assert "pixels of 2 mm cuts at most 0.1% of a class" in crop
+    assert "pixels of 2 mm cuts up to 0.1% of a class" in crop
 
 
 def test_a_split_with_faults(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_broken_volume_does_not_keep_the_others(
         ({"severity": 2.0}, "severity"),
         ({"kinds": "choice"}, "kinds"),
     ):
-        with pytest.raises(CoopsegError, match=f"was made with another {key}"):
+        with pytest.raises(CoopsegError, match=f"holds results of a command with {key} = "):
             corrupt_dataset(dataset, out, **arguments | other, resume=True)
     image = out / KINDS[0] / "images/p1_ED_copy1.nii.gz"
     image.write_bytes(image.read_bytes()[:-1])
@@ -273,6 +273,15 @@ def test_refuses(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(CoopsegError, match="p1_ED has no label; corrupt labelled volumes only"):
         corrupt_dataset(bare, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_crop_cuts_is_said_by_name(dataset: Dataset, tmp_path: Path) -> None:
+    """The RV has rows 2 to 4 of 24, of which a crop of 16 cuts off 4 at either side."""
+    said: list[str] = []
+    small = CaseSettings(size=(16, 16), spacing=None)
+    how: dict[str, Any] = {"copies": 1, "kinds": "RandBias", "grid": "published", "workers": 1}
+    corrupt_dataset(dataset, tmp_path, settings=small, **how, warn=said.append)
+    assert any("RV: the crop of 16 x 16 pixels cuts off 78 of its 117 pixels" in line for line in said), said
 
 
 def test_refuses_slices_that_would_be_mistaken(tmp_path: Path) -> None:

@@ -73,7 +73,11 @@ def test_other_facts_and_foreign_folders(tmp_path: Path) -> None:
     begin(tmp_path / "out")
     before = (tmp_path / "out" / JOURNAL).read_bytes()
     for facts, resume, message in (
-        ({**FACTS, "refinements": 0}, True, "made with another refinements: 1, now 0; choose another --out"),
+        (
+            {**FACTS, "refinements": 0},
+            True,
+            "refinements = 1, this one has refinements = 0; give the same options, or choose another --out",
+        ),
         (FACTS, False, "go on in it by --resume"),
     ):
         with (

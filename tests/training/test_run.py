@@ -88,7 +88,7 @@ def test_a_run_writes_its_record(finished: tuple[Path, list[Progress]], phantom:
     start = finished[1][0]
     assert start.kind == "start"
     assert str(start.values["crop"]).startswith(
-        "crop of 32 x 32 pixels of 6 mm cuts at most 0.1% of a class; perc"
+        "the crop of 32 x 32 pixels of 6 mm cuts up to 0.1% of a class; "
     )
     frames = [path for name in parts[0] for path in (phantom["acdc"] / name).glob("*_gt.nii.gz")]
     assert record["slices"] == sum(read_labels(path).data.shape[2] for path in frames)

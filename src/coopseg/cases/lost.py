@@ -83,11 +83,11 @@ def describe_lost(lost: Lost, settings: CaseSettings) -> str:
     """Says in one line what is lost under these settings."""
     rows, columns = settings.size
     pixel = "as stored" if settings.spacing is None else f"of {settings.spacing:g} mm"
-    crop = f"crop of {rows} x {columns} pixels {pixel}"
-    crop += f" cuts {describe_shares(lost.shares) or f'at most {MOST_LOST:.1%} of a class'}"
+    crop = f"the crop of {rows} x {columns} pixels {pixel}"
+    crop += f" cuts {describe_shares(lost.shares) or f'up to {MOST_LOST:.1%} of a class'}"
     low, high = settings.window or settings.percentiles
-    rule = "window" if settings.window else "percentiles"
-    return f"{crop}; {rule} {low:g} to {high:g} clip {lost.clipped.share:.1%} of voxels"
+    rule = "the window" if settings.window else "percentiles"
+    return f"{crop}; {lost.clipped.share:.1%} of voxels are clipped to {rule} {low:g} to {high:g}"
 
 
 def describe_shares(shares: Mapping[str, float]) -> str:

@@ -328,7 +328,8 @@ def blank_warning(
     if least == greatest:
         return (f"image: every voxel is {least:g}, the case is blank",)
     if clip and (greatest <= clip[0] or least >= clip[1]):
-        return (f"image: every voxel lies outside the window {clip}, the case is blank",)
+        window = "{:g} to {:g}".format(*clip)
+        return (f"image: every voxel lies outside cases.window, {window}; the case is blank",)
     return ()
 
 

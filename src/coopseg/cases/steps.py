@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from coopseg.text import counted
+
 
 def scale_to_percentiles(
     volume: np.ndarray, percentiles: tuple[float, float]
@@ -133,9 +135,11 @@ def edge_warning(
         lost = 0 if whole is None else int((whole == index).sum() - here.sum())
         touching = int(here.sum() - here[:, 1:-1, 1:-1].sum())
         if lost or touching:
-            outside = f"{lost} of {lost + int(here.sum())} pixels lie outside the crop, " if lost else ""
-            height, width = labels.shape[-2:]
-            warnings.append(
-                f"{name}: {outside}{touching} pixels touch the edge of the {height} x {width} crop"
-            )
+            crop = "the crop of {} x {} pixels".format(*labels.shape[-2:])
+            if lost:
+                line = f"{crop} cuts off {lost} of its {lost + int(here.sum())} pixels"
+            else:
+                line = f"reaches the edge of {crop} with {counted(touching, 'pixel')}"
+                line += "; more may lie outside" if whole is None else ""
+            warnings.append(f"{name}: {line}")
     return tuple(warnings)

@@ -70,8 +70,11 @@ def note_predictor(record: Path) -> None:
         if behind := stn_behind(_validation_of(weights)):
             warn(f"{weights}: {behind}")
     if k is not None:
-        share = f"n / (n + {k:g}) of the first layers' normalisation"
-        note(f"scan statistics are on: a scan of n slices sets {share}")
+        note(
+            f"scan statistics, K = {k:g}: the first layers normalise a scan of n slices by its own mean and "
+            f"variance to a share of n / (n + {k:g}), else by those of the training; --scan-statistics off: "
+            "by these alone"
+        )
 
 
 def _validation_of(weights: Path) -> Mapping[str, Any]:
@@ -188,10 +191,16 @@ class TrainingDisplay(Bar):
             for line in (sizes.pop("adapted", None), crop):
                 if line:
                     self.say(str(line))
-            listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in sizes.items())
+            listed = ", ".join(
+                f"{value} {name.replace('_', ' ').removesuffix('s' if value == 1 else '')}"
+                for name, value in sizes.items()
+            )
             self.say(f"method {method}: {progress.steps} steps on {listed}")
             if isinstance(filled, float) and filled >= 0.0005:  # would be printed as 0.1% or more
-                self.say(f"augmented slices: {filled:.1%} of pixels lie beyond the scan and repeat its edge")
+                self.say(
+                    f"augmentation turns and moves slices: {filled:.1%} of their pixels then lie outside the "
+                    "scan and are filled with the nearest one at its border"
+                )
         elif progress.kind == "validation":
             self.say(f"{where}: validation Dice {dice_of_heads(progress.scores)}")
         else:

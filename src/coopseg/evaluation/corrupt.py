@@ -293,12 +293,14 @@ def _read(job: _Job, ref: ScanRef) -> _Source:
     indices = labels_to_indices(label.data, job.labels, names=job.labels.names, path=ref.label)
     if job.grid == "scan":
         return _as_stored(scan, label, job.settings, normalised=ref.normalised)
-    return _prepared(scan, indices, job.settings, normalised=ref.normalised)
+    return _prepared(scan, indices, job.settings, names=job.labels.names, normalised=ref.normalised)
 
 
-def _prepared(scan: Scan, indices: np.ndarray, settings: CaseSettings, *, normalised: bool) -> _Source:
+def _prepared(
+    scan: Scan, indices: np.ndarray, settings: CaseSettings, *, names: Sequence[str], normalised: bool
+) -> _Source:
     """Prepares a scan, so that its copies are resampled, cropped and scaled to [0, 1]."""
-    case = prepare(scan, settings, label=indices, normalised=normalised)
+    case = prepare(scan, settings, label=indices, names=names, normalised=normalised)
     assert case.label is not None
     label = case_as_scan(case.label, scan=scan, record=case.record)
     _check_axis(label, case.record, settings)

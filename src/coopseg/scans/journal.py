@@ -63,8 +63,8 @@ class Journal(Generic[Content]):
         for key in now:
             if before.get(key) != now[key]:
                 raise CoopsegError(
-                    f"{self.out}: what lies there was made with another {key}: {shorten(before.get(key))}, "
-                    f"now {shorten(now[key])}; choose another --out"
+                    f"{self.out}: holds results of a command with {key} = {shorten(before.get(key))}, this "
+                    f"one has {key} = {shorten(now[key])}; give the same options, or choose another --out"
                 )
 
     def find(self, key: str, depends: object) -> Content | None:
