@@ -100,6 +100,13 @@ def without_blocks(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def test_every_page_installs_the_versions_that_were_measured() -> None:
+    """Without the constraints a newcomer gets whatever is newest on that day."""
+    for name, page in PAGES.items():
+        for line in re.findall(r"pip install [^`\n]*(?<= )[.](?![\w/])[^`\n]*", page):
+            assert "-c constraints.txt" in line, (name, line)
+
+
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """scripts/make_reference.py."""

@@ -49,7 +49,12 @@ def test_a_training_begins_with_what_the_crop_cuts() -> None:
     with TrainingDisplay(stream) as display:
         display(replace(progress(0, "start"), values=values))
         display(replace(progress(0, "start"), values={"adapted": "adapted to 2 scans", **values}))
-        few = {"method": "standard", "crop": crop, "training_patients": 1, "validation_patients": 0}
+        few: dict[str, Any] = {
+            "method": "standard",
+            "crop": crop,
+            "training_patients": 1,
+            "validation_patients": 0,
+        }
         display(replace(progress(0, "start"), values=few | {"filled_share": 0.013}))
     method = "method standard: 100 steps on 5 training slices"
     assert stream.getvalue().splitlines() == [

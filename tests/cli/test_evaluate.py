@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from coopseg.benchmark.grid import Failure, Result
+from coopseg.benchmark.probe import Probe
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +59,55 @@ def test_report(coopseg: Callable[..., Any], trained: Path, evaluated: Path, tmp
     assert "M&amp;Ms" in page
 
 
+def test_every_key_of_a_file_is_in_the_reference(
+    coopseg: Callable[..., Any], trained: Path, evaluated: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    """Those of the file itself, and of the objects in its lists; names of heads and terms are told apart."""
+    page = (Path(__file__).parents[2] / "docs/reference/files.md").read_text()
+    named = {word for code in re.findall("`([^`]+)`", page) for word in re.findall(r"[\w.]+", code)}
+    scan, maps = phantom["acdc"] / "patientP001", tmp_path / "maps"
+    assert coopseg("predict", "--model", trained, scan, "--device=cpu", "--out", maps).exit_code == 0
+    assert coopseg("report", trained, "--evaluation", evaluated, "--out", tmp_path / "page").exit_code == 0
+    files = [trained / "run.json", trained / "request.json", trained / "log.jsonl", maps / "predict.json"]
+    files += [
+        maps / "labels.json",
+        evaluated.parent / "sets" / "manifest.json",
+        tmp_path / "page/report.json",
+    ]
+    files += [evaluated / "evaluation.json", evaluated / "metrics.json"]
+    texts = [text for file in files for text in written(file)]
+    texts.append(coopseg("validate", phantom["acdc"], "--json").stdout)
+    missing = {key for text in texts for key in keys(json.loads(text))} - named
+    assert {key for key in missing if key not in ("FTN", "FTN+STN") and not key.startswith("hard_")} == set()
+    assert {"filled_share", "passed_over", "method"} <= {
+        key for text in texts for key in keys(json.loads(text))
+    }
+    for record in (Result, Failure, Probe):
+        assert record.model_fields.keys() <= named
+
+
+def written(file: Path) -> list[str]:
+    """The JSON texts in a file, a line each in a log."""
+    text = file.read_text()
+    return text.splitlines() if file.suffix == ".jsonl" else [text]
+
+
+def keys(content: dict[str, Any]) -> set[str]:
+    """The keys of an object and of those in its lists; not of tables, which describe themselves."""
+    rows = [row for value in content.values() if isinstance(value, list) for row in value[:1]]
+    listed = [
+        row for row in rows if isinstance(row, dict) and not {"lines", "panels", "samples"} & row.keys()
+    ]
+    return {key for entry in (content, *listed) for key in entry}
+
+
 def test_errors(coopseg: Callable[..., Any], trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
     for words, part in (
         ((phantom["acdc"],), "run.json: not found; give the --out of a finished"),
+        (
+            (trained.parent,),
+            f"{trained.parent}: is no run folder but holds some; name them, as {trained.parent}/*",
+        ),
         ((trained, "--evaluation", trained), "evaluation.json: not found; give the --out"),
     ):
         done = coopseg("report", *words, "--out", tmp_path / "new" / "out")

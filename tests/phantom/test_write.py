@@ -223,7 +223,7 @@ def test_size_sets_the_resolution_and_nothing_else(tmp_path: Path) -> None:
 
 def test_patients_of_an_earlier_call_are_never_mixed_in(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=1, cross_patients=0, size=48)
-    with pytest.raises(CoopsegError, match="acdc: exists and is not an empty folder"):
+    with pytest.raises(CoopsegError, match=r"acdc: exists and is not an empty folder; choose another `out`$"):
         write_phantom(tmp_path, patients=1, cross_patients=0, size=48)
 
 

@@ -53,7 +53,7 @@ def write_phantom(
     """
     folders = {name: Path(out) / name for name in ("acdc", "mnms")}
     for folder in folders.values():  # patients of an earlier call would be among the new ones
-        check_new(folder)
+        check_new(folder, argument="`out`")
     scale = 1.0 if size is None else size / TRAINING_SITE.matrix[0]
     rows = [_write_acdc(folders["acdc"], index, seed, scale) for index in range(patients)]
     _write_table(folders["acdc"] / "volumes.csv", COLUMNS, [row for pair in rows for row in pair])

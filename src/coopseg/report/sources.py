@@ -27,6 +27,7 @@ from coopseg.results.records import (
     read_checked,
 )
 from coopseg.results.study import STEPS, WHOLE, DataSet, Jobs, Row, Study, Trained
+from coopseg.scans.files import is_file
 from coopseg.text import read_text
 
 LOG = "log.jsonl"
@@ -149,6 +150,8 @@ def read_runs(runs: Sequence[str | Path], *, evaluations: Sequence[str | Path] =
 
 def read_run(name: str, folder: Path) -> Run:
     """One run folder, without its evaluations. Raises CoopsegError where it is none."""
+    if not is_file(folder / RUN) and any(folder.glob(f"*/{RUN}")):
+        raise CoopsegError(f"{folder}: is no run folder but holds some; name them, as {folder}/*")
     record = read_checked(RunFile, folder / RUN, "give the --out of a finished `coopseg train`")
     log = _read_log(folder / LOG) if (folder / LOG).is_file() else []
     weights = find_weights(folder)

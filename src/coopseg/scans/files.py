@@ -132,17 +132,17 @@ def _take(file: int) -> bool:
 UNFINISHED = ".unfinished"  # suffix of a folder that is being filled
 
 
-def check_new(out: Path) -> None:
-    """Raise CoopsegError if `out` is a file or holds anything but a lock."""
+def check_new(out: Path, *, argument: str = "--out") -> None:
+    """Raise CoopsegError, which names the argument, if `out` is a file or holds anything but a lock."""
     if not out.exists():
         return
     held = [entry for entry in out.iterdir() if entry.name != LOCK] if out.is_dir() else [out]
     if held and all(entry.name.endswith(UNFINISHED) for entry in held):
         raise CoopsegError(
-            f"{held[0]}: of a command that was killed or still runs; remove it, or choose another --out"
+            f"{held[0]}: of a command that was killed or still runs; remove it, or choose another {argument}"
         )
     if held:
-        raise CoopsegError(f"{out}: exists and is not an empty folder; choose another --out")
+        raise CoopsegError(f"{out}: exists and is not an empty folder; choose another {argument}")
 
 
 def make_folder(folder: Path, out: Path) -> None:
