@@ -31,7 +31,14 @@ from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- made by scripts/make_reference.py; do not edit by hand -->"
-KINDS = {str: "text", int: "whole number", float: "number", bool: "switch", Path: "path"}
+KINDS: dict[Any, str] = {
+    dict[str, dict[str, Any]]: "values by method and key",
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "switch",
+    Path: "path",
+}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min": "≥", "max": "≤"}
 CLASSES = (Request, Report, Finding, Dataset, Labels, ScanRef, Scan, Model, Evaluation)
 WIDTH = 100  # of a signature

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coopseg.config.resolve import register, resolve_settings
+from coopseg.config.section import Section
+from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import norms
 from coopseg.training.passes import Passes, Truth
@@ -207,3 +209,44 @@ def test_the_latent_masks_keep_their_rule_beside_a_rival(batch: tuple[Tensor, Te
     rival.backward(image, label, StepChoice(choice.noise, None, None, rivals=choice.rivals))
     for one, other in zip(norms(both.networks), norms(rival.networks), strict=True):
         torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-12, atol=1e-14)
+
+
+class LowSettings(Section):
+    """Has one setting."""
+
+    low: float = 0.5
+
+
+class Low(Gamma):
+    """A method with settings."""
+
+    name, section = "low", LowSettings
+
+
+register("test-low", Low)
+
+
+def test_a_method_of_ones_own_has_settings() -> None:
+    assert make_step("test-low").rivals[0].settings == LowSettings()
+    assert make_step("standard+test-low", **{"rivals.low.low": 0.7}).rivals[0].settings.low == 0.7
+    kept = resolve_settings(method="test-low", overrides={"rivals.low.low": 0.7})
+    assert type(kept).checked(kept.model_dump(mode="json")) == kept
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "message"),
+    [
+        ("test-low", "rivals.low.lov", "setting lov: Extra inputs are not permitted"),
+        ("test-low", "rivals.lov.low", "settings for rivals.lov, but the methods in use are called low"),
+        ("test-gamma", "rivals.gamma.low", "test-gamma: has no settings, found low; give it a section"),
+        ("standard", "rivals.low.low", "unknown setting 'rivals.low.low'"),
+        (
+            "mixstyle",
+            "rivals.mixstile.p",
+            "'rivals.mixstile.p', did you mean 'rivals.mixstyle.p'",
+        ),
+    ],
+)
+def test_a_setting_that_no_method_has_is_refused(method: str, key: str, message: str) -> None:
+    with pytest.raises(CoopsegError, match=message.replace(".", r"\.")):
+        make_step(method, **{key: 0.6})

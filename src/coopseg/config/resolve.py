@@ -21,6 +21,7 @@ from coopseg.config.methods import (
     PRESETS,
     RIVALS,
 )
+from coopseg.config.rivals import RivalSettings
 from coopseg.config.section import UNDER_RIVALS, Changes, Overrides
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
@@ -55,7 +56,11 @@ def resolve_settings(
             values.setdefault(section, {}).update(entries)
     for key, value in read_overrides(overrides).items():
         _set(values, key, value)
-    return Settings.checked(values)
+    settings = Settings.checked(values)
+    if not any(name in _registered or ":" in name for name in settings.rivals.use):
+        for name, own in settings.rivals.own.items():  # there is no method that could have such settings
+            raise _unknown_setting(f"rivals.{name}.{next(iter(own), '')}")
+    return settings
 
 
 def choose_method(name: str) -> Overrides:
@@ -190,14 +195,19 @@ def setting_fields(model: type[BaseModel] = Settings, prefix: str = "") -> dict[
 
 def _set(values: Json, key: str, value: Any) -> None:
     known = setting_fields()
-    if key not in known:
-        raise CoopsegError(
-            f"unknown setting {shorten(key)}{_nearest(key, known)}; `coopseg info --settings` lists them all"
-        )
     *sections, name = key.split(".")
+    if sections[:1] == ["rivals"] and len(sections) == 2 and sections[1] not in RivalSettings.model_fields:
+        sections.insert(1, "own")
+    elif key not in known:
+        raise _unknown_setting(key)
     for section in sections:
         values = values.setdefault(section, {})
     values[name] = value
+
+
+def _unknown_setting(key: str) -> CoopsegError:
+    near = _nearest(key, setting_fields())
+    return CoopsegError(f"unknown setting {shorten(key)}{near}; `coopseg info --settings` lists them all")
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> CoopsegError:

@@ -5,7 +5,7 @@ Defaults are the published values, except where a field or the rival's module sa
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -353,6 +353,9 @@ class RivalSettings(Section):
 
     use: tuple[str, ...] = Field(
         (), description="names of rivals, or module:class for your own; set by --method"
+    )
+    own: dict[str, dict[str, Any]] = Field(
+        {}, description="settings of your own methods: rivals.NAME.KEY=VALUE sets one of the method NAME"
     )
     rand_mwm: RandMwmSettings = RandMwmSettings()
     randconv: RandConvSettings = RandConvSettings()

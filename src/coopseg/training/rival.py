@@ -17,9 +17,10 @@ from torch import Tensor
 from coopseg.config.methods import RIVALS
 from coopseg.config.resolve import maker_of
 from coopseg.config.rivals import NormRule, RivalSettings
+from coopseg.config.section import Section
 from coopseg.errors import CoopsegError
 from coopseg.networks.cooperative import Networks, StepNetworks
-from coopseg.text import shorten
+from coopseg.text import listing, shorten
 from coopseg.training.losses import Ledger, rescale_slices
 from coopseg.training.passes import NOTHING, Codes, Passes, Truth, Wanted
 
@@ -50,12 +51,15 @@ class Rival:
 
     name: names its terms in the log. norm: what BatchNorm does while `at_codes` and `add` run; "shared", the
     default, is as in the standard pass: running statistics are updated, weights trained. wanted: gradients
-    that the standard pass is to keep at both codes.
+    that the standard pass is to keep at both codes. section: for a method of your own that has settings, the
+    class that lists them (a `coopseg.config.section.Section`); `settings` is then one of them, and
+    --set rivals.NAME.KEY=VALUE changes it.
     """
 
     name: ClassVar[str]
     norm: ClassVar[NormRule] = "shared"
     wanted: ClassVar[Wanted] = NOTHING
+    section: ClassVar[type[Section] | None] = None
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings
@@ -152,7 +156,11 @@ def own_networks(networks: StepNetworks, rival: str) -> Networks:
 
 def make_rivals(settings: RivalSettings) -> tuple[Rival, ...]:
     """Makes the rivals that `settings.use` names. Raises CoopsegError for one that cannot be made."""
-    return tuple(_make(name, settings) for name in settings.use)
+    made = tuple(_make(name, settings) for name in settings.use)
+    if unused := sorted(settings.own.keys() - {rival.name for rival in made}):
+        names = listing([rival.name for rival in made])
+        raise CoopsegError(f"settings for rivals.{unused[0]}, but the methods in use are called {names}")
+    return made
 
 
 def _make(name: str, settings: RivalSettings) -> Rival:
@@ -167,4 +175,12 @@ def _make(name: str, settings: RivalSettings) -> Rival:
         )
     if made.norm not in (rules := get_args(NormRule)):
         raise CoopsegError(f"method {name}: its norm is {shorten(made.norm)}; take one of {', '.join(rules)}")
+    values = settings.own.get(made.name, {})
+    section = getattr(made, "section", None)
+    if section is not None:
+        made.settings = section.checked(values)
+    elif values:
+        raise CoopsegError(
+            f"method {name}: has no settings, found {listing(list(values))}; give it a section"
+        )
     return made
