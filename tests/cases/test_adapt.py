@@ -15,6 +15,7 @@ from coopseg.cases.collect import load_cases
 from coopseg.cases.lost import MOST_LOST, describe_lost, sum_lost
 from coopseg.cases.prepare import prepare
 from coopseg.checks.validate import validate_dataset
+from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.scans.layouts import open_dataset
@@ -134,6 +135,15 @@ def test_validate_adapts_to_whom_train_does(ct: Dataset, tmp_path: Path) -> None
         assert f"2 scans of 2 training and validation patients of split {split} (" in ours
     assert validate_dataset(ct, adapt=True).adapted == adapt_request(make_request(ct), ct)[1]
     assert "split random-0" in validate_dataset(ct, splits=["random"], adapt=True).adapted
+
+
+def test_what_validate_prints_can_be_given_to_set(ct: Dataset) -> None:
+    """So that a benchmark, which has no --adapt, can have the same settings for all of its draws."""
+    line = validate_dataset(ct, adapt=True).adapted
+    words = line.partition("): ")[2].replace(", cases.", "\ncases.").splitlines()
+    chosen, _ = adapt_request(make_request(ct), ct)
+    assert resolve_settings(overrides=words).cases == resolve_settings(overrides=chosen.settings).cases
+    assert len(words) == 4
 
 
 def test_mr_keeps_percentiles(phantom: dict[str, Path]) -> None:
