@@ -129,7 +129,7 @@ def test_a_run_that_has_ended_is_not_trained(coopseg: Callable[..., Any], traine
     done = coopseg("train", "--resume", trained)
     assert done.exit_code == 0
     assert done.stderr == (
-        f"{trained}: this training has ended, nothing is left to train; to train longer give another --out\n"
+        f"{trained}: this training has ended; to train longer, begin another with more training.steps\n"
     )
     assert "next: coopseg predict" in done.stdout
     none = coopseg("train", "--resume", trained / "none")

@@ -98,7 +98,7 @@ def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -
 
         resume(run, progress=display, warn=warn, **typed)
     if ended:
-        note(f"{run}: this training has ended, nothing is left to train; to train longer give another --out")
+        note(f"{run}: this training has ended; to train longer, begin another with more training.steps")
     _report(run)
 
 
