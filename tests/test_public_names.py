@@ -24,7 +24,7 @@ MODULES = {
     ],
     "transforms": [
         "AFA", "DSU", "GIN", "GINIPA", "AdvBias", "AdvNoise", "BigAug", "Heavy", "LocationScale", "MaxStyle",
-        "MixStyle", "MixUp", "RandConv", "RandMWM", "SLAug",
+        "MixStyle", "MixUp", "RandConv", "RandMWM", "SLAug", "layer_at",
     ],
 }  # fmt: skip
 

@@ -45,3 +45,21 @@ def test_styles_change_in_training_with_their_probability(make: Any) -> None:
 def test_noise_on_the_style_of_one_image_is_refused() -> None:
     with pytest.raises(CoopsegError, match="a batch of 1 image has no spread"):
         T.DSU(p=1.0)(torch.randn(1, 3, 5, 5))
+
+
+def test_a_layer_stands_behind_any_module() -> None:
+    """As written out by hand; the network is the same after it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    image = torch.rand(4, 1, 16, 16)
+    style = T.MixStyle(p=1.0, generator=torch.Generator().manual_seed(1))
+    with T.layer_at(net, style, at=["0", "2"]):
+        found = net(image)
+    by_hand = T.MixStyle(p=1.0, generator=torch.Generator().manual_seed(1))
+    expected = image
+    for number, layer in enumerate(net):
+        expected = layer(expected)
+        if number in (0, 2):
+            expected = by_hand(expected)
+    torch.testing.assert_close(found, expected)
+    assert not any(module._forward_hooks for module in net.modules())

@@ -6,7 +6,8 @@ returns a new image and the label that belongs to it, warped with the image if t
 The image is scaled to [0, 1] per slice, as the rows do, except by `AdvNoise`. No gradient flows through a
 transform. A call raises CoopsegError for shapes that do not fit, a constructor for values out of range.
 
-`MixStyle` and `DSU` are modules for the features of a network instead.
+`MixStyle` and `DSU` are modules for the features of a network instead; `layer_at` puts them into any network.
+`coopseg.transforms.monai.DictTransform` puts an image transform into a pipeline of MONAI.
 """
 
 from coopseg.transforms.images import (
@@ -20,9 +21,9 @@ from coopseg.transforms.images import (
     RandConv,
     RandMWM,
 )
-from coopseg.transforms.networks import DSU, AdvBias, AdvNoise, MaxStyle, MixStyle, SLAug
+from coopseg.transforms.networks import DSU, AdvBias, AdvNoise, MaxStyle, MixStyle, SLAug, layer_at
 
 __all__ = [
     "AFA", "DSU", "GIN", "GINIPA", "AdvBias", "AdvNoise", "BigAug", "Heavy", "LocationScale", "MaxStyle",
-    "MixStyle", "MixUp", "RandConv", "RandMWM", "SLAug",
+    "MixStyle", "MixUp", "RandConv", "RandMWM", "SLAug", "layer_at",
 ]  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from coopseg.config import rivals as settings
+from coopseg.latent.places import find_places
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.norm import frozen_norms
 from coopseg.rivals import adversarial, maxstyle, slaug, styles
@@ -67,6 +69,27 @@ class DSU(nn.Module):
             return features
         noise = styles.sample_noise(features.shape[1], features, self.generator)
         return styles.disturb_style(features, noise)
+
+
+@contextmanager
+def layer_at(network: nn.Module, layer: nn.Module, at: str | Sequence[str]) -> Iterator[None]:
+    """Passes outputs of modules of any network through a layer within the block, as if it stood behind them.
+
+    layer: such as `MixStyle` or `DSU`, which the rows put behind the first blocks of an encoder. at: names of
+    modules, as in `network.named_modules()`. The network is the same after the block. Raises CoopsegError for
+    a name that is not there.
+
+    >>> import torch
+    >>> network, image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1)), torch.rand(2, 1, 8, 8)
+    >>> with layer_at(network, DSU(p=1.0), at="0"):
+    ...     styled = network(image)
+    >>> torch.equal(styled, network(image))
+    False
+    """
+    with ExitStack() as undo:
+        for place in find_places(network, at):
+            undo.callback(place.attach(lambda features: [layer(feature) for feature in features]))
+        yield
 
 
 class SLAug(Transform, of=settings.SlaugSettings, without=("warmup",), first="network"):
