@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from coopseg import transforms as T
 from coopseg.errors import CoopsegError

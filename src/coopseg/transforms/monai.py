@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class DictTransform(RandomizableTransform, MapTransform):
             raise CoopsegError("MixUp mixes the images of a batch; apply it to batches, behind the loader")
         self.transform, self.image, self.label = transform, image, label
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Returns the sample with a new image and the label that belongs to it, in their types."""
         sample = dict(data)
         self.randomize(None)
