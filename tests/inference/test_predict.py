@@ -60,7 +60,7 @@ def test_the_record(small_model: Path, scans: Path, tmp_path: Path) -> None:
     assert entry["outputs"] == {"FTN": "moving_ftn.nii.gz", "FTN+STN": "moving_stn.nii.gz"}
     assert entry["warnings"]
     assert all(line.startswith(("frame 0: ", "frame 1: ")) for line in entry["warnings"])
-    assert "touch the edge of the 32 x 32 crop" in entry["warnings"][0]
+    assert "reaches the edge of the crop of 32 x 32 pixels" in entry["warnings"][0]
     names = [label["name"] for label in json.loads((out / "labels.json").read_text())["labels"]]
     assert names == ["background", "LV", "MYO", "RV"]
     assert record["versions"]["coopseg"]
