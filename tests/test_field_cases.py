@@ -5,8 +5,10 @@ Every case writes a data set with nibabel and the standard library alone, then r
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import os
 import re
 import struct
 import unicodedata
@@ -101,7 +103,11 @@ def every(out: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Verb:
-    """Says how a verb must end on a case: exit code, text that it must print, and how many label maps."""
+    """Says how a verb must end on a case: exit code, text that it must print, and how many label maps.
+
+    more: further words to type; the name of a file of the case stands for its path. control: the scores are
+    those of the control, whose voxels are the same.
+    """
 
     name: str
     code: int = 0
@@ -109,14 +115,18 @@ class Verb:
     never: tuple[str, ...] = ()
     maps: int | None = None
     on: str = ""  # folder below the case; "" for all of it
+    more: tuple[str, ...] = ()
+    control: bool = False
 
 
-def validate(*says: str, code: int = 0, never: tuple[str, ...] = ()) -> Verb:
-    return Verb("validate", code, says, never)
+def validate(*says: str, code: int = 0, never: tuple[str, ...] = (), on: str = "") -> Verb:
+    return Verb("validate", code, says, never, on=on)
 
 
-def train(*says: str, code: int = 0, never: tuple[str, ...] = ()) -> Verb:
-    return Verb("train", code, says, never)
+def train(
+    *says: str, code: int = 0, never: tuple[str, ...] = (), on: str = "", more: tuple[str, ...] = ()
+) -> Verb:
+    return Verb("train", code, says, never, on=on, more=more)
 
 
 def predict(
@@ -125,12 +135,34 @@ def predict(
     return Verb("predict", code, says, never, maps, on)
 
 
-def evaluate(*says: str, code: int = 0, never: tuple[str, ...] = ()) -> Verb:
-    return Verb("evaluate", code, says, never)
+def evaluate(
+    *says: str,
+    code: int = 0,
+    never: tuple[str, ...] = (),
+    on: str = "",
+    more: tuple[str, ...] = (),
+    control: bool = False,
+) -> Verb:
+    return Verb("evaluate", code, says, never, None, on, more, control)
 
 
-def corrupt(*says: str, code: int = 0) -> Verb:
-    return Verb("corrupt", code, says)
+def corrupt(*says: str, code: int = 0, never: tuple[str, ...] = (), on: str = "") -> Verb:
+    return Verb("corrupt", code, says, never, on=on)
+
+
+# how the verbs end where nothing is to be said: a case names those that end otherwise
+QUIET = (
+    validate("nothing wrong", "6 patients"),
+    train("4 training patients", never=("error:", "passed over", "left out")),
+    predict(maps=6, never=("error:",)),
+    evaluate(never=("error:", "passed over", "left out")),
+    corrupt("1 data set of 6 volumes", never=("warning:",)),
+)
+
+
+def all_end(code: int, *says: str) -> tuple[Verb, ...]:
+    """Says how every verb ends that reads a data set; predict takes any scans."""
+    return validate(*says, code=1), *(verb(*says, code=code) for verb in (train, evaluate, corrupt))
 
 
 @dataclass(frozen=True)
@@ -145,14 +177,37 @@ CASES: list[Case] = []
 
 
 def case(*verbs: Verb) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    """Registers a case for all five verbs; one that is not given ends as in QUIET."""
+    given = {verb.name: verb for verb in verbs}
+
     def register(build: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(Case(build, verbs))
+        CASES.append(Case(build, tuple(given.get(verb.name, verb) for verb in QUIET)))
         return build
 
     return register
 
 
+@case(evaluate(control=True))
+def nothing_is_wrong(out: Path) -> None:
+    pairs(out)
+
+
 # the slice axis
+
+NO_DATA_SET = "no data set recognised; looked for acdc: patient*/Info.cfg"
+
+
+@case(train("4 training slices"))
+def one_slice_of_its_true_thickness(out: Path) -> None:
+    pairs(out, slices=1)
+
+
+@case(*all_end(2, NO_DATA_SET), predict("3 label maps", maps=3, on="scans"))
+def a_cine_of_one_slice(out: Path) -> None:
+    """Three people; predicted frame by frame."""
+    for seed in range(3):
+        frames = [heart(seed + number, 1)[0] for number in (0, 10)]
+        save(out / f"scans/cine{seed}.nii.gz", np.stack(frames, -1), affine(PIXEL, PIXEL, 1.0))
 
 
 @case(
@@ -210,21 +265,25 @@ def links_whose_content_was_not_fetched(out: Path) -> None:
             path.symlink_to("../.git/annex/objects/none.nii.gz")
 
 
-@case(predict(maps=2, on="work"))
+@case(*all_end(2, NO_DATA_SET), predict(maps=2, on="work"))
 def links_to_folders(out: Path) -> None:
     save(out / "work/p1/one.nii.gz", heart(0)[0])
     save(out / "archive/p2/two.nii.gz", heart(1)[0])
     (out / "work/p2").symlink_to(out / "archive/p2", target_is_directory=True)
 
 
-@case(validate("nothing wrong", "6 patients"), predict(maps=6, on="images"), train("4 training patients"))
+@case(evaluate(control=True))
 def suffixes_in_capitals(out: Path) -> None:
     pairs(out)
     for kind in ("images", "labels"):
         (out / kind / "case06.nii.gz").rename(out / kind / "CASE06.NII.GZ")
 
 
-@case(predict("3 passed over: another format (3)", maps=1))
+@case(
+    validate("label-missing", "passed-over", "b.nrrd", "as are c.mha, d.img", code=1),
+    train("no labels found beside its 1 scan", code=2), evaluate("a.nii.gz: volume a has no label", code=2),
+    corrupt("a.nii.gz: volume a has no label", code=2), predict("3 passed over: another format (3)", maps=1),
+)  # fmt: skip
 def scans_in_other_formats(out: Path) -> None:
     save(out / "a.nii.gz", heart()[0])
     for name in ("b.nrrd", "c.mha", "d.img", "d.hdr", "notes.txt"):
@@ -245,13 +304,13 @@ def acdc(out: Path, suffix: str = ".nii.gz", with_config: int = 6) -> None:
 @case(
     validate("passed-over", "patient005", "patient006", "without Info.cfg", "4 patients"),
     train("2 passed over: without Info.cfg (2)"), evaluate("2 passed over: without Info.cfg (2)"),
-    corrupt("2 passed over: without Info.cfg (2)"),
+    corrupt("2 passed over: without Info.cfg (2)"), predict(maps=12),
 )  # fmt: skip
 def patients_without_info_cfg(out: Path) -> None:
     acdc(out, with_config=4)
 
 
-@case(validate("nothing wrong", "6 patients"))
+@case(predict(maps=12), corrupt("1 data set of 12 volumes"))
 def acdc_unpacked(out: Path) -> None:
     acdc(out, suffix=".nii")
 
@@ -267,22 +326,32 @@ def mnms(out: Path, suffixes: tuple[str, ...] = (".nii.gz",) * 6) -> None:
     (out / "table.csv").write_text("\n".join(rows) + "\n")
 
 
-@case(validate("nothing wrong", "6 patients"))
+@case(corrupt("1 data set of 12 volumes"))
+def mnms_unpacked(out: Path) -> None:
+    mnms(out, (".nii",) * 6)
+
+
+@case(corrupt("1 data set of 12 volumes"))
 def mnms_partly_unpacked(out: Path) -> None:
     mnms(out, (".nii.gz",) * 4 + (".nii",) * 2)
 
 
-@case(
-    validate("missing-file", "Q0X0", "Q0X0_SA.nii.gz lies there", code=1),
-    train("Q0X0_sa.nii.gz: not found, but", "lists Q0X0, and Q0X0_SA.nii.gz lies there; correct", code=2),
-)
+ANOTHER_NAME = "lists Q0X0, and Q0X0_SA.nii.gz lies there; correct"
+
+
+@case(*all_end(2, ANOTHER_NAME), validate("missing-file", "Q0X0", "Q0X0_SA.nii.gz lies there", code=1))
 def a_row_whose_image_has_another_name(out: Path) -> None:
     mnms(out)
     folder = out / "Training/Labeled/Q0X0"
     (folder / "Q0X0_sa.nii.gz").rename(folder / "Q0X0_SA.nii.gz")
 
 
-@case(validate("passed-over", "'validation'"), train("'validation' (4)", "'testing' (1)"))
+OTHER_LISTS = "'validation' (4), in the list 'testing' (1)"
+
+
+@case(
+    validate("passed-over", "'validation'"), train(OTHER_LISTS), evaluate(OTHER_LISTS), corrupt(OTHER_LISTS)
+)  # fmt: skip
 def lists_of_other_names(out: Path) -> None:
     pairs(out)
     for kind in ("images", "labels"):
@@ -291,7 +360,13 @@ def lists_of_other_names(out: Path) -> None:
     describe(out, training=items[:3], validation=items[3:5], testing=[{"image": items[5]["image"]}])
 
 
-@case(validate("passed-over", "images/site2/case04.nii.gz", "in a sub-folder"), train("in a sub-folder (6)"))
+SUB_FOLDER = "6 passed over: in a sub-folder (6)"
+
+
+@case(
+    validate("passed-over", "images/site2/case04.nii.gz", "in a sub-folder"), train(SUB_FOLDER),
+    evaluate(SUB_FOLDER), corrupt(SUB_FOLDER),
+)  # fmt: skip
 def sub_folders(out: Path) -> None:
     pairs(out)
     for kind in ("images", "labels"):
@@ -308,18 +383,21 @@ def nnunet(out: Path, suffix: str = ".nii.gz") -> None:
     describe(out, channel_names={"0": "MR"}, numTraining=6, file_ending=".nii.gz")
 
 
-@case(validate("label-without-image", "labelsTr/other.nii.gz", code=1), train("without its image", code=2))
+@case(
+    *all_end(2, "labelsTr/other.nii.gz", "without its image"),
+    validate("label-without-image", "labelsTr/other.nii.gz", code=1),
+)
 def a_label_without_its_image(out: Path) -> None:
     nnunet(out)
     save(out / "labelsTr/other.nii.gz", heart(9)[1])
 
 
-@case(validate("nothing wrong", "6 patients"))
+@case(evaluate(control=True))
 def labels_of_another_suffix(out: Path) -> None:
     nnunet(out, ".nii")
 
 
-@case(validate("nothing wrong", "6 patients"))
+@case(evaluate(control=True))
 def paths_of_windows_and_absolute_ones(out: Path) -> None:
     pairs(out)
     items = [{"image": f".\\images\\{n}.nii.gz", "label": f".\\labels\\{n}.nii.gz"} for n in PEOPLE[:3]]
@@ -330,10 +408,7 @@ def paths_of_windows_and_absolute_ones(out: Path) -> None:
 # names and messages
 
 
-@case(
-    validate("missing-file", "images/case01.nii.gz", "case01.nii lies there; correct the one name", code=1),
-    train("case01.nii.gz: not found, but", "and case01.nii lies there; correct", code=2),
-)
+@case(*all_end(2, "images/case01.nii.gz", "case01.nii lies there; correct the one name"))
 def files_under_another_name_than_listed(out: Path) -> None:
     pairs(out)
     items = [{"image": f"images/{n}.nii.gz", "label": f"labels/{n}.nii.gz"} for n in PEOPLE]
@@ -343,8 +418,7 @@ def files_under_another_name_than_listed(out: Path) -> None:
 
 
 @case(
-    validate("but 6 .nrrd files, which cannot be read; convert them", code=1),
-    train("no data set recognised, but 6 .nrrd files, which cannot be read", code=2),
+    *all_end(2, "no data set recognised, but 6 .nrrd files, which cannot be read; convert them"),
     predict("no scan found (12 passed over: another format (12))", code=2),
 )
 def nnunet_of_another_format(out: Path) -> None:
@@ -356,8 +430,8 @@ def nnunet_of_another_format(out: Path) -> None:
 
 
 @case(
+    *all_end(2, "mm away from the image", "if their voxels match"),
     validate("grid", "or, if their voxels match, copy the image's header into it", code=1),
-    train("mm away from the image", "if their voxels match", code=2),
 )
 def labels_without_geometry(out: Path) -> None:
     pairs(out)
@@ -365,7 +439,7 @@ def labels_without_geometry(out: Path) -> None:
         save(out / f"labels/{name}.nii.gz", heart()[1], np.eye(4))
 
 
-@case(validate("nothing wrong", "6 patients"), evaluate(never=("error",)))
+@case(evaluate(control=True))
 def label_maps_of_a_rounded_slope(out: Path) -> None:
     pairs(out)
     for seed, name in enumerate(PEOPLE):
@@ -377,7 +451,7 @@ def label_maps_of_a_rounded_slope(out: Path) -> None:
     describe(out, labels={"background": 0, "LV": 1, "MYO": 2, "RV": 4})
 
 
-@case(validate("nothing wrong", "6 patients"), evaluate(never=("error",)))
+@case(evaluate(control=True))
 def nnunet_with_the_names_of_acdc(out: Path) -> None:
     nnunet(out)
     describe(out, labels={"background": 0, "LVC": 1, "MLV": 2, "RV": 3}, channel_names={"0": "MR"})
@@ -386,12 +460,16 @@ def nnunet_with_the_names_of_acdc(out: Path) -> None:
 @case(
     validate("patients-alike", "study_0800, study_0801 may be visits or views of one", "5 more groups"),
     train("may be visits or views of one person", "lie in different parts; list who trains"),
-)
+    predict(maps=12), corrupt("1 data set of 12 volumes"),
+)  # fmt: skip
 def visits_under_names_of_their_own(out: Path) -> None:
     pairs(out, tuple(f"study_{patient:02d}{visit:02d}" for patient in range(8, 14) for visit in (0, 1)))
 
 
-@case(validate("nothing wrong", "4 patients, 8 volumes"), train("2 training patients, 16 training slices"))
+@case(
+    validate("nothing wrong", "4 patients, 8 volumes"), train("2 training patients, 16 training slices"),
+    predict(maps=8), corrupt("1 data set of 8 volumes"),
+)  # fmt: skip
 def sessions(out: Path) -> None:
     pairs(out, tuple(f"sub-{patient:02d}_ses-{visit}" for patient in range(1, 5) for visit in (1, 2)))
 
@@ -404,17 +482,37 @@ def short_and_long_axis(out: Path) -> None:
     pairs(out, tuple(f"{patient:03d}_{view}" for patient in range(1, 4) for view in ("SA", "LA")))
 
 
-@case(validate("nothing wrong", "6 patients"), train("4 training patients"))
+@case()
 def names_in_two_forms_of_unicode(out: Path) -> None:
     pairs(out, ("M\u00fcller", "J\u00f6rg", "Zo\u00eb", "Anna", "Bea", "Cem"))
     for path in every(out / "images"):
         path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
 
 
+ONLY = "a split file holds lists train, validate and perhaps test, nothing else"
+FOLDS = ("--split", "splits_final.json")
+
+
+@case(train(ONLY, code=2, more=FOLDS), evaluate(ONLY, code=2, more=FOLDS))
+def the_folds_of_nnunet_as_a_split(out: Path) -> None:
+    nnunet(out)
+    folds = [{"train": PEOPLE[1:], "val": PEOPLE[:1]}, {"train": PEOPLE[:-1], "val": PEOPLE[-1:]}]
+    (out / "splits_final.json").write_text(json.dumps(folds))
+
+
+@case(*all_end(2, "M\\udcfcller"), predict(maps=2))
+def a_name_that_is_no_unicode(out: Path) -> None:
+    """As from an old zip, in Latin-1."""
+    save(out / "ok.nii.gz", heart()[0])
+    os.rename(out / "ok.nii.gz", os.fsencode(out) + b"/M\xfcller.nii.gz")
+    save(out / "other.nii.gz", heart(1)[0])
+
+
 @case(
     validate("passed-over", "folds of its entries; list patients in a --split file"),
-    train("folds of its entries (1)"),
-)
+    train("folds of its entries (1)"), evaluate("folds of its entries (1)", control=True),
+    corrupt("folds of its entries (1)"),
+)  # fmt: skip
 def folds_in_a_list(out: Path) -> None:
     pairs(out)
     items = [{"image": f"images/{n}.nii.gz", "label": f"labels/{n}.nii.gz"} for n in PEOPLE]
@@ -424,6 +522,7 @@ def folds_in_a_list(out: Path) -> None:
 @case(
     validate("constant", code=1), predict("the case is blank", maps=6, on="images"),
     train("percentiles 2 and 98 are both 0, so the case is blank, and so are 4 more", code=2),
+    evaluate("the case is blank"), corrupt("the case is blank"),
 )  # fmt: skip
 def nothing_but_the_heart_was_kept(out: Path) -> None:
     pairs(out)
@@ -433,6 +532,75 @@ def nothing_but_the_heart_was_kept(out: Path) -> None:
             out / f"images/{name}.nii.gz",
             np.where((label > 0) & (np.indices(label.shape)[0] == 24), image, 0),
         )
+
+
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+@case(*all_end(2, "code 128); export it as integers or float32"))
+def label_maps_in_colours(out: Path) -> None:
+    pairs(out)
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    for seed, name in enumerate(PEOPLE):
+        label = np.ascontiguousarray(colours[heart(seed)[1]]).view(RGB)[..., 0]
+        nib.save(nib.Nifti1Image(label, affine()), out / f"labels/{name}.nii.gz")
+
+
+FIVE = "shape (48, 48, 4, 1, 2); a scan has 3 dimensions, or 4 with time"
+
+
+@case(*all_end(2, FIVE), predict(FIVE, code=2))
+def two_channels_in_a_fifth_dimension(out: Path) -> None:
+    pairs(out)
+    for seed, name in enumerate(PEOPLE):
+        image = heart(seed)[0]
+        save(out / f"images/{name}.nii.gz", np.stack([image, image], -1)[:, :, :, None])
+
+
+NAN = "1536 of 9216 voxels are NaN or infinite; replace them"
+
+
+@case(*all_end(2, NAN), predict(NAN, code=2))
+def nan_outside_a_mask(out: Path) -> None:
+    pairs(out)
+    for seed, name in enumerate(PEOPLE):
+        image = heart(seed)[0].astype(np.float32)
+        image[:8] = np.nan
+        save(out / f"images/{name}.nii.gz", image)
+
+
+CLAIMED = "header claims the shape (48, 48, 4, 0); the header is damaged, export it again"
+
+
+@case(*all_end(2, CLAIMED), predict(CLAIMED, code=2))
+def no_frame_at_all(out: Path) -> None:
+    pairs(out)
+    for name in PEOPLE:
+        patch(out / f"images/{name}.nii.gz", (40, "h", 4), (48, "h", 0))
+
+
+@case(
+    validate("orientation", "0 errors"),
+    evaluate("the data set has no label LV, MYO, RV, only background, thing", code=2),
+)
+def tiny_noise(out: Path) -> None:
+    for seed, name in enumerate(PEOPLE):
+        generator = np.random.default_rng(seed)
+        for folder, most in (("images", 255), ("labels", 2)):
+            voxels = generator.integers(0, most, (10, 10, 1)).astype(np.int16)
+            save(out / f"{folder}/{name}.nii.gz", voxels, np.diag([1.0, 1, 1, 1]))
+    describe(out, labels={"background": 0, "thing": 1})
+
+
+@case(evaluate(control=True))
+def label_maps_of_floats_under_whole_numbers(out: Path) -> None:
+    pairs(out)
+    for seed, name in enumerate(PEOPLE):
+        image = nib.Nifti1Image(heart(seed)[1].astype(float), affine())
+        image.header.set_data_dtype(np.int16)
+        nib.save(image, out / f"labels/{name}.nii.gz")
+        values = np.asarray(nib.Nifti1Image.from_filename(out / f"labels/{name}.nii.gz").dataobj)
+        assert not np.array_equal(values, np.rint(values))
 
 
 # two label maps for one image
@@ -451,7 +619,13 @@ def two_raters(out: Path) -> None:
         save(out / f"{name}_seg.nii.gz", np.roll(label, 9, 0))
 
 
-@case(validate("0 errors", "6 patients"), train("4 training patients"))
+NOT_LISTED = "6 passed over: not listed in dataset.json (6)"
+
+
+@case(
+    validate("0 errors", "6 patients"), train(NOT_LISTED), corrupt(NOT_LISTED),
+    evaluate(NOT_LISTED, control=True),
+)  # fmt: skip
 def two_raters_and_a_list(out: Path) -> None:
     two_raters(out)
     describe(out, items=[{"image": f"{name}.nii.gz", "label": f"{name}_gt.nii.gz"} for name in PEOPLE])
@@ -460,7 +634,15 @@ def two_raters_and_a_list(out: Path) -> None:
 # label maps among scans
 
 
-@case(predict("8 passed over: label map by its name (8)", maps=4))
+@case(*all_end(2, NO_DATA_SET), predict("4 passed over: label map by its name (4)", maps=4))
+def acdc_in_the_names_of_others(out: Path) -> None:
+    for seed in range(2):
+        for phase in ("ED", "ES"):
+            for kind, voxels in zip(("image", "label"), heart(seed), strict=True):
+                save(out / f"patient{seed + 1:03d}/{kind}_{phase}.nii.gz", voxels)
+
+
+@case(*all_end(2, NO_DATA_SET), predict("8 passed over: label map by its name (8)", maps=4))
 def uk_biobank(out: Path) -> None:
     for seed, subject in enumerate(("1000001", "1000002")):
         for phase in ("ED", "ES"):
@@ -477,7 +659,13 @@ def predictions_beside_scans(out: Path) -> None:
         save(out / f"predictionsTr/{name}.nii.gz", heart()[1])
 
 
-@case(predict("8 passed over: label map by its name (8)", maps=6), validate("0 errors", "6 patients"))
+BELOW = "2 passed over: in a sub-folder (2)"
+
+
+@case(
+    predict("8 passed over: label map by its name (8)", maps=6), validate("0 errors", "6 patients"),
+    train(BELOW), corrupt(BELOW), evaluate(BELOW, more=("--labels=LV=1,MYO=2,RV=3",), control=True),
+)  # fmt: skip
 def marks_of_any_kind(out: Path) -> None:
     marks = ("{}_GT", "{}_Seg", "{}-mask", "Label_{}", "gt-{}", "SEG_{}")
     for seed, (name, mark) in enumerate(zip(PEOPLE, marks, strict=True)):
@@ -490,7 +678,8 @@ def marks_of_any_kind(out: Path) -> None:
 
 @case(
     predict("holds 4 whole numbers only, as a label map does", maps=6, on="images"),
-    evaluate("holds 4 whole numbers only"), train("holds 4 whole numbers only"), validate("label-as-image"),
+    evaluate("holds 4 whole numbers only"), corrupt("holds 4 whole numbers only"),
+    train("holds 4 whole numbers only"), validate("label-as-image"),
 )  # fmt: skip
 def label_maps_in_place_of_scans(out: Path) -> None:
     pairs(out)
@@ -520,7 +709,11 @@ def a_decathlon_with_test_images(out: Path) -> None:
     decathlon_with_tests(out)
 
 
-@case(validate("label-missing", "images/case01.nii.gz", code=1))
+@case(
+    validate("label-missing", "images/case01.nii.gz", code=1), predict(maps=10),
+    train("images/case01.nii.gz: no label found beside it", code=2),
+    evaluate("volume case01 has no label", code=2), corrupt("volume case01 has no label", code=2),
+)  # fmt: skip
 def a_training_image_without_its_label(out: Path) -> None:
     decathlon_with_tests(out)
     entries = json.loads((out / "dataset.json").read_text())
@@ -533,13 +726,13 @@ def a_training_image_without_its_label(out: Path) -> None:
 
 @case(
     validate("nothing wrong"), train("4 training patients", never=("warning",)), corrupt(),
-    predict(maps=6, on="images", never=("spacing", "mm apart")),
+    predict(maps=6, on="images", never=("spacing", "mm apart")), evaluate(control=True),
 )  # fmt: skip
 def metres(out: Path) -> None:
     pairs(out, matrix=affine(scale=1e-3), units="meter")
 
 
-@case(validate("nothing wrong"), train("4 training patients", never=("warning",)), corrupt())
+@case(train("4 training patients", never=("warning",)), evaluate(control=True))
 def micrometres(out: Path) -> None:
     pairs(out, matrix=affine(scale=1e3), units="micron")
 
@@ -575,12 +768,12 @@ def rotated_by_180_degrees(out: Path, b: float) -> None:
         patch(path, (254, "h", 0), (252, "h", 1), (256, "3f", b, b, 0.0))
 
 
-@case(validate("nothing wrong", "6 patients"), predict(maps=6, on="images"))
+@case()
 def a_rotation_off_by_rounding(out: Path) -> None:
     rotated_by_180_degrees(out, 0.70710695)  # 1 - b² - c² is -4.7e-7
 
 
-@case(validate("the qform is no rotation and scale", code=1), predict("no rotation", code=2))
+@case(*all_end(2, "the qform is no rotation and scale"), predict("no rotation", code=2))
 def a_qform_that_is_no_rotation(out: Path) -> None:
     rotated_by_180_degrees(out, 0.7073)
 
@@ -589,7 +782,7 @@ def a_qform_that_is_no_rotation(out: Path) -> None:
     validate("forms-disagree", "the sform is singular; the qform is taken"),
     predict("the sform is singular; the qform is taken", maps=6, on="images"),
     train("the sform is singular; the qform is taken"),
-    evaluate("the sform is singular; the qform is taken"),
+    evaluate("the sform is singular; the qform is taken"), corrupt("the sform is singular; the qform"),
 )  # fmt: skip
 def a_singular_sform_beside_a_good_qform(out: Path) -> None:
     pairs(out)
@@ -597,9 +790,13 @@ def a_singular_sform_beside_a_good_qform(out: Path) -> None:
         patch(path, (280, "f", 0.0))  # srow_x[0]
 
 
+DISAGREE = "sform and qform disagree; the sform is taken"
+
+
 @case(
     validate("forms-disagree", "sform and qform disagree; the sform is taken"),
     predict("sform and qform disagree; the sform is taken", maps=6, on="images"),
+    train(DISAGREE), evaluate(DISAGREE, control=True), corrupt(DISAGREE),
 )  # fmt: skip
 def forms_that_disagree(out: Path) -> None:
     pairs(out)
@@ -634,10 +831,26 @@ def model(coopseg: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def control(coopseg: Callable[..., Any], model: Path) -> list[str]:
+    """The scores of the model on what it was trained on."""
+    out = model.parent / "scores"
+    result = coopseg(*words(evaluate(), model.parent / "data", out, model))
+    assert result.exit_code == 0, result.stderr
+    return scores(out)
+
+
+def scores(out: Path) -> list[str]:
+    """Dice of every case, class and head, in order of size."""
+    with (out / "cases.csv").open() as file:
+        return sorted(row["dice"] for row in csv.DictReader(file))
+
+
 def words(verb: Verb, data: Path, out: Path, model: Path) -> list[Any]:
     """The words to type for a verb."""
+    more = [data / word if (data / word).is_file() else word for word in verb.more]
     data = data / verb.on
-    return {
+    typed: dict[str, list[Any]] = {
         "validate": ["validate", data],
         "train": ["train", "--data", data, "--out", out, *TINY],
         "predict": ["predict", data, "--model", model, "--out", out, "--device=cpu"],
@@ -646,7 +859,8 @@ def words(verb: Verb, data: Path, out: Path, model: Path) -> list[Any]:
         ],
         "corrupt": ["corrupt", "--data", data, "--out", out, "--workers=1", "--copies=1",
                     "--kinds=RandBias", "--set=cases.size=[32,32]", "--set=cases.spacing=6"],
-    }[verb.name]  # fmt: skip
+    }  # fmt: skip
+    return [*typed[verb.name], *more]
 
 
 @pytest.mark.parametrize(
@@ -661,6 +875,7 @@ def test_no_verb_is_silently_wrong(
     coopseg: Callable[..., Any],
     built: Callable[[Callable[[Path], None]], Path],
     model: Path,
+    control: list[str],
     tmp_path: Path,
     build: Callable[[Path], None],
     verb: Verb,
@@ -677,6 +892,8 @@ def test_no_verb_is_silently_wrong(
         assert not out.exists() or not any(out.iterdir())
     if verb.maps is not None:
         assert len(list(every(out))) == verb.maps
+    if verb.control:
+        assert scores(out) == control
 
 
 def predicted(coopseg: Callable[..., Any], model: Path, scan: Path, out: Path) -> nib.Nifti1Image:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from coopseg.inference.model import load_model
 from coopseg.inference.predictor import Predictor
-from coopseg.scans.nifti import read_image
+from coopseg.scans.nifti import read_image, write_image
 
 
 def test_predict_writes_each_scan_in_its_own_grid(
@@ -121,3 +124,40 @@ def test_corrupt_then_evaluate_with_the_split_of_the_training(
     assert len(list((out / "pictures").glob("*.png"))) == 2 * 5
     assert (out / "metrics.md").read_text().startswith("## All volumes")
     assert result.stdout.splitlines()[0].split()[:2] == ["data", "set"]
+
+
+MEASURED = """
+import resource, sys
+from coopseg.cli.main import app
+app(sys.argv[1:], standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_more_scans_take_no_more_memory(trained: Path, tmp_path: Path, verb: str) -> None:
+    """The peaks at 100 and at 300 scans, of each of which 64 x 64 x 8 voxels of float32 would be 128 KiB."""
+    affine, generator = np.diag([-1.8, -1.8, 8, 1]), np.random.default_rng(0)
+    for number in range(300):
+        label = np.zeros((64, 64, 8), np.uint8)
+        label[20:44, 20 + number % 5 : 40] = 1 + np.arange(8) % 3
+        for data in (tmp_path / "300", *([tmp_path / "100"] if number < 100 else [])):
+            image = label * 100 + generator.uniform(0, 50, label.shape)
+            write_image(data / f"images/p{number:03d}.nii.gz", image, affine=affine)
+            write_image(data / f"labels/p{number:03d}.nii.gz", label, affine=affine, dtype=np.uint8)
+            (data / "dataset.json").write_text('{"labels": {"RV": 1, "MYO": 2, "LV": 3}}')
+    peaks = {}
+    for name in ("100", "300"):
+        data = tmp_path / name
+        words = {
+            "predict": ("predict", data / "images"),
+            "evaluate": ("evaluate", "--data", data, "--no-pictures"),
+        }[verb]
+        command = [sys.executable, "-c", MEASURED, *map(str, words), "--model", str(trained), "--device=cpu"]
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / f"{name}-{verb}")], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        peaks[name] = int(done.stdout.splitlines()[-1])
+    assert peaks["300"] - peaks["100"] < 12 * 2**20  # half of 200 such volumes
