@@ -144,7 +144,9 @@ def small(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 8.0})
     monkeypatch.setattr(demo, "COLUMNS", 48)
     monkeypatch.setattr("coopseg.workers.cores", lambda: 1)
-    monkeypatch.setattr("coopseg.evaluation.evaluate.hd95_assd", lambda *args, **options: (1.0, 1.0))
+    monkeypatch.setattr(
+        "coopseg.evaluation.evaluate.surface_scores", lambda *args, **options: (1.0, 1.0, 1.0)
+    )
     monkeypatch.setattr("coopseg.evaluation.run.write_pictures", lambda *args, **options: [])
     monkeypatch.setattr("coopseg.benchmark.executor.Processes.run", run_task_here)
 

@@ -70,8 +70,8 @@ def metric_rows(
 def distances(dice: float, name: str) -> dict[str, Any]:
     """RV is missing where its Dice is below 0.2; else HD95 is ten times what Dice lacks."""
     if name == "RV" and dice < 0.2:
-        return {"hd95": math.nan, "assd": math.nan, "distance": "one empty"}
-    return {"hd95": 10 * (1 - dice), "assd": 2 * (1 - dice), "distance": "measured"}
+        return {"hd95": math.nan, "assd": math.nan, "nsd": 0.0, "distance": "one empty"}
+    return {"hd95": 10 * (1 - dice), "assd": 2 * (1 - dice), "nsd": dice**2, "distance": "measured"}
 
 
 RUN = {  # of every run.json, beside its steps

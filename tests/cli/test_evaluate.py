@@ -154,6 +154,54 @@ def test_copies_are_scaled_as_the_training_was(
     assert means[0] == means[1]  # the copies are prepared as the scans are
 
 
+@pytest.mark.parametrize("function", ["look", "standardise"])
+def test_a_perfect_model_made_elsewhere_is_perfect_on_copies_without_artefact(
+    coopseg: Callable[..., Any], seen: Path, tmp_path: Path, function: str
+) -> None:
+    """Also one that standardises intensities first; on published copies both are lost, and that is said."""
+    means = {}
+    for grid in ("scan", "published"):
+        copies, out = tmp_path / grid, tmp_path / f"{grid} scores"
+        made = coopseg(
+            "corrupt",
+            "--data",
+            seen,
+            "--severity=0",
+            "--copies=1",
+            "--workers=1",
+            f"--grid={grid}",
+            "--out",
+            copies,
+        )
+        assert made.exit_code == 0, made.stderr
+        found = coopseg("evaluate", "--predictor", f"mine=seeing:{function}", "--data", copies, "--out", out)
+        assert found.exit_code == 0, found.stderr
+        assert ("make them anew by `coopseg corrupt --grid scan`" in found.stderr) == (grid == "published")
+        rows = json.loads((out / "metrics.json").read_text())["rows"]
+        assert len(rows) == 4 * 4 * 3
+        means[grid] = sum(row["dice"] for row in rows) / len(rows)
+        assert (out / "pictures").is_dir()
+        assert json.loads((out / "evaluation.json").read_text())["nsd_tolerance"] == 2
+    assert means["scan"] == 1
+    assert means["published"] < 0.5
+
+
+def test_one_of_three_is_evaluated(coopseg: Callable[..., Any], seen: Path, tmp_path: Path) -> None:
+    words = ("evaluate", "--data", seen, "--out", tmp_path / "out")
+    for given, says in (
+        ((), "give one of --model, --predictor, --predictions; found none"),
+        (("--model", "run", "--predictions", seen), "found --model and --predictions"),
+        (("--predictor", "seeing:look", "--refine=0"), "--refine and --scan-statistics are for --model"),
+        (("--predictor", "seeing:nothing"), "cannot be imported"),
+        (("--predictor", "nowhere"), "predictor nowhere: 'nowhere' is not there"),
+    ):
+        done = coopseg(*words, *given)
+        assert done.exit_code == 2
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_report_of_a_benchmark(coopseg: Callable[..., Any], tmp_path: Path) -> None:
     request = {
         "data": "/data/acdc", "split": "acdc-dev", "started": "2026-11-25T10:00:00",

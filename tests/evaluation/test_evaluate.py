@@ -14,7 +14,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, Predictions, evaluate
-from coopseg.evaluation.metrics import dice, hd95_assd
+from coopseg.evaluation.metrics import dice, surface_scores
 from coopseg.scans.nifti import read_labels, write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
@@ -79,7 +79,7 @@ def test_rows(datasets: list[Dataset]) -> None:
 
 def test_nominal_spacing_gives_no_millimetres(datasets: list[Dataset]) -> None:
     rows = evaluate(Predictions(oracle, names=NAMES), datasets, spacing_is_true=False)
-    assert all(math.isnan(row["hd95"]) and math.isnan(row["assd"]) for row in rows)
+    assert all(math.isnan(row[key]) for row in rows for key in ("hd95", "assd", "nsd"))
     assert {row["distance"] for row in rows} == {"spacing unknown"}
     assert rows[0]["dice"] == 1
 
@@ -183,8 +183,8 @@ def test_scores_are_those_of_the_whole_volume(datasets: list[Dataset]) -> None:
     truth = np.array([0, 3, 2, 1], np.uint8)[label.data]
     np.testing.assert_array_equal([row["dice"] for row in rows[:3]], dice(whole, truth, classes=(1, 2, 3)))
     for index, row in enumerate(rows[:3], start=1):
-        expected = hd95_assd(whole == index, truth == index, spacing=label.spacing)
-        assert (row["hd95"], row["assd"]) == expected
+        expected = surface_scores(whole == index, truth == index, spacing=label.spacing)
+        assert (row["hd95"], row["assd"], row["nsd"]) == expected
 
 
 TWO_NAMES = ("background", "LV")

@@ -25,7 +25,9 @@ def make_rows(entries: Iterable[tuple[Any, ...]], **facts: Any) -> list[Any]:
     for patient, phase, copy, name, dice, hd95, distance in entries:
         row = {"dataset": "D", "case": f"{patient}_{phase}_{copy}", "site": "", "head": "FTN", **facts}
         row |= {"patient": patient, "phase": phase, "copy": copy, "class": name, "dice": dice}
-        rows.append(row | {"hd95": hd95, "assd": hd95 / 2, "distance": distance, "seconds": 0.25})
+        rows.append(
+            row | {"hd95": hd95, "assd": hd95 / 2, "nsd": dice / 2, "distance": distance, "seconds": 0.25}
+        )
     return rows
 
 

@@ -49,7 +49,7 @@ from coopseg.text import Json, listing, one_line, parse_json, read_bytes, read_j
 KEPT, PACKED, FORMAT = "kept.json", ".json.xz", 1
 MOST_BYTES = 2**28  # of a job that was kept, unpacked
 # After the point, of what is kept. A test by ranks tells Dice apart that differ in the sixth.
-DIGITS = {"dice": 7, "hd95": 3, "assd": 3}
+DIGITS = {"dice": 7, "nsd": 7, "hd95": 3, "assd": 3}
 LEFT_OUT = ("command", "machine")  # of a record: how and where it was made
 FOLDERS = re.compile(r"(?<![\w/:…])/(?:[^/\s\"':;,]+/)*(?=\w)")
 GONE = "…/"  # stands for the folders of a path
@@ -103,7 +103,8 @@ def pack_scores(rows: Sequence[Json]) -> dict[str, list[Any]]:
     """Returns the rows of a metrics.json by column, rounded; all but the seconds that a prediction took."""
     columns = {name: [row[name] for row in rows] for name in rows[0] if name != "seconds"}
     for name, digits in DIGITS.items():
-        columns[name] = [value if value is None else round(value, digits) for value in columns[name]]
+        known = columns.get(name)  # an earlier version has no NSD
+        columns |= {name: [v if v is None else round(v, digits) for v in known]} if known else {}
     return columns
 
 

@@ -12,7 +12,6 @@ from coopseg.cli.console import (
     Device,
     LabelNames,
     Layout,
-    ModelPath,
     NewFolder,
     Part,
     Precision,
@@ -35,7 +34,6 @@ GRID_SETTINGS = {"cases.size", "cases.spacing", "cases.slice_minmax"}  # what --
 
 
 def evaluate(
-    model: ModelPath,
     data: Annotated[
         list[str],
         typer.Option(
@@ -46,6 +44,25 @@ def evaluate(
         ),
     ],
     out: NewFolder,
+    model: Annotated[Path | None, typer.Option(help="run folder or weight file", show_default=False)] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="in place of --model, any model: module:callable, whose code is run, an ONNX file of "
+            "`coopseg export` or a run folder, as for `coopseg benchmark`",
+            show_default=False,
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="in place of --model, label maps by any program, called as the scans; --labels names their "
+            "values if neither a labels.json or dataset.json there nor the data set does",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +78,10 @@ def evaluate(
         Literal["true", "nominal"],
         typer.Option(help="whether headers hold the true voxel spacing; nominal leaves out distances in mm"),
     ] = "true",
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, metavar="MM", help="distance within which surfaces agree for the NSD, in mm"),
+    ] = 2.0,
     refine: Refine = 1,
     device: Device = "auto",
     precision: Precision = "32",
@@ -80,14 +101,15 @@ def evaluate(
     ] = True,
     resume: Resume = False,
 ) -> None:
-    """Score a model on labelled data sets: Dice, HD95 and ASSD of both heads.
+    """Score a model, or any model's label maps, on labelled data sets: Dice, NSD, HD95 and ASSD.
 
-    The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
-    cases.csv (every volume and class), metrics.json and metrics.md (means over patients; by vendor, site and
-    phase: ED is end-diastole, ES end-systole), pictures/ of the worst, median and best case, slices.npz (for
-    `coopseg report`), evaluation.json (model, settings, versions, warnings), and done.jsonl, which has the
-    scores as they are made: after a stop --resume goes on. Volumes that cannot be used are named at the end,
-    and their number with the tables; the exit code is then 1. If no volume can be used, nothing is written.
+    Give one of --model, --predictor and --predictions. The heads of a model are FTN (fast-thinking network)
+    and FTN+STN (corrected by the slow-thinking network). OUT gets cases.csv (every volume and class),
+    metrics.json and metrics.md (means over patients; by vendor, site and phase: ED is end-diastole, ES
+    end-systole), pictures/ of the worst, median and best case, slices.npz (for `coopseg report`),
+    evaluation.json (model, settings, versions, warnings), and done.jsonl, which has the scores as they are
+    made: after a stop --resume goes on. Volumes that cannot be used are named at the end, and their number
+    with the tables; the exit code is then 1. If no volume can be used, nothing is written.
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
     from coopseg.evaluation.tables import summary_table
@@ -100,11 +122,14 @@ def evaluate(
                 model,
                 list(data),
                 out,
+                predictor=predictor,
+                predictions=predictions,
                 split=split,
                 part=part,
                 layout=layout,
                 labels=labels,
                 spacing=spacing,
+                tolerance=tolerance,
                 refinements=refine,
                 device=device,
                 precision=precision,

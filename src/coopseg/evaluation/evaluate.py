@@ -20,7 +20,7 @@ from coopseg.cases.prepare import blank_warning, look_at
 from coopseg.cases.steps import percentile_limits
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
-from coopseg.evaluation.metrics import dice, hd95_assd
+from coopseg.evaluation.metrics import TOLERANCE, dice, surface_scores
 from coopseg.results.statistics import number
 from coopseg.scans.journal import Journal, Volume, each_once, volume_name
 from coopseg.scans.labels import labels_to_indices
@@ -30,11 +30,14 @@ from coopseg.text import Json
 from coopseg.workers import threads
 
 Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
+Recall = Callable[[Dataset, ScanRef], tuple[dict[str, np.ndarray], tuple[str, ...]]]
 # distance: "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN.
+# nsd is NaN for the last of these alone.
 # seconds: to predict all heads of the volume, while other workers may be at work too.
 Row = TypedDict("Row", {
     "dataset": str, "case": str, "patient": str, "phase": str, "site": str, "copy": int, "head": str,
-    "class": str, "dice": float, "hd95": float, "assd": float, "distance": str, "seconds": float,
+    "class": str, "dice": float, "hd95": float, "assd": float, "nsd": float, "distance": str,
+    "seconds": float,
 })  # fmt: skip
 COLUMNS = tuple(Row.__annotations__)
 
@@ -82,21 +85,24 @@ class Predictions:
     settings: how the model prepares a scan. warnings: gets (volume, line) for all that `look_at` finds,
     and for a blank scan.
     in_turn: never call `predict` from two threads at once, for a device that all of them share.
+    recall: in place of `predict`, reads the heads of a volume that somebody predicted before, with lines for
+    `warnings`.
     """
 
     def __init__(
         self,
-        predict: Predict,
+        predict: Predict | None,
         *,
         names: Sequence[str],
         settings: CaseSettings = CaseSettings(),
         keep: bool = False,
         in_turn: bool = False,
+        recall: Recall | None = None,
     ) -> None:
         self.names = tuple(names)
         self.warnings: list[tuple[str, str]] = []
         self._settings = settings
-        self._predict = predict
+        self._predict, self._recall = predict, recall
         self._turn = Lock() if in_turn else nullcontext()
         self._keep = keep
         self._kept: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
@@ -123,14 +129,23 @@ class Predictions:
             limits = self._settings.window or percentile_limits(scan.data, self._settings.percentiles)
         found += blank_warning(scan.data, limits, self._settings)
         self.warnings += [(volume_name(dataset, ref), line) for line in found]
-        with self._turn:
-            start = time.perf_counter()
-            heads = self._predict(scan, ref.normalised)
-            seconds = time.perf_counter() - start
+        heads, seconds = self._heads(dataset, ref, scan)
         _check_grid(heads, target, ref)
         if self._keep:
             self._kept[dataset.name, ref.id] = _pack(heads), seconds
         return PredictedCase(scan, target, heads, seconds)
+
+    def _heads(self, dataset: Dataset, ref: ScanRef, scan: Scan) -> tuple[dict[str, np.ndarray], float]:
+        """Returns the heads and the seconds that they took, NaN for those that somebody predicted before."""
+        if self._recall:
+            heads, lines = self._recall(dataset, ref)
+            self.warnings += [(volume_name(dataset, ref), line) for line in lines]
+            return heads, math.nan
+        assert self._predict is not None  # a subject has one of the two
+        with self._turn:
+            start = time.perf_counter()
+            heads = self._predict(scan, ref.normalised)
+            return heads, time.perf_counter() - start
 
 
 def evaluate(
@@ -138,6 +153,7 @@ def evaluate(
     datasets: Sequence[Dataset],
     *,
     spacing_is_true: bool,
+    tolerance: float = TOLERANCE,
     workers: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Journal[Scored] | None = None,
@@ -145,19 +161,20 @@ def evaluate(
 ) -> list[Row]:
     """Score every volume of the data sets, each in the grid in which it was stored.
 
-    spacing_is_true: false if the headers hold a nominal spacing; distances are then NaN.
+    spacing_is_true: false if the headers hold a nominal spacing; distances and NSD are then NaN.
+    tolerance: mm, of the NSD.
     workers: threads; each takes whole volumes, from reading to distances, and the scores do not depend on
     their number. progress: called as (volumes done, volumes in all, case) after each volume, in order.
     journal: gets what is done; what it has already is not done again. failed: gets the error of each volume
     that cannot be used, in place of the first being raised.
     Returns rows with the keys of COLUMNS, in the order of the data sets, volumes, heads and classes: dice in
-    [0, 1], hd95 and assd in millimetres, seconds for the volume as a whole.
+    [0, 1], hd95 and assd in millimetres, nsd in [0, 1], seconds for the volume as a whole.
     Raises CoopsegError, before anything is predicted, if a volume has no label or if two data sets, or two
     volumes of one data set, share a name; and as `Predictions` does, for the first volume in order.
     """
     _check(datasets)
     volumes = [(dataset, ref) for dataset in datasets for ref in dataset.items]
-    score = partial(_try_volume, predictions, spacing_is_true, failed is not None)
+    score = partial(_try_volume, predictions, spacing_is_true, tolerance, failed is not None)
     rows: list[Row] = []
     with threads(workers) as side_by_side:
         found = each_once(journal, volumes, partial(side_by_side, score))
@@ -175,11 +192,11 @@ def evaluate(
 
 
 def _try_volume(
-    predictions: Predictions, spacing_is_true: bool, go_on: bool, volume: Volume
+    predictions: Predictions, spacing_is_true: bool, tolerance: float, go_on: bool, volume: Volume
 ) -> Scored | CoopsegError:
     """Scores a volume; returns the error, if it is to go on, in place of raising it."""
     try:
-        rows = _score_volume(predictions, spacing_is_true, volume)
+        rows = _score_volume(predictions, spacing_is_true, tolerance, volume)
     except CoopsegError as error:
         if go_on:
             return error
@@ -187,7 +204,9 @@ def _try_volume(
     return Scored.of(rows, [line for name, line in predictions.warnings if name == volume_name(*volume)])
 
 
-def _score_volume(predictions: Predictions, spacing_is_true: bool, volume: Volume) -> list[Row]:
+def _score_volume(
+    predictions: Predictions, spacing_is_true: bool, tolerance: float, volume: Volume
+) -> list[Row]:
     dataset, ref = volume
     found = predictions(dataset, ref)
     spacing = found.scan.spacing if spacing_is_true else None
@@ -196,12 +215,12 @@ def _score_volume(predictions: Predictions, spacing_is_true: bool, volume: Volum
         predicted, target = _crop_to_foreground(prediction, found.target)
         overlaps = dice(predicted, target, classes=range(1, len(predictions.names)))
         for index, overlap in enumerate(overlaps, start=1):
-            hd95, assd, distance = _distances(predicted == index, target == index, spacing)
+            surfaces = _surfaces(predicted == index, target == index, spacing, tolerance)
             rows.append(
                 {
                     "dataset": dataset.name, "case": ref.id, "patient": ref.patient, "phase": ref.phase,
                     "site": ref.site, "copy": ref.copy, "head": head, "class": predictions.names[index],
-                    "dice": float(overlap), "hd95": hd95, "assd": assd, "distance": distance,
+                    "dice": float(overlap), **surfaces,
                     "seconds": found.seconds,
                 }
             )  # fmt: skip
@@ -228,15 +247,25 @@ def _crop_to_foreground(prediction: np.ndarray, target: np.ndarray) -> tuple[np.
     return prediction[box], target[box]
 
 
-def _distances(
-    prediction: np.ndarray, target: np.ndarray, spacing: np.ndarray | None
-) -> tuple[float, float, str]:
+class _Surfaces(TypedDict):
+    """Holds the part of a row that is measured on surfaces."""
+
+    hd95: float
+    assd: float
+    nsd: float
+    distance: str
+
+
+def _surfaces(
+    prediction: np.ndarray, target: np.ndarray, spacing: np.ndarray | None, tolerance: float
+) -> _Surfaces:
     if spacing is None:
-        return math.nan, math.nan, "spacing unknown"
-    hd95, assd = hd95_assd(prediction, target, spacing=spacing)
+        return {"hd95": math.nan, "assd": math.nan, "nsd": math.nan, "distance": "spacing unknown"}
+    hd95, assd, nsd = surface_scores(prediction, target, spacing=spacing, tolerance=tolerance)
+    measured = "one empty" if prediction.any() or target.any() else "both empty"
     if not math.isnan(hd95):
-        return hd95, assd, "measured"
-    return hd95, assd, "one empty" if prediction.any() or target.any() else "both empty"
+        measured = "measured"
+    return {"hd95": hd95, "assd": assd, "nsd": nsd, "distance": measured}
 
 
 def _check_grid(heads: dict[str, np.ndarray], target: np.ndarray, ref: ScanRef) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from coopseg.cases.splits import Part, Split, find_split, select_part
 from coopseg.errors import CoopsegError, PartlyDone, first_of
 from coopseg.evaluation.corrupt import MANIFEST, intensities_of_copies
 from coopseg.evaluation.evaluate import Predictions, Row, Scored, evaluate
+from coopseg.evaluation.metrics import TOLERANCE
 from coopseg.evaluation.pictures import write_pictures, write_slices
-from coopseg.evaluation.subject import Subject, find_domain, load_subject
+from coopseg.evaluation.stored import load_stored
+from coopseg.evaluation.subject import Subject, find_domain, load_subject, load_target, wrap_callable
 from coopseg.evaluation.tables import Summary, write_tables
 from coopseg.scans.files import write_json
 from coopseg.scans.journal import check_free, open_journal
@@ -41,15 +45,18 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: str | Path,
+    model: str | Path | None,
     data: str | Path | Dataset | Sequence[str | Path | Dataset],
     out: str | Path,
     *,
+    predictor: str | Callable[..., Any] | None = None,
+    predictions: str | Path | None = None,
     split: str | Path | None = None,
     part: Part = "test",
     layout: str = "auto",
     labels: str | None = None,
     spacing: str = "true",
+    tolerance: float = TOLERANCE,
     refinements: int = 1,
     device: str = "auto",
     precision: str = "32",
@@ -62,10 +69,14 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model's heads on labelled data sets and write tables, pictures and a record into `out`.
 
-    model: run folder or weight file. data: folders or open data sets, see `open_datasets`.
-    out: new or empty folder. split: restrict data sets to the patients of its `part`, see `find_split` and
-    `select_part`; default all. labels: "LV=1,MYO=2", see `open_datasets`.
-    spacing: "nominal" if headers hold no true spacing; HD95 and ASSD are then left out.
+    model: run folder or weight file. In its place, with None for it, one of these two:
+    predictor: a callable, "module:name" of one, a run folder or an ONNX file; see `wrap_callable`.
+    predictions: folder of label maps, by whatever program, one for each volume; see `load_stored`. `labels`
+    then names their values, and those of data sets that do not do so.
+    data: folders or open data sets, see `open_datasets`. out: new or empty folder. split: restrict data sets
+    to the patients of its `part`, see `find_split` and `select_part`; default all. labels: "LV=1,MYO=2", see
+    `open_datasets`. spacing: "nominal" if headers hold no true spacing; HD95, ASSD and NSD are then left out.
+    tolerance: of the NSD, mm.
     scan_statistics: K or "off" in place of the model's prediction.scan_statistics. trust: see
     `load_model`. workers: volumes to score at once, default one per core; the scores do not depend on it.
     progress: called as (volumes done, volumes in all, volume).
@@ -87,18 +98,33 @@ def evaluate_model(
     >>> [row["class"] for row in found.rows][:3]
     ['RV', 'MYO', 'LV']
     """
-    subject = load_subject(
-        model,
-        refinements=refinements,
-        device=device,
-        precision=precision,
-        scan_statistics=scan_statistics,
-        trust=trust,
-    )
-    datasets = open_datasets(data, layout=layout, labels=labels, lost_too=True)
+    asked = {"--model": model, "--predictor": predictor, "--predictions": predictions}
+    if len(found := [name for name, value in asked.items() if value is not None]) != 1:
+        raise CoopsegError(f"give one of {', '.join(asked)}; found {' and '.join(found) or 'none'}")
+    if model is None and (refinements != 1 or scan_statistics is not None):
+        raise CoopsegError(f"--refine and --scan-statistics are for --model; leave them out with {found[0]}")
+    subject = None
+    if model is not None:
+        subject = load_subject(
+            model,
+            refinements=refinements,
+            device=device,
+            precision=precision,
+            scan_statistics=scan_statistics,
+            trust=trust,
+        )
+    rename = False if predictions is not None else None
+    datasets = open_datasets(data, layout=layout, labels=labels, rename=rename, lost_too=True)
     given = parse_label_names(labels) if labels else None
-    kept = [each for each in datasets if given and each.labels.meaning != given.meaning]
-    notes = [f"{each.name}: names its labels itself; --labels is not used for it" for each in kept]
+    notes = []
+    if predictions is not None:
+        subject, notes = load_stored(Path(predictions), datasets, labels=given)
+    elif subject is None:
+        how: dict[str, Any] = {"device": device, "precision": precision, "trust": trust}
+        subject = _load_predictor(predictor, classes=datasets[0].labels.names, **how)
+    if given and predictions is None:
+        kept = [each for each in datasets if each.labels.meaning != given.meaning]
+        notes += [f"{each.name}: names its labels itself; --labels is not used for it" for each in kept]
     if split is not None:
         chosen = find_split(split)
         datasets = [select_part(dataset, chosen, part) for dataset in datasets]
@@ -108,6 +134,7 @@ def evaluate_model(
         out,
         split=None if split is None else {"name": str(split), "part": part},
         spacing=spacing,
+        tolerance=tolerance,
         workers=workers,
         pictures=pictures,
         progress=progress,
@@ -117,6 +144,16 @@ def evaluate_model(
     )
 
 
+def _load_predictor(predictor: str | Callable[..., Any] | None, **how: Any) -> Subject:
+    """Loads a predictor, given as a callable or, perhaps as NAME=TARGET, by its target; see `load_target`."""
+    if callable(predictor):
+        name = getattr(predictor, "__qualname__", type(predictor).__qualname__)
+        target = f"{getattr(predictor, '__module__', '')}:{name}"
+        return wrap_callable(name, predictor, target=target, classes=how["classes"])
+    name, path = name_and_folder(str(predictor))
+    return load_target(name or path.name, str(path), **how)
+
+
 def evaluate_subject(
     subject: Subject,
     datasets: Sequence[Dataset],
@@ -124,6 +161,7 @@ def evaluate_subject(
     *,
     split: dict[str, str] | None = None,
     spacing: str = "true",
+    tolerance: float = TOLERANCE,
     workers: int | None = None,
     pictures: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
@@ -139,7 +177,7 @@ def evaluate_subject(
     """
     out = Path(out)
     check_free(out, resume=resume)
-    _check_spacing(spacing)
+    _check_measures(spacing, tolerance)
     left = tuple(f"{each.name}: {line}" for each in datasets for line in notes_on(each))
     warnings = (*notes, *left, *subject.warnings(datasets), *_scaled_otherwise(subject, datasets))
     workers = choose_workers(workers, volumes=sum(len(dataset.items) for dataset in datasets))
@@ -149,13 +187,16 @@ def evaluate_subject(
         settings=subject.settings,
         keep=pictures,
         in_turn=subject.in_turn,
+        recall=subject.recall,
     )
     failed = list[CoopsegError]()
-    with open_journal(out, Scored, subject.facts.deciding | {"spacing": spacing}, resume=resume) as journal:
+    facts = subject.facts.deciding | {"spacing": spacing, "tolerance": tolerance}
+    with open_journal(out, Scored, facts, resume=resume) as journal:
         rows = evaluate(
             predictions,
             datasets,
             spacing_is_true=spacing == "true",
+            tolerance=tolerance,
             workers=workers,
             progress=progress,
             journal=journal,
@@ -166,7 +207,7 @@ def evaluate_subject(
         used = _used(datasets, rows)
         left_out = _left_out(datasets, used)
         warnings += (*merge_lines(sorted(predictions.warnings)), *left_out)
-        summaries = write_tables(rows, out, notes=left_out)
+        summaries = write_tables(rows, out, notes=left_out, tolerance=tolerance)
         slices = []
         if pictures:
             write_pictures(predictions, used, rows, head=subject.head, out=out / PICTURES)
@@ -177,6 +218,7 @@ def evaluate_subject(
             "slices": slices,
             "split": split,
             "spacing": spacing,
+            "nsd_tolerance": tolerance,
             "warnings": warnings,
         }
         write_json(out / RECORD, record)
@@ -236,6 +278,15 @@ def name_and_folder(entry: str | Path) -> tuple[str, Path]:
 
 def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator[str]:
     """Yields a line for copies whose intensities became [0, 1] by another rule than the model's."""
+    if subject.made_elsewhere:
+        for dataset in datasets:
+            if intensities_of_copies(dataset):
+                yield (
+                    f"{dataset.name}: its copies are cropped, resampled and scaled to [0, 1], on which a "
+                    "model made elsewhere may fail whatever the artefact; make them anew by `coopseg corrupt "
+                    "--grid scan`"
+                )
+        return
     wanted = subject.settings.intensities
     for dataset in datasets:
         found = intensities_of_copies(dataset) or wanted
@@ -247,9 +298,11 @@ def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator
             )
 
 
-def _check_spacing(spacing: str) -> None:
+def _check_measures(spacing: str, tolerance: float) -> None:
     if spacing not in ("true", "nominal"):
         raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
+    if not 0 <= tolerance < math.inf:
+        raise CoopsegError(f"tolerance must be 0 mm or more, found {tolerance}")
 
 
 def _used(datasets: Sequence[Dataset], rows: Sequence[Row]) -> list[Dataset]:

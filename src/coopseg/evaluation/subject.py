@@ -18,13 +18,13 @@ from coopseg.cases.splits import RUN, Split, split_of_run
 from coopseg.config.resolve import load_object
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.evaluate import Predict
+from coopseg.evaluation.evaluate import Predict, Recall
 from coopseg.inference.onnx_networks import FORMAT
 from coopseg.inference.predict import Facts, ModelFacts, describe_predictor, load_predictor
 from coopseg.inference.predictor import HEADS
 from coopseg.scans.labels import canonical_name
 from coopseg.scans.types import BACKGROUND, Dataset, Scan
-from coopseg.text import listing, read_bytes, shorten
+from coopseg.text import listing, one_line, read_bytes, shorten
 from coopseg.workers import one_thread
 
 Domain = Literal["intra", "corrupted", "other"]
@@ -39,13 +39,13 @@ WRAP = (
 class Subject:
     """Holds something that predicts, and what is known about it.
 
-    predict: see `coopseg.evaluation.evaluate.Predictions`. names: its classes, background first. head: the
-    one whose predictions are drawn. in_turn: two threads must not call it at once. facts: entries for the
-    record. source: the folder of its training, or a name if there is none. trained: the split of its
-    training, None if unknown. settings: how it prepares a scan.
+    predict, recall: see `coopseg.evaluation.evaluate.Predictions`, one of the two. names: its classes,
+    background first. head: the one whose predictions are drawn. in_turn: two threads must not call it at
+    once. facts: entries for the record. source: the folder of its training, or a name if there is none.
+    trained: the split of its training, None if unknown. settings: how it prepares a scan.
     """
 
-    predict: Predict
+    predict: Predict | None
     names: tuple[str, ...]
     head: str
     in_turn: bool
@@ -53,6 +53,12 @@ class Subject:
     source: Path
     trained: Split | None = None
     settings: CaseSettings = field(default_factory=CaseSettings)
+    recall: Recall | None = None
+
+    @property
+    def made_elsewhere(self) -> bool:
+        """Tells whether it is no model of this package."""
+        return self.facts.model_settings is None
 
     def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
         """Returns a line for each data set with patients that, by name, it was trained or selected on."""
@@ -115,10 +121,18 @@ def find_domain(dataset: Dataset, trained: Split | None) -> Domain:
     return "intra" if known & set(dataset.patients) else "other"
 
 
-def load_target(name: str, target: str, *, classes: tuple[str, ...], device: str, precision: str) -> Subject:
+def load_target(
+    name: str,
+    target: str,
+    *,
+    classes: tuple[str, ...],
+    device: str,
+    precision: str,
+    trust: Collection[str] = (),
+) -> Subject:
     """Loads the target of --predictor: a run folder or ONNX file of this package, or module:callable.
 
-    classes: label names of the data set, background first. Raises CoopsegError if it cannot be loaded.
+    classes: label names of the data set, background first. trust: see `load_model`. Raises CoopsegError if it cannot be loaded.
     """
     path = Path(target)
     if path.suffix == ".onnx" and path.is_file() and FORMAT.encode() not in read_bytes(path):
@@ -126,7 +140,10 @@ def load_target(name: str, target: str, *, classes: tuple[str, ...], device: str
     if path.exists():
         on_processor = path.suffix == ".onnx"
         return load_subject(
-            path, device="auto" if on_processor else device, precision="32" if on_processor else precision
+            path,
+            device="auto" if on_processor else device,
+            precision="32" if on_processor else precision,
+            trust=trust,
         )
     if ":" not in target:
         raise CoopsegError(
@@ -151,8 +168,13 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
 
     def call(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
         image = np.array(scan.data, np.float32, order="C")  # a copy, which the callable may change
-        labels = np.asarray(predict(image, scan.spacing))
         where = f"{scan.path}: predictor {name}"
+        try:
+            labels = np.asarray(predict(image, scan.spacing))
+        except (CoopsegError, MemoryError):
+            raise
+        except Exception as error:
+            raise CoopsegError(f"{where} failed: {type(error).__name__}: {one_line(error)}") from error
         return {HEADS[0]: _indices(labels, table, shape=scan.data.shape, where=where)}
 
     facts = Facts(ModelFacts(target, classes))

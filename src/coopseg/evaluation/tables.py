@@ -12,6 +12,7 @@ import pandas as pd
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, Row
+from coopseg.evaluation.metrics import TOLERANCE
 from coopseg.results.patients import ALL, FAILURES, MEAN, MEASURES, VOLUMES, per_patient
 from coopseg.results.shown import (
     Heading,
@@ -31,10 +32,11 @@ from coopseg.text import Json
 
 METRICS = "metrics.json"
 KEYS = ["group", "value", "dataset", "head", "class"]
-SPREAD = ("dice", "hd95", "assd")  # measures with a standard deviation
+SPREAD = ("dice", "nsd", "hd95", "assd")  # measures with a standard deviation
 TITLES = {ALL: "All volumes", "phase": "By phase", "vendor": "By vendor", "site": "By site"}
 NOTE = (
-    "Dice and distances: mean ± standard deviation over patients, volumes of a patient averaged first. "
+    "Dice, NSD and distances: mean ± standard deviation over patients, volumes of a patient averaged first. "
+    "NSD: the share of both surfaces that lies within {tolerance:g} mm of the other. "
     "HD95 and ASSD in mm over what could be measured; missing: the share in which one of prediction and "
     "truth is empty, and in brackets how many structures that are."
 )
@@ -86,7 +88,7 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     dice_below_0.5, dice_below_0.1, distance_missing: shares of a patient's volumes, averaged over patients.
     hd95 and assd are over the volumes in which they could be measured; distance_missing is the share in which
     prediction or truth was empty but not both, so that a good mean with many missing can be seen for what it
-    is; `missing` is their number. Both empty is not counted.
+    is; `missing` is their number. Both empty is not counted. nsd counts empty structures as Dice does.
     Raises CoopsegError where there are no rows.
     """
     if not rows:
@@ -125,6 +127,7 @@ def summary_table(summaries: Sequence[Summary], group: str = ALL) -> Table:
                 _spread(own[MEAN], "dice", 3),
                 *(_spread(own[name], "dice", 3) if name in own else Shown("–") for name in classes),
                 *(Shown(percent(own[MEAN].means[f"dice_below_{limit}"])) for limit in FAILURES),
+                _spread(own[MEAN], "nsd", 3),
                 _spread(own[MEAN], "hd95", 1),
                 _spread(own[MEAN], "assd", 2),
                 Shown(percent(own[MEAN].means["distance_missing"]), f"({own[MEAN].missing})"),
@@ -132,20 +135,23 @@ def summary_table(summaries: Sequence[Summary], group: str = ALL) -> Table:
         )
         for (_, value, dataset, head), own in by_line.items()
     )
-    titles = ("Dice", *classes, *(f"< {limit}" for limit in FAILURES), "HD95", "ASSD", "missing")
+    titles = ("Dice", *classes, *(f"< {limit}" for limit in FAILURES), "NSD", "HD95", "ASSD", "missing")
     names = ("data set", "", "head", "patients")
     return Table(names, tuple(map(Heading, titles)), lines, TITLES[group])
 
 
-def markdown(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> str:
+def markdown(summaries: Sequence[Summary], notes: Sequence[str] = (), *, tolerance: float = TOLERANCE) -> str:
     """Returns tables for people: all volumes, then by phase, vendor and site where the rows name one.
 
-    notes: lines to stand before the tables, such as how many volumes were left out.
+    notes: lines to stand before the tables, such as how many volumes were left out. tolerance: of the NSD.
     """
     groups = [group for group in TITLES if any(summary.group == group for summary in summaries)]
     tables = [summary_table(summaries, group) for group in groups]
     parts = [f"## {table.title}\n\n{as_markdown(table)}" for table in tables]
-    return "\n\n".join([*(harmless(one_line(text)) for text in notes), *parts, NOTE]) + "\n"
+    return (
+        "\n\n".join([*(harmless(one_line(text)) for text in notes), *parts, NOTE.format(tolerance=tolerance)])
+        + "\n"
+    )
 
 
 def _spread(summary: Summary, column: str, digits: int) -> Shown:
@@ -154,10 +160,13 @@ def _spread(summary: Summary, column: str, digits: int) -> Shown:
     return Shown(number_text(summary.means[column], digits), more)
 
 
-def write_tables(rows: Sequence[Row], out: Path, *, notes: Sequence[str] = ()) -> list[Summary]:
+def write_tables(
+    rows: Sequence[Row], out: Path, *, notes: Sequence[str] = (), tolerance: float = TOLERANCE
+) -> list[Summary]:
     """Write cases.csv (all rows), metrics.json (summary and rows) and metrics.md into folder `out`.
 
-    What could not be measured is an empty field in the CSV and null in the JSON. notes: see `markdown`.
+    What could not be measured is an empty field in the CSV and null in the JSON. notes, tolerance: see
+    `markdown`.
     Returns the summaries.
     """
     summaries = summarise(rows)
@@ -166,7 +175,7 @@ def write_tables(rows: Sequence[Row], out: Path, *, notes: Sequence[str] = ()) -
     contents = {
         "cases.csv": as_csv(rows, COLUMNS),
         METRICS: json.dumps(metrics, indent=1, allow_nan=False) + "\n",
-        "metrics.md": markdown(summaries, notes),
+        "metrics.md": markdown(summaries, notes, tolerance=tolerance),
     }
     for name, content in contents.items():
         write_atomically(out / name, content.encode())

@@ -74,7 +74,7 @@ class Facts:
     def deciding(self) -> Json:
         """Returns what every label map depends on, so that those of other settings are not mixed."""
         return {
-            "model": self.model.sha256,
+            "model": self.model.sha256 or self.model.path,
             "refinements": self.refinements,
             "precision": self.precision,
             "scan statistics": self.scan_statistics,

@@ -34,7 +34,7 @@ GROUPS = {"phase": "phase", "vendor": "vendor", "site": "vendor/centre"}
 NAMES = ["budget", "row", "head", "column", "class", "group", "value"]
 NUMBERS = [
     "state", "mean", "interval_low", "interval_high", "sd_draws", "sd_seeds", "sd_patients", "n", "draws",
-    "jobs_finished", "jobs_failed", "jobs", "dice_below_0.5", "dice_below_0.1", "hd95", "assd",
+    "jobs_finished", "jobs_failed", "jobs", "dice_below_0.5", "dice_below_0.1", "nsd", "hd95", "assd",
     "distance_missing",
 ]  # fmt: skip
 COMPARED = [
@@ -61,6 +61,10 @@ COST_NOTE = (
 FAILURE_NOTE = (
     f"Share of a patient's volumes with {' / '.join(f'Dice < {limit}' for limit in FAILURES)}, averaged over "
     "patients."
+)
+NSD_NOTE = (
+    "Normalised surface Dice: the share of both surfaces that lies within a tolerance of the other, 2 mm "
+    "unless `--tolerance` said otherwise. A structure that only truth or only the prediction holds counts 0."
 )
 
 
@@ -183,13 +187,13 @@ def more_tables(results: Results) -> Iterator[Table]:
 
 
 def distance_tables(results: Results) -> Iterator[Table]:
-    """Yields HD95 and ASSD, and how much of them is missing, where any was measured."""
+    """Yields NSD, HD95 and ASSD where any was measured."""
     note = (
         "Over the volumes in which truth and prediction both hold the class. A method that misses a "
         "structure is not punished here, so it is never the best if another misses less; see the failures."
     )
-    for measure in ("hd95", "assd"):
+    titles = {"nsd": ("NSD", NSD_NOTE), "hd95": ("HD95, mm", note), "assd": ("ASSD, mm", note)}
+    for measure, (title, caption) in titles.items():
         whole = [cell for cell in results.cells if (cell.class_, cell.budget) == (MEAN, STEPS)]
         if any(cell.measure(measure) is not None for cell in whole):
-            table = score_table(results, measure=measure, filled=True)
-            yield table.called(f"{measure.upper()}, mm", note)
+            yield score_table(results, measure=measure, filled=True).called(title, caption)

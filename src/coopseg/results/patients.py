@@ -7,7 +7,8 @@ import pandas as pd
 MEAN = "mean"  # name of the foreground mean among the classes
 FAILURES = (0.5, 0.1)  # a volume below this Dice counts as failed
 BELOW = tuple(f"dice_below_{limit}" for limit in FAILURES)
-MEASURES = ("dice", *BELOW, "hd95", "assd", "distance_missing")
+SCORED = ("dice", "nsd", "hd95", "assd")  # of a row
+MEASURES = ("dice", *BELOW, "nsd", "hd95", "assd", "distance_missing")
 ALL = "all"  # the group of all volumes
 GROUPS = (ALL, "phase", "vendor", "site")
 VOLUMES = "volumes"
@@ -22,10 +23,12 @@ def per_patient(rows: pd.DataFrame) -> pd.DataFrame:
     (shares of volumes) and distance_missing (share in which truth or prediction was empty, not both), and
     `volumes`, their number.
     """
-    rows = rows.astype({"dice": float, "hd95": float, "assd": float})
+    if "nsd" not in rows:  # of an earlier version
+        rows = rows.assign(nsd=float("nan"))
+    rows = rows.astype(dict.fromkeys(SCORED, float))
     rows["distance_missing"] = (rows["distance"] == "one empty").astype(float)
     volume = ["dataset", "case", "patient", "phase", "site", "copy", "head"]
-    means = rows.groupby(volume, sort=False)[["dice", "hd95", "assd", "distance_missing"]].mean()
+    means = rows.groupby(volume, sort=False)[[*SCORED, "distance_missing"]].mean()
     frame = pd.concat([means.reset_index().assign(**{"class": MEAN}), rows], ignore_index=True)
     for limit, name in zip(FAILURES, BELOW, strict=True):
         frame[name] = (frame["dice"] < limit).astype(float)

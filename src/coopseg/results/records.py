@@ -179,6 +179,7 @@ class _Row(Record):
     dice: Share
     hd95: Amount | None
     assd: Amount | None
+    nsd: Share | None = None  # which an earlier version did not have
     distance: Literal["measured", "one empty", "both empty", "spacing unknown"]
     seconds: Amount | None = None
 

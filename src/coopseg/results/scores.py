@@ -30,8 +30,9 @@ class Cell:
     mean: Dice, over the data sets of the column, each the mean over patients. interval: 95 %, over patients,
     where the group is "all". draws, seeds: the mean of each draw; and of each seed where there is one draw.
     sd_draws, sd_seeds: their standard deviations, None for one. sd_patients: None for one, and for an
-    average over several cohorts. n: patients. failures: share of volumes below each Dice. hd95, assd: mm,
-    over what could be measured. distance_missing: the share that could not. jobs: None if there is no head.
+    average over several cohorts. n: patients. failures: share of volumes below each Dice. nsd: None if no
+    spacing is known. hd95, assd: mm, over what could be measured. distance_missing: the share that could not.
+    jobs: None if there is no head.
     """
 
     budget: str
@@ -52,6 +53,7 @@ class Cell:
     draws: Mapping[str, float] = field(default_factory=dict)
     seeds: Mapping[str, float] = field(default_factory=dict)
     failures: Mapping[str, float | None] = field(default_factory=dict)
+    nsd: float | None = None
     hd95: float | None = None
     assd: float | None = None
     distance_missing: float | None = None
@@ -72,8 +74,8 @@ class Cell:
         return tuple((self.draws if len(self.draws) > 1 else self.seeds or self.draws).values())
 
     def measure(self, name: str) -> float | None:
-        """Returns "dice", "hd95" or "assd"."""
-        return {"dice": self.mean, "hd95": self.hd95, "assd": self.assd}[name]
+        """Returns "dice", "nsd", "hd95" or "assd"."""
+        return {"dice": self.mean, "nsd": self.nsd, "hd95": self.hd95, "assd": self.assd}[name]
 
 
 def find_cells(study: Study, columns: Sequence[Column], budget: str) -> Iterator[Cell]:
@@ -159,7 +161,7 @@ def _value(
         "draws": draws,
         "seeds": seeds,
         "failures": {str(limit): over[name] for limit, name in zip(FAILURES, BELOW, strict=True)},
-        **{key: over[key] for key in ("hd95", "assd", "distance_missing")},
+        **{key: over[key] for key in ("nsd", "hd95", "assd", "distance_missing")},
     }
 
 

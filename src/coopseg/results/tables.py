@@ -16,7 +16,8 @@ from coopseg.results.study import STEPS, WHOLE
 from coopseg.results.table import Cost, Results
 from coopseg.text import clock
 
-DIGITS = {"dice": 3, "hd95": 1, "assd": 2}
+DIGITS = {"dice": 3, "nsd": 3, "hd95": 1, "assd": 2}
+OVERLAPS = ("dice", "nsd")  # the more the better, and a missed structure counts 0
 CHANGE_TITLES = {
     "own": "clean, own site", "corrupted": "corrupted", "other": "other sites", "out": "out of domain",
     "without_spikes": "all without spikes",
@@ -99,13 +100,13 @@ def best_of(cells: Sequence[Cell | None], measure: str) -> set[int]:
     best: set[int] = set()
     for known in same.values():
         if len({cell.row for _, cell, _ in known}) > 1:
-            pick = max if measure == "dice" else min
+            pick = max if measure in OVERLAPS else min
             value = pick(shown for *_, shown in known)
             fewest = min(cell.distance_missing or 0 for _, cell, _ in known)
             best |= {
                 place
                 for place, cell, shown in known
-                if shown == value and (measure == "dice" or (cell.distance_missing or 0) <= fewest + 1e-9)
+                if shown == value and (measure in OVERLAPS or (cell.distance_missing or 0) <= fewest + 1e-9)
             }
     return best
 
@@ -120,8 +121,8 @@ def score_table(
 ) -> Table:
     """Returns the scores at these places, by default a place a column.
 
-    measure: "dice", "hd95", "assd", or "failures" for the shares of volumes below each limit. filled: without
-    the lines that hold no number.
+    measure: "dice", "nsd", "hd95", "assd", or "failures" for the shares of volumes below each limit.
+    filled: without the lines that hold no number.
     """
     at = places(results) if at is None else at
     lines = find_scores(results, at, budget=budget)
