@@ -41,6 +41,7 @@ def given(predict: Any) -> np.ndarray:
     """What comes of a callable for one scan."""
     scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]), Path("scan.nii.gz"))
     subject = wrap_callable("mine", predict, target="m:f", classes=NAMES)
+    assert subject.predict
     return subject.predict(scan, False)["FTN"]
 
 
@@ -101,6 +102,7 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     how: dict[str, Any] = {"classes": NAMES, "device": "cpu", "precision": "32"}
     subject = load_target("mine", "my_net_of_this_test:predict", **how)
     assert (subject.names, subject.head, subject.in_turn) == (NAMES, "FTN", True)
+    assert subject.predict
     np.testing.assert_array_equal(subject.predict(Scan(IMAGE, np.eye(4)), True)["FTN"], IMAGE > 7)
     (tmp_path / "net.onnx").write_bytes(b"of another program")
     for target, says in {
@@ -121,6 +123,7 @@ def test_a_run_folder_predicts_as_its_model_says(tmp_path: Path, k: float | None
     networks = Networks(classes=len(NAMES), **dict(settings.network))
     save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=NAMES)
     subject = load_target("mine", str(tmp_path), classes=NAMES, device="cpu", precision="32")
+    assert subject.predict
     assert subject.facts.scan_statistics == k
     scan = Scan(IMAGE, np.diag([1.5, 1.5, 10, 1.0]))
     expected = Predictor.from_model(load_model(tmp_path), scan_statistics="off" if k is None else k)(scan)

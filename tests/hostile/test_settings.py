@@ -111,6 +111,7 @@ def test_sizes(refuses: Callable[..., str], data: Path) -> None:
         "corrupt",
         "--data",
         data,
+        "--grid=published",
         "--workers=1",
         "--set",
         "cases.size=[160000, 160000]",

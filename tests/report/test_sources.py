@@ -21,6 +21,7 @@ import pytest
 from coopseg.errors import CoopsegError
 from coopseg.report.pictures import slice_pictures, stored_of_runs
 from coopseg.report.provenance import of_runs
+from coopseg.report.run import write_report
 from coopseg.report.sources import as_study, read_evaluation, read_run, read_runs
 from coopseg.report.training import loss_curves, rises, validation_curves
 from coopseg.results.columns import find_columns, same_patients
@@ -67,6 +68,45 @@ def test_an_evaluation_of_no_given_run(make_run: Maker, make_evaluation: Maker, 
     shutil.move(stray, run / "evaluation")  # such as one made before the run was trained again
     with pytest.raises(CoopsegError, match=r"evaluation: evaluates .* not the last weights of a run"):
         read_runs([run])
+
+
+def test_a_model_made_elsewhere_stands_beside_the_runs(
+    make_run: Maker, make_evaluation: Maker, tmp_path: Path
+) -> None:
+    """Given by its evaluations; held against every training, and never the baseline of one."""
+    runs = [make_run("a"), make_run("b", seed=1)]
+    for run in runs:
+        make_evaluation(run)
+    other = tmp_path / "other"
+    clean = make_evaluation(other, datasets={"ACDC": "other"}, heads=["FTN"])
+    copies = make_evaluation(other, other / "copies", datasets={"RandBias": "corrupted"}, heads=["FTN"])
+    for folder in (clean, copies):
+        record = json.loads((folder / "evaluation.json").read_text())
+        record["model"] |= {"path": "mine:segment", "sha256": None}
+        (folder / "evaluation.json").write_text(json.dumps(record))
+    found = read_runs([f"nnU-Net={clean}", *runs, f"nnU-Net={copies}"])
+    assert [(run.method, run.elsewhere, len(run.evaluations)) for run in found] == [
+        ("cooperative", False, 1), ("cooperative", False, 1), ("nnU-Net", True, 2),
+    ]  # fmt: skip
+    study = as_study(found)
+    results = tabulate(study)
+    assert study.baselines == ("cooperative",)
+    assert [(row.name, row.heads, row.predictor, row.draws) for row in results.rows] == [
+        ("cooperative", ("FTN", "FTN+STN"), False, ("-",)), ("nnU-Net", ("FTN",), True, ()),
+    ]  # fmt: skip
+    assert {column.name: column.domain for column in results.columns}["ACDC"] == "intra"
+    (difference,) = [e for e in results.differences if (e.column, e.class_) == ("ACDC", MEAN)]
+    assert (difference.row, difference.head, difference.trainings) == ("nnU-Net", "FTN", 2)
+    every: list[str | Path] = [f"nnU-Net={clean}", *runs, f"nnU-Net={copies}"]
+    for together in (every, [clean]):
+        page = write_report(together, tmp_path / f"page {len(together)}").read_text()
+        assert "mine:segment" in page
+    with pytest.raises(CoopsegError, match="ACDC was evaluated in"):
+        read_runs([f"x={clean}", f"x={shutil.copytree(clean, tmp_path / 'again')}"])
+    record["model_settings"] = {}
+    (copies / "evaluation.json").write_text(json.dumps(record))
+    with pytest.raises(CoopsegError, match=r"copies: evaluates mine:segment; give the run folder"):
+        read_runs([copies])
 
 
 def test_a_data_set_evaluated_twice(make_run: Maker, make_evaluation: Maker) -> None:

@@ -265,8 +265,8 @@ def report(
         list[str],
         typer.Argument(
             metavar="[NAME=]RUN... | BENCH",
-            help="run folders, pooled if they share a NAME (by default the method); or one folder of "
-            "`coopseg benchmark`",
+            help="run folders, pooled if they share a NAME (by default the method), and among them "
+            "evaluations of --predictor and --predictions; or one folder of `coopseg benchmark`",
             show_default=False,
         ),
     ],

@@ -116,7 +116,7 @@ def evaluate_model(
     rename = False if predictions is not None else None
     datasets = open_datasets(data, layout=layout, labels=labels, rename=rename, lost_too=True)
     given = parse_label_names(labels) if labels else None
-    notes = []
+    notes: list[str] = []
     if predictions is not None:
         subject, notes = load_stored(Path(predictions), datasets, labels=given)
     elif subject is None:

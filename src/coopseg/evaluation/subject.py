@@ -132,7 +132,8 @@ def load_target(
 ) -> Subject:
     """Loads the target of --predictor: a run folder or ONNX file of this package, or module:callable.
 
-    classes: label names of the data set, background first. trust: see `load_model`. Raises CoopsegError if it cannot be loaded.
+    classes: label names of the data set, background first. trust: see `load_model`. Raises CoopsegError if
+    it cannot be loaded.
     """
     path = Path(target)
     if path.suffix == ".onnx" and path.is_file() and FORMAT.encode() not in read_bytes(path):

@@ -49,7 +49,13 @@ def pooled_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _flat(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    return {name: [flatten(run.record["settings"]) for run in own] for name, own in by_method(runs).items()}
+    methods = by_method(_trained(runs)).items()
+    return {name: [flatten(run.record["settings"]) for run in own] for name, own in methods}
+
+
+def _trained(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs whose training is known."""
+    return [run for run in runs if not run.elsewhere]
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
@@ -72,7 +78,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
         "trained on", "patients: train / val. / test", "slices", "steps", "time, h:min:s", "seconds a step",
         "peak memory, GB", "device", "last validation Dice", "best, at step", "started",
     )  # fmt: skip
-    lines = [Line((run.method, run.label), tuple(map(Shown, _facts(run.record)))) for run in runs]
+    lines = [Line((run.method, run.label), tuple(map(Shown, _facts(run.record)))) for run in _trained(runs)]
     return Table(("method", "run"), tuple(map(Heading, titles)), tuple(lines), "Runs")
 
 
@@ -190,8 +196,9 @@ def of_runs(runs: Sequence[Run]) -> Iterator[Block]:
     else:
         alone = "there is one run" if len(runs) == 1 else "all runs share every setting"
         yield Note(f"Settings that differ: none, {alone}.", "plain")
-    yield Fold("All settings", (Grid(settings_table(runs)),))
-    yield Grid(runs_table(runs))
+    if _trained(runs):
+        yield Fold("All settings", (Grid(settings_table(runs)),))
+        yield Grid(runs_table(runs))
     warned = [(run, lines) for run in runs if (lines := warnings_of(run))]
     for run, lines in warned:
         title = f"{run.method}, {run.label}: {counted(len(lines), 'warning')}"
@@ -205,8 +212,12 @@ def of_runs(runs: Sequence[Run]) -> Iterator[Block]:
 
 def _commands(run: Run) -> Iterator[Block]:
     split = run.record["split"]["name"]
-    yield Note(f"{run.method}, {run.label}: {run.folder}, weights {run.sha256[:16]}…, split {split}")
-    yield Code(command_text(run.record.get("command")))
+    if run.elsewhere:
+        models = ", ".join(entry.record["model"]["path"] for entry in run.evaluations)
+        yield Note(f"{run.method}, {run.label}: {models}")
+    else:
+        yield Note(f"{run.method}, {run.label}: {run.folder}, weights {run.sha256[:16]}…, split {split}")
+        yield Code(command_text(run.record.get("command")))
     for entry in run.evaluations:
         yield Note(evaluation_text(entry))
         yield Code(command_text(entry.record.get("command")))

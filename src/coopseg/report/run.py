@@ -45,8 +45,9 @@ def write_report(
 
     runs: folders of `train`, each RUN or NAME=RUN. Runs of one NAME, by default the method in their
     settings, are seeds or draws of one method and are pooled. evaluations: folders of `evaluate` beside those
-    that lie directly in a run folder; each belongs to the run whose last weights it evaluated. out: new or
-    empty folder, filled whole or not at all. Returns the path of the page.
+    that lie directly in a run folder; each belongs to the run whose last weights it evaluated. A model made
+    elsewhere, evaluated by `predictor` or `predictions`, is given by the folder of its evaluation in place of
+    a run. out: new or empty folder, filled whole or not at all. Returns the path of the page.
     Raises CoopsegError as `read_runs` does.
 
     >>> import coopseg, tempfile

@@ -48,6 +48,8 @@ class Run:
     """One training: its run.json and log, with what was evaluated of its last weights.
 
     method: the name under which it is shown; runs of one name are pooled. label: its own name among them.
+    elsewhere: whether it stands for a model that was not trained here, of which nothing but evaluations is
+    known.
     """
 
     method: str
@@ -57,6 +59,7 @@ class Run:
     record: dict[str, Any]
     log: list[dict[str, Any]]
     evaluations: tuple[Evaluated, ...] = field(default=())
+    elsewhere: bool = False
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -88,22 +91,27 @@ def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def as_study(runs: Sequence[Run]) -> Study:
     """Makes a study of runs: a row a method, held against the one trained as "standard", else the first.
 
-    Runs trained on the same patients are of one draw; draws are numbered if there are several.
+    Runs trained on the same patients are of one draw; draws are numbered if there are several. A model made
+    elsewhere has no draw, and is a baseline only if there is nothing else.
     """
     methods = by_method(runs)
-    baseline = next(
-        (name for name, own in methods.items() if own[0].record["settings"]["method"] == BASELINE),
-        next(iter(methods)),
-    )
-    patients = list(dict.fromkeys(_patients(run) for run in runs))
+    baseline = min(
+        methods,
+        key=lambda name: (
+            methods[name][0].elsewhere, methods[name][0].record["settings"]["method"] != BASELINE,
+        ),
+    )  # fmt: skip
+    patients = list(dict.fromkeys(_patients(run) for run in runs if not run.elsewhere))
     draws = {key: str(place) if len(patients) > 1 else WHOLE for place, key in enumerate(patients, start=1)}
+    draws = {(): WHOLE} | draws
     keys = [(run.method, draws[_patients(run)], run.record["settings"]["seed"]) for run in runs]
     trained = []
     for place, (run, (method, draw, seed)) in enumerate(zip(runs, keys, strict=True)):
         again = keys[:place].count(keys[place])
         name = f"{seed} ({again + 1})" if keys.count(keys[place]) > 1 else seed
         if run.evaluations:
-            trained.append(Trained(method, draw, name, per_patient(pd.DataFrame(run.rows)), run.data))
+            scores = per_patient(pd.DataFrame(run.rows))
+            trained.append(Trained(method, draw, name, scores, run.data, predictor=run.elsewhere))
     return Study(
         tuple(_row(name, own, trained) for name, own in methods.items()),
         tuple(trained),
@@ -118,13 +126,15 @@ def _patients(run: Run) -> tuple[str, ...]:
 
 def _row(name: str, runs: Sequence[Run], trained: Sequence[Trained]) -> Row:
     own = [one for one in trained if one.row == name]
+    seen = [one for one in own if not one.predictor]  # the training of a predictor is not known
     return Row(
         name=name,
         title=name,
         heads=max((run.heads for run in runs), key=len),
         jobs={STEPS: Jobs(len(own), 0, len(runs) if own else 0)},
-        draws=tuple(dict.fromkeys(one.draw for one in own)),
-        seeds=tuple(dict.fromkeys(one.seed for one in own)),
+        predictor=len(seen) < len(own),
+        draws=tuple(dict.fromkeys(one.draw for one in seen)),
+        seeds=tuple(dict.fromkeys(one.seed for one in seen)),
     )
 
 
@@ -132,20 +142,54 @@ def read_runs(runs: Sequence[str | Path], *, evaluations: Sequence[str | Path] =
     """Run folders, each RUN or NAME=RUN, with their evaluations.
 
     evaluations: folders of `coopseg evaluate` beside those that lie directly in a run folder. Without NAME
-    a run is called by the method in its settings.
+    a run is called by the method in its settings. In place of a run folder stands the evaluation of a model
+    made elsewhere, or several of one NAME.
     Raises CoopsegError for what is no run folder or no evaluation, a folder given twice, an evaluation of no
     given run, and a data set that was evaluated twice for one run.
     """
     if not runs:
         raise CoopsegError("there is nothing to report: give one or more folders of `coopseg train --out`")
-    found = [read_run(*name_and_folder(entry)) for entry in runs]
-    paths = [run.folder.resolve() for run in found]
-    if twice := next((run.folder for run in found if paths.count(run.folder.resolve()) > 1), None):
+    entries = [name_and_folder(entry) for entry in runs]
+    paths = [folder.resolve() for _, folder in entries]
+    if twice := next((folder for _, folder in entries if paths.count(folder.resolve()) > 1), None):
         raise CoopsegError(f"{twice}: given twice; give each run once")
+    apart = [entry for entry in entries if _is_elsewhere(entry[1])]
+    elsewhere = _pool([_read_elsewhere(*entry) for entry in apart])
+    found = [read_run(*entry) for entry in entries if entry not in apart]
     beside = [file.parent for run in found for file in sorted(run.folder.glob(f"*/{RECORD}"))]
     folders = {Path(folder).resolve(): Path(folder) for folder in (*beside, *evaluations)}
     evaluated = [read_evaluation(folder) for folder in folders.values()]
-    return _match(_label(found), evaluated)
+    return [*_match(_label(found), evaluated), *elsewhere]
+
+
+def _is_elsewhere(folder: Path) -> bool:
+    """Tells whether a folder is an evaluation, not a run."""
+    return is_file(folder / RECORD) and not is_file(folder / RUN)
+
+
+def _read_elsewhere(name: str, folder: Path) -> Run:
+    """Reads the evaluation of a model made elsewhere, as a run of which only the scores are known."""
+    evaluation = read_evaluation(folder)
+    model = evaluation.record["model"]
+    if evaluation.record.get("model_settings") is not None:
+        raise CoopsegError(f"{folder}: evaluates {model['path']}; give the run folder, its training")
+    method = name or Path(model["path"]).name
+    unknown = {"name": "unknown", "train": [], "validate": [], "test": []}
+    record = {
+        "settings": {"method": method, "seed": 0, "losses": {"stn": False}}, "split": unknown,
+        "data": {"name": "unknown", "labels": model["names"]},
+    }  # fmt: skip
+    return Run(method, "made elsewhere", folder, "", record, [], (evaluation,), elsewhere=True)
+
+
+def _pool(runs: Sequence[Run]) -> list[Run]:
+    """Puts the evaluations of models made elsewhere together, by name."""
+    pooled = []
+    for own in by_method(runs).values():
+        evaluations = tuple(entry for run in own for entry in run.evaluations)
+        _check_once(own[0], evaluations)
+        pooled.append(replace(own[0], evaluations=evaluations))
+    return pooled
 
 
 def read_run(name: str, folder: Path) -> Run:
