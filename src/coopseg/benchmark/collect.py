@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 
@@ -36,6 +35,7 @@ from coopseg.results.patients import per_patient
 from coopseg.results.records import EvaluationFile, MetricsFile, RunFile, read_checked
 from coopseg.results.study import STEPS, TIME, DataSet, Jobs, Row, Study, Trained
 from coopseg.results.table import Cost, Ended, Results, Spent, Unfinished, tabulate, to_json
+from coopseg.text import Json
 
 TABLE = "table"
 PROBED = set(Probe.model_fields) - {"row", "steps", "steps_of_training"}
@@ -54,9 +54,9 @@ class JobRecord:
     folder: Path
     result: Result | None
     failure: Failure | None
-    run: dict[str, Any]
-    evaluation: dict[str, Any]
-    beside: dict[str, Any]
+    run: Json
+    evaluation: Json
+    beside: Json
 
     @property
     def state(self) -> str:

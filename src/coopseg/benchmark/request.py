@@ -25,7 +25,7 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.run import name_and_folder
 from coopseg.results.study import WHOLE
 from coopseg.scans.files import write_json
-from coopseg.text import listing, read_json, shorten
+from coopseg.text import Json, listing, read_json, shorten
 from coopseg.training.rival import make_rivals
 from coopseg.versions import versions
 
@@ -65,7 +65,7 @@ class Request(Section):
     preset: str = "default"
     precision: Literal["32", "bf16"] = "32"
     device: str = "auto"
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Json = Field(default_factory=dict)
     layout: str = "auto"
     labels: str | None = None
     spacing: Literal["true", "nominal"] = "true"
@@ -119,9 +119,7 @@ class Request(Section):
         named |= {*trust, *(entry.target for entry in given.get("predictors", ()))}
         more = any(given.get(name) for name in ("methods", "draws", "seeds"))
         block = _take_block(given, self.rows, self.draws, self.seeds)
-        changes: dict[str, Any] = {
-            "blocks": tuple(dict.fromkeys((*self.blocks, block))) if more else self.blocks
-        }
+        changes: Json = {"blocks": tuple(dict.fromkeys((*self.blocks, block))) if more else self.blocks}
         for name in ("predictors", "severities", "severity_methods"):
             changes[name] = tuple(dict.fromkeys((*getattr(self, name), *given.pop(name, ()))))
         changes["equal_time"] = given.pop("equal_time", False) or self.equal_time
@@ -243,16 +241,14 @@ def _is_name(name: str) -> bool:
     return all(letter.isalnum() or letter in "-_.+ " for letter in name) and not name.startswith(".")
 
 
-def read_arguments(asked: Mapping[str, Any]) -> dict[str, Any]:
+def read_arguments(asked: Mapping[str, Any]) -> Json:
     """Turns arguments as people give them into values of a request: paths absolute, lists split at commas."""
     if unknown := [name for name in asked if name not in (*READ, *Request.model_fields)]:
         raise CoopsegError(f"a benchmark takes no {listing(unknown)}; see `coopseg benchmark --help`")
     return {name: READ[name](value) if name in READ else value for name, value in asked.items()}
 
 
-def _take_block(
-    given: dict[str, Any], rows: tuple[str, ...], draws: tuple[str, ...], seeds: tuple[int, ...]
-) -> Block:
+def _take_block(given: Json, rows: tuple[str, ...], draws: tuple[str, ...], seeds: tuple[int, ...]) -> Block:
     """Takes methods, draws and seeds out of `given` for a block; those that are missing are the others."""
     return Block(
         methods=given.pop("methods", ()) or rows,

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
 
 from coopseg.report.page import Block, Grid, Note, Plates, plate
 from coopseg.report.sources import Run, by_method
@@ -16,6 +15,7 @@ from coopseg.results.patients import ALL, MEAN
 from coopseg.results.shown import Heading, Line, Shown, Table, number_text
 from coopseg.results.study import STEPS
 from coopseg.results.table import Results
+from coopseg.text import Json
 
 MOST_VOLUMES = 300  # of one run and data set; above it a dot is a patient
 LISTED = 10
@@ -39,16 +39,16 @@ class Volume:
     seconds: float | None
 
 
-def volumes(rows: Sequence[dict[str, Any]], head: str, *, run: str = "") -> list[Volume]:
+def volumes(rows: Sequence[Json], head: str, *, run: str = "") -> list[Volume]:
     """Returns the volumes among the rows of an evaluation, by one head."""
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    grouped: dict[tuple[str, str], list[Json]] = defaultdict(list)
     for row in rows:
         if row["head"] == head:
             grouped[row["dataset"], row["case"]].append(row)
     return [_volume(run, own) for own in grouped.values()]
 
 
-def _volume(run: str, rows: Sequence[dict[str, Any]]) -> Volume:
+def _volume(run: str, rows: Sequence[Json]) -> Volume:
     first = rows[0]
     distances = [row["hd95"] for row in rows if row["hd95"] is not None]
     return Volume(

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -25,7 +24,7 @@ from coopseg.report.sources import Run, by_method
 from coopseg.results.columns import Column
 from coopseg.scans.colours import as_hex, structure_colours
 from coopseg.scans.types import BACKGROUND
-from coopseg.text import one_line, open_regular
+from coopseg.text import Json, one_line, open_regular
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
 
 MOST_BYTES = 2**28  # of all arrays of a file; those of an evaluation take some megabytes
@@ -42,8 +41,8 @@ class Stored:
     note: str
     head: str
     folder: Path
-    record: dict[str, Any]
-    rows: Sequence[dict[str, Any]]
+    record: Json
+    rows: Sequence[Json]
 
 
 @dataclass(frozen=True)

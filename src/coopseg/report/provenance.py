@@ -15,7 +15,7 @@ from coopseg.report.sources import Evaluated, Run, by_method
 from coopseg.results.records import best_of
 from coopseg.results.shown import Heading, Line, Shown, Table, number_text
 from coopseg.results.table import Results
-from coopseg.text import clock, counted, flatten
+from coopseg.text import Json, clock, counted, flatten
 
 REQUEST_SHOWN = (
     "data", "cross", "split", "preset", "settings", "precision", "device", "layout", "labels", "spacing",
@@ -48,7 +48,7 @@ def pooled_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     return {name: keys for name, keys in found.items() if keys}
 
 
-def _flat(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+def _flat(runs: Sequence[Run]) -> dict[str, list[Json]]:
     methods = by_method(_trained(runs)).items()
     return {name: [flatten(run.record["settings"]) for run in own] for name, own in methods}
 

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from coopseg import __version__
 from coopseg.benchmark.collect import Collected, JobRecord, collect
@@ -34,6 +33,7 @@ from coopseg.results.study import WHOLE
 from coopseg.results.table import Results, tabulate, to_json
 from coopseg.results.tables import few_note, score_table
 from coopseg.scans.files import check_new, is_file, new_folder, write_atomically
+from coopseg.text import Json
 
 PAGE, CONTENT, REPORT = "report.html", "report.json", "report"
 
@@ -145,7 +145,7 @@ def summary(results: Results, question: str, found: Answer) -> str:
     return "\n".join([question, found.verdict, *found.notes, *([""] if table else []), *table])
 
 
-def contents(report: Report) -> dict[str, Any]:
+def contents(report: Report) -> Json:
     """Returns all that a page shows in JSON types, without NaN."""
     results, runs = report.results, report.runs
     slowest = slowest_table(results, report.volumes)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
@@ -28,7 +27,7 @@ from coopseg.results.records import (
 )
 from coopseg.results.study import STEPS, WHOLE, DataSet, Jobs, Row, Study, Trained
 from coopseg.scans.files import is_file
-from coopseg.text import read_text
+from coopseg.text import Json, read_text
 
 LOG = "log.jsonl"
 BASELINE = "standard"  # the method that others are held against, if it is there
@@ -39,8 +38,8 @@ class Evaluated:
     """One folder of `coopseg evaluate`: its evaluation.json, and the rows of metrics.json."""
 
     folder: Path
-    record: dict[str, Any]
-    rows: list[dict[str, Any]]
+    record: Json
+    rows: list[Json]
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ class Run:
     label: str
     folder: Path
     sha256: str
-    record: dict[str, Any]
-    log: list[dict[str, Any]]
+    record: Json
+    log: list[Json]
     evaluations: tuple[Evaluated, ...] = field(default=())
     elsewhere: bool = False
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """The rows of all evaluations; see `coopseg.evaluation.evaluate.COLUMNS`."""
         return [row for evaluation in self.evaluations for row in evaluation.rows]
 
@@ -255,7 +254,7 @@ def _check_once(run: Run, evaluations: tuple[Evaluated, ...]) -> None:
             seen[entry["name"]] = evaluation.folder
 
 
-def _read_log(path: Path) -> list[dict[str, Any]]:
+def _read_log(path: Path) -> list[Json]:
     lines = []
     for number, text in enumerate(read_text(path).splitlines(), start=1):
         try:

@@ -15,6 +15,7 @@ from coopseg.results.figures import draw_curves
 from coopseg.results.records import best_of
 from coopseg.results.scores import Curve, Point
 from coopseg.results.table import Results
+from coopseg.text import Json
 
 TERMS = ("total", "segmentation", "reconstruction", "refined", "shape")
 MOST_POINTS = 150  # of a curve; more are averaged in groups
@@ -24,7 +25,7 @@ LOSSES = {
     "reconstruction": "Reconstruction: MSE(x′, x)", "refined": "Refined: CE(C(p), y)",
     "shape": "Shape: CE(C(y), y); hard: CE(C(p̂), y)",
 }  # fmt: skip
-Pick = Callable[[dict[str, Any]], float | None]
+Pick = Callable[[Json], float | None]
 
 
 def loss_curves(runs: Sequence[Run]) -> list[Curve]:
@@ -81,7 +82,7 @@ def _rise(key: str) -> Pick:
     return lambda entry: _number(_part(entry, "rise").get(key))
 
 
-def _part(entry: dict[str, Any], name: str) -> dict[str, Any]:
+def _part(entry: Json, name: str) -> Json:
     part = entry.get(name)
     return part if isinstance(part, dict) else {}
 

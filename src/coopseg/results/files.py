@@ -28,6 +28,7 @@ from coopseg.results.tables import (
     spikes_note,
 )
 from coopseg.scans.files import write_atomically
+from coopseg.text import Json
 
 FIGURES = "figures"
 GROUPS = {"phase": "phase", "vendor": "vendor", "site": "vendor/centre"}
@@ -89,9 +90,9 @@ def write_results(results: Results, out: Path, *, content: Mapping[str, Any]) ->
     return out
 
 
-def _flat(entry: object) -> dict[str, Any]:
+def _flat(entry: object) -> Json:
     """A cell or a difference in plain columns."""
-    flat: dict[str, Any] = as_json(entry)
+    flat: Json = as_json(entry)
     flat["interval_low"], flat["interval_high"] = flat["interval"] or (None, None)
     flat["draws"] = " ".join(flat["draws"])
     if isinstance(entry, Cell):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 from coopseg import __version__
 from coopseg.config.methods import title_of
@@ -15,6 +15,7 @@ from coopseg.results.patients import MEAN
 from coopseg.results.scores import Cell, Curve, find_cells, severity_curves
 from coopseg.results.statistics import LEVEL, RESAMPLES, as_json
 from coopseg.results.study import STEPS, TIME, Row, Study
+from coopseg.text import Json
 
 STATISTICS = {
     "unit": "patient",
@@ -147,9 +148,9 @@ def tabulate(
     )
 
 
-def to_json(results: Results) -> dict[str, Any]:
+def to_json(results: Results) -> Json:
     """Returns all of it in JSON types without NaN."""
-    plain = cast(dict[str, Any], as_json(results))
+    plain = cast(Json, as_json(results))
     plain["change"] = {STEPS: plain["change"]}
     for curve in plain["severity"]:
         curve["points"] = [{"severity": point.pop("x"), **point} for point in curve["points"]]
