@@ -141,7 +141,7 @@ def test_equal_time_severities_and_other_sites(
     assert sorted(path.name for path in severe.iterdir()) == ["0", "0.5"]
     check_severity_nought(out)
     assert sorted(path.name for path in (severe / "0.5").iterdir()) == [
-        "cases.csv", "evaluation.json", "metrics.json", "metrics.md",
+        "cases.csv", "done.jsonl", "evaluation.json", "metrics.json", "metrics.md",
     ]  # fmt: skip
     evaluation = json.loads((timed / "evaluation" / "evaluation.json").read_text())
     assert [entry["name"] for entry in evaluation["data"]][-1] == "far"
