@@ -113,9 +113,10 @@ def test_values_by_labels_by_a_file_beside_them_or_by_the_data_set(seen: Path, t
         assert {row["dice"] for row in found.rows} == {1.0}
         assert any("by the file beside them: LV=1, MYO=2, RV=3" in line for line in found.warnings)
         (tmp_path / "plain" / name).unlink()
-    (tmp_path / "plain" / "labels.json").write_text('{"labels": [1]}')
-    with pytest.raises(CoopsegError, match=r"labels\.json: cannot be read"):
-        evaluate_model(None, seen, tmp_path / "c", predictions=tmp_path / "plain")
+    for wrong in ('{"labels": [1]}', '{"labels": [{"name": "LV", "value": 1e999}]}', "[]", "{}"):
+        (tmp_path / "plain" / "labels.json").write_text(wrong)
+        with pytest.raises(CoopsegError, match=r"labels\.json: cannot be read"):
+            evaluate_model(None, seen, tmp_path / "c", predictions=tmp_path / "plain")
 
 
 def test_no_file_is_taken_twice_and_none_at_random(seen: Path, tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_frames_of_one_file(seen: Path, tmp_path: Path) -> None:
     found = evaluate_model(None, moving, tmp_path / "out", predictions=tmp_path / "made", pictures=False)
     assert {row["dice"] for row in found.rows} == {1.0}
     (tmp_path / "made" / "p.nii.gz").unlink()
-    copy_label(seen, "p0_ED", tmp_path / "made" / "q_ED.nii.gz")
+    copy_label(seen, "p0_ED", tmp_path / "made" / "q_ED_seg.nii.gz")
     with pytest.raises(PartlyDone, match="1 of 2") as caught:
         evaluate_model(None, moving, tmp_path / "again", predictions=tmp_path / "made", pictures=False)
     assert {row["dice"] for row in caught.value.done.rows} == {1.0}

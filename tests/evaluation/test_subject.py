@@ -159,6 +159,6 @@ def test_a_perfect_one_scores_one(phantom: dict[str, Path], tmp_path: Path) -> N
     assert {row["head"] for row in found.rows} == {"FTN"}
     assert len(found.rows) == 6
     (warning,) = found.warnings
-    assert "not found, so whether the model was trained on these patients is unknown" in warning
+    assert warning == "m:f: made elsewhere, so whether it was trained on these patients is unknown"
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert record["model"] == {"path": "m:f", "sha256": None, "names": list(dataset.labels.names)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +51,8 @@ class StoredMaps:
         if file is None:
             wanted = listing([f"{name}.nii.gz" for name in dict.fromkeys(_names(ref))])
             raise CoopsegError(f"{ref.image}: no prediction in {self.folder}; looked for {wanted}")
-        whole = stem(file) == ref.id and len(read_header(file).shape) == 3  # of this frame alone
+        called = ref.id in (stem(file), unmarked(file))
+        whole = called and len(read_header(file).shape) == 3  # of this frame alone
         label = load_label(replace(ref, label=file, frame=None if whole else ref.frame))
         assert label is not None
         data, values = label.data, self.values[dataset.name]
@@ -148,7 +150,7 @@ def _described(folder: Path) -> Labels | None:
     if file.is_file():
         try:
             pairs = [(str(entry["name"]), int(entry["value"])) for entry in read_json(file)["labels"]]
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise CoopsegError(f"{file}: cannot be read; name the values with --labels") from None
         return make_labels(pairs, source=str(file))
     entries = read_description(folder)
@@ -160,6 +162,6 @@ def _digest(folder: Path, files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(folder)}\0".encode(errors="surrogateescape"))
-        if file.is_file():
-            digest.update(file.read_bytes())
+        with suppress(OSError):  # which is said where the volume is read
+            digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()

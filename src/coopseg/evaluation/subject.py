@@ -62,6 +62,9 @@ class Subject:
 
     def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
         """Returns a line for each data set with patients that, by name, it was trained or selected on."""
+        if self.made_elsewhere:
+            unknown = "made elsewhere, so whether it was trained on these patients is unknown"
+            return (f"{self.facts.model.path}: {unknown}",)
         if self.trained is None:
             unknown = "not found, so whether the model was trained on these patients is unknown"
             return (f"{self.source / RUN}: {unknown}",)
