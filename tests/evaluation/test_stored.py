@@ -14,6 +14,7 @@ import pytest
 from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.evaluation.run import evaluate_model, open_datasets
 from coopseg.evaluation.stored import load_stored
+from coopseg.scans.labels import parse_label_names
 from coopseg.scans.types import Dataset, ScanRef
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage`:DeprecationWarning")
@@ -112,6 +113,10 @@ def test_values_by_labels_by_a_file_beside_them_or_by_the_data_set(seen: Path, t
         found = evaluate_model(None, seen, tmp_path / name, predictions=tmp_path / "plain")
         assert {row["dice"] for row in found.rows} == {1.0}
         assert any("by the file beside them: LV=1, MYO=2, RV=3" in line for line in found.warnings)
+        given = parse_label_names("RV=1,MYO=2,LV=3")
+        swapped = load_stored(tmp_path / "plain", open_datasets(seen), labels=given)[1]
+        assert "values of the predictions, by --labels: RV=1, MYO=2, LV=3" in swapped
+        assert "the file beside the predictions has other values than --labels: LV=1, MYO=2, RV=3" in swapped
         (tmp_path / "plain" / name).unlink()
     for wrong in ('{"labels": [1]}', '{"labels": [{"name": "LV", "value": 1e999}]}', "[]", "{}"):
         (tmp_path / "plain" / "labels.json").write_text(wrong)
@@ -132,7 +137,9 @@ def test_no_file_is_taken_twice_and_none_at_random(seen: Path, tmp_path: Path) -
         load_stored(made, [dataset, copies])
     copy_label(seen, "p0_ED", made / "copies" / "p0_ED.nii.gz")
     subject, lines = load_stored(made, [dataset, copies])
-    assert lines == []
+    assert lines == [
+        "values of the predictions, by the data set: RV=10, MYO=20, LV=30; --labels names others"
+    ]
     assert subject.recall
     assert [subject.recall(each, each.items[0])[0]["FTN"].max() for each in (dataset, copies)] == [3, 3]
     copy_label(seen, "p0_ED", made / "more" / "p0_ED.nii.gz")

@@ -162,3 +162,12 @@ def test_a_perfect_one_scores_one(phantom: dict[str, Path], tmp_path: Path) -> N
     assert warning == "m:f: made elsewhere, so whether it was trained on these patients is unknown"
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert record["model"] == {"path": "m:f", "sha256": None, "names": list(dataset.labels.names)}
+
+
+def test_how_values_are_read_is_said_where_the_predictor_does_not() -> None:
+    subject = wrap_callable(
+        "mine", lambda image, spacing: image, target="m:f", classes=("background", "RV", "LV")
+    )
+    assert subject.warnings([])[0] == (
+        "predictor mine: its values are taken for RV=1, LV=2; its attribute `labels` can say otherwise"
+    )

@@ -255,7 +255,7 @@ def corrupt(
     used = len(dataset.items) - (len(partly.failed) if partly else 0)
     sets, volumes = counted(len(folders), "data set"), counted(used * copies, "volume")
     say(f"{sets} of {volumes} in {out}: {', '.join(f.name for f in folders)}")
-    say(f"next: coopseg evaluate --model RUN --data {out} --out DIR")
+    say(f"next: coopseg evaluate --model RUN --data {data} --data {out} --split RUN --out DIR")
     if partly:
         raise partly
 

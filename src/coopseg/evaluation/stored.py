@@ -84,7 +84,7 @@ def load_stored(
     found: dict[Key, Path] = {}
     images: dict[Path, ScanRef] = {}
     values: dict[str, Labels] = {}
-    lines = []
+    lines: list[str] = []
     parts = {dataset.name: folder / dataset.name for dataset in datasets}
     for dataset in datasets:
         part = parts[dataset.name] if parts[dataset.name].is_dir() else folder
@@ -99,18 +99,30 @@ def load_stored(
                         f"data set into a folder of its name, such as {parts[dataset.name]}"
                     )
                 found[dataset.name, ref.id] = file
-        values[dataset.name] = labels or _described(part) or _described(folder) or dataset.labels
-        if not labels and values[dataset.name].meaning != dataset.labels.meaning:
-            meaning = ", ".join(f"{name}={value}" for name, value in values[dataset.name].meaning.items())
-            lines.append(f"{dataset.name}: values of the predictions by the file beside them: {meaning}")
+        beside = _described(part) or _described(folder)
+        values[dataset.name] = labels or beside or dataset.labels
+        lines += _say_values(values[dataset.name], given=labels, beside=beside)
     if surplus := [str(file.relative_to(folder)) for file in files if file not in images]:
         lines.append(
             f"{folder}: {counted(len(surplus), 'label map')} of no volume: {listing(surplus, most=5)}"
         )
-    names = datasets[0].labels.names
+    lines, names = list(dict.fromkeys(lines)), datasets[0].labels.names
     maps = StoredMaps(folder, names, found, values, named=labels is not None)
     facts = Facts(ModelFacts(str(folder), names, _digest(folder, sorted(images))))
     return Subject(None, names, HEADS[0], False, facts, folder, recall=maps), lines
+
+
+def _say_values(values: Labels, *, given: Labels | None, beside: Labels | None) -> Iterator[str]:
+    """Yields what the values of the predictions are taken to mean, since swapped names give wrong scores."""
+
+    def meaning(labels: Labels) -> str:
+        return ", ".join(f"{name}={value}" for name, value in labels.meaning.items())
+
+    source = "--labels" if given else "the file beside them" if beside else "the data set"
+    more = "" if given else "; --labels names others"
+    yield f"values of the predictions, by {source}: {meaning(values)}{more}"
+    if given and beside and given.meaning != beside.meaning:
+        yield f"the file beside the predictions has other values than --labels: {meaning(beside)}"
 
 
 def _names(ref: ScanRef) -> Iterator[str]:

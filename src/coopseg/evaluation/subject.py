@@ -42,7 +42,8 @@ class Subject:
     predict, recall: see `coopseg.evaluation.evaluate.Predictions`, one of the two. names: its classes,
     background first. head: the one whose predictions are drawn. in_turn: two threads must not call it at
     once. facts: entries for the record. source: the folder of its training, or a name if there is none.
-    trained: the split of its training, None if unknown. settings: how it prepares a scan.
+    trained: the split of its training, None if unknown. settings: how it prepares a scan. assumed: how the
+    values that it gives are read, if it does not say so itself.
     """
 
     predict: Predict | None
@@ -54,6 +55,7 @@ class Subject:
     trained: Split | None = None
     settings: CaseSettings = field(default_factory=CaseSettings)
     recall: Recall | None = None
+    assumed: str = ""
 
     @property
     def made_elsewhere(self) -> bool:
@@ -64,7 +66,8 @@ class Subject:
         """Returns a line for each data set with patients that, by name, it was trained or selected on."""
         if self.made_elsewhere:
             unknown = "made elsewhere, so whether it was trained on these patients is unknown"
-            return (f"{self.facts.model.path}: {unknown}",)
+            said = (self.assumed,) if self.assumed else ()
+            return (*said, f"{self.facts.model.path}: {unknown}")
         if self.trained is None:
             unknown = "not found, so whether the model was trained on these patients is unknown"
             return (f"{self.source / RUN}: {unknown}",)
@@ -181,8 +184,13 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
             raise CoopsegError(f"{where} failed: {type(error).__name__}: {one_line(error)}") from error
         return {HEADS[0]: _indices(labels, table, shape=scan.data.shape, where=where)}
 
-    facts = Facts(ModelFacts(target, classes))
-    return Subject(call, classes, HEADS[0], in_turn=True, facts=facts, source=Path(name))
+    facts, assumed = Facts(ModelFacts(target, classes)), ""
+    if getattr(predict, "labels", None) is None:
+        order = ", ".join(f"{class_}={number}" for number, class_ in enumerate(names) if number)
+        assumed = (
+            f"predictor {name}: its values are taken for {order}; its attribute `labels` can say otherwise"
+        )
+    return Subject(call, classes, HEADS[0], True, facts, Path(name), assumed=assumed)
 
 
 def _table(name: str, labels: Any, names: tuple[str, ...]) -> dict[int, int]:
