@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.workers import choose_workers, processes, threads
+from coopseg.workers import busy_line, choose_workers, processes, threads
 
 PARENT = """
 import signal, sys
@@ -177,3 +177,15 @@ def test_a_script_that_workers_would_run_again(tmp_path: Path) -> None:
     assert done[bare].returncode == 1
     assert done[bare].stderr.count("Traceback") == 1  # that of the script, none of its workers
     assert 'put what it does under `if __name__ == "__main__":`' in done[bare].stderr
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "said"), [(0.3, 2, False), (3.8, 2, True), (3.8, 1, False), (1.0, 2, True)]
+)
+def test_a_busy_machine_is_spoken_of(
+    monkeypatch: pytest.MonkeyPatch, load: float, threads: int, said: bool
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0, 0))
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("coopseg.workers.cores", lambda: 2)
+    assert busy_line().startswith(f"other programs keep this machine busy (load {load} on 2 cores)") == said

@@ -26,6 +26,22 @@ def cores() -> int:
     return len(allowed)
 
 
+def busy_line() -> str:
+    """Returns a line if other programs keep this machine busy and torch has several threads, else "".
+
+    Threads of one operator wait for the last of them: while another program has a core, all stand still.
+    """
+    import torch
+
+    load, threads = os.getloadavg()[0], torch.get_num_threads()
+    if threads == 1 or load < cores() / 2:
+        return ""
+    return (
+        f"other programs keep this machine busy (load {load:.1f} on {cores()} cores), and {threads} threads "
+        "wait for one another: OMP_NUM_THREADS=1 may be several times faster"
+    )
+
+
 def choose_workers(wanted: int | None, *, volumes: int) -> int:
     """Returns how many workers to start: as wanted, else one per core; never more than there are volumes.
 

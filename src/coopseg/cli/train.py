@@ -74,7 +74,10 @@ def train(
     note(f"reading {data}")
     with _stopping_clearly(out), TrainingDisplay() as display:
         from coopseg.training.run import train as train_model
+        from coopseg.workers import busy_line
 
+        if line := busy_line():
+            note(line)
         train_model(out=out, adapt=adapt, progress=display, warn=warn, **given)
     _report(out)
 
