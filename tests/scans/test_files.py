@@ -142,13 +142,14 @@ def test_a_lock_is_held_until_its_process_ends(tmp_path: Path, hold: Callable[[P
 def test_a_lock_that_is_no_file(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("1")
-    for make, says in (
+    cases: tuple[tuple[Callable[[Path], object], str], ...] = (
         (lambda path: path.symlink_to(precious), "cannot be locked"),
         (os.mkfifo, "is no regular file"),
         (Path.mkdir, "cannot be locked"),
-    ):
-        folder = tmp_path / says.replace(" ", "") / str(make)[-5:-1]
-        folder.mkdir(parents=True)
+    )
+    for number, (make, says) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
         make(folder / LOCK)
         with pytest.raises(CoopsegError, match=says):
             locked(folder).__enter__()
