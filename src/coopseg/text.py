@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from coopseg.errors import CoopsegError
 Json = dict[str, Any]  # an object of a JSON or YAML file, as it was read or will be written
 
 MAX_TEXT = 2**28  # bytes of a text file; a list of a million scans takes about as much
+TOO_DEEP = re.compile(r"(?:[\[{]\s*){500}")
 MAX_YAML = 2**18  # characters; more would take many seconds
 LONGEST = 100  # most characters of a foreign value in a message
 DIGITS = 9  # most digits of a whole number, so that it fits 32 bits
@@ -80,6 +82,8 @@ def parse_yaml(text: str) -> Any:
     """
     if len(text) > MAX_YAML:
         raise ValueError(f"{len(text)} characters are too many for YAML, use JSON")
+    if TOO_DEEP.search(text):  # PyYAML would read to the end for seconds before it gives up
+        raise ValueError("too many nested brackets for the recursion of PyYAML")
     try:
         import yaml
 

@@ -54,7 +54,7 @@ def test_split_files(refuses: Callable[..., str], data: Path, model: Path, tmp_p
     refuses("train", "--data", data, "--split", file, parts=(file,))
     refuses("corrupt", "--data", data, "--split", file, parts=(file,))
     refuses("evaluate", "--data", data, "--model", model, "--split", file, parts=(file,))
-    assert os.times().user - before < 60  # what grows with the square of the size takes hours
+    assert os.times().user - before < 10
     assert not Path("trap").exists()
 
 
@@ -163,7 +163,7 @@ def test_descriptions(refuses: Callable[..., str], data: Path, model: Path, kind
     refuses("train", "--data", data, parts=(data,))
     refuses("evaluate", "--model", model, "--data", data, parts=(data,))
     refuses("corrupt", "--data", data, parts=(data,))
-    assert os.times().user - before < 60  # what grows with the square of the size takes hours
+    assert os.times().user - before < 10
 
 
 @pytest.mark.parametrize(
