@@ -199,7 +199,7 @@ def test_a_window_is_in_units_of_the_scan(ct: Dataset) -> None:
     scan = load_scan(ct.items[0])
     settings = CaseSettings(window=(-160, 240), spacing=None, size=(240, 240), slice_minmax=False)
     case = prepare(scan, settings)
-    assert case.record.clip == (-160, 240)
+    assert case.record.clip == ((-160, 240),)
     expected = np.clip((scan.data + 160) / 400, 0, 1)
     np.testing.assert_allclose(np.sort(case.image, axis=None), np.sort(expected, axis=None), atol=1e-6)
     outside = ((scan.data < -160) | (scan.data > 240)).sum()

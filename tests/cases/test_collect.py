@@ -26,7 +26,7 @@ def test_cases_come_in_order_with_their_refs(phantom: dict[str, Path]) -> None:
     assert [case.ref for case in cases] == list(dataset.items)
     for case in cases:
         assert case.label is not None
-        assert case.image.shape == case.label.shape == (case.record.slices, 96, 96)
+        assert case.image[:, 0].shape == case.label.shape == (case.record.slices, 96, 96)
         assert case.image.dtype == np.float32
         assert case.label.dtype == np.uint8
         assert case.image.min() == 0

@@ -95,9 +95,9 @@ def test_no_interpolation_where_spacing_is_met(spacing: float | None) -> None:
     scan = make_scan()
     case = prepare(scan, CaseSettings(spacing=spacing, size=(32, 32), slice_minmax=False))
     assert case.record.clip is not None
-    low, high = case.record.clip
+    ((low, high),) = case.record.clip
     expected = ((scan.data.clip(low, high) - low) / (high - low)).transpose(2, 1, 0)
-    np.testing.assert_allclose(case.image[:, 3:29, 6:26], expected, atol=1e-6)
+    np.testing.assert_allclose(case.image[:, 0, 3:29, 6:26], expected, atol=1e-6)
     assert case.record.steps == (1, 1)
     assert case.image.sum() == pytest.approx(float(expected.sum()), rel=1e-5)  # zeros around
 
@@ -116,7 +116,7 @@ def test_image_against_scipy_step_by_step() -> None:
     for index in range(4):
         expected = map_coordinates(scaled[index], at, order=1, mode="nearest")
         expected = (expected - expected.min()) / (expected.max() - expected.min())
-        np.testing.assert_allclose(case.image[index], expected, atol=1e-5)
+        np.testing.assert_allclose(case.image[index, 0], expected, atol=1e-5)
     assert case.record.resampled == (rows, columns)
     np.testing.assert_allclose(case.record.spacing, (8, 1.2, 1.2))
 
@@ -172,9 +172,8 @@ def test_normalised_scan_is_not_clipped() -> None:
     scan = make_scan()
     unit = Scan(scan.data / scan.data.max(), scan.affine, scan.path)
     case = prepare(unit, CaseSettings(spacing=None, size=(32, 32), slice_minmax=False), normalised=True)
-    np.testing.assert_array_equal(case.image[:, 3:29, 6:26], unit.data.transpose(2, 1, 0))
+    np.testing.assert_array_equal(case.image[:, 0, 3:29, 6:26], unit.data.transpose(2, 1, 0))
     assert case.record.clip is None
-    assert case.record.slice_range is None
     assert READER.validate_json(json.dumps(asdict(case.record))) == case.record
 
 
@@ -252,7 +251,7 @@ def test_a_real_volume_takes_less_than_a_tenth_of_a_second(real_data: Path) -> N
     start = time.process_time()
     case: Case = prepare(scan, CaseSettings())
     middle = time.process_time()
-    restore(np.full((4, *case.image.shape), 0.25, np.float32), case.record)
+    restore(np.full((4, *case.image[:, 0].shape), 0.25, np.float32), case.record)
     assert middle - start < 0.1
     assert time.process_time() - middle < 0.1
 
@@ -271,11 +270,10 @@ RECORD = Record(
     shape=(30, 40, 5),
     orientation=Orientation((2, 1, 0), (True, False, True)),
     stored_spacing=(8.0, 1.5, 1.25),
-    clip=(3.5, 811.0),
+    clip=((3.5, 811.0),),
     steps=(0.8, 0.96),
     resampled=(50, 31),
     size=(32, 48),
-    slice_range=((0.0, 1.0), (0.25, 0.5)),
 )
 
 

@@ -61,19 +61,17 @@ def test_nearly_empty_volume_becomes_zeros() -> None:
 def test_minmax_is_per_slice_and_constant_slices_are_zeros() -> None:
     volume = np.random.default_rng(0).normal(size=(3, 6, 5)).astype(np.float32)
     volume[1] = 0.7
-    scaled, ranges = minmax_slices(volume)
+    scaled = minmax_slices(volume)
     for index in (0, 2):
         expected = (volume[index] - volume[index].min()) / (volume[index].max() - volume[index].min())
         np.testing.assert_allclose(scaled[index], expected, atol=1e-6)
-        assert ranges[index] == (volume[index].min(), volume[index].max())
     assert not scaled[1].any()
-    assert ranges[1] == pytest.approx((0.7, 0.7))
 
 
 @given(arrays.arrays(np.float32, (2, 3, 4), elements=st.floats(-(2**20), 2**20, width=32)))
 def test_any_volume_ends_in_unit_range(volume: np.ndarray) -> None:
     scaled, _ = scale_to_percentiles(volume, (2, 98))
-    for result in (scaled, minmax_slices(scaled)[0], minmax_slices(volume)[0]):
+    for result in (scaled, minmax_slices(scaled), minmax_slices(volume)):
         assert result.min() >= 0
         assert result.max() <= 1
 

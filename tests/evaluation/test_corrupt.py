@@ -119,12 +119,12 @@ def test_manifest_replays_every_image(corrupted: Path, dataset: Dataset) -> None
         assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
         case = prepare(load_scan(sources[entry["patient"], entry["phase"]]), SETTINGS)
         corruption = Corruption(entry["kind"], entry["parameters"])
-        volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
+        volume = apply_corruption(case.image[:, 0], corruption, spacing=case.record.spacing)
         stored = load_scan(ScanRef("", path))
         read = prepare(stored, SETTINGS.model_copy(update={"slice_minmax": False}), normalised=True)
-        np.testing.assert_allclose(read.image, volume, atol=1e-6)
+        np.testing.assert_allclose(read.image[:, 0], volume, atol=1e-6)
         np.testing.assert_allclose(
-            prepare(stored, SETTINGS, normalised=True).image, minmax_slices(volume)[0], atol=1e-5
+            prepare(stored, SETTINGS, normalised=True).image[:, 0], minmax_slices(volume), atol=1e-5
         )
 
 
@@ -427,7 +427,7 @@ def test_world_positions_survive(seed: int) -> None:
     place = affine[:3, :3] @ (np.array(shape) * 0.55) + affine[:3, 3]
     scan = Scan(blob(shape, affine, place), affine)
     case = prepare(scan, GRID_SETTINGS)
-    stored = case_as_scan(case.image, scan=scan, record=case.record)
+    stored = case_as_scan(case.image[:, 0], scan=scan, record=case.record)
     np.testing.assert_allclose(centroid(stored), centroid(scan), atol=0.05)
     np.testing.assert_allclose(sorted(stored.spacing), [1.36719, 1.36719, 10], atol=1e-6)
     again = prepare(stored, GRID_SETTINGS, normalised=True)

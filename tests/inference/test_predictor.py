@@ -32,7 +32,7 @@ def by_hand(networks: Networks, image: np.ndarray, refinements: int) -> np.ndarr
     found = []
     with torch.no_grad():
         for plane in torch.from_numpy(image):
-            code = networks.image_encoder(plane[None, None])
+            code = networks.image_encoder(plane[None])
             logits = networks.segmentation_decoder(networks.image_encoder.decoupler(code))
             for _ in range(refinements):
                 logits = networks.shape_decoder(networks.shape_encoder((logits / 2).softmax(1)))
@@ -153,7 +153,7 @@ def by_hooks(networks: Networks, image: np.ndarray, refinements: int) -> np.ndar
         kept = norm.running_mean.clone(), norm.running_var.clone()
         norm.register_forward_pre_hook(lambda norm, inputs, kept=kept: mix(norm, inputs, kept))
     with torch.no_grad():
-        logits = networks(torch.from_numpy(image)[:, None], refinements=refinements, temperature=2.0)
+        logits = networks(torch.from_numpy(image), refinements=refinements, temperature=2.0)
     return list(logits.values())[-1].softmax(1).transpose(0, 1).numpy()
 
 

@@ -243,11 +243,33 @@ def test_nnunet(tmp_path: Path, entries: dict[str, Any]) -> None:
 
 
 def test_nnunet_with_several_channels(tmp_path: Path) -> None:
-    with pytest.raises(CoopsegError, match="2 channels under channel_names"):
-        open_dataset(nnunet(tmp_path, **V2 | {"channel_names": {"0": "T1", "1": "T2"}}))
+    folder = nnunet(tmp_path, **V2 | {"channel_names": {"1": "T2", "0": "T1"}})
+    for name in ("imagesTr/p1_ED", "imagesTr/p1_ES", "imagesTs/p3"):
+        scan(folder / f"{name}_0001.nii.gz")
+    with pytest.raises(CoopsegError, match="imagesTr: p2 has no file for channel 0001; add it"):
+        open_dataset(folder)
+    scan(folder / "imagesTr/p2_0001.nii.gz")
+    dataset = open_dataset(folder)
+    assert dataset.channels == ("T1", "T2")
+    assert [[file.name for file in item.images] for item in (*dataset.items, *dataset.unlabelled)] == [
+        [f"{case}_0000.nii.gz", f"{case}_0001.nii.gz"] for case in ("p1_ED", "p1_ES", "p2", "p3")
+    ]
+    assert not dataset.passed_over
+    scan(folder / "imagesTr/p2_0002.nii.gz")
+    with pytest.raises(CoopsegError, match=r"p2_0002\.nii\.gz: channel 0002, but dataset.json names 2"):
+        open_dataset(folder)
+
+
+def test_nnunet_with_a_channel_that_nobody_names(tmp_path: Path) -> None:
     scan(nnunet(tmp_path, **V2) / "imagesTr/p2_0001.nii.gz")
-    with pytest.raises(CoopsegError, match=r"p2_0001\.nii\.gz: channel 0001; only single-channel"):
+    with pytest.raises(
+        CoopsegError, match=r"p2_0001\.nii\.gz: channel 0001, but dataset.json names 1 channel"
+    ):
         open_dataset(tmp_path)
+    problems: list[CoopsegError] = []
+    dataset = open_dataset(tmp_path, problems=problems)
+    assert [item.patient for item in dataset.items] == ["p1", "p1"]
+    assert len(problems) == 1
 
 
 @pytest.mark.parametrize(

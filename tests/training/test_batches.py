@@ -44,7 +44,7 @@ def case(
 ) -> Any:
     rng = np.random.default_rng(number)
     return SimpleNamespace(
-        image=rng.random((slices, *canvas), np.float32),
+        image=rng.random((slices, 1, *canvas), np.float32),
         label=rng.integers(0, 4, (slices, *canvas)).astype(np.uint8) if label else None,
         ref=SimpleNamespace(id=f"p{number}_ED", image=f"p{number}.nii.gz"),
         record=SimpleNamespace(resampled=resampled, size=canvas),
@@ -58,7 +58,7 @@ def store_of(*cases: Any) -> SliceStore:
 def test_the_store_names_every_slice_and_knows_its_scan() -> None:
     store = store_of(case(1, resampled=(10, 40)), case(2, slices=2))
     assert store.ids == ("p1_ED:slice0", "p1_ED:slice1", "p1_ED:slice2", "p2_ED:slice0", "p2_ED:slice1")
-    np.testing.assert_array_equal(store.images[3, 0], case(2, slices=2).image[0])
+    np.testing.assert_array_equal(store.images[3], case(2, slices=2).image[0])
     assert store.inside[2].tolist() == [[0, 15], [3, 12]]  # columns, then the 10 rows of the scan
     assert store.inside[3].tolist() == [[0, 15], [0, 15]]
 
@@ -75,7 +75,8 @@ def test_a_store_needs_labelled_cases(cases: list[Any], message: str) -> None:
 def test_a_plain_slice_is_what_a_prediction_sees(shape: tuple[int, int, int]) -> None:
     """Cropped from its canvas and scaled, to the last bit, also where the crop is larger than the scan."""
     rng = np.random.default_rng(0)
-    scan = Scan(rng.random(shape, np.float32), np.diag([1.0, 1, 8, 1]), Path("made up"))
+    second = (9 * rng.random(shape, np.float32),)
+    scan = Scan(rng.random(shape, np.float32), np.diag([1.0, 1, 8, 1]), Path("made up"), more=second)
     settings = settings_of({"pad": 1.5}).model_copy(
         update={"cases": CaseSettings(size=(32, 32), spacing=1.1)}
     )
@@ -84,7 +85,7 @@ def test_a_plain_slice_is_what_a_prediction_sees(shape: tuple[int, int, int]) ->
     store = SliceStore.from_cases([kept], settings)
     images, labels = store.plain(torch.arange(3))
     assert store.canvas == canvas > (45, 45)
-    np.testing.assert_array_equal(images[:, 0], seen.image)
+    np.testing.assert_array_equal(images, seen.image)
     np.testing.assert_array_equal(labels, seen.label)
     assert kept.warnings == seen.warnings
 

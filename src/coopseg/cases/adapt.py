@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, sqrt
 
 import numpy as np
@@ -102,7 +103,7 @@ class _Seen:
         self.whole = np.zeros(self.classes, np.int64)
         self.kept = np.zeros((len(SIDES), self.classes), np.int64)  # within a square of each side
         self.intensities = np.zeros((self.classes, GREATEST - LEAST), np.int64)
-        self.cold = 0  # scans with values of air, which no scan but CT has
+        self.cold = 0  # scans with values of air in every channel, which no scan but CT has
 
     def add(self, scan: Scan, label: np.ndarray, settings: CaseSettings) -> None:
         """Counts the pixels of each class within squares of every side, and their intensities."""
@@ -112,10 +113,10 @@ class _Seen:
         for place, side in enumerate(SIDES):
             (rows, columns), _ = overlap(plane.shape[1:], (side, side))
             self.kept[place] += plane[:, rows, columns].sum(axis=(1, 2))
-        if scan.data.min() < AIR:
+        if all(channel.data.min() < AIR for channel in scan.channels):
             self.cold += 1
-            for index in range(1, self.classes):
-                values = np.rint(scan.data[label == index]).astype(np.int64).clip(LEAST, GREATEST - 1)
+            for channel, index in product(scan.channels, range(1, self.classes)):
+                values = np.rint(channel.data[label == index]).astype(np.int64).clip(LEAST, GREATEST - 1)
                 self.intensities[index] += np.bincount(values - LEAST, minlength=GREATEST - LEAST)
 
     def side(self) -> int:

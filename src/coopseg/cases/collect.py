@@ -23,7 +23,7 @@ from coopseg.scans.load import load_label, load_scan
 from coopseg.scans.types import Dataset, Labels, ScanRef
 from coopseg.text import open_regular, read_bytes
 
-PIPELINE = 3  # raise it whenever prepare() gives other results for the same input
+PIPELINE = 4  # raise it whenever prepare() gives other results for the same input
 DIGEST = 32  # bytes of SHA-256 of key and npz, before the npz: its CRC-32 does not cover its members' names
 RECORD, LOST = TypeAdapter(Record), TypeAdapter(Lost)
 log = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ def load_case(
         "labels": [labels.names, labels.values, names],
         "frame": ref.frame,
         "normalised": ref.normalised,
+        "channels": ref.channels,
         "canvas": canvas,
     }
 
@@ -152,6 +153,6 @@ def load_case(
         label = labels_to_indices(stored.data, labels, names=names, path=stored.path)
         return prepare(scan, settings, label=label, names=names, normalised=ref.normalised, canvas=canvas)
 
-    key = case_key([ref.image, ref.label], context) if cache_dir is not None else ""
+    key = case_key([*ref.images, ref.label], context) if cache_dir is not None else ""
     with enough_memory("preparing", ref.image):
         return replace(cached(cache_dir, key, make), ref=ref)

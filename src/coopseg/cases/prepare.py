@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -38,24 +39,22 @@ from coopseg.scans.types import Scan, ScanRef
 
 @dataclass(frozen=True)
 class Record:
-    """Holds every step from a scan to a case, in order; plain JSON can hold it.
+    """Holds every step from a scan to a case but the scaling of single slices; plain JSON can hold it.
 
     shape: the stored grid (X, Y, Z). orientation: how it became (slices, rows, columns).
     stored_spacing: mm of (slices, rows, columns) before resampling.
-    clip: the intensities that became 0 and 1; None if the scan came normalised.
+    clip: the intensities of each channel that became 0 and 1; None if the scan came normalised.
     steps: stored pixels per resampled pixel, rows and columns; exactly 1 if nothing was interpolated.
     resampled: (rows, columns) after resampling. size: (H, W) of the crop or padding around the centre.
-    slice_range: the two values of each slice that became 0 and 1; None if slices were left alone.
     """
 
     shape: tuple[int, int, int]
     orientation: Orientation
     stored_spacing: tuple[float, float, float]
-    clip: tuple[float, float] | None
+    clip: tuple[tuple[float, float], ...] | None
     steps: tuple[float, float]
     resampled: tuple[int, int]
     size: tuple[int, int]
-    slice_range: tuple[tuple[float, float], ...] | None
 
     @property
     def slices(self) -> int:
@@ -88,7 +87,7 @@ SAME_SPACING = 1e-4  # mm; spacings closer than this differ only by the rounding
 class Case:
     """Holds what the networks see of a scan, and what is known about it.
 
-    image: (slices, H, W) float32 in [0, 1]. label: (slices, H, W) uint8 class indices, or None.
+    image: (slices, channels, H, W) float32 in [0, 1]. label: (slices, H, W) uint8 class indices, or None.
     warnings: one line each, such as a structure that the crop cuts. ref: where the scan came from. lost: what
     the crop of the settings, not a canvas, and their intensity rule lose.
     """
@@ -114,7 +113,8 @@ def prepare(
 
     In this order: put slices first; clip to percentiles of the volume, or to a window of intensities, and
     scale to [0, 1] (unless the scan is `normalised` already); resample in-plane, linearly for the image,
-    nearest for labels; pad with zeros or crop around the centre; scale every slice to [0, 1].
+    nearest for labels; pad with zeros or crop around the centre; scale every slice to [0, 1]. Intensities are
+    scaled in each channel by itself.
     label: (X, Y, Z) class indices in the scan's grid. names: of the classes, for warnings.
     canvas: (rows, columns) to keep in place of the crop, for augmentation. Slices are then not scaled one by
     one, since that must follow the crop, and warnings are those of the crop.
@@ -125,21 +125,23 @@ def prepare(
     warnings = look_at(scan, settings, normalised=normalised)
     size = canvas or settings.size
     plan = make_plan(scan, settings, size=size)
-    image, clip, slice_range = to_slices(scan.data, plan.orientation), None, None
-    clipped = Count()
-    if not normalised:
-        stored = image
-        if settings.window:
-            image, clip = scale_to_limits(image, settings.window), settings.window
-        else:
-            image, clip = scale_to_percentiles(image, settings.percentiles)
-        clipped = count_clipped(stored, clip)
-    image = crop_centre(interpolate_linear(image, *plan.grid), size)
-    if settings.slice_minmax and not canvas:
-        image, slice_range = minmax_slices(image)
+    channels, limits, clipped = [], [], Count()
+    for channel in scan.channels:
+        image = to_slices(channel.data, plan.orientation)
+        if not normalised:
+            stored = image
+            if settings.window:
+                image, clip = scale_to_limits(image, settings.window), settings.window
+            else:
+                image, clip = scale_to_percentiles(image, settings.percentiles)
+            limits.append(clip)
+            clipped += count_clipped(stored, clip)
+        image = crop_centre(interpolate_linear(image, *plan.grid), size)
+        channels.append(minmax_slices(image) if settings.slice_minmax and not canvas else image)
     shape = scan.data.shape[0], scan.data.shape[1], scan.data.shape[2]
-    record = Record(shape, plan.orientation, plan.spacing, clip, plan.steps, plan.plane, size, slice_range)
-    warnings += blank_warning(scan.data, clip, settings)
+    clips = None if normalised else tuple(limits)
+    record = Record(shape, plan.orientation, plan.spacing, clips, plan.steps, plan.plane, size)
+    warnings += blank_warning(scan, clips, settings)
     cut: dict[str, Count] = {}
     if label is not None:
         whole = plan.resample(label)
@@ -147,6 +149,7 @@ def prepare(
         label = crop_centre(whole, size)
         warnings += edge_warning(crop_centre(whole, settings.size), names, whole=whole)
         cut = count_cut(whole, settings.size, names)
+    image = np.stack(channels, axis=1) if scan.more else channels[0][:, None]
     return Case(image, label, record, warnings, lost=Lost(cut, clipped))
 
 
@@ -192,20 +195,28 @@ def measure_lost(
     cut = count_cut(plan.resample(label), settings.size, names)
     if normalised:
         return Lost(cut)
-    limits = settings.window or percentile_limits(scan.data, settings.percentiles)
-    return Lost(cut, count_clipped(scan.data, limits))
+    pairs = zip(scan.channels, intensity_limits(scan, settings), strict=True)
+    return Lost(cut, sum((count_clipped(channel.data, limits) for channel, limits in pairs), Count()))
+
+
+def intensity_limits(scan: Scan, settings: CaseSettings) -> tuple[tuple[float, float], ...]:
+    """Returns the intensities of each channel that become 0 and 1."""
+    return tuple(
+        settings.window or percentile_limits(channel.data, settings.percentiles) for channel in scan.channels
+    )
 
 
 def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> tuple[str, ...]:
     """Returns a line for all that a user should look at before trusting what becomes of a 3-D or 4-D scan.
 
-    That is CT where the settings are for MR or the other way round, a header that contradicts itself, an
+    Lines on intensities say which channel they are about, counted from 0, if there are several. All lines
+    are about CT where the settings are for MR or the other way round, a header that contradicts itself, an
     unusual spacing, slices along another stored axis than in training, and voxels like those of a label map.
     Raises CoopsegError for a spacing that no scanner has.
     """
     orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
     axis, spacing = orientation.axes[0], orientation.spacing(scan.spacing)
-    lines = [] if normalised else [*judge_intensities(scan.data, settings)]
+    lines = [] if normalised else by_channel(scan, partial(judge_intensities, settings=settings))
     lines += scan.notes
     rule = judge_spacing(spacing, scan.data.shape[axis])
     if rule == "spacing-extreme":
@@ -219,9 +230,24 @@ def look_at(scan: Scan, settings: CaseSettings, *, normalised: bool = False) -> 
             f"slices are cut along axis {axis}, those of the training lay along axis "
             f"{settings.trained_axis}; check that the plane is the same"
         )
-    if not normalised and (values := few_whole_numbers(scan.data)):
-        lines.append(f"holds {values} whole numbers only, as a label map does; give the image")
+    if not normalised:
+        lines += by_channel(scan, _judge_values)
     return tuple(lines)
+
+
+def by_channel(scan: Scan, judge: Callable[[np.ndarray], Sequence[str]]) -> list[str]:
+    """Returns what `judge` says of each channel's voxels, with the channel's number if there are several."""
+    marks = [f"channel {number}: " if scan.more else "" for number in range(1 + len(scan.more))]
+    return [
+        mark + line
+        for mark, channel in zip(marks, scan.channels, strict=True)
+        for line in judge(channel.data)
+    ]
+
+
+def _judge_values(data: np.ndarray) -> tuple[str, ...]:
+    values = few_whole_numbers(data)
+    return (f"holds {values} whole numbers only, as a label map does; give the image",) if values else ()
 
 
 def judge_intensities(data: np.ndarray, settings: CaseSettings) -> tuple[str, ...]:
@@ -313,12 +339,17 @@ def _step(stored: float, wanted: float | None) -> float:
 
 
 def blank_warning(
-    data: np.ndarray, clip: tuple[float, float] | None, settings: CaseSettings
+    scan: Scan, clips: Sequence[tuple[float, float]] | None, settings: CaseSettings
 ) -> tuple[str, ...]:
-    """Returns a line if nothing is left of a scan once its intensities are scaled to [0, 1].
+    """Returns a line for each channel of which nothing is left once its intensities are scaled to [0, 1].
 
-    clip: the intensities that become 0 and 1; None for a scan that is normalised already.
+    clips: the intensities of each that become 0 and 1; None for a scan that is normalised already.
     """
+    limits = iter(clips or [None] * (1 + len(scan.more)))
+    return tuple(by_channel(scan, lambda data: _blank(data, next(limits), settings)))
+
+
+def _blank(data: np.ndarray, clip: tuple[float, float] | None, settings: CaseSettings) -> tuple[str, ...]:
     if clip and not settings.window:
         if clip[1] > clip[0]:
             return ()
@@ -345,6 +376,11 @@ def check_scan(scan: Scan, label: np.ndarray | None, normalised: bool) -> None:
         raise CoopsegError(
             f"{scan.path}: shape {scan.data.shape}, its label {label.shape}; give the label of this scan"
         )
+    for channel in scan.channels:
+        _check_values(channel, normalised)
+
+
+def _check_values(scan: Scan, normalised: bool) -> None:
     low, high = float(scan.data.min()), float(scan.data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise CoopsegError(f"{scan.path}: holds NaN or infinity; replace them")

@@ -39,16 +39,15 @@ def scale_to_limits(volume: np.ndarray, limits: tuple[float, float]) -> np.ndarr
     return (volume.clip(low, high).astype(np.float32, copy=False) - low) / (high - low)
 
 
-def minmax_slices(volume: np.ndarray) -> tuple[np.ndarray, tuple[tuple[float, float], ...]]:
-    """Scale every slice to [0, 1] by its own least and greatest value; a constant slice becomes zeros.
+def minmax_slices(volume: np.ndarray) -> np.ndarray:
+    """Scales every slice, (slices, H, W), to [0, 1] by its own least and greatest value.
 
-    volume: (slices, H, W). Returns the scaled volume as float32 and those two values of each slice.
+    A constant slice becomes zeros. Returns float32.
     """
     low = volume.min(axis=(1, 2), keepdims=True)
     high = volume.max(axis=(1, 2), keepdims=True)
     span = np.where(high > low, high - low, 1)
-    scaled = ((volume - low) / span).astype(np.float32, copy=False)
-    return scaled, tuple(zip(low.ravel().tolist(), high.ravel().tolist(), strict=True))
+    return ((volume - low) / span).astype(np.float32, copy=False)
 
 
 def resampled_length(length: int, step: float) -> int:

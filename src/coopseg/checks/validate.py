@@ -89,7 +89,7 @@ def validate_dataset(
         volumes += kept
     findings += check_across(dataset, volumes, used=_used(parts) if parts else None)
     listed += check_crop(volumes, cases)
-    findings = listed + list(merge_shared(findings, len({item.image for item in items})))
+    findings = listed + list(merge_shared(findings, len({file for item in items for file in item.images})))
     for name, (split, broken) in opened.items():
         findings += broken if split is None else check_split(name, split, dataset)
     ordered = _in_order(findings, dataset)
@@ -123,7 +123,7 @@ def _adapt(
 
 def _in_order(findings: Sequence[Finding], dataset: Dataset) -> tuple[Finding, ...]:
     """Sorts errors before warnings, the data set as a whole before its files, and files as listed."""
-    files = [path for item in dataset.items for path in (item.image, item.label) if path]
+    files = [path for item in dataset.items for path in (*item.images, item.label) if path]
     place = {relative(path, dataset.root): number for number, path in enumerate(files)}
     return tuple(sorted(findings, key=lambda f: (f.severity != "error", place.get(f.file, -1))))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from coopseg.errors import CoopsegError
 from coopseg.scans.geometry import describe_spacing, find_orientation, find_slice_axis, judge_spacing
 from coopseg.scans.header import Header
 from coopseg.scans.labels import MOST_LABELS, labels_to_indices, make_labels
-from coopseg.scans.load import check_grid, frame_index, pick_frame
+from coopseg.scans.load import check_grid, frame_index, join_channels, pick_frame, split_channels
 from coopseg.scans.nifti import read_header, read_image, read_labels
 from coopseg.scans.types import BACKGROUND, Labels, Scan, ScanRef
 from coopseg.text import listing
@@ -158,19 +158,34 @@ def group_by_file(items: Sequence[ScanRef]) -> list[tuple[ScanRef, ...]]:
 def examine(
     refs: Sequence[ScanRef], labels: Labels, root: Path, settings: CaseSettings = DEFAULT
 ) -> tuple[list[Finding], list[Volume]]:
-    """Returns findings on the files of one group, and its volumes. At most two files are in memory."""
+    """Returns findings on the files of one group, and its volumes.
+
+    At most an image, with all its channels, and a label map are in memory.
+    """
     sheet = _Sheet(root)
     label = _open(sheet, refs[0].label, refs, image=False) if refs[0].label else _File(None, None)
     volumes = []
-    for path, own in groupby(refs, key=lambda ref: ref.image):
+    for _, own in groupby(refs, key=lambda ref: ref.images):
         shared = list(own)
-        image = _open(sheet, path, shared, image=True)
+        channels = _open_channels(sheet, shared)
+        header = channels[0].header
         for ref in shared:
-            found = _examine_image(sheet, ref, image, settings)
-            values = _examine_label(sheet, ref, label, image.header, labels)
-            lost = _measure(ref, image, label, labels, settings)
-            volumes.append(Volume(ref, _direction(image.header), found, values, lost))
+            found = _examine_image(sheet, ref, channels, settings)
+            values = _examine_label(sheet, ref, label, header, labels)
+            lost = _measure(ref, channels, label, labels, settings)
+            volumes.append(Volume(ref, _direction(header), found, values, lost))
     return sheet.findings, volumes
+
+
+def _open_channels(sheet: _Sheet, refs: Sequence[ScanRef]) -> list[_File]:
+    """Opens the channels of volumes that share them; those that cannot be read have no scan."""
+    files = [_open(sheet, path, refs, image=True) for path in refs[0].images]
+    first, count = files[0], refs[0].stacked
+    if count > 1 and first.scan is not None:
+        with sheet.catching(refs[0].image, refs):
+            return [_File(first.header, each) for each in split_channels(first.scan, count).channels]
+        return [_File(None, None)]
+    return files
 
 
 def _direction(header: Header | None) -> np.ndarray | None:
@@ -216,21 +231,31 @@ def _pick(sheet: _Sheet, ref: ScanRef, file: _File, path: Path) -> np.ndarray | 
     if file.header is None:
         return None
     with sheet.catching(path, [ref]):
-        index = frame_index(ref, file.header.shape, path)
+        index = frame_index(ref, file.scan.data.shape if file.scan else file.header.shape, path)
         if file.scan is not None:
             return file.scan.data if index is None else file.scan.data[..., index]
     return None
 
 
-def _examine_image(sheet: _Sheet, ref: ScanRef, image: _File, settings: CaseSettings) -> str:
-    """Checks an item's image and returns its fingerprint."""
-    volume = _pick(sheet, ref, image, ref.image)
-    if volume is None or image.header is None:
-        return ""
-    axis = find_slice_axis(image.header.affine, image.header.shape)
-    faults = check_voxels(volume, axis=axis, normalised=ref.normalised, settings=settings)
-    sheet.add(faults, ref.image, [ref])
-    return fingerprint(volume)
+def _examine_image(sheet: _Sheet, ref: ScanRef, channels: Sequence[_File], settings: CaseSettings) -> str:
+    """Checks an item's image, each channel by itself and then beside the first; returns its fingerprint."""
+    found: list[str] = []
+    for number, channel in enumerate(channels):
+        path = ref.images[number] if ref.more else ref.image
+        volume = _pick(sheet, ref, channel, path)
+        if volume is None or channel.header is None:
+            return ""
+        axis = find_slice_axis(channel.header.affine, channel.header.shape)
+        faults = check_voxels(volume, axis=axis, normalised=ref.normalised, settings=settings)
+        mark = f"channel {number}: " if ref.stacked > 1 else ""
+        sheet.add((replace(fault, found=mark + fault.found) for fault in faults), path, [ref])
+        found.append(fingerprint(volume))
+        if found[-1] and (first := found.index(found[-1])) < number:
+            same = f"channel {number} holds the same voxels as channel {first}"
+            sheet.add([Fault("repeated-image", same)], path, [ref])
+    with sheet.catching(ref.image, [ref]):
+        join_channels([channel.scan for channel in channels if channel.scan])
+    return "".join(found) if all(found) else ""
 
 
 def _examine_label(
@@ -241,7 +266,12 @@ def _examine_label(
         return None
     if label.header is not None and image is not None:
         with sheet.catching(ref.label, [ref]):
-            check_grid(ref, label=label.header, image=image)
+            check_grid(
+                ref.label,
+                (label.header.shape, label.header.affine),
+                image=ref.image,
+                grid=(image.shape, image.affine),
+            )
     volume = _pick(sheet, ref, label, ref.label)
     if volume is None:
         return None
@@ -250,12 +280,16 @@ def _examine_label(
     return values
 
 
-def _measure(ref: ScanRef, image: _File, label: _File, labels: Labels, settings: CaseSettings) -> Lost | None:
+def _measure(
+    ref: ScanRef, channels: Sequence[_File], label: _File, labels: Labels, settings: CaseSettings
+) -> Lost | None:
     """Counts what an item loses in preparation; None if that fails, for which there is a finding by then."""
-    if image.scan is None or label.scan is None:
+    images = [channel.scan for channel in channels if channel.scan]
+    if len(images) < ref.channels or label.scan is None:
         return None
     try:
-        scan, target = pick_frame(image.scan, ref), pick_frame(label.scan, ref)
+        scan = join_channels([pick_frame(image, ref) for image in images])
+        target = pick_frame(label.scan, ref)
         named = labels if labels.foreground else _unnamed(target.data)
         indices = labels_to_indices(target.data, named, names=named.names, path=ref.label)
         if scan.data.shape != indices.shape:

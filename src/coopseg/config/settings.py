@@ -23,6 +23,9 @@ class CaseSettings(Section):
         None,
         description="set by training: the stored axis of its slices; a scan cut along another is a warning",
     )
+    channels: tuple[str, ...] | None = Field(
+        None, description="set by training: names of the image's channels in their order"
+    )
     percentiles: tuple[float, float] = Field(
         (2.0, 98.0), description="percentiles of the volume to clip intensities at before scaling to [0, 1]"
     )
@@ -69,7 +72,7 @@ class NetworkSettings(Section):
         "take methods without masks and reconstruction",
     )
     width: int = Field(16, ge=1, description="channels at full resolution; 8 × this at the codes")
-    channels: int = Field(1, ge=1, description="image channels")
+    channels: int = Field(1, ge=1, description="set by training: image channels of the data set")
     decoupler: bool = Field(True, description="false: the shape code is the image code")
     shared_code: bool = Field(False, description="the image decoder reads the shape code too")
     norm: Literal["batch", "running"] = Field(
@@ -256,11 +259,6 @@ class Settings(Section):
             raise ValueError("image masks need losses.reconstruction above 0: they rank by its gradient")
         if self.network.kind not in OWN_KINDS:
             self._check_other()
-        if self.network.channels != 1:
-            raise ValueError(
-                f"network.channels is {self.network.channels}, but scans are read as images of one channel: "
-                "leave it at 1"
-            )
         if "maxstyle" in self.rivals.use and not self.losses.reconstruction:
             raise ValueError("maxstyle needs losses.reconstruction above 0: it styles what D_i decodes")
         if self.losses.stn_every > 1 and not self.losses.separate:

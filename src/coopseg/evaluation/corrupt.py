@@ -17,9 +17,16 @@ from typing import Literal, get_args
 import numpy as np
 import SimpleITK
 
-from coopseg.cases.prepare import Record, blank_warning, check_scan, look_at, prepare
+from coopseg.cases.prepare import (
+    Record,
+    blank_warning,
+    check_scan,
+    intensity_limits,
+    look_at,
+    prepare,
+)
 from coopseg.cases.splits import RUN
-from coopseg.cases.steps import centre_start, percentile_limits
+from coopseg.cases.steps import centre_start
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.evaluation.corruptions import (
@@ -67,7 +74,8 @@ def corrupt_dataset(
     """Write OUT/<kind>/ for every kind: `copies` corrupted copies of each volume.
 
     Each OUT/<kind>/ is a data set in the plain-folder layout: images/ID_copyK.nii.gz (float32),
-    labels/ID_copyK.nii.gz and dataset.json.
+    labels/ID_copyK.nii.gz and dataset.json. Channels are corrupted together, if there are several, and
+    written to images/ID_copyK_0000.nii.gz, ..._0001.nii.gz and so on, as nnU-Net wants them.
     OUT/manifest.json holds every severity, the settings, library versions and a SHA-256 of each image file.
 
     data: a folder in one of the known layouts, or an open data set. out: new or empty folder.
@@ -184,7 +192,11 @@ class _Job:
 
     def files(self, done: _Done) -> list[Path]:
         """Returns what was written for a volume."""
-        return [self.out / copy.kind / name for copy in done.copies for name in (copy.image, copy.label)]
+        return [
+            self.out / copy.kind / name
+            for copy in done.copies
+            for name in (copy.image, *copy.more, copy.label)
+        ]
 
 
 def _check(dataset: Dataset, out: Path, *, copies: int, overwrite: bool, resume: bool) -> None:
@@ -221,10 +233,14 @@ def _compute_alone() -> None:
 
 @dataclass(frozen=True)
 class _Copy:
-    """Holds the manifest's entry for one copy; image and label are paths below the kind's folder."""
+    """Holds the manifest's entry for one copy; paths lie below the kind's folder.
+
+    more: files of further channels. sha256: of the files of all channels, one after another.
+    """
 
     kind: str
     image: str
+    more: tuple[str, ...]
     label: str
     patient: str
     session: str
@@ -253,8 +269,9 @@ def _corrupt_volume(job: _Job, ref: ScanRef) -> _Done | CoopsegError:
         with enough_memory("corrupting", ref.image):
             return _copies(job, ref)
     except CoopsegError as error:
-        for kind, copy, part in product(job.kinds, range(1, job.copies + 1), ("images", "labels")):
-            (job.out / kind / _path(part, ref, copy)).unlink(missing_ok=True)
+        for kind, copy in product(job.kinds, range(1, job.copies + 1)):
+            for name in (*_image_paths(ref, copy), _path("labels", ref, copy)):
+                (job.out / kind / name).unlink(missing_ok=True)
         return error
 
 
@@ -266,15 +283,17 @@ def _copies(job: _Job, ref: ScanRef) -> _Done:
     for kind, copy in copies:
         generator = corruption_generator(job.seed, case=ref.id, kind=kind, copy=copy)
         corruption = sample_corruption(kind, generator, severity=job.severity)
-        image, file = source.corrupt(corruption), _path("images", ref, copy)
-        # not compressed: that would save a tenth of the bytes and take longer than the artefact
-        if image.header:
-            write_scan(job.out / kind / file, image, level=0)
-        else:
-            write_image(job.out / kind / file, image.data, affine=image.affine, level=0)
-        digest = hashlib.sha256((job.out / kind / file).read_bytes()).hexdigest()
-        facts = (file, _path("labels", ref, copy), ref.patient, ref.session, ref.phase, ref.site, copy)
-        entries.append(_Copy(kind, *facts, corruption.parameters, digest))
+        names, digest = _image_paths(ref, copy), hashlib.sha256()
+        for name, channel in zip(names, source.corrupt(corruption).channels, strict=True):
+            file = job.out / kind / name
+            # not compressed: that would save a tenth of the bytes and take longer than the artefact
+            if channel.header:
+                write_scan(file, channel, level=0)
+            else:
+                write_image(file, channel.data, affine=channel.affine, level=0)
+            digest.update(file.read_bytes())
+        facts = (names[1:], _path("labels", ref, copy), ref.patient, ref.session, ref.phase, ref.site, copy)
+        entries.append(_Copy(kind, names[0], *facts, corruption.parameters, digest.hexdigest()))
     return _Done(tuple(entries), source.warnings)
 
 
@@ -306,8 +325,10 @@ def _prepared(
     _check_axis(label, case.record, settings)
 
     def corrupt(corruption: Corruption) -> Scan:
-        volume = apply_corruption(case.image, corruption, spacing=case.record.spacing)
-        return case_as_scan(volume, scan=scan, record=case.record)
+        channels = case.image.swapaxes(0, 1)
+        found = apply_corruption(channels, corruption, spacing=case.record.spacing)
+        first, *others = (case_as_scan(volume, scan=scan, record=case.record) for volume in found)
+        return replace(first, more=tuple(other.data for other in others))
 
     return _Source(label, case.warnings, corrupt)
 
@@ -316,21 +337,22 @@ def _as_stored(scan: Scan, label: Scan, settings: CaseSettings, *, normalised: b
     """Takes a scan as it is. An artefact gets it scaled by `settings` but not clipped; that is undone."""
     check_scan(scan, label.data, normalised)
     warnings = look_at(scan, settings, normalised=normalised)
-    low, high = (
-        (0.0, 1.0) if normalised else settings.window or percentile_limits(scan.data, settings.percentiles)
-    )
-    warnings += blank_warning(scan.data, None if normalised else (low, high), settings)
+    limits = None if normalised else intensity_limits(scan, settings)
+    warnings += blank_warning(scan, limits, settings)
     orientation = find_orientation(scan.affine, scan.data.shape, slice_axis=settings.slice_axis)
-    span = np.float32(high - low) or np.float32(1)
+    pairs = limits or [(0.0, 1.0)] * len(scan.channels)
+    low = np.array([pair[0] for pair in pairs], np.float32).reshape(-1, 1, 1, 1)
+    span = np.array([pair[1] - pair[0] or 1 for pair in pairs], np.float32).reshape(-1, 1, 1, 1)
 
     def corrupt(corruption: Corruption) -> Scan:
         if corruption.is_none:  # scaling and undoing it would round
             return scan
-        scaled = (to_slices(scan.data, orientation) - np.float32(low)) / span
+        stored = np.stack([to_slices(channel.data, orientation) for channel in scan.channels])
         spacing = orientation.spacing(scan.spacing)
         # a data set that is said to be normalised has to stay in [0, 1]
-        volume = apply_corruption(scaled, corruption, spacing=spacing, rescale=normalised)
-        return replace(scan, data=from_slices(volume * span + np.float32(low), orientation))
+        found = apply_corruption((stored - low) / span, corruption, spacing=spacing, rescale=normalised)
+        first, *others = (from_slices(volume, orientation) for volume in found * span + low)
+        return replace(scan, data=first, more=tuple(others))
 
     return _Source(label, warnings, corrupt)
 
@@ -370,8 +392,14 @@ def _plane_to_stored(record: Record) -> np.ndarray:
     return index
 
 
-def _path(folder: str, ref: ScanRef, copy: int) -> str:
-    return f"{folder}/{ref.id}_copy{copy}.nii.gz"
+def _path(folder: str, ref: ScanRef, copy: int, channel: str = "") -> str:
+    return f"{folder}/{ref.id}_copy{copy}{channel}.nii.gz"
+
+
+def _image_paths(ref: ScanRef, copy: int) -> tuple[str, ...]:
+    """Returns the file of each channel below the kind's folder."""
+    numbers = [f"_{number:04d}" for number in range(ref.channels)] if ref.channels > 1 else [""]
+    return tuple(_path("images", ref, copy, number) for number in numbers)
 
 
 def _write_label(paths: Sequence[Path], label: Scan) -> None:
@@ -387,12 +415,15 @@ def _write_label(paths: Sequence[Path], label: Scan) -> None:
 
 def _description(dataset: Dataset, job: _Job, kind: str, entries: Sequence[_Copy]) -> Json:
     """Returns the content of dataset.json: names of label values, and facts that file names cannot hold."""
-    keys = ("image", "label", "patient", "session", "phase", "site", "copy")
+    several = len(dataset.channels) > 1
+    keys = ("image", *(["more"] if several else []), "label", "patient", "session", "phase", "site", "copy")
     names, whole = dataset.labels.names, job.grid == "scan"
     values = dataset.labels.values if whole else range(len(names))
+    channels = {"channel_names": dict(enumerate(dataset.channels))} if several else {}
     return {
         "name": kind,
         "grid": job.grid,
+        **channels,
         "labels": dict(zip(names, values, strict=True)),
         "normalised": all(ref.normalised for ref in dataset.items) if whole else True,
         "items": [{key: getattr(entry, key) for key in keys} for entry in entries if entry.kind == kind],

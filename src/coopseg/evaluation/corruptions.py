@@ -249,28 +249,31 @@ def apply_corruption(
 ) -> np.ndarray:
     """Returns the volume with the artefact, rescaled to [0, 1]; at severity 0 the volume as it is.
 
-    volume: (slices, H, W) float, all or most of it in [0, 1]. spacing: (3,) millimetres between slices, rows
-    and columns. rescale: false to leave the range as the artefact makes it.
-    Returns (slices, H, W) float32; a volume that is constant after the artefact is rescaled to zeros.
+    volume: (slices, H, W) float, all or most of it in [0, 1], or (channels, slices, H, W): all channels get
+    the same artefact, since they were taken of one patient, and are rescaled each by itself. Noise is drawn
+    for each, and a spike is as strong as its channel's k-space. spacing: (3,) millimetres between slices,
+    rows and columns. rescale: false to leave the range as the artefact makes it.
+    Returns float32 of the same shape; a volume that is constant after the artefact is rescaled to zeros.
     Anatomy stays where it was, so the label of the volume stays right: RandMotion takes the centre of k-space
-    from the first position. Raises CoopsegError for a volume that is not 3-D or not finite, and for an
-    unknown kind.
+    from the first position. Raises CoopsegError for a volume of another shape or one that is not finite, and
+    for an unknown kind.
     """
-    if volume.ndim != 3 or not np.isfinite(volume).all():
+    if volume.ndim not in (3, 4) or not np.isfinite(volume).all():
         raise CoopsegError(
-            f"a volume to corrupt must be (slices, H, W) and finite, found shape {volume.shape}"
+            "a volume to corrupt must be (slices, H, W) or (channels, slices, H, W) and finite, found shape "
+            f"{volume.shape}"
         )
     if corruption.is_none:
         return volume.astype(np.float32)
     transform = _ARTEFACTS[corruption.kind].transform
+    channels = np.ascontiguousarray(volume.reshape(-1, *volume.shape[-3:]), dtype=np.float32)
     image = torchio.ScalarImage(
-        tensor=torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None],
-        affine=_centred_affine(volume.shape, spacing),
+        tensor=torch.from_numpy(channels), affine=_centred_affine(volume.shape[-3:], spacing)
     )
     with torch.random.fork_rng(devices=[]):  # TorchIO draws a number even where nothing is random
         corrupted = transform(corruption.parameters)(image)
-    found = corrupted.data[0].numpy()
-    return _rescale(found) if rescale else found.astype(np.float32, copy=False)
+    found = corrupted.data.numpy().astype(np.float32, copy=False)
+    return (np.stack([*map(_rescale, found)]) if rescale else found).reshape(volume.shape)
 
 
 def _centred_affine(shape: tuple[int, ...], spacing: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -16,8 +16,7 @@ from typing import TypedDict, cast
 import numpy as np
 from scipy.ndimage import find_objects
 
-from coopseg.cases.prepare import blank_warning, look_at
-from coopseg.cases.steps import percentile_limits
+from coopseg.cases.prepare import blank_warning, intensity_limits, look_at
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.metrics import TOLERANCE, dice, surface_scores
@@ -124,10 +123,8 @@ class Predictions:
         if kept := self._kept.get((dataset.name, ref.id)):
             return PredictedCase(scan, target, _unpack(kept[0], target.shape), kept[1])
         found = look_at(scan, self._settings, normalised=ref.normalised)
-        limits = None
-        if not ref.normalised:
-            limits = self._settings.window or percentile_limits(scan.data, self._settings.percentiles)
-        found += blank_warning(scan.data, limits, self._settings)
+        limits = None if ref.normalised else intensity_limits(scan, self._settings)
+        found += blank_warning(scan, limits, self._settings)
         self.warnings += [(volume_name(dataset, ref), line) for line in found]
         heads, seconds = self._heads(dataset, ref, scan)
         _check_grid(heads, target, ref)

@@ -73,6 +73,12 @@ class Subject:
             return (f"{self.source / RUN}: {unknown}",)
         warnings, known = [], {*self.trained.train, *self.trained.validate}
         for dataset in datasets:
+            if len(dataset.channels) > 1 and self.settings.channels not in (None, dataset.channels):
+                theirs, own = ", ".join(dataset.channels), ", ".join(self.settings.channels or ())
+                warnings.append(
+                    f"{dataset.name}: its channels are {theirs}, those of the training {own}; check that "
+                    "they mean the same in the same order"
+                )
             if seen := [patient for patient in dataset.patients if patient in known]:
                 names = ", ".join(seen[:5]) + (" ..." if len(seen) > 5 else "")
                 warnings.append(
@@ -162,10 +168,10 @@ def load_target(
 def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...]) -> Subject:
     """Makes a subject of `callable(image, spacing) -> labels`; a class is first called without arguments.
 
-    image: (X, Y, Z) float32 as stored in the scan; in copies by `coopseg corrupt --grid published` it lies in
-    [0, 1]. spacing: (3,) float64, millimetres. labels: integers of the image's shape, 0 background, then in
-    the order of `classes`, or as its attribute `labels` says, {"LV": 1, ...}. It is never called twice at
-    once.
+    image: (X, Y, Z) float32 as stored in the scan, (channels, X, Y, Z) if it has several channels; in copies
+    by `coopseg corrupt --grid published` it lies in [0, 1]. spacing: (3,) float64, millimetres. labels:
+    integers of the shape (X, Y, Z), 0 background, then in the order of `classes`, or as its attribute
+    `labels` says, {"LV": 1, ...}. It is never called twice at once.
     """
     predict = found() if inspect.isclass(found) else found
     if not callable(predict):
@@ -174,7 +180,7 @@ def wrap_callable(name: str, found: Any, *, target: str, classes: tuple[str, ...
     table = _table(name, getattr(predict, "labels", None), names)
 
     def call(scan: Scan, normalised: bool) -> dict[str, np.ndarray]:
-        image = np.array(scan.data, np.float32, order="C")  # a copy, which the callable may change
+        image = np.array([scan.data, *scan.more] if scan.more else scan.data, np.float32, order="C")  # a copy
         where = f"{scan.path}: predictor {name}"
         try:
             labels = np.asarray(predict(image, scan.spacing))

@@ -45,8 +45,8 @@ def export(
     model: run folder or weight file. out: FILE.onnx, must not exist. refinements: how often the STN is
     applied; 0 for the FTN alone, as for a model without STN. scan_statistics: K or "off" in place of the
     model's prediction.scan_statistics; if it is on, a batch must be all slices of one volume.
-    Input "image": float32 (B, 1, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, and any
-    multiples of 16 for H and W. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). The
+    Input "image": float32 (B, channels, H, W) in [0, 1], prepared as by `coopseg.cases.prepare`; any B, and
+    any multiples of 16 for H and W. Outputs "FTN" and "FTN_STN": class probabilities (B, classes, H, W). The
     metadata of the file hold what `load_model` needs: settings, class names, refinements, SHA-256 of the
     weights.
     Raises CoopsegError for anything wrong with model or file, if the extra `onnx` is missing, and if the
@@ -97,9 +97,10 @@ class Heads(nn.Module):
             self.stem = ExportedStem(networks.image_encoder.stem, k)
         self.refinements = refinements
         self.temperature = temperature
+        self.channels = networks.image_encoder.stem.conv1.in_channels
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Maps (B, 1, H, W) to one or two tensors (B, classes, H, W)."""
+        """Maps (B, channels, H, W) to one or two tensors (B, classes, H, W)."""
         logits = [self.networks.fast(self.stem(image))]
         for _ in range(self.refinements):
             logits.append(self.networks.refine(softmax(logits[-1] / self.temperature)))
@@ -131,7 +132,7 @@ def _convert(heads: Heads, size: tuple[int, int], metadata: dict[str, str]) -> b
     with _quiet():
         program = torch.onnx.export(
             heads.eval(),
-            (torch.zeros(2, 1, *size),),  # with one image torch would fix the batch size
+            (torch.zeros(2, heads.channels, *size),),  # with one image torch would fix the batch size
             dynamo=True,
             input_names=[INPUT],
             output_names=list(OUTPUTS.values())[: 2 if heads.refinements else 1],
@@ -167,7 +168,8 @@ def _compare(
     written = OnnxNetworks(start_session(content), classes=classes, refinements=heads.refinements, path=out)
     generator = torch.Generator().manual_seed(0)
     for images, factor in TRIED:
-        image = torch.rand(images, 1, 2 * MULTIPLE * factor, 2 * MULTIPLE, generator=generator)
+        sides = (2 * MULTIPLE * factor, 2 * MULTIPLE)
+        image = torch.rand(images, heads.channels, *sides, generator=generator)
         found = written(image, refinements=heads.refinements)
         expected = networks.after_stem(
             stem(image), refinements=heads.refinements, temperature=heads.temperature

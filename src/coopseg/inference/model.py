@@ -138,7 +138,7 @@ def _load_onnx(file: Path, device: torch.device) -> Model:
         raise CoopsegError(f"{file}: an ONNX file is run on the processor; use device cpu, or the run folder")
     stored = read_onnx(file)
     settings, names = read_facts(stored.metadata.get("facts", ""), file)
-    networks = open_onnx(stored, classes=len(names), size=settings.cases.size, width=settings.network.width)
+    networks = open_onnx(stored, classes=len(names), size=settings.cases.size, network=settings.network)
     return Model(networks, settings, names, file, stored.metadata.get("weights_sha256", ""))
 
 
@@ -146,10 +146,7 @@ def read_facts(text: str, file: Path) -> tuple[Settings, tuple[str, ...]]:
     """Reads settings and names as `write_facts` wrote them. Raises CoopsegError for any other text."""
     try:
         facts = parse_json(text)
-        settings, names = Settings.checked(facts["settings"]), _check_names(facts["names"])
-        if settings.network.channels != 1:
-            raise ValueError(f"{settings.network.channels} image channels")
-        return settings, names
+        return Settings.checked(facts["settings"]), _check_names(facts["names"])
     except (ValueError, KeyError, TypeError) as error:
         raise CoopsegError(
             f"{file}: its settings or names cannot be used ({error}); take the version of coopseg that wrote "
@@ -170,7 +167,8 @@ def _build(
 ) -> Networks | OtherNetworks:
     """Builds networks with the tensors of `state`, but only if it has about as many weights as they need."""
     width, own = settings.network.width, settings.network.kind in OWN_KINDS
-    if not own or sum(tensor.numel() for tensor in state.values()) > WEIGHTS * width**2:
+    needed = max(WEIGHTS * width**2, 9 * width * settings.network.channels)
+    if not own or sum(tensor.numel() for tensor in state.values()) > needed:
         networks = make_networks(settings.network, classes)
         if _shapes(networks.state_dict()) == _shapes(state):
             networks.load_state_dict(state)

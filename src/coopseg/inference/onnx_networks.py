@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coopseg.config.settings import NetworkSettings
 from coopseg.errors import CoopsegError
 from coopseg.text import one_line, read_bytes, shorten, whole_number
 
@@ -147,10 +148,13 @@ def read_onnx(file: Path) -> OnnxFile:
     return OnnxFile(file, content, model, metadata, refinements)
 
 
-def open_onnx(file: OnnxFile, *, classes: int, size: tuple[int, int], width: int) -> OnnxNetworks:
+def open_onnx(
+    file: OnnxFile, *, classes: int, size: tuple[int, int], network: NetworkSettings
+) -> OnnxNetworks:
     """Opens the networks of a file for images of `size` (H, W).
 
-    width: of the networks; with the classes it bounds every array between the layers.
+    network: its channels are those of the images; its width and the classes bound every array between the
+    layers.
     Raises CoopsegError for a graph with operators of other kinds, arrays that are too large or whose shape
     is not known before it runs, outputs of another shape, and weights that are NaN or infinite. Only then is
     the file given to ONNX Runtime.
@@ -158,7 +162,7 @@ def open_onnx(file: OnnxFile, *, classes: int, size: tuple[int, int], width: int
     _check_operators(file)
     _check_weights(file)
     for batch in BATCHES:
-        _check_shapes(file, (batch, *size), classes=classes, width=width)
+        _check_shapes(file, (batch, *size), classes=classes, network=network)
     try:
         session = start_session(file.content)
     except Exception as error:  # ONNX Runtime's own errors have no narrower base class
@@ -213,7 +217,9 @@ def _check_weights(file: OnnxFile) -> None:
             )
 
 
-def _check_shapes(file: OnnxFile, images: tuple[int, int, int], *, classes: int, width: int) -> None:
+def _check_shapes(
+    file: OnnxFile, images: tuple[int, int, int], *, classes: int, network: NetworkSettings
+) -> None:
     """Works out the shape of every array from the graph alone: what the file itself says of them is ignored.
 
     images: (B, H, W).
@@ -229,7 +235,9 @@ def _check_shapes(file: OnnxFile, images: tuple[int, int, int], *, classes: int,
     found = [value.name for value in model.graph.input]
     if found != [INPUT]:
         raise CoopsegError(f"{file.path}: takes {shorten(found)} and not {INPUT!r} alone; export it again")
-    given = onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, (batch, 1, height, length))
+    given = onnx.helper.make_tensor_value_info(
+        INPUT, onnx.TensorProto.FLOAT, (batch, network.channels, height, length)
+    )
     model.graph.input[0].CopyFrom(given)
     try:
         graph = infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
@@ -238,7 +246,8 @@ def _check_shapes(file: OnnxFile, images: tuple[int, int, int], *, classes: int,
             f"{file.path}: its shapes contradict one another ({one_line(error)}); export it again"
         ) from None
     shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.output)}
-    most = MOST_CONSTANT + MOST_CHANNELS * max(width, classes) * math.prod(images)
+    widest = max(network.width, network.channels, classes)
+    most = MOST_CONSTANT + MOST_CHANNELS * widest * math.prod(images)
     for name in (name for node in graph.node for name in node.output if name):
         shape = shapes.get(name)
         if shape is None or math.prod(shape) > most:

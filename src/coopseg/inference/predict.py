@@ -16,11 +16,13 @@ from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
-from coopseg.inference.predictor import HEADS, Predictor, stack_frames
+from coopseg.inference.predictor import HEADS, Predictor, named_channels, stack_frames
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
 from coopseg.scans.journal import check_free, open_journal, stamp
+from coopseg.scans.layouts.described import CHANNEL, pick_channels
+from coopseg.scans.load import join_channels, split_channels
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
@@ -99,7 +101,9 @@ def predict(
 ) -> list[Path]:
     """Write a label map for every scan; returns their paths.
 
-    model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D.
+    model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D. A
+    model of several channels takes CASE_0000, CASE_0001, ... for one scan CASE, and a file without such a
+    number with its channels along the fourth axis.
     out: new or empty folder. A label map, NAME.nii.gz, has the scan's path below the folder that all scans
     share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
     indices (see `write_label_names`, also for viewers); predict.json records model, versions, each scan's
@@ -135,27 +139,31 @@ def predict(
         trust=trust,
     )
     heads = choose_heads(predictor, head)
-    targets = output_paths(paths, heads)
+    groups = group_channels(paths, predictor.settings.network.channels)
+    targets = output_paths(list(groups), heads)
     facts = describe_predictor(loaded, predictor, precision=precision)
     failed = [_lost(path) for path in lost]
     done: list[Predicted] = []
     with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
-        for number, (path, outputs) in enumerate(zip(paths, targets, strict=True), start=1):
-            key, depends = os.path.abspath(path), [stamp(path), *map(str, outputs.values())]
+        for number, ((path, channels), outputs) in enumerate(
+            zip(groups.items(), targets, strict=True), start=1
+        ):
+            key, depends = os.path.abspath(path), [*map(stamp, channels), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
             if kept := journal.find(key, depends):
-                done.append(Predicted(number, len(paths), path, files, kept.seconds, kept.warnings))
+                done.append(Predicted(number, len(groups), path, files, kept.seconds, kept.warnings))
                 continue
             start = time.monotonic()
             try:
                 with enough_memory("segmenting", path):
-                    scan = read_image(path)
+                    scan, read_as = _read(channels, predictor)
                     warnings = _predict_scan(predictor, scan, outputs, folder=out, names=loaded.names)
             except CoopsegError as error:
                 failed.append(error)
                 continue
-            done.append(Predicted(number, len(paths), path, files, time.monotonic() - start, warnings))
-            journal.add(key, depends, Kept(done[-1].seconds, warnings), list(files.values()))
+            seconds, warnings = time.monotonic() - start, read_as + warnings
+            done.append(Predicted(number, len(groups), path, files, seconds, warnings))
+            journal.add(key, depends, Kept(seconds, warnings), list(files.values()))
             if progress:
                 progress(done[-1])
         if not done:
@@ -171,7 +179,7 @@ def predict(
         note(line)
     written = [path for entry in done for path in entry.outputs.values()]
     if failed:
-        raise PartlyDone(failed, written, out, len(paths) + len(lost))
+        raise PartlyDone(failed, written, out, len(groups) + len(lost))
     return written
 
 
@@ -181,6 +189,34 @@ class Kept:
 
     seconds: float
     warnings: tuple[str, ...]
+
+
+def group_channels(paths: Sequence[Path], count: int) -> dict[Path, tuple[Path, ...]]:
+    """Groups the files CASE_0000, CASE_0001, ... of scans of `count` channels under CASE.nii.gz, in order.
+
+    A file without such a number is a scan of its own, as is every file if there is one channel.
+    Raises CoopsegError for a scan that lacks a channel or has one too many.
+    """
+    groups: dict[Path, list[Path]] = {}
+    for path in paths:
+        numbered = count > 1 and CHANNEL.search(stem(path))
+        name = path.with_name(f"{CHANNEL.sub('', stem(path))}.nii.gz") if numbered else path
+        groups.setdefault(name, []).append(path)
+    return {
+        name: tuple(files)
+        if count == 1 or CHANNEL.search(stem(files[0])) is None
+        else pick_channels(files, count, wanted_by="the model was trained on")
+        for name, files in groups.items()
+    }
+
+
+def _read(files: Sequence[Path], predictor: Predictor) -> tuple[Scan, tuple[str, ...]]:
+    """Reads the files of a scan; returns it and what a user should know of how it was read."""
+    count = predictor.settings.network.channels
+    if len(files) > 1 or count == 1:
+        return join_channels([read_image(file) for file in files]), ()
+    axis = f"its fourth axis is taken for the {count} channels{named_channels(predictor.settings.cases)}"
+    return split_channels(read_image(files[0]), count), (axis,)
 
 
 def _lost(path: Path) -> CoopsegError:

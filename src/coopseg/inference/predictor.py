@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coopseg.cases.prepare import Case, prepare, restore
 from coopseg.config.resolve import OFF, override_scan_statistics
-from coopseg.config.settings import Settings
+from coopseg.config.settings import CaseSettings, Settings
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import Model, choose_dtype
 from coopseg.inference.onednn import pack
@@ -23,6 +23,7 @@ from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks, fold
 from coopseg.networks.other import OtherNetworks
 from coopseg.scans.types import Scan
+from coopseg.text import counted
 
 HEADS = ("FTN", "FTN+STN")
 SLICES_AT_ONCE = 4  # on a processor; more use the cores no better and overflow the cache
@@ -122,9 +123,15 @@ class Predictor:
     def probabilities(self, case: Case, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Returns class probabilities of all heads, or `heads`: (classes, slices, H, W) float32, sums 1.
 
-        Raises CoopsegError if they are NaN or infinite.
+        Raises CoopsegError for images of another number of channels, and if they are NaN or infinite.
         """
-        images = torch.from_numpy(case.image).unsqueeze(1).to(self.device)
+        if case.image.shape[1] != self.settings.network.channels:
+            found = counted(case.image.shape[1], "channel")
+            raise CoopsegError(
+                f"{self.path or 'the networks'}: the image has {found}, but the model was trained on images "
+                f"of {self.settings.network.channels}{named_channels(self.settings.cases)}; give all of them"
+            )
+        images = torch.from_numpy(case.image).to(self.device)
         at_once = SLICES_AT_ONCE if images.device.type == "cpu" else SLICES_ON_GPU
         if isinstance(self.networks, OnnxNetworks) and self.scan_statistics is not None:
             at_once = len(images)  # the stem is within the file
@@ -169,6 +176,12 @@ class Predictor:
         if scan.data.ndim == 3:
             return self(scan)
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
+
+
+def named_channels(settings: CaseSettings) -> str:
+    """Returns " (T2, ADC)", the names of a model's channels if it has several."""
+    names = settings.channels or ()
+    return f" ({', '.join(names)})" if len(names) > 1 else ""
 
 
 def _scan_stem(

@@ -87,8 +87,8 @@ class MaxStyle(ImageRival):
 
     def search(self, fixed: Tensor, drawn: Styles, batch: Batch, networks: Networks) -> Styles:
         """Returns the styles after steps that raise CE(D_s(H(E(x̂))), y). fixed: what `decode_to` returns."""
-        undone = batch.truth.image.shape[1] == 1
-        moved = {layer: c.movable() for layer, c in drawn.items() if not (undone and layer == "out")}
+        # what a style does to the decoded image itself, rescaling it to [0, 1] undoes
+        moved = {layer: c.movable() for layer, c in drawn.items() if layer != "out"}
         if not moved:
             return drawn
         parameters = [value for composition in moved.values() for value in composition.parameters]

@@ -154,9 +154,10 @@ def volume_name(dataset: Dataset, ref: ScanRef) -> str:
 
 def _key(dataset: Dataset, ref: ScanRef) -> tuple[str, list[Any]]:
     """Returns the name of a volume in the journal, and what all that is made of it depends on."""
-    files = [os.path.abspath(file) for file in (ref.image, ref.label) if file]
+    read = [file for file in (*ref.images, ref.label) if file]
+    files = [os.path.abspath(file) for file in read]
     facts = [ref.patient, ref.session, ref.phase, ref.site, ref.copy, ref.frame, ref.normalised]
-    return volume_name(dataset, ref), [files, stamp(ref.image, ref.label), facts, asdict(dataset.labels)]
+    return volume_name(dataset, ref), [files, stamp(*read), facts, asdict(dataset.labels)]
 
 
 def check_free(out: Path, *, resume: bool) -> None:

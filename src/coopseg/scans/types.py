@@ -20,7 +20,8 @@ NAMELESS = re.compile(r"label\d+")  # what a value is called that nobody has nam
 class Scan:
     """Holds a volume in the grid in which it was stored.
 
-    data: (X, Y, Z) or (X, Y, Z, T), float32 for images, integer for label maps.
+    data: (X, Y, Z) or (X, Y, Z, T), float32 for images, integer for label maps. more: further channels of an
+    image (X, Y, Z), as T2 and ADC of one examination, in the same grid.
     affine: (4, 4) float64, voxel index to RAS+ millimetres; shear is allowed.
     path: where it came from, for messages. header: of that file as stored; results are written with it.
     notes: what about its header a user should look at, one line each.
@@ -31,6 +32,12 @@ class Scan:
     path: Path | None = None
     header: Nifti1Header | None = None
     notes: tuple[str, ...] = ()
+    more: tuple[np.ndarray, ...] = ()
+
+    @property
+    def channels(self) -> tuple[Scan, ...]:
+        """Returns every channel as a scan of its own."""
+        return tuple(replace(self, data=data, more=()) for data in (self.data, *self.more))
 
     @property
     def spacing(self) -> np.ndarray:
@@ -39,7 +46,8 @@ class Scan:
 
     def frame(self, index: int) -> Scan:
         """Returns the 3-D volume at time `index` (0-based) of a 4-D scan."""
-        return replace(self, data=self.data[..., index])
+        more = tuple(channel[..., index] for channel in self.more)
+        return replace(self, data=self.data[..., index], more=more)
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,18 @@ class ScanRef:
     copy: int = 0  # number of a corrupted copy, 0 for an original
     normalised: bool = False  # intensities already lie in [0, 1] and must not be clipped again
     session: str = ""  # such as "ses-2": which of the patient's visits it is of; "" if there is one
+    more: tuple[Path, ...] = ()  # files of further channels
+    stacked: int = 1  # channels in `image` itself, along its fourth axis if there are several
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Returns the files of all channels."""
+        return (self.image, *self.more)
+
+    @property
+    def channels(self) -> int:
+        """Returns how many channels it has."""
+        return self.stacked + len(self.more)
 
     @property
     def id(self) -> str:
@@ -107,6 +127,7 @@ class PassedOver:
 class Dataset:
     """Lists all volumes below one folder, in a fixed order, and says what their label values mean.
 
+    channels: names of those of every image, in order; one without a name where nothing says otherwise.
     unlabelled: test images that came without labels, as of most challenges; only `predict` can use them.
     passed_over: what lies there and is not used. contradicted: the names that the data set has itself, if the
     names given for it say otherwise.
@@ -120,6 +141,7 @@ class Dataset:
     unlabelled: tuple[ScanRef, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     contradicted: Labels | None = None
+    channels: tuple[str, ...] = ("",)
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -136,7 +136,8 @@ def apply_augmentation(
     images: (B, C, rows, columns) in [0, 1]. labels: (B, rows, columns) integers. The crop has the same middle
     as both. inside: (B, 2, 2), the first and last column, then row, of the scan itself; pixels beyond take
     the value of the nearest one inside. `params` lie on the images' device. Images are interpolated linearly,
-    labels take the nearest value. rescale: whether each crop is scaled to [0, 1]. Intensities are clipped to
+    labels take the nearest value. All channels of an image get the same. rescale: whether each channel of a
+    crop is scaled to [0, 1]. Intensities are clipped to
     [0, 1] after contrast and brightness; otherwise rescaling would undo these.
     """
     contrast, brightness = params.contrast.reshape(-1, 1, 1, 1), params.brightness.reshape(-1, 1, 1, 1)
@@ -156,7 +157,7 @@ def apply_augmentation(
         moved = F.grid_sample(canvas, grid, mode="bilinear", padding_mode="border", align_corners=False)
         marked = F.grid_sample(marks, grid, mode="nearest", padding_mode="border", align_corners=False)
     # a constant slice has only rounding errors left to scale
-    constant = images.amax((1, 2, 3), keepdim=True) == images.amin((1, 2, 3), keepdim=True)
+    constant = images.amax((2, 3), keepdim=True) == images.amin((2, 3), keepdim=True)
     moved = moved.masked_fill(constant, 0) if rescale else moved
     return rescale_slices(moved) if rescale else moved, marked[:, 0].to(labels.dtype)
 

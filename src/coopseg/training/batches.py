@@ -23,7 +23,7 @@ from coopseg.training.random_networks import sample_networks, transform
 class SliceStore:
     """Holds every training slice on the device, with all that augmentation may bring into its crop.
 
-    images: (N, 1, rows, columns) float32 in [0, 1], canvases around the crop, 0 beyond the scan. labels:
+    images: (N, C, rows, columns) float32 in [0, 1], canvases around the crop, 0 beyond the scan. labels:
     (N, rows, columns) uint8 class indices. inside: (N, 2, 2) float32, the first and last column, then row, of
     the scan itself. ids: a name for each slice. size: (H, W) of the crop. rescale: whether a crop is scaled
     to [0, 1].
@@ -57,12 +57,12 @@ class SliceStore:
             for index, case in enumerate(cases)
             for number in range(len(case.image))
         )
-        images, labels, inside = images.unsqueeze(1).to(device), labels.to(device), inside.to(device)
+        images, labels, inside = images.to(device), labels.to(device), inside.to(device)
         return cls(images, labels, inside, ids, settings.cases.size, settings.cases.slice_minmax)
 
     @classmethod
     def of_crops(cls, images: Tensor, labels: Tensor, ids: tuple[str, ...]) -> SliceStore:
-        """Makes a store of slices (N, 1, H, W) and labels (N, H, W) that end where their crop does."""
+        """Makes a store of slices (N, C, H, W) and labels (N, H, W) that end where their crop does."""
         height, width = images.shape[2:]
         inside = torch.tensor([[0.0, width - 1], [0, height - 1]]).to(images.device)
         return cls(images, labels, inside.expand(len(ids), 2, 2), ids, (height, width))
@@ -76,7 +76,7 @@ class SliceStore:
         return self.images.shape[2], self.images.shape[3]
 
     def plain(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns crops (B, 1, H, W) and labels (B, H, W) int64 as a prediction would see them."""
+        """Returns crops (B, C, H, W) and labels (B, H, W) int64 as a prediction would see them."""
         rows, columns = (
             slice(start, start + side)
             for side, start in zip(self.size, map(centre_start, self.canvas, self.size), strict=True)
@@ -132,7 +132,7 @@ def slices_per_batch(settings: Settings) -> int:
 def make_batch(
     store: SliceStore, numbers: Tensor, settings: Settings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Returns images (B, 1, H, W) and labels (B, H, W): slices augmented, then, with plain_half, plain."""
+    """Returns images (B, C, H, W) and labels (B, H, W): slices augmented, then, with plain_half, plain."""
     numbers = numbers.to(store.images.device)
     if not settings.augmentation.enabled:
         return store.plain(numbers)

@@ -54,7 +54,10 @@ class RequestRecord(Section):
 def describe_request(request: TrainingRequest, inputs: Inputs, fabric: Fabric) -> RequestRecord:
     """Describes a training that begins now."""
     parts = inputs.parts
-    followed = {"cases": {"trained_axis"}}  # follows from the scans, which are compared themselves
+    followed = {
+        "cases": {"trained_axis", "channels"},
+        "network": {"channels"},
+    }  # follow from the scans, which are compared themselves
     like: dict[str, str | int] = {
         "device": str(fabric.device),
         "threads": torch.get_num_threads(),

@@ -128,6 +128,10 @@ def read_inputs(request: TrainingRequest, dataset: Dataset | None = None) -> Inp
             f"{dataset.root}: no labels found beside its {scans}; a training needs them; "
             f"layout {dataset.layout} looks for {LAYOUTS[dataset.layout].looked_for}"
         )
+    given = request.settings.get("network.channels", len(dataset.channels))
+    if given != len(dataset.channels):
+        found = f"{dataset.root}: its images have {counted(len(dataset.channels), 'channel')}"
+        raise CoopsegError(f"{found}, but network.channels is {given}; leave that setting out")
     parts = get_split(request.split, dataset, seed=request.seed)
     names, cache = dataset.labels.names, Path(request.cache) if request.cache else None
     canvases: dict[Part, tuple[int, int] | None] = {
@@ -147,20 +151,25 @@ def read_inputs(request: TrainingRequest, dataset: Dataset | None = None) -> Inp
     )
     _check_blank([*training, *validation], settings.cases.percentiles)
     axes = Counter(case.record.orientation.axes[0] for case in training)
-    settings = with_trained_axis(settings, axes.most_common(1)[0][0])
+    settings = fitted(settings, axes.most_common(1)[0][0], dataset.channels)
     validated = ValidationSet.from_cases(validation, dataset.labels, names)
     return Inputs(settings, dataset, parts, training, validated, idle_settings(settings, request.settings))
 
 
 def _check_blank(cases: Sequence[Case], percentiles: tuple[float, float]) -> None:
-    """Raises CoopsegError if some cases hold one intensity alone between the percentiles."""
-    blank = [case for case in cases if case.record.clip and case.record.clip[0] >= case.record.clip[1]]
-    if blank and blank[0].ref and blank[0].record.clip:
+    """Raises CoopsegError if some channels hold one intensity alone between the percentiles."""
+    blank = [
+        (case.ref.images[number if case.ref.more else 0], limits[0])
+        for case in cases
+        for number, limits in enumerate(case.record.clip or ())
+        if case.ref and limits[0] >= limits[1]
+    ]
+    if blank:
         low, high = percentiles
         others = f", and so are {len(blank) - 1} more" if len(blank) > 1 else ""
         raise CoopsegError(
-            f"{blank[0].ref.image}: percentiles {low:g} and {high:g} are both {blank[0].record.clip[0]:g}, "
-            f"so the case is blank{others}; export it again, leave it out, or set cases.percentiles",
+            f"{blank[0][0]}: percentiles {low:g} and {high:g} are both {blank[0][1]:g}, so the case is "
+            f"blank{others}; export it again, leave it out, or set cases.percentiles",
             rule="constant",
         )
 
@@ -191,10 +200,11 @@ def adapt_request(request: TrainingRequest, dataset: Dataset | None = None) -> t
     return change_request(request, settings=found.settings), found.line
 
 
-def with_trained_axis(settings: Settings, axis: int) -> Settings:
-    """Returns settings that remember the stored axis along which most slices of the training lie."""
-    cases = settings.cases.model_copy(update={"trained_axis": axis})
-    return settings.model_copy(update={"cases": cases})
+def fitted(settings: Settings, axis: int, channels: Sequence[str]) -> Settings:
+    """Returns settings that remember the scans: the stored axis of most slices, the images' channels."""
+    cases = settings.cases.model_copy(update={"trained_axis": axis, "channels": tuple(channels)})
+    network = settings.network.model_copy(update={"channels": len(channels)})
+    return settings.model_copy(update={"cases": cases, "network": network})
 
 
 def idle_settings(settings: Settings, given: Iterable[str]) -> list[str]:

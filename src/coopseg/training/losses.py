@@ -84,8 +84,8 @@ def one_hot(label: Tensor, classes: int, like: Tensor) -> Tensor:
 
 
 def rescale_slices(image: Tensor) -> Tensor:
-    """Scales each image of (B, C, *spatial) to [0, 1]; one with a range of at most FLAT becomes 0."""
-    within = tuple(range(1, image.ndim))
+    """Scales each channel of (B, C, *spatial) to [0, 1]; one with a range of at most FLAT becomes 0."""
+    within = tuple(range(2, image.ndim))
     low, high = image.amin(within, keepdim=True), image.amax(within, keepdim=True)
     # compared this way, an image that is not finite stays so, and is noticed
     return torch.where(high - low <= FLAT, 0.0, (image - low) / (high - low).clamp_min(FLAT))

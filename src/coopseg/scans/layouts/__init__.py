@@ -106,13 +106,12 @@ def _recognise(path: Path) -> str:
 
 
 def _check_names(dataset: Dataset) -> None:
-    """Checks the names of data set, labels and sites, which appear in tables and pictures."""
-    for name in dict.fromkeys(
-        (dataset.name, *dataset.labels.names, *(item.site for item in (*dataset.items, *dataset.unlabelled)))
-    ):
+    """Checks the names of data set, labels, channels and sites, which appear in tables and pictures."""
+    sites = (item.site for item in (*dataset.items, *dataset.unlabelled))
+    for name in dict.fromkeys((dataset.name, *dataset.labels.names, *dataset.channels, *sites)):
         if not name.isprintable() or len(name) > LONGEST_NAME:
             raise CoopsegError(
-                f"{dataset.root}: {shorten(name)} cannot be the name of a data set, label or site; "
+                f"{dataset.root}: {shorten(name)} cannot be the name of a data set, label, channel or site; "
                 f"write at most {LONGEST_NAME} letters in one line"
             )
 

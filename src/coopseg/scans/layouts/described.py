@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from coopseg.scans.labels import make_labels
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
 from coopseg.scans.names import nfc, read_name, stem
 from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
-from coopseg.text import Json, read_json, shorten, whole_number
+from coopseg.text import Json, counted, read_json, shorten, whole_number
 
 NAME = "dataset.json"
 UNNAMED = Labels((BACKGROUND,), (0,))  # used if nothing says what the values mean
@@ -114,13 +115,31 @@ def _described_labels(entries: Json, path: Path) -> Labels:
     return make_labels(pairs, source=str(path))
 
 
-def check_single_channel(entries: Json, folder: Path) -> None:
-    """Raise CoopsegError if the data set describes more than one image channel."""
-    for key in ("channel_names", "modality"):
-        channels = entries.get(key)
-        if isinstance(channels, (dict, list)) and len(channels) > 1:
-            found = f"{folder / NAME}: {len(channels)} channels under {key}"
-            raise CoopsegError(f"{found}; only single-channel scans are supported, keep one of them")
+CHANNEL_KEYS = ("channel_names", "modality")
+UNNAMED_CHANNEL = ("",)
+
+
+def described_channels(entries: Json, folder: Path, problems: Problems = None) -> tuple[str, ...]:
+    """Reads the names of an image's channels from {"0": "T2", "1": "ADC"} or a list of them.
+
+    nnU-Net calls the entry channel_names, others modality; without one there is one channel without a name.
+    Raises CoopsegError for any other form, or adds it to `problems`.
+    """
+    for key in CHANNEL_KEYS:
+        found = entries.get(key)
+        if isinstance(found, list):
+            found = {str(number): name for number, name in enumerate(found)}
+        if not isinstance(found, dict) or not found:
+            continue
+        names = [found.get(str(number)) for number in range(len(found))] if len(found) > 1 else found.values()
+        if all(isinstance(name, str) for name in names):
+            return tuple(map(str, names))
+        with keep(problems):
+            raise CoopsegError(
+                f'{folder / NAME}: "{key}" is {shorten(found)}; number the channels from 0, as '
+                '{"0": "T2", "1": "ADC"}'
+            )
+    return UNNAMED_CHANNEL
 
 
 CHANNEL = re.compile(r"_(\d{4})$")
@@ -128,13 +147,12 @@ FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
 LISTS = ("training", "test")
 
 
-def _opened(path: Path, layout: Layout, problems: Problems) -> Json:
+def _opened(path: Path, layout: Layout, problems: Problems) -> tuple[Json, tuple[str, ...]]:
+    """Returns the entries of dataset.json and the names of the channels."""
     entries = read_description(path)
     if entries is None:
         raise CoopsegError(f"{path}: no dataset.json; looked for {layout.looked_for}")
-    with keep(problems):
-        check_single_channel(entries, path)
-    return entries
+    return entries, described_channels(entries, path, problems)
 
 
 def _is_nnunet(path: Path) -> bool:
@@ -145,16 +163,16 @@ def _is_nnunet(path: Path) -> bool:
 def _list_nnunet(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """Lists training cases, then test cases, by name; "CASE_ED" and "CASE_frame01" belong to patient "CASE".
 
-    dataset.json may be of version 1 or 2. Raises CoopsegError for several channels, labels that are regions,
-    files without a channel number and labels without an image.
+    dataset.json may be of version 1 or 2. Raises CoopsegError for labels that are regions, files without a
+    channel number, channels that dataset.json does not name or that lack a file, and labels without an image.
     """
-    entries = _opened(path, NNUNET, problems)
+    entries, channels = _opened(path, NNUNET, problems)
     items: dict[str, list[ScanRef]] = {"Tr": [], "Ts": []}
     for part, own in items.items():
         drawn = by_name(path / f"labels{part}")
-        for image in niftis_in(path / f"images{part}"):
+        for images in _by_case(path / f"images{part}", problems).values():
             with keep(problems):
-                own.append(_nnunet_item(image, drawn))
+                own.append(_nnunet_item(images, drawn, channels))
         for label in (file for files in drawn.values() for file in files):
             with keep(problems):
                 raise CoopsegError(
@@ -168,20 +186,56 @@ def _list_nnunet(path: Path, labels: Labels | None, problems: Problems) -> Found
         items["Ts"],
         [path / folder for folder in FOLDERS],
         lambda file: "" if file.parent.name in FOLDERS else "in a sub-folder",
+        channels=channels,
     )
 
 
-def _nnunet_item(image: Path, drawn: dict[str, list[Path]]) -> ScanRef:
-    """Makes one volume, and takes its label out of `drawn`."""
-    match = CHANNEL.search(stem(image))
-    if match is None:
-        raise CoopsegError(f"{image}: no channel number; nnU-Net names it {stem(image)}_0000.nii.gz")
-    if match[1] != "0000":
-        raise CoopsegError(f"{image}: channel {match[1]}; only single-channel scans are supported")
-    case = stem(image)[: match.start()]
-    named = read_name(case)
+def _by_case(folder: Path, problems: Problems) -> dict[str, list[Path]]:
+    """Groups the images of a folder by case, each with its channels in order."""
+    cases: dict[str, list[Path]] = {}
+    for image in niftis_in(folder):
+        with keep(problems):
+            match = CHANNEL.search(stem(image))
+            if match is None:
+                raise CoopsegError(f"{image}: no channel number; nnU-Net names it {stem(image)}_0000.nii.gz")
+            cases.setdefault(stem(image)[: match.start()], []).append(image)
+    return cases
+
+
+def _nnunet_item(images: Sequence[Path], drawn: dict[str, list[Path]], channels: tuple[str, ...]) -> ScanRef:
+    """Makes one volume of the files of its channels, and takes its label out of `drawn`."""
+    case = CHANNEL.sub("", stem(images[0]))
     label = only_label(drawn.pop(case, ()))
-    return ScanRef(named.patient, image, label, named.phase, session=named.session)
+    files = pick_channels(images, len(channels), wanted_by=f"{NAME} names")
+    named = read_name(case)
+    return ScanRef(named.patient, files[0], label, named.phase, session=named.session, more=files[1:])
+
+
+def pick_channels(images: Sequence[Path], count: int, *, wanted_by: str) -> tuple[Path, ...]:
+    """Returns the files CASE_0000, CASE_0001, ... of a case's `count` channels, in order.
+
+    wanted_by: who wants them, for messages. Raises CoopsegError if one of them is not there or is there
+    twice, and for others beside them.
+    """
+    wanted = {f"{number:04d}": number for number in range(count)}
+    files: dict[int, Path] = {}
+    for image in images:
+        match = CHANNEL.search(stem(image))
+        number = wanted.get(match[1]) if match else None
+        if number is None or number in files:
+            found = f"channel {match[1]}" if match else "no channel number"
+            raise CoopsegError(
+                f"{image}: {found}, but {wanted_by} {counted(count, 'channel')}, each in a file of its own; "
+                "correct the one or the other"
+            )
+        files[number] = image
+    if missing := [number for number in range(count) if number not in files]:
+        case = CHANNEL.sub("", stem(images[0]))
+        raise CoopsegError(
+            f"{images[0].parent}: {case} has no file for channel {missing[0]:04d}; add it",
+            rule="missing-file",
+        )
+    return tuple(files[number] for number in range(count))
 
 
 NNUNET = Layout(
@@ -197,10 +251,14 @@ def _is_decathlon(path: Path) -> bool:
 def _list_decathlon(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """Lists training items with their labels, then test items without, each by file name (Antonelli 2022).
 
-    Raises CoopsegError for several modalities, an entry that cannot be read and a file that is not there.
+    Several modalities lie along the fourth axis of a file. Raises CoopsegError for an entry that cannot be
+    read and a file that is not there.
     """
-    entries = _opened(path, DECATHLON, problems)
-    training, test = (_part(path, entries, part, problems) for part in LISTS)
+    entries, channels = _opened(path, DECATHLON, problems)
+    training, test = (
+        [replace(item, stacked=len(channels)) for item in _part(path, entries, part, problems)]
+        for part in LISTS
+    )
     return Found(
         described_name(entries, path, problems),
         labels or described_labels(entries, path, problems),
@@ -209,6 +267,7 @@ def _list_decathlon(path: Path, labels: Labels | None, problems: Problems) -> Fo
         [path / folder for folder in FOLDERS],
         lambda file: f"not listed in {NAME}",
         list(_other_lists(path, entries)),
+        channels,
     )
 
 

@@ -15,6 +15,8 @@ from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.layouts.described import (
     NAME,
     UNNAMED,
+    UNNAMED_CHANNEL,
+    described_channels,
     described_labels,
     described_name,
     listed_file,
@@ -27,7 +29,8 @@ from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
 from coopseg.text import listing, shorten
 
 ITEM_KEYS = {
-    "image": str, "label": str, "patient": str, "session": str, "phase": str, "site": str, "copy": int,
+    "image": str, "more": list, "label": str, "patient": str, "session": str, "phase": str, "site": str,
+    "copy": int,
 }  # fmt: skip
 
 
@@ -42,7 +45,8 @@ def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
     items [{image, label, patient, session, phase, site, copy}], paths relative to the folder, in place of
-    file names.
+    file names. channel_names {"0": name, "1": name}, if each item also has a list "more" of the files of
+    further channels.
     If neither `labels` nor dataset.json names the values, those in the label files become "label1", ...
     Raises CoopsegError for a label file without its image, for two label files of one image and for an item
     that cannot be read.
@@ -53,12 +57,13 @@ def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
         with keep(problems):
             raise CoopsegError(f'{path / NAME}: "normalised" is {shorten(normalised)}; write true or false')
         normalised = False
+    channels = described_channels(entries, path, problems) if "items" in entries else UNNAMED_CHANNEL
     if "items" in entries:
         listed = entries["items"] if isinstance(entries["items"], list) else [entries["items"]]
         items = []
         for entry in listed:
             with keep(problems):
-                items.append(_listed(path, entry, normalised))
+                items.append(_listed(path, entry, normalised, channels))
     else:
         items = [_named(image, label, normalised) for image, label in _pairs(path, problems)]
     items.sort(key=lambda item: (item.image, item.copy))
@@ -70,12 +75,11 @@ def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
     places = [path / "images", path / "labels"] if parted else [path]
     beside = [PassedOver(file, "beside images/, not in it") for file in niftis_in(path) if parted]
     if "items" in entries:
-        used = {file for item in items for file in (item.image, item.label)}
+        used = {file for item in items for file in (*item.images, item.label)}
         beside = [entry for entry in beside if entry.path not in used]
     name = described_name(entries, path, problems)
-    return Found(
-        name, labels, items, (), places, partial(_why_not, None if "items" in entries else places), beside
-    )
+    why = partial(_why_not, None if "items" in entries else places)
+    return Found(name, labels, items, (), places, why, beside, channels)
 
 
 def _why_not(read: Sequence[Path] | None, file: Path) -> str:
@@ -85,7 +89,7 @@ def _why_not(read: Sequence[Path] | None, file: Path) -> str:
     return "" if file.parent in read else "in a sub-folder"
 
 
-def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
+def _listed(path: Path, entry: Any, normalised: bool, channels: Sequence[str]) -> ScanRef:
     where = path / NAME
     if not isinstance(entry, dict) or "image" not in entry:
         raise CoopsegError(
@@ -98,6 +102,12 @@ def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
             f"{where}: item {shorten(entry['image'])} has {found}; known keys: {', '.join(ITEM_KEYS)}"
         )
     image = listed_file(path, entry["image"])
+    more = tuple(listed_file(path, str(name)) for name in entry.get("more", ()))
+    if len(more) + 1 != len(channels):
+        raise CoopsegError(
+            f'{where}: item {shorten(entry["image"])} has {len(more) + 1} channels ("image" and "more"), but '
+            f"channel_names {len(channels)}; correct the one or the other"
+        )
     label = listed_file(path, entry["label"]) if entry.get("label") else None
     named = read_name(stem(image)) if "patient" not in entry else Named(nfc(entry["patient"]), "", "")
     return ScanRef(
@@ -109,6 +119,7 @@ def _listed(path: Path, entry: Any, normalised: bool) -> ScanRef:
         site=entry.get("site", ""),
         copy=entry.get("copy", 0),
         normalised=normalised,
+        more=more,
     )
 
 

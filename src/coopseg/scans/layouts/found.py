@@ -43,7 +43,7 @@ class Layout:
 class Found:
     """Holds what a layout lists in a folder.
 
-    items: volumes, in order. tests: how many of the last are test images, which may lack labels. places:
+    items: volumes, in order. tests: those that are test images, which may lack labels. places:
     folders that belong to the layout, so that whatever looks like a scan below them should be used. why:
     says why a NIfTI file below them is not, "" if that is as it should be. passed_over: what the layout
     itself leaves out.
@@ -56,6 +56,7 @@ class Found:
     places: Sequence[Path] = ()
     why: Callable[[Path], str] = lambda path: "not listed"
     passed_over: Sequence[PassedOver] = ()
+    channels: tuple[str, ...] = ("",)
 
     def complete(self, path: Path, layout: str, problems: Problems, *, lost_too: bool = False) -> Dataset:
         """Makes the data set: takes out lost and unlabelled test volumes, and names what is not used.
@@ -63,7 +64,7 @@ class Found:
         lost_too: keep volumes of which a file is lost; the reader of the file refuses them.
         Raises CoopsegError for links to nothing, or adds one for each to `problems`.
         """
-        files = [file for item in self.items for file in (item.image, item.label) if file]
+        files = [file for item in self.items for file in (*item.images, item.label) if file]
         around = [file for place in self.places for file in files_below(place)]
         passed_over = [*self.passed_over, *self._unused(around, files)]
         lost = [
@@ -74,10 +75,11 @@ class Found:
         for number in range(len(lost)):
             with keep(problems):
                 check_found(lost if problems is None else lost[number : number + 1])
-        there = [item for item in self.items if item.image not in lost and item.label not in lost]
+        there = [item for item in self.items if not {*item.images, item.label} & {*lost}]
         unlabelled = tuple(item for item in there if item.label is None and item in self.tests)
         items = tuple(item for item in there if item not in unlabelled)
-        return Dataset(self.name, path, layout, self.labels, items, unlabelled, tuple(passed_over))
+        left = tuple(passed_over)
+        return Dataset(self.name, path, layout, self.labels, items, unlabelled, left, channels=self.channels)
 
     def _unused(self, around: Sequence[Path], files: Sequence[Path]) -> Iterator[PassedOver]:
         known = (*files, *(entry.path for entry in self.passed_over))
