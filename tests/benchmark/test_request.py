@@ -46,6 +46,14 @@ def test_what_is_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert request.severities_of("rsc") == ()
 
 
+def test_a_row_can_have_a_title() -> None:
+    request = ask(methods="plain=standard,rsc,ours=cooperative@1")
+    assert request.rows == ("standard", "rsc", "cooperative@1")
+    assert [request.title_of(row) for row in request.rows] == ["plain", "rsc", "ours"]
+    more = request.extended(methods="self-challenging=rsc")
+    assert [more.title_of(row) for row in more.rows] == ["plain", "self-challenging", "ours"]
+
+
 def test_a_block_takes_from_the_grid_what_it_does_not_say() -> None:
     request = ask()
     more = request.extended(methods="main", draws=["B", "C"])
@@ -126,7 +134,10 @@ def test_what_cannot_change(given: dict[str, Any], says: str) -> None:
         ({"severities": (2,), "severity_methods": "rsc"}, "rsc not in the grid"),
         ({"predictors": ["a"]}, "--predictor 'a': write it as NAME=module:callable"),
         ({"predictors": ["standard=m:f"]}, "two rows are called standard"),
-        ({"predictors": ["a/b=m:f"]}, "a predictor cannot be called 'a/b'"),
+        ({"predictors": ["a/b=m:f"]}, "a row cannot be called 'a/b'"),
+        ({"methods": "a/b=standard"}, "a row cannot be called 'a/b'"),
+        ({"methods": "standard,standard=rsc"}, "two rows are called 'standard'; .* as TITLE=ROW"),
+        ({"methods": "one=standard,one=rsc"}, "two rows are called 'one'"),
         ({"predictors": ["cooperative-no-latent=m:f"]}, "cannot be called .*, the name of a training"),
         ({"methods": ["rsc"], "equal_time": True}, "--equal-time needs one of the rows standard"),
     ],

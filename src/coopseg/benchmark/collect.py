@@ -26,7 +26,7 @@ from coopseg.benchmark.grid import (
 from coopseg.benchmark.probe import Probe, read_probe
 from coopseg.benchmark.request import Request, read_request, settings_of
 from coopseg.cases.splits import RUN
-from coopseg.config.methods import DESCRIPTIONS, METHODS, POST_DAE, ROWS, split_row, title_of
+from coopseg.config.methods import DESCRIPTIONS, METHODS, POST_DAE, ROWS, split_row
 from coopseg.evaluation.run import RECORD
 from coopseg.evaluation.tables import METRICS
 from coopseg.inference.predictor import HEADS
@@ -139,7 +139,7 @@ class Collected:
         described = DESCRIPTIONS.get(base, "a predictor trained elsewhere" if predictor else "")
         return Row(
             name=name,
-            title=title_of(name),
+            title=self.request.title_of(name),
             heads=self._heads(name, [one for one in trained if one.row == name], predictor=predictor),
             jobs=jobs,
             description=f"the networks of {base} predicted with scan statistics {k}" if k else described,

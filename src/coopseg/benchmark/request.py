@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from coopseg.config.methods import MAIN_ROWS, POST_DAE, TITLES, expand_methods, split_row
+from coopseg.config.methods import MAIN_ROWS, POST_DAE, TITLES, expand_methods, split_row, title_of
 from coopseg.config.resolve import (
     check_named,
     override_scan_statistics,
@@ -56,6 +56,7 @@ class Request(Section):
     spacing. copies: of each test volume and corruption. equal_time: train the main rows once more, for as
     long as cooperative training takes. severities: factors on the corruptions, for the rows of
     `severity_methods`. blocks: what is trained: every method of a block with each of its draws and seeds.
+    titles: of rows, where the user names them.
     started, versions, command: when and how the benchmark began.
     """
 
@@ -76,6 +77,7 @@ class Request(Section):
     severity_methods: tuple[str, ...] = ()
     predictors: tuple[PredictorEntry, ...] = ()
     blocks: tuple[Block, ...]
+    titles: dict[str, str] = Field(default_factory=dict)
     started: str
     versions: dict[str, str] = Field(default_factory=dict)
     command: tuple[str, ...] = ()
@@ -94,6 +96,10 @@ class Request(Section):
     def seeds(self) -> tuple[int, ...]:
         """Returns the seeds asked for, each once."""
         return tuple(dict.fromkeys(seed for block in self.blocks for seed in block.seeds))
+
+    def title_of(self, row: str) -> str:
+        """Returns what a row is called where people read it."""
+        return self.titles.get(row) or title_of(row)
 
     def severities_of(self, row: str) -> tuple[float, ...]:
         """Returns a row's severities besides 1, which the evaluation itself measures."""
@@ -122,6 +128,7 @@ class Request(Section):
         changes: Json = {"blocks": tuple(dict.fromkeys((*self.blocks, block))) if more else self.blocks}
         for name in ("predictors", "severities", "severity_methods"):
             changes[name] = tuple(dict.fromkeys((*getattr(self, name), *given.pop(name, ()))))
+        changes["titles"] = self.titles | given.pop("titles", {})
         changes["equal_time"] = given.pop("equal_time", False) or self.equal_time
         for name, value in given.items():  # everything in a grid is measured in the same way
             if value != (was := getattr(self, name)):
@@ -137,8 +144,8 @@ class Request(Section):
 def ask(**asked: Any) -> Request:
     """Makes the request of a new benchmark; checks all that can be checked without the data.
 
-    asked: fields of `Request`, but `methods`, `draws` and `seeds` in place of blocks, and predictors as
-    NAME=TARGET. What is a list may also be given as text with commas. Raises CoopsegError for what is wrong.
+    asked: fields of `Request`, but `methods`, `draws` and `seeds` in place of blocks, methods as ROW or
+    TITLE=ROW, and predictors as NAME=TARGET. What is a list may also be given as text with commas. Raises CoopsegError for what is wrong.
     """
     given = read_arguments(asked)
     block = _take_block(given, (), (WHOLE,), (0,))
@@ -211,14 +218,17 @@ def check_request(request: Request) -> Request:
     own = [entry.name for entry in request.predictors]
     names = [*request.rows, *own]
     twice = sorted({name for name in names if names.count(name) > 1})
-    odd = [shorten(name) for name in own if not _is_name(name)]
+    odd = [shorten(name) for name in (*own, *request.titles.values()) if not _is_name(name)]
+    shown = [*names, *(request.title_of(row) for row in request.rows)]
+    alike = sorted({title for title in request.titles.values() if shown.count(title) > 1})
     taken = [name for name in own if name in TITLES]
     negative = [str(value) for value in request.severities if not value >= 0]
     absent = [name for name in request.severity_methods if name not in names]
     for wrong, message in (
         (not names, "nothing to do: give --methods or --predictor"),
         (twice, f"two rows are called {listing(twice)}; give the predictor another name"),
-        (odd, f"a predictor cannot be called {listing(odd)}: use letters, digits and - _ . +"),
+        (odd, f"a row cannot be called {listing(odd)}: use letters, digits and - _ . +"),
+        (alike, f"two rows are called {listing(alike)}; give one of them another title, as TITLE=ROW"),
         (taken, f"a predictor cannot be called {listing(taken)}, the name of a training; choose another"),
         (request.copies < 1, f"copies must be 1 or more, found {request.copies}"),
         (negative, f"severities must be 0 or more, found {listing(negative)}"),
@@ -245,7 +255,11 @@ def read_arguments(asked: Mapping[str, Any]) -> Json:
     """Turns arguments as people give them into values of a request: paths absolute, lists split at commas."""
     if unknown := [name for name in asked if name not in (*READ, *Request.model_fields)]:
         raise CoopsegError(f"a benchmark takes no {listing(unknown)}; see `coopseg benchmark --help`")
-    return {name: READ[name](value) if name in READ else value for name, value in asked.items()}
+    given = {name: READ[name](value) if name in READ else value for name, value in asked.items()}
+    pairs = [entry.rpartition("=")[::2] for entry in given.get("methods", ())]
+    if titles := {row.strip(): title.strip() for title, row in pairs if title}:
+        given["methods"], given["titles"] = tuple(row.strip() for _, row in pairs), titles
+    return given
 
 
 def _take_block(given: Json, rows: tuple[str, ...], draws: tuple[str, ...], seeds: tuple[int, ...]) -> Block:

@@ -37,7 +37,10 @@ def benchmark(
     preset: Annotated[str, typer.Option(help=f"how much to train: {', '.join(PRESETS)}")] = "default",
     methods: Annotated[
         str,
-        Unset(help="comma-separated rows of the table: names (`coopseg info`), or all, main or ablations"),
+        Unset(
+            help="comma-separated rows of the table: names (`coopseg info`), module:class, or all, main or "
+            "ablations; TITLE=ROW gives a row a title"
+        ),
     ] = "",
     draws: Annotated[
         str,
