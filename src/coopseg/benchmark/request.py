@@ -145,7 +145,8 @@ def ask(**asked: Any) -> Request:
     """Makes the request of a new benchmark; checks all that can be checked without the data.
 
     asked: fields of `Request`, but `methods`, `draws` and `seeds` in place of blocks, methods as ROW or
-    TITLE=ROW, and predictors as NAME=TARGET. What is a list may also be given as text with commas. Raises CoopsegError for what is wrong.
+    TITLE=ROW, and predictors as NAME=TARGET. What is a list may also be given as text with commas.
+    Raises CoopsegError for what is wrong.
     """
     given = read_arguments(asked)
     block = _take_block(given, (), (WHOLE,), (0,))
