@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import coopseg.report
+import coopseg.pages
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predictions, evaluate
 from coopseg.evaluation.pictures import (
     choose_volume,
     draw_case,
     largest_slice,
-    outlines,
     pick_cases,
     shared_patient,
     square_around,
@@ -31,7 +30,7 @@ from coopseg.scans.nifti import write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 NAMES = ("background", "LV", "MYO", "RV")
-STYLE = Path(coopseg.report.__path__[0], "templates", "style.css")
+STYLE = Path(coopseg.pages.__path__[0], "templates", "style.css")
 
 
 def rows_of(scores: dict[str, tuple[float, ...]]) -> list[Any]:
@@ -96,19 +95,6 @@ def test_truth_is_white_and_dashed_as_in_the_report() -> None:
     style = next(line for line in STYLE.read_text().splitlines() if line.startswith(".truth"))
     assert "stroke: #fff;" in style
     assert "stroke-dasharray: 4 3;" in style
-
-
-def test_outlines_pass_halfway_between_pixels() -> None:
-    mask = np.zeros((9, 12), bool)
-    mask[2:6, 5:8], mask[8, 11] = True, True  # the second lies in a corner, where its outline closes too
-    rectangle, corner = outlines(mask)
-    assert np.array_equal(rectangle[0], rectangle[-1])
-    assert (rectangle.min(axis=0).tolist(), rectangle.max(axis=0).tolist()) == ([1.5, 4.5], [5.5, 7.5])
-    y, x = rectangle.T
-    area = abs(np.sum(y[:-1] * x[1:] - y[1:] * x[:-1])) / 2
-    assert area == pytest.approx(4 * 3 - 4 / 8)  # an eighth of a pixel is cut off at each corner
-    assert corner.max(axis=0).tolist() == [8.5, 11.5]
-    assert outlines(mask[:1]) == []
 
 
 @pytest.mark.real

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.pictures import borders
-from coopseg.report.pictures import _path, class_colours, class_png, contours, grey_png, hard_examples
+from coopseg.report.pictures import class_colours, class_png, contours, grey_png, hard_examples
 from coopseg.report.run import report_of_runs
 from coopseg.report.sources import read_runs
+from coopseg.scans.contours import borders, svg_path
 
 Maker = Callable[..., Path]
 NAMES = ("background", "RV", "LV")
@@ -126,7 +126,7 @@ def test_inner_outlines_lie_on_top_and_dashes_are_drawn_once() -> None:
     shown = contours(indices, names, (1, 1))
     assert [entry.class_ for entry in shown] == ["LV", "RV", "MYO"]
     whole = [side for entry in shown for side in sides(entry.path)]
-    once = sides(_path(borders(indices), (1, 1)))
+    once = sides(svg_path(borders(indices), (1, 1)))
     assert len(whole) > len(set(whole))  # LV and MYO meet, MYO and RV too
     assert len(once) == len(set(once))
     assert set(once) == set(whole)

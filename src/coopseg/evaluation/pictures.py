@@ -10,17 +10,16 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-from contourpy import contour_generator
 from matplotlib.figure import Figure
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import PredictedCase, Predictions, Row
 from coopseg.scans.colours import structure_colours
+from coopseg.scans.contours import borders, inner_first, outlines
 from coopseg.scans.files import write_atomically
 from coopseg.scans.geometry import find_orientation, to_slices
 from coopseg.scans.types import Dataset, ScanRef
@@ -31,7 +30,7 @@ MARGIN = 0.4  # shown around the foreground, as a fraction of its extent
 SLICES = "slices.npz"
 TRUTH, IMAGE = "truth", "image"
 STORED_GREY = (2, 98)  # percentiles of the volume stored as 0 and 255
-# As .truth in report/templates/style.css: white, for a class has its colour where it is predicted.
+# As .truth in pages/templates/style.css: white, for a class has its colour where it is predicted.
 TRUE_LOOK: dict[str, Any] = {"color": "#ffffff", "linestyle": (0, (4, 3)), "linewidth": 1.2}
 VIEW = 1.7  # side of the stored square over the longer side of the true foreground
 
@@ -171,51 +170,6 @@ def _extent(present: np.ndarray) -> slice:
     first, last = int(present[0]), int(present[-1])
     margin = int(MARGIN * (last - first + 1)) + 4
     return slice(max(first - margin, 0), last + margin + 1)
-
-
-def outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Returns the closed outlines of (H, W) bool as (N, 2) points (row, column); none if no pixel is True.
-
-    The centre of a pixel has its indices as coordinates. An outline passes halfway between pixels inside and
-    outside, and half a pixel beyond those at the border.
-
-    >>> [line.tolist() for line in outlines(np.eye(1, 3, 1, dtype=bool))]
-    [[[0.0, 0.5], [-0.5, 1.0], [0.0, 1.5], [0.5, 1.0], [0.0, 0.5]]]
-    """
-    # a rim of background closes outlines at the border and moves every pixel by one
-    lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
-    return [np.asarray(line)[:, ::-1] - 1 for line in lines]
-
-
-def inner_first(labels: np.ndarray) -> list[int]:
-    """Returns the foreground labels of (H, W), those of small extent first: LV, then the MYO around it."""
-    extents = {}
-    for label in np.unique(labels[labels > 0]).tolist():
-        rows, columns = np.nonzero(labels == label)
-        extents[label] = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-    return sorted(extents, key=lambda label: extents[label])
-
-
-def borders(labels: np.ndarray) -> list[np.ndarray]:
-    """Returns the outlines of all foreground labels of (H, W), where two of them meet only once.
-
-    Dashes of two lines in one place would fill each other's gaps and hide what lies below. Points are those
-    of `outlines`; a line that loses a part is open.
-    """
-    seen: set[frozenset[tuple[float, ...]]] = set()
-    found: list[list[tuple[float, ...]]] = []
-    for label in inner_first(labels):
-        for line in outlines(labels == label):
-            points = [tuple(point) for point in line.tolist()]
-            found.append(points[:1])
-            for start, end in pairwise(points):
-                side = frozenset((start, end))
-                if side in seen:
-                    found.append([end])
-                else:
-                    found[-1].append(end)
-                    seen.add(side)
-    return [np.array(points) for points in found if len(points) > 1]
 
 
 def write_slices(predictions: Predictions, datasets: Sequence[Dataset], *, out: Path) -> list[StoredSlice]:

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from coopseg.pages.html import environment, style
 from coopseg.results.figures import save
 from coopseg.results.shown import Heading, Line, Table
 
 if TYPE_CHECKING:
     from coopseg.report.pictures import HardExamples, Slice
 
-TEMPLATES, PAGE, STYLE = "templates", "page.html", "style.css"
+PAGE = "page.html"
 
 
 @dataclass(frozen=True)
@@ -105,22 +104,9 @@ def plate(figure: Figure, alt: str, title: str = "") -> Plate:
 
 def fill(**content: Any) -> str:
     """Returns the page, one HTML document that needs no other file."""
-    environment = Environment(
-        loader=PackageLoader("coopseg.report", TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "runs_of": runs_of,
-        "groups": groups_of,
-        "kind": lambda block: type(block).__name__,
-    }
-    loader = environment.loader
-    assert loader is not None
-    style = Markup(loader.get_source(environment, STYLE)[0])
-    return environment.get_template(PAGE).render(content, style=style)
+    own = environment("coopseg.report")
+    own.filters |= {"runs_of": runs_of, "groups": groups_of, "kind": lambda block: type(block).__name__}
+    return own.get_template(PAGE).render(content, style=style())
 
 
 def runs_of(lines: Sequence[Line]) -> list[list[Line]]:

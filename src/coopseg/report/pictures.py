@@ -17,12 +17,13 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH, borders, inner_first, outlines
+from coopseg.evaluation.pictures import IMAGE, SLICES, TRUTH
 from coopseg.latent.choice import SCHEMES
 from coopseg.report.cases import volumes
 from coopseg.report.sources import Run, by_method
 from coopseg.results.columns import Column
 from coopseg.scans.colours import as_hex, structure_colours
+from coopseg.scans.contours import borders, inner_first, outlines, svg_path
 from coopseg.scans.types import BACKGROUND
 from coopseg.text import Json, one_line, open_regular
 from coopseg.training.hard_examples import FOLDER as HARD_EXAMPLES
@@ -99,7 +100,7 @@ def slice_pictures(stored: Iterable[Stored], columns: Sequence[Column]) -> list[
                     size = round(image.shape[0] * height, 2), round(image.shape[1] * width, 2)
                     indices = arrays[f"{number}/{TRUTH}"]
                     truth = contours(indices, names, (height, width))
-                    lines = _path(borders(indices), (height, width))
+                    lines = svg_path(borders(indices), (height, width))
                     found[key] = Slice(*key, entry["slices"], grey_png(image), size, truth, lines, ()), []
                 prediction = contours(arrays[f"{number}/{one.head}"], names, (height, width))
                 own = [row for row in one.rows if (row["dataset"], row["case"]) == key[:2]]
@@ -146,14 +147,8 @@ def contours(indices: np.ndarray, names: Sequence[str], spacing: tuple[float, fl
     outline passes halfway between pixels in and out of the class.
     """
     return tuple(
-        Outline(names[index], _path(outlines(indices == index), spacing)) for index in inner_first(indices)
+        Outline(names[index], svg_path(outlines(indices == index), spacing)) for index in inner_first(indices)
     )
-
-
-def _path(lines: Sequence[np.ndarray], spacing: tuple[float, float]) -> str:
-    # pixel (0, 0) has its centre at half a pixel from the corner
-    placed = [(line + 0.5) * spacing for line in lines]
-    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in placed)
 
 
 def _smaller(image: Image.Image, method: Image.Resampling) -> Image.Image:

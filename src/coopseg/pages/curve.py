@@ -1,0 +1,38 @@
+"""Lays out the volume of each structure through the phases; the page's script moves a line along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coopseg.pages.series import Series
+
+WIDTH, HEIGHT = 520, 240  # of the drawing; it is scaled to the page
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 30  # margins around the axes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Holds a drawing of WIDTH × HEIGHT. lines: colour and the points of an SVG polyline, by structure.
+
+    most: ml at the top of the axis. step: between two phases. words: what it shows.
+    """
+
+    lines: tuple[tuple[str, str], ...]
+    most: float
+    step: float
+    words: str
+
+
+def draw_volumes(series: Series) -> Curve | None:
+    """Draws the curves of a series; None if there is one phase only, whose volumes need no drawing."""
+    count = len(series.phases)
+    if count < 2:
+        return None
+    most = max((max(each.volumes) for each in series.structures), default=0.0) or 1.0
+    step, floor = (WIDTH - LEFT - RIGHT) / (count - 1), HEIGHT - BOTTOM
+    lines, words = [], []
+    for each in series.structures:
+        heights = (floor - value / most * (floor - TOP) for value in each.volumes)
+        lines.append((each.colour, " ".join(f"{LEFT + step * i:.1f},{y:.1f}" for i, y in enumerate(heights))))
+        words.append(f"{each.name} {min(each.volumes):.0f} to {max(each.volumes):.0f} ml")
+    return Curve(tuple(lines), most, step, ", ".join(words))
