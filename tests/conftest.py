@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from browsing import SWITCHES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -167,3 +174,23 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path / "code")
     sys.modules.pop("seeing", None)
     return folder
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[BrowserContext]:
+    """Debian's Chromium with a new profile, or skip; COOPSEG_NEEDS_BROWSER=1 makes its absence a failure."""
+    chromium = shutil.which("chromium")
+    missing = [
+        name for name, there in (("chromium", chromium), ("playwright", find_spec("playwright"))) if not there
+    ]
+    if missing:
+        assert not os.environ.get("COOPSEG_NEEDS_BROWSER"), f"not installed: {missing}"
+        pytest.skip(f"not installed: {missing}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=chromium, args=SWITCHES
+        )
+        yield context
+        context.close()

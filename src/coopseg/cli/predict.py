@@ -52,6 +52,13 @@ def predict(
     scan_statistics: ScanStatistics = None,
     trust: Trust = None,
     resume: Resume = False,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page",
+            help="also write a page for each patient, with slices, outlines and volumes, and index.html",
+        ),
+    ] = False,
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
 
@@ -63,6 +70,7 @@ def predict(
     """
     from coopseg.inference.predict import RECORD
     from coopseg.inference.predict import predict as predict_scans
+    from coopseg.pages.write import INDEX
 
     partly = None
     try:
@@ -77,6 +85,7 @@ def predict(
             scan_statistics=scan_statistics,
             trust=trust or (),
             resume=resume,
+            page=page,
             progress=_report,
             note=note,
         )
@@ -84,6 +93,8 @@ def predict(
         partly, written = error, list(error.done)
     note_predictor(out / RECORD)
     say(f"{counted(len(written), 'label map')} in {out}; their values are named in {out / 'labels.json'}")
+    if page:
+        say(f"pages: open {out / INDEX}")
     if partly:
         raise partly
 

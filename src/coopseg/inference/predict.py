@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
+from coopseg.inference.look import Segmented, write_pages
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, named_channels, stack_frames
 from coopseg.scans.colours import write_label_names
@@ -26,7 +28,7 @@ from coopseg.scans.load import join_channels, split_channels
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_image, write_labels
 from coopseg.scans.types import Scan
-from coopseg.text import Json
+from coopseg.text import Json, counted
 from coopseg.versions import versions
 
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
@@ -83,6 +85,19 @@ class Facts:
             "coopseg": self.versions["coopseg"],
         }
 
+    def in_words(self, head: str) -> dict[str, str]:
+        """Returns the same for people to read. head: whose label maps are shown."""
+        ended = {None: "", True: "", False: ", whose training has not ended"}[self.training_ended]
+        words = {
+            "model": f"{self.model.path}{ended}",
+            "weights": f"SHA-256 {self.model.sha256[:16]}…" if self.model.sha256 else "",
+            "head": head,
+            "STN applied": counted(self.refinements, "time") if self.refinements else "",
+            "precision": self.precision or "",
+            "versions": ", ".join(f"{name} {self.versions[name]}" for name in ("coopseg", "torch")),
+        }
+        return {name: value for name, value in words.items() if value}
+
 
 def predict(
     model: str | Path,
@@ -96,6 +111,7 @@ def predict(
     scan_statistics: float | str | None = None,
     trust: Collection[str] = (),
     resume: bool = False,
+    page: bool = False,
     progress: Callable[[Predicted], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -113,7 +129,8 @@ def predict(
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
     prediction.scan_statistics. trust: see `load_model`. resume: go on in an `out` that an earlier call with
     the same model and settings has left; what is whole there, and made from scans that have not changed, is
-    not made again. done.jsonl in `out` lists what is done, as it is done. progress: called after each scan
+    not made again. done.jsonl in `out` lists what is done, as it is done. page: also write PATIENT.html for
+    each patient and index.html, see `write_pages`. progress: called after each scan
     that was predicted. note: called with a line that says how many were done before.
     Raises CoopsegError for anything wrong with model or folder, or with every scan; `out` is then as it was.
     Raises PartlyDone, a CoopsegError, if only some scans cannot be used, when the others are done.
@@ -175,6 +192,23 @@ def predict(
             "passed_over": [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over],
         }
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[-1]} | described)
+        if page:
+            write_pages(
+                out,
+                [
+                    Segmented(
+                        entry.scan,
+                        entry.outputs[heads[-1]],
+                        entry.warnings,
+                        partial(_read_only, groups[entry.scan], predictor),
+                    )
+                    for entry in done
+                ],
+                names=loaded.names,
+                settings=predictor.settings.cases,
+                provenance=facts.in_words(heads[-1]),
+                failed=described["failed"],
+            )
     if note and (line := journal.describe_skipped("scan")):
         note(line)
     written = [path for entry in done for path in entry.outputs.values()]
@@ -217,6 +251,10 @@ def _read(files: Sequence[Path], predictor: Predictor) -> tuple[Scan, tuple[str,
         return join_channels([read_image(file) for file in files]), ()
     axis = f"its fourth axis is taken for the {count} channels{named_channels(predictor.settings.cases)}"
     return split_channels(read_image(files[0]), count), (axis,)
+
+
+def _read_only(files: Sequence[Path], predictor: Predictor) -> Scan:
+    return _read(files, predictor)[0]
 
 
 def _lost(path: Path) -> CoopsegError:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,7 @@ ENDS = (
     "IS",
 )  # of the axes of NIfTI: from left to right, posterior to anterior, inferior to superior
 MILLILITRE = 1000.0  # mm³
+SliceAxis = Literal["auto", 0, 1, 2]
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,14 @@ class Series:
     outlines: tuple[tuple[tuple[tuple[int, str], ...], ...], ...]
 
 
-def make_series(volumes: Sequence[Volume], names: Sequence[str], *, slice_axis: int | None = None) -> Series:
+def make_series(volumes: Sequence[Volume], names: Sequence[str], *, slice_axis: SliceAxis = "auto") -> Series:
     """Makes a series of a cine, of one 3-D volume, or of several in the same grid, a phase each.
 
-    names: of the class indices, background first. slice_axis: the stored axis of the slices; by default it is
-    found as for training. Of several channels the first is shown.
+    names: of the class indices, background first. slice_axis: see `find_orientation`. Of several channels the
+    first is shown.
     """
     first = volumes[0].scan
-    orientation = find_orientation(
-        first.affine,
-        first.data.shape,
-        slice_axis="auto" if slice_axis is None else slice_axis,  # type: ignore[arg-type]
-    )
+    orientation = find_orientation(first.affine, first.data.shape, slice_axis=slice_axis)
     frames = [frame for volume in volumes for frame in _frames(volume)]
     images = np.stack([to_slices(image, orientation) for image, _ in frames])
     labels = np.stack([to_slices(label, orientation) for _, label in frames])

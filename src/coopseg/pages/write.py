@@ -14,7 +14,7 @@ from markupsafe import Markup
 from coopseg import __version__
 from coopseg.pages import curve
 from coopseg.pages.html import environment, script_hash, source, style
-from coopseg.pages.series import GREY, LARGEST, Series, Volume, make_series
+from coopseg.pages.series import GREY, LARGEST, Series, SliceAxis, Volume, make_series
 from coopseg.scans.files import write_atomically
 from coopseg.text import Json
 
@@ -41,7 +41,7 @@ def write_patient(
     provenance: Sequence[tuple[str, str]] = (),
     measures: Mapping[str, str] | None = None,
     worklist: str = "",
-    slice_axis: int | None = None,
+    slice_axis: SliceAxis = "auto",
 ) -> Entry:
     """Write the page of a patient, one HTML file that works without a network; returns its entry in the list.
 

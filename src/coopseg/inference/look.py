@@ -1,0 +1,74 @@
+"""Writes the pages on which a person looks at what `predict` has made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from coopseg.config.settings import CaseSettings
+from coopseg.pages.series import Volume
+from coopseg.pages.write import INDEX, Entry, write_patient, write_worklist
+from coopseg.scans.names import Named, read_name, stem
+from coopseg.scans.nifti import read_labels
+from coopseg.scans.types import Scan
+from coopseg.text import counted
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Holds a scan whose label map is written. file: of the label map. read: reads the scan."""
+
+    name: Path
+    file: Path
+    warnings: tuple[str, ...]
+    read: Callable[[], Scan]
+
+
+def write_pages(
+    out: Path,
+    segmented: Sequence[Segmented],
+    *,
+    names: Sequence[str],
+    settings: CaseSettings,
+    provenance: Mapping[str, str],
+    failed: Sequence[str] = (),
+    measures: Mapping[str, Mapping[str, str]] | None = None,
+) -> Path:
+    """Write OUT/.../PATIENT.html for each patient and OUT/index.html, the list; returns the path of the list.
+
+    Files that differ only in _ED, _ES or _frameNN at the end are of one patient, as in data sets. names: of
+    the class indices. provenance: says how the label maps were made, in words. failed: a line for each scan
+    without one. measures: by the page's path below `out`.
+    """
+    patients: dict[Path, list[tuple[Named, Segmented]]] = {}
+    for each in segmented:
+        named = read_name(stem(each.name))
+        patients.setdefault(each.file.parent / f"{_whole(named)}.html", []).append((named, each))
+    made = time.strftime("%Y-%m-%d %H:%M")
+    entries: list[Entry] = []
+    for path, own in patients.items():
+        below = path.relative_to(out)
+        entry = write_patient(
+            path,
+            _whole(own[0][0]),
+            [_volume(named, each) for named, each in own],
+            names=names,
+            provenance=[*provenance.items(), ("written", made)],
+            measures=(measures or {}).get(str(below)),
+            worklist="../" * (len(below.parts) - 1) + INDEX,
+            slice_axis=settings.slice_axis,
+        )
+        entries.append(replace(entry, link=quote(below.as_posix())))
+    return write_worklist(out / INDEX, entries, title=counted(len(entries), "patient"), failed=failed)
+
+
+def _whole(named: Named) -> str:
+    return "_".join(part for part in (named.patient, named.session) if part)
+
+
+def _volume(named: Named, each: Segmented) -> Volume:
+    labels = read_labels(each.file).data
+    return Volume(stem(each.name), named.phase, each.read(), labels, each.warnings)

@@ -1,0 +1,105 @@
+"""The page of a patient in a browser, by pointer and by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+
+import coopseg
+from browsing import check
+from coopseg.pages.series import Volume
+from coopseg.pages.write import write_patient, write_worklist
+from coopseg.scans.labels import labels_to_indices
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
+
+pytestmark = pytest.mark.slow
+INK = """(() => {
+    const canvas = document.getElementById("slice");
+    const values = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return values.filter((value, place) => place % 4 === 0).reduce((sum, value) => sum + value, 0);
+})()"""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """The page of a phantom's cine with its true labels, and the list beside it."""
+    data = coopseg.write_phantom(tmp_path / "phantom", patients=1, size=96)["mnms"]
+    dataset = coopseg.open_dataset(data)
+    ref = dataset.items[0]
+    scan = coopseg.read_image(ref.image)
+    assert ref.label
+    labels = np.asarray(nibabel.load(ref.label).dataobj).astype(int)
+    indices = labels_to_indices(labels, dataset.labels, names=dataset.labels.names, path=ref.label)
+    out = tmp_path / "pages"
+    out.mkdir()
+    entry = write_patient(
+        out / "one.html", "patient one", [Volume("one", "", scan, indices, ("LV: nothing in phase 3",))],
+        names=dataset.labels.names, provenance=[("model", "the truth")], measures={"LV EF": "60 %"},
+        worklist="index.html",
+    )  # fmt: skip
+    write_worklist(out / "index.html", [entry], title="1 patient")
+    return out / "one.html"
+
+
+def test_pages_in_every_width_and_scheme(page: Path, browser: BrowserContext) -> None:
+    check(browser, page)
+    check(browser, page.with_name("index.html"))
+
+
+def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    tab.wait_for_function(f"{INK} > 0")
+
+    def where() -> str:
+        return tab.inner_text("#where")
+
+    def changes(do: Callable[[], object]) -> bool:
+        before = where()
+        do()
+        return where() != before
+
+    first = tab.evaluate(INK)
+    assert changes(lambda: tab.keyboard.press("ArrowUp"))
+    assert tab.evaluate(INK) != first
+    assert changes(lambda: tab.keyboard.press("ArrowDown"))
+    assert tab.evaluate(INK) == first
+    assert changes(lambda: tab.keyboard.press("ArrowRight"))
+    assert "phase 2 of" in where()
+    assert changes(lambda: tab.keyboard.press("ArrowLeft"))
+    assert "phase 1 of" in where()
+    assert "0 ms" in where()
+    tab.focus("#slices")
+    assert changes(lambda: tab.keyboard.press("Home"))
+    assert where().startswith("slice 1 of")
+    box = tab.locator("svg.curve").bounding_box()
+    assert box
+    assert changes(lambda: tab.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2))
+    count = tab.evaluate("scan.series[0].slices")
+    for _ in range(count):
+        tab.keyboard.press("ArrowUp")
+    assert where().startswith(f"slice {count} of {count}")
+    middle = count // 2
+    for _ in range(count - middle):
+        tab.keyboard.press("ArrowDown")
+    assert tab.locator("#outlines path").count() > 0
+    tab.keyboard.press("c")
+    assert tab.locator("#outlines path").count() == 0
+    tab.click("#show")
+    assert tab.locator("#outlines path").count() > 0
+    before = where()
+    tab.click("#play")
+    tab.wait_for_function("before => document.getElementById('where').innerText !== before", arg=before)
+    tab.click("#play")
+    tab.mouse.move(*[tab.locator("#stage").bounding_box()[axis] + 20 for axis in ("x", "y")])  # type: ignore[index]
+    assert changes(lambda: (tab.mouse.wheel(0, 100), tab.wait_for_timeout(200)))
+    tab.click("text=all patients")
+    assert tab.url.endswith("index.html")
+    tab.close()

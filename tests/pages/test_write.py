@@ -1,0 +1,110 @@
+"""Pages and the list as files: whole, safe from what names say, sorted by what needs a look."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coopseg
+from coopseg.pages.series import Volume
+from coopseg.pages.write import Entry, write_patient, write_worklist
+from coopseg.scans.types import Scan
+
+NAMES = ("background", "LV")
+EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+def volume(name: str = "p1", phase: str = "", *warnings: str) -> Volume:
+    data = np.random.default_rng(0).random((20, 16, 3), np.float32)
+    labels = np.zeros(data.shape, np.uint8)
+    labels[5:9, 4:8] = 1
+    return Volume(name, phase, Scan(data, np.diag([1.5, 1.5, 8, 1.0])), labels, warnings)
+
+
+def shown(page: Path) -> dict[str, object]:
+    """What the script reads from a page."""
+    found = re.search(
+        r'<script type="application/json" id="scan">(.*?)</script>', page.read_text(), re.DOTALL
+    )
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def test_names_cannot_become_markup(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    entry = write_patient(
+        page, EVIL, [volume(EVIL, "", EVIL)], names=("background", EVIL), provenance=[(EVIL, EVIL)],
+        measures={EVIL: EVIL},
+    )  # fmt: skip
+    write_worklist(tmp_path / "index.html", [entry], title=EVIL, failed=[EVIL])
+    for file in tmp_path.glob("*.html"):
+        text = file.read_text()
+        assert "<img" not in text
+        assert text.count("<script") == (2 if file == page else 0)  # the data and the viewer
+    (series,) = shown(page)["series"]  # type: ignore[misc]
+    assert series["name"] == EVIL
+
+
+def test_volumes_of_a_patient_are_joined_by_grid(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    other = volume("p1_ES", "ES")
+    moved = Volume(other.name, "ES", Scan(other.scan.data, other.scan.affine + 9), other.labels)
+    write_patient(page, "p1", [volume("p1_ED", "ED"), other], names=NAMES)
+    assert [len(series["phases"]) for series in shown(page)["series"]] == [2]  # type: ignore[attr-defined]
+    entry = write_patient(page, "p1", [volume("p1_ED", "ED", "empty"), moved], names=NAMES)
+    assert [len(series["phases"]) for series in shown(page)["series"]] == [1, 1]  # type: ignore[attr-defined]
+    assert entry.warnings == ("p1_ED: empty",)
+
+
+def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
+    entries = [
+        Entry("a", "a.html"),
+        Entry("b", "b.html", ("one", "two"), {"LV EF": "55 %"}),
+        Entry("c", "c.html", ("x",)),
+    ]
+    text = write_worklist(
+        tmp_path / "index.html", entries, title="3 patients", failed=["d: unreadable"]
+    ).read_text()
+    assert re.findall(r'<a href="(.)\.html">', text) == ["b", "c", "a"]
+    assert "2: one" in text
+    assert "LV EF" in text
+    assert "d: unreadable" in text
+    assert "not a medical device" in text
+
+
+@pytest.fixture(scope="module")
+def run(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    tiny = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
+    return coopseg.train(
+        phantom["acdc"],
+        tmp_path_factory.mktemp("trained") / "run",
+        preset="quick",
+        settings=tiny,
+        device="cpu",
+    )
+
+
+def test_predict_writes_a_page_for_each_patient(run: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "a b#1"
+    folder.mkdir()
+    for patient in ("patientP001", "patientP002"):
+        for file in (phantom["acdc"] / patient).glob("*frame??.nii.gz"):
+            (folder / patient).mkdir(exist_ok=True)
+            (folder / patient / file.name).write_bytes(file.read_bytes())
+    (folder / "patientP002" / "broken.nii.gz").write_bytes(b"no scan")
+    out = tmp_path / "out"
+    with pytest.raises(coopseg.CoopsegError):
+        coopseg.predict(run, folder, out, device="cpu", page=True)
+    pages = sorted(file.relative_to(out).as_posix() for file in out.rglob("*.html"))
+    assert pages == ["index.html", "patientP001/patientP001.html", "patientP002/patientP002.html"]
+    index = (out / "index.html").read_text()
+    assert 'href="patientP001/patientP001.html"' in index
+    assert "broken.nii.gz" in index
+    (series,) = shown(out / pages[1])["series"]  # type: ignore[misc]
+    assert len(series["phases"]) == 2
+    assert 'href="../index.html"' in (out / pages[1]).read_text()
