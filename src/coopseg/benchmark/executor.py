@@ -187,13 +187,14 @@ class DaskExecutor:
                 self.client.run(_stop, key, on_error="ignore")
 
     def _run(self, key: str, tasks: Sequence[Task], *, alone: bool) -> Results:
-        where: dict[str, Any] = {}
-        if alone and (known := sorted(self.client.nthreads())):
-            where = {"workers": known[:1], "allow_other_workers": True}
+        first = sorted(self.client.nthreads())[:1] if alone else []
         futures = {
-            self.client.submit(_run_on_worker, key, task, key=f"{task.argument}-{uuid4().hex}", **where): task
+            self.client.submit(
+                _run_on_worker, key, task, key=f"{task.argument}-{uuid4().hex}",
+                workers=first or None, allow_other_workers=bool(first),
+            ): task
             for task in tasks
-        }
+        }  # fmt: skip
         for future in self.distributed.as_completed(futures, loop=self.client.loop):
             yield futures[future], self._ended(future)
 

@@ -5,11 +5,12 @@ Defaults are the published values, except where a field or the rival's module sa
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from coopseg.config.section import RivalEntry, Section
+from coopseg.text import Json
 
 # How BatchNorm behaves in a rival's passes: as LatentSettings.norm says, or `recorded`, which updates running
 # statistics but gives weights and biases no gradient. See docs/explanation.md.
@@ -354,7 +355,7 @@ class RivalSettings(Section):
     use: tuple[str, ...] = Field(
         (), description="names of rivals, or module:class for your own; set by --method"
     )
-    own: dict[str, dict[str, Any]] = Field(
+    own: dict[str, Json] = Field(
         {}, description="settings of your own methods: rivals.NAME.KEY=VALUE sets one of the method NAME"
     )
     rand_mwm: RandMwmSettings = RandMwmSettings()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from coopseg.config.rivals import RivalSettings
 from coopseg.config.section import Section
+from coopseg.text import Json
 
 
 class CaseSettings(Section):
@@ -41,7 +42,7 @@ class CaseSettings(Section):
     slice_minmax: bool = Field(True, description="scale each slice to [0, 1] afterwards")
 
     @property
-    def intensities(self) -> dict[str, Any]:
+    def intensities(self) -> Json:
         """Returns the settings by which intensities become [0, 1]."""
         return self.model_dump(include={"percentiles", "window", "slice_minmax"})
 

@@ -120,8 +120,8 @@ def evaluate_model(
     if predictions is not None:
         subject, notes = load_stored(Path(predictions), datasets, labels=given)
     elif subject is None:
-        how: dict[str, Any] = {"device": device, "precision": precision, "trust": trust}
-        subject = _load_predictor(predictor, classes=datasets[0].labels.names, **how)
+        names = datasets[0].labels.names
+        subject = _load_predictor(predictor, names, device=device, precision=precision, trust=trust)
     if given and predictions is None:
         kept = [each for each in datasets if each.labels.meaning != given.meaning]
         notes += [f"{each.name}: names its labels itself; --labels is not used for it" for each in kept]
@@ -144,14 +144,16 @@ def evaluate_model(
     )
 
 
-def _load_predictor(predictor: str | Callable[..., Any] | None, **how: Any) -> Subject:
+def _load_predictor(
+    predictor: str | Callable[..., Any] | None, names: tuple[str, ...], **how: Any
+) -> Subject:
     """Loads a predictor, given as a callable or, perhaps as NAME=TARGET, by its target; see `load_target`."""
     if callable(predictor):
         name = getattr(predictor, "__qualname__", type(predictor).__qualname__)
         target = f"{getattr(predictor, '__module__', '')}:{name}"
-        return wrap_callable(name, predictor, target=target, classes=how["classes"])
+        return wrap_callable(name, predictor, target=target, classes=names)
     name, path = name_and_folder(str(predictor))
-    return load_target(name or path.name, str(path), **how)
+    return load_target(name or path.name, str(path), classes=names, **how)
 
 
 def evaluate_subject(

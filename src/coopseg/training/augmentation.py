@@ -18,8 +18,7 @@ matrix product per axis. Cells go on beyond the image, so the field has no edge.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -48,11 +47,8 @@ class Augmentation:
 
     def to(self, device: torch.device | str) -> Augmentation:
         """Returns the same draws on another device."""
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return Augmentation(**moved)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
 
 
 def padded(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:

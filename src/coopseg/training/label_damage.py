@@ -9,7 +9,6 @@ In this order, each on some maps:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +38,7 @@ class Damage:
     def to(self, device: torch.device | str) -> Damage:
         """Returns the same draws on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
-        return replace(self, **moved)
+        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
 
 
 def sample_damage(
