@@ -68,7 +68,7 @@ def page(title: str, *parts: str) -> str:
 
 def verbs() -> dict[str, Callable[..., Any]]:
     """Returns the functions behind the verbs, in the order of the program."""
-    return {info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
+    return {info.name: info.callback for info in app.registered_commands if info.name and info.callback}
 
 
 def parameters(verb: Callable[..., Any]) -> list[tuple[str, Any, Any, inspect.Parameter]]:

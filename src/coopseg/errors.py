@@ -31,13 +31,21 @@ class PartlyDone(CoopsegError):  # noqa: N818 (most is right)
     """Some inputs of many could not be used; the others are done, and what was made of them is written.
 
     failed: an error of one line for each. done: what the function would have returned. total: how many inputs
-    there were. The command line names those that failed and exits with code 1.
+    there were. then: what to do with those that failed, once they are corrected. The command line names them
+    and exits with code 1.
     """
 
-    def __init__(self, failed: Sequence[CoopsegError], done: Any, out: Path, total: int) -> None:
+    def __init__(
+        self,
+        failed: Sequence[CoopsegError],
+        done: Any,
+        out: Path,
+        total: int,
+        *,
+        then: str = "go on with --resume",
+    ) -> None:
         super().__init__(
-            f"{len(failed)} of {total} scans failed, the others are done in {out}; correct these, then go "
-            "on with --resume"
+            f"{len(failed)} of {total} scans failed, the others are done in {out}; correct these, then {then}"
         )
         self.failed, self.done = tuple(failed), done
 

@@ -13,7 +13,9 @@ import pytest
 
 from coopseg import __version__
 
-VERBS = ("validate", "train", "predict", "corrupt", "evaluate", "benchmark", "report", "info", "demo")
+VERBS = (
+    "import", "validate", "train", "predict", "corrupt", "evaluate", "benchmark", "report", "info", "demo",
+)  # fmt: skip
 HEAVY = ("torch", "numpy", "scipy", "pandas", "nibabel", "torchio", "matplotlib", "lightning_fabric", "yaml")
 HELP = f"""
 import sys

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from coopseg import __version__
 from coopseg.cli.benchmark import benchmark
 from coopseg.cli.console import Printed, fail, note, printable
+from coopseg.cli.dicom import import_
 from coopseg.cli.evaluate import corrupt, evaluate, report
 from coopseg.cli.info import demo, info
 from coopseg.cli.predict import export, predict
@@ -71,8 +72,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
-for verb in (validate, train, predict, export, corrupt, evaluate, benchmark, report, info, demo):
-    app.command()(verb)
+for verb in (import_, validate, train, predict, export, corrupt, evaluate, benchmark, report, info, demo):
+    app.command(verb.__name__.rstrip("_"))(verb)  # import is a word of Python's own
 
 
 def _show_version(wanted: bool) -> None:

@@ -40,7 +40,9 @@ def predict(
     scans: Annotated[
         list[str],
         typer.Argument(
-            metavar="SCAN...", help="NIfTI files, folders or patterns; 3-D or 4-D", show_default=False
+            metavar="SCAN...",
+            help="NIfTI files, folders or patterns; folders or zip files of DICOM; 3-D or 4-D",
+            show_default=False,
         ),
     ],
     model: ModelPath,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coopseg.cli.console import SPLITS_HELP, Adapt, LabelNames, Layout, Set, asked, counting, say
+from coopseg.cli.dicom import say_what_import_finds
 from coopseg.text import counted
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _show_rules(wanted: bool) -> None:
 
 
 def validate(
-    data: Annotated[Path, typer.Argument(help="folder of a data set", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="folder of a data set, or of DICOM", show_default=False)],
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,9 +59,14 @@ def validate(
     results; warnings are worth a look. The exit code is 1 if there is any error. The line before the last
     says what the crop of --preset, --set and --adapt cuts, and what their intensity rule clips. --adapt takes
     the training and validation patients of --split, without it those of the random split of seed 0, as train.
+    Of a folder or zip file of DICOM it says what `coopseg import` would find.
     """
     from coopseg.checks.validate import validate_dataset
+    from coopseg.dicom.places import holds_dicom
 
+    if holds_dicom(data):
+        say_what_import_finds(data, as_json=as_json)
+        return
     with counting("validated") as progress:
         report = validate_dataset(
             data,

@@ -15,6 +15,9 @@ import numpy as np
 from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
+from coopseg.dicom.convert import pick_dicom
+from coopseg.dicom.pixels import read_stack
+from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.inference.look import Segmented, write_pages
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
@@ -118,12 +121,13 @@ def predict(
     """Write a label map for every scan; returns their paths.
 
     model: run folder or weight file. scans: files, folders and patterns, see `expand_scans`; 3-D or 4-D. A
+    folder of DICOM without NIfTI, or a zip file, stands for the files that `import_dicom` would write. A
     model of several channels takes CASE_0000, CASE_0001, ... for one scan CASE, and a file without such a
     number with its channels along the fourth axis.
     out: new or empty folder. A label map, NAME.nii.gz, has the scan's path below the folder that all scans
     share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
     indices (see `write_label_names`, also for viewers); predict.json records model, versions, each scan's
-    seconds and warnings, and the files that were passed over.
+    seconds and warnings, what a scan of DICOM was made from, and the files that were passed over.
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
@@ -146,7 +150,9 @@ def predict(
     """
     out, lost = Path(out), list[Path]()
     check_free(out, resume=resume)
-    paths, passed_over = expand_scans([scans] if isinstance(scans, str | Path) else scans, lost)
+    entries = [scans] if isinstance(scans, str | Path) else scans
+    dicom = pick_dicom(entries)
+    paths, passed_over = expand_scans(dicom.others, lost) if dicom.others or not entries else ([], [])
     loaded, predictor = load_predictor(
         model,
         refinements=refinements,
@@ -156,16 +162,18 @@ def predict(
         trust=trust,
     )
     heads = choose_heads(predictor, head)
-    groups = group_channels(paths, predictor.settings.network.channels)
+    failed = [*map(_lost, lost), *dicom.refused]
+    groups = group_channels(paths, predictor.settings.network.channels) | dicom.stacks
+    if not groups:
+        raise first_of(failed)
     targets = output_paths(list(groups), heads)
     facts = describe_predictor(loaded, predictor, precision=precision)
-    failed = [_lost(path) for path in lost]
     done: list[Predicted] = []
     with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
-        for number, ((path, channels), outputs) in enumerate(
+        for number, ((path, source), outputs) in enumerate(
             zip(groups.items(), targets, strict=True), start=1
         ):
-            key, depends = os.path.abspath(path), [*map(stamp, channels), *map(str, outputs.values())]
+            key, depends = os.path.abspath(path), [*_stamps(source), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
             if kept := journal.find(key, depends):
                 done.append(Predicted(number, len(groups), path, files, kept.seconds, kept.warnings))
@@ -173,7 +181,7 @@ def predict(
             start = time.monotonic()
             try:
                 with enough_memory("segmenting", path):
-                    scan, read_as = _read(channels, predictor)
+                    scan, read_as = _read(source, predictor)
                     warnings = _predict_scan(predictor, scan, outputs, folder=out, names=loaded.names)
             except CoopsegError as error:
                 failed.append(error)
@@ -187,9 +195,12 @@ def predict(
             raise first_of(failed)
         write_label_names(out, loaded.names)
         described = {
-            "scans": [_entry(entry, out) for entry in done],
+            "scans": [_entry(entry, out, dicom.stacks.get(entry.scan)) for entry in done],
             "failed": [str(error) for error in failed],
-            "passed_over": [{"path": str(entry.path), "reason": entry.reason} for entry in passed_over],
+            "passed_over": [
+                {"path": str(entry.path), "reason": entry.reason}
+                for entry in (*passed_over, *dicom.passed_over)
+            ],
         }
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[-1]} | described)
         if page:
@@ -207,13 +218,13 @@ def predict(
                 names=loaded.names,
                 settings=predictor.settings.cases,
                 provenance=facts.in_words(heads[-1]),
-                failed=described["failed"],
+                failed=[str(error) for error in failed],
             )
     if note and (line := journal.describe_skipped("scan")):
         note(line)
     written = [path for entry in done for path in entry.outputs.values()]
     if failed:
-        raise PartlyDone(failed, written, out, len(groups) + len(lost))
+        raise PartlyDone(failed, written, out, len(groups) + len(lost) + len(dicom.refused))
     return written
 
 
@@ -244,17 +255,28 @@ def group_channels(paths: Sequence[Path], count: int) -> dict[Path, tuple[Path, 
     }
 
 
-def _read(files: Sequence[Path], predictor: Predictor) -> tuple[Scan, tuple[str, ...]]:
-    """Reads the files of a scan; returns it and what a user should know of how it was read."""
+def _stamps(source: Sequence[Path] | Stack) -> list[list[list[int]]]:
+    return [stamp(*source.origin.files)] if isinstance(source, Stack) else [*map(stamp, source)]
+
+
+def _read(source: Sequence[Path] | Stack, predictor: Predictor) -> tuple[Scan, tuple[str, ...]]:
+    """Reads a scan from its files; returns it and what a user should know of how it was read."""
     count = predictor.settings.network.channels
-    if len(files) > 1 or count == 1:
-        return join_channels([read_image(file) for file in files]), ()
+    if isinstance(source, Stack):
+        if count > 1:
+            raise CoopsegError(
+                f"{source.origin.files[0]}: a scan of one channel, but the model was trained on {count}; "
+                "import it, and name the files of the channels CASE_0000.nii.gz, CASE_0001.nii.gz, ..."
+            )
+        return read_stack(source), ()
+    if len(source) > 1 or count == 1:
+        return join_channels([read_image(file) for file in source]), ()
     axis = f"its fourth axis is taken for the {count} channels{named_channels(predictor.settings.cases)}"
-    return split_channels(read_image(files[0]), count), (axis,)
+    return split_channels(read_image(source[0]), count), (axis,)
 
 
-def _read_only(files: Sequence[Path], predictor: Predictor) -> Scan:
-    return _read(files, predictor)[0]
+def _read_only(source: Sequence[Path] | Stack, predictor: Predictor) -> Scan:
+    return _read(source, predictor)[0]
 
 
 def _lost(path: Path) -> CoopsegError:
@@ -354,11 +376,12 @@ def _predict_frame(
     return {head: restore(probabilities[head], case.record) for head in heads}, warnings
 
 
-def _entry(done: Predicted, out: Path) -> Json:
+def _entry(done: Predicted, out: Path, stack: Stack | None) -> Json:
     outputs = {head: str(path.relative_to(out)) for head, path in done.outputs.items()}
     return {
         "scan": str(done.scan),
         "outputs": outputs,
         "seconds": round(done.seconds, 3),
         "warnings": done.warnings,
+        **({"dicom": stack.origin.identifiers} if stack else {}),
     }

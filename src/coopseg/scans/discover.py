@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,14 +35,16 @@ LABEL_MAP, OTHER_FORMAT = "label map by its name", "another format; convert it t
 
 
 @contextmanager
-def telling(folder: str | Path) -> Iterator[None]:
-    """Logs a line now and then while the block lists files: a million of them take a minute."""
+def telling(
+    folder: str | Path, doing: Callable[[], str] = lambda: "still listing its files"
+) -> Iterator[None]:
+    """Logs a line now and then on what the block is `doing`: to list a million files takes a minute."""
     done = threading.Event()
 
     def tell() -> None:
         started = time.monotonic()
         while not done.wait(PATIENCE):
-            log.info("%s: still listing its files, after %.0f s", folder, time.monotonic() - started)
+            log.info("%s: %s, after %.0f s", folder, doing(), time.monotonic() - started)
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()
@@ -112,13 +114,17 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     Links to nothing are among them. A folder that can be reached in two ways is searched once.
     """
-    seen, found = set(), []
+    yield from sorted(path for files in walk(folder) for path in files)
+
+
+def walk(folder: Path) -> Iterator[list[Path]]:
+    """Yields the files of a folder and of each one below it, as `files_below` does, but as they are found."""
+    seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [] if os.path.realpath(place) in seen else [f for f in folders if not f.startswith(".")]
         if os.path.realpath(place) not in seen:
-            found += [Path(place, file) for file in files if not file.startswith(".")]
+            yield [Path(place, file) for file in files if not file.startswith(".")]
         seen.add(os.path.realpath(place))
-    yield from sorted(found)
 
 
 def niftis_in(folder: Path) -> list[Path]:

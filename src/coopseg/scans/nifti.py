@@ -137,7 +137,7 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Scan, names: Sequence[
         )
     if labels.dtype.kind not in "biu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
         raise CoopsegError(f"{path}: labels must be integers from 0 to 255, found {labels.dtype}")
-    header = _like(like.header, labels.shape) if like.header else _new_header(like.affine, labels.shape)
+    header = _like(like.header, labels.shape) if like.header else new_header(like.affine, labels.shape)
     for key in OF_INTENSITIES:
         header[key] = 0
     header.set_data_dtype(np.uint8)
@@ -154,7 +154,7 @@ def write_image(
 
     level: of gzip, 0 to 9; 0 keeps the checksum without compressing, for floats that hardly get smaller.
     """
-    header = _new_header(affine, data.shape)
+    header = new_header(affine, data.shape)
     header.set_data_dtype(dtype)
     _save(path, header, np.asarray(data, dtype=dtype), level=level)
 
@@ -264,12 +264,14 @@ def _inflate(raw: bytes, limit: int, path: Path) -> tuple[bytearray, bool]:
     return content, member is None
 
 
-def _new_header(affine: np.ndarray, shape: tuple[int, ...]) -> Nifti1Header:
-    """Makes the header of a volume in mm."""
+def new_header(affine: np.ndarray, shape: tuple[int, ...], *, step: float = 0) -> Nifti1Header:
+    """Makes the header of a volume in mm. step: seconds between frames, 0 if they are not known."""
     header = Nifti1Header()
     header.set_data_shape(shape)
     header.set_slope_inter(1, 0)
-    header.set_xyzt_units("mm")
+    header.set_xyzt_units("mm", "sec" if step else "unknown")
+    if step:
+        header["pixdim"][4] = step
     header.set_sform(affine, code=1)
     # a qform is a rotation and cannot hold shear; code 0 then makes readers take the sform
     header.set_qform(affine, code=1 if _is_orthogonal(affine) else 0)
