@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from made_dicom import CINE, SORTED_BY, STEP, VOLUMES, one_series, one_time, save, series_per_slice
+from made_dicom import CINE, INTERVAL, SORTED_BY, STEP, VOLUMES, one_series, one_time, save, series_per_slice
 
 import coopseg
 from coopseg.dicom.convert import import_dicom, open_dicom
@@ -53,6 +53,8 @@ def test_cine(form: str, number: int, scans: list[Scan], tmp_path: Path) -> None
     origin = stack.origin
     assert (origin.patient, origin.height, origin.weight) == ("P1", 1.7, 65)
     assert origin.study == objects[0].StudyInstanceUID
+    interval = {"enhanced": INTERVAL, "enhanced_per_slice": INTERVAL, "by_number": STEP * 3}.get(form)
+    assert (origin.interval, origin.heart_rate) == (interval, interval and 60000 / interval)
     assert {(s.sop, s.frame or 1) for times in origin.sources for s in times} == {
         (data.SOPInstanceUID, frame)
         for data in objects

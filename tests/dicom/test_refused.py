@@ -27,7 +27,8 @@ from made_dicom import (
     with_pixels,
 )  # fmt: skip
 from pydicom import Dataset
-from pydicom.uid import JPEGLosslessSV1, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGLosslessSV1, RLELossless, SecondaryCaptureImageStorage, SegmentationStorage
 
 from coopseg.dicom.convert import import_dicom, open_dicom
 from coopseg.dicom.find import find_objects
@@ -110,8 +111,6 @@ def with_few_pixels(objects: list[Dataset]) -> None:
 
 
 def compressed(objects: list[Dataset]) -> None:
-    from pydicom.encaps import encapsulate
-
     objects[3].file_meta.TransferSyntaxUID = JPEGLosslessSV1
     objects[3].PixelData = encapsulate([bytes(64)])
     objects[3]["PixelData"].VR = "OB"
@@ -251,6 +250,64 @@ def test_passed_over(what: str, scan: Scan, tmp_path: Path) -> None:
     assert entry.reason.startswith(f"{reason}; series {others[0].SeriesNumber} '")
     assert entry.reason.endswith(f", {len(others)} file{'s' if len(others) > 1 else ''}")
     assert (tmp_path / "other") in entry.path.parents
+
+
+def test_a_few_slices_of_another_view(scan: Scan, tmp_path: Path) -> None:
+    """A long-axis view of three locations is no stack beside one of five; alone it is a scan."""
+    turn = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    view = [
+        in_series(data, 40, "cine_4ch") for data in one_series(Scan(scan.data[:, :, :3], turn @ scan.affine))
+    ]
+    for data in view:
+        data.SOPInstanceUID += ".1"
+    assert [stack.name for stack in open_dicom(save(view, tmp_path / "view")).stacks] == ["P1"]
+    save(series_per_slice(scan), tmp_path)
+    found = open_dicom(tmp_path)
+    assert [stack.shape for stack in found.stacks] == [(12, 10, 5, 4)]
+    (entry,) = found.passed_over
+    assert entry.reason == ("another orientation than the stack of its study; series 40 'cine_4ch', 12 files")
+
+
+def test_frames_that_are_no_magnitude_are_passed_over(scan: Scan, tmp_path: Path) -> None:
+    """An Enhanced object may hold the magnitude and the phase of every time."""
+    (data,) = enhanced(scan)
+    for group in data.PerFrameFunctionalGroupsSequence:
+        item = Dataset()
+        item.FrameType = ["ORIGINAL", "PRIMARY", "M", "NONE"]
+        group.MRImageFrameTypeSequence = [item]
+    for group in copy.deepcopy(list(data.PerFrameFunctionalGroupsSequence)):
+        group.MRImageFrameTypeSequence[0].FrameType = ["ORIGINAL", "PRIMARY", "P", "NONE"]
+        data.PerFrameFunctionalGroupsSequence.append(group)
+    data.NumberOfFrames = 40
+    data.PixelData *= 2
+    (tmp_path / "x").write_bytes(as_file(data))
+    found = open_dicom(tmp_path)
+    (stack,) = found.stacks
+    assert stack.shape == scan.data.shape
+    assert max(source.frame or 0 for times in stack.origin.sources for source in times) == 20
+    assert [entry.reason.partition(";")[0] for entry in found.passed_over] == [
+        "not the magnitude, by its ImageType"
+    ]
+
+
+def test_pixels_that_cannot_be_decoded(scan: Scan, tmp_path: Path) -> None:
+    """Which shows only when they are read: the other patient's are."""
+    objects = one_series(scan)
+    objects[3].file_meta.TransferSyntaxUID = RLELossless
+    objects[3].PixelData = encapsulate([bytes(64)])
+    objects[3]["PixelData"].VR = "OB"
+    save(objects, tmp_path / "in")
+    only = tmp_path / "only"
+    (tmp_path / "in").rename(only)
+    with pytest.raises(CoopsegError, match=r"cannot be read as DICOM \(.*\); export it again"):
+        import_dicom(only, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    save(one_series(scan, patient="sound"), only / "sound")
+    with pytest.raises(PartlyDone) as failed:
+        import_dicom(only, tmp_path / "out")
+    (error,) = failed.value.failed
+    assert Path(str(error).partition(": ")[0]).is_file()
+    assert [path.name for path in failed.value.done] == ["sound.nii.gz"]
 
 
 def test_nothing_but_what_is_passed_over(scan: Scan, tmp_path: Path) -> None:
