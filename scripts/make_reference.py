@@ -27,6 +27,10 @@ from coopseg.config.section import UNDER_RIVALS, Overrides
 from coopseg.config.settings import Settings
 from coopseg.evaluation.run import Evaluation
 from coopseg.inference.model import Model
+from coopseg.measures.frames import Frame
+from coopseg.measures.function import Measured
+from coopseg.measures.patients import Patient
+from coopseg.measures.stack import Slices
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -40,7 +44,21 @@ KINDS: dict[Any, str] = {
     Path: "path",
 }
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min": "≥", "max": "≤"}
-CLASSES = (Request, Report, Finding, Dataset, Labels, ScanRef, Scan, Model, Evaluation)
+CLASSES = (
+    Request,
+    Report,
+    Finding,
+    Dataset,
+    Labels,
+    ScanRef,
+    Scan,
+    Model,
+    Evaluation,
+    Patient,
+    Measured,
+    Frame,
+    Slices,
+)
 WIDTH = 100  # of a signature
 
 

@@ -11,8 +11,8 @@ import coopseg
 
 NAMES = [
     "CooperativeStep", "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model",
-    "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train",
-    "validate", "write_phantom", "write_report",
+    "measure", "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark",
+    "train", "validate", "write_phantom", "write_report",
 ]  # fmt: skip
 MODULES = {
     "latent": [

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coopseg.inference.model import load_model as load_model
     from coopseg.inference.predict import predict as predict
     from coopseg.inference.predictor import Predictor as Predictor
+    from coopseg.measures.write import measure as measure
     from coopseg.phantom.write import write_phantom as write_phantom
     from coopseg.report.run import write_report as write_report
     from coopseg.scans.layouts import open_dataset as open_dataset
@@ -33,6 +34,7 @@ _HOMES = {
     "corrupt": ("coopseg.evaluation.corrupt", "corrupt_dataset"),
     "evaluate": ("coopseg.evaluation.run", "evaluate_model"),
     "load_model": ("coopseg.inference.model", "load_model"),
+    "measure": ("coopseg.measures.write", "measure"),
     "open_dataset": ("coopseg.scans.layouts", "open_dataset"),
     "predict": ("coopseg.inference.predict", "predict"),
     "read_image": ("coopseg.scans.nifti", "read_image"),
@@ -46,8 +48,8 @@ _HOMES = {
 }
 __all__ = [
     "CooperativeStep", "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model",
-    "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark", "train",
-    "validate", "write_phantom", "write_report",
+    "measure", "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark",
+    "train", "validate", "write_phantom", "write_report",
 ]  # fmt: skip
 MODULES = ("latent", "networks", "transforms")  # what they hold is public too
 

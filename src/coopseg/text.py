@@ -21,6 +21,7 @@ MAX_TEXT = 2**28  # bytes of a text file; a list of a million scans takes about 
 TOO_DEEP = re.compile(r"(?:[\[{]\s*){500}")
 MAX_YAML = 2**18  # characters; more would take many seconds
 LONGEST = 100  # most characters of a foreign value in a message
+FORMULA = re.compile(r"[=+\-@\t\r].")  # where a spreadsheet begins to compute; a lone sign is text
 DIGITS = 9  # most digits of a whole number, so that it fits 32 bits
 
 
@@ -120,6 +121,15 @@ def listing(names: Collection[str], most: int = 20) -> str:
     """Lists foreign names for a message: separated by commas, at most `most`, each short and in one line."""
     shown = [name if name.isprintable() and len(name) <= LONGEST else shorten(name) for name in names][:most]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def spreadsheet_safe(cell: object) -> object:
+    """Puts an apostrophe before a text that a spreadsheet would compute, such as =HYPERLINK(...).
+
+    >>> spreadsheet_safe("=1+1"), spreadsheet_safe(-1.5)
+    ("'=1+1", -1.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def merge_lines(lines: Iterable[tuple[str, str]]) -> list[str]:

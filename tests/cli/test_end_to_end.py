@@ -32,7 +32,9 @@ def test_predict_writes_each_scan_in_its_own_grid(
     names = {str(path.relative_to(out)) for path in out.rglob("*.*")}
     first, second = "acdc/patientP001/patientP001_frame01", "mnms/Training/Labeled/P0H0N0/P0H0N0_sa"
     maps = {f"{name}_{head}.nii.gz" for name in (first, second) for head in ("ftn", "stn")}
-    assert names == {*maps, "labels.json", "labels.ctbl", "labels.txt", "predict.json", "done.jsonl"}
+    beside = {"labels.json", "labels.ctbl", "labels.txt", "predict.json", "done.jsonl"}
+    assert names == {*maps, *beside, "measures.csv", "measures.json"}
+    assert f"volumes, ejection fractions, mass: {out / 'measures.csv'}\n" in result.stdout
     listed = json.loads((out / "labels.json").read_text())["labels"]
     assert [entry["name"] for entry in listed] == ["background", "RV", "MYO", "LV"]
     predictor = Predictor.from_model(load_model(trained))

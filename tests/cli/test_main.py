@@ -14,7 +14,8 @@ import pytest
 from coopseg import __version__
 
 VERBS = (
-    "import", "validate", "train", "predict", "corrupt", "evaluate", "benchmark", "report", "info", "demo",
+    "import", "validate", "train", "predict", "measure", "corrupt", "evaluate", "benchmark", "report", "info",
+    "demo",
 )  # fmt: skip
 HEAVY = ("torch", "numpy", "scipy", "pandas", "nibabel", "torchio", "matplotlib", "lightning_fabric", "yaml")
 HELP = f"""

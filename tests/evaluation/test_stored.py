@@ -170,3 +170,22 @@ def test_frames_of_one_file(seen: Path, tmp_path: Path) -> None:
     with pytest.raises(PartlyDone, match="1 of 2") as caught:
         evaluate_model(None, moving, tmp_path / "again", predictions=tmp_path / "made", pictures=False)
     assert {row["dice"] for row in caught.value.done.rows} == {1.0}
+
+
+def test_predictions_are_mended_before_they_are_scored(seen: Path, tmp_path: Path) -> None:
+    def add_a_piece(data: np.ndarray) -> np.ndarray:
+        changed = data.copy()
+        changed[0, 0, 1] = 10
+        return changed
+
+    for number in range(4):
+        copy_label(seen, f"p{number}_ED", tmp_path / "made" / f"p{number}_ED.nii.gz", add_a_piece)
+    as_made, mended = (
+        evaluate_model(None, seen, tmp_path / str(anatomy), predictions=tmp_path / "made", anatomy=anatomy)
+        for anatomy in (False, True)
+    )
+    assert any(row["dice"] < 1 for row in as_made.rows)
+    assert {row["dice"] for row in mended.rows} == {1.0}
+    assert any("anatomy: removed 1 loose piece of RV (1 voxel)" in line for line in mended.warnings)
+    records = [json.loads((tmp_path / str(each) / "evaluation.json").read_text()) for each in (False, True)]
+    assert [record["anatomy"] for record in records] == [None, "largest pieces, holes, LV within myocardium"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,66 @@ def test_the_record(small_model: Path, scans: Path, tmp_path: Path) -> None:
     assert names == ["background", "LV", "MYO", "RV"]
     assert record["versions"]["coopseg"]
     assert record["scan_statistics"] is None
+
+
+def test_every_patient_is_measured(small_model: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    paths = predict(small_model, scans, out, device="cpu", spacing="nominal")
+    with open(out / "measures.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["patient"] for row in rows] == ["a/x", "moving", "b/x"]
+    assert all(row["lv_edv_ml"] == "" for row in rows)
+    record = json.loads((out / "measures.json").read_text())
+    assert record["spacing"] == "nominal"
+    assert [len(patient["phases"]) for patient in record["patients"]] == [1, 2, 1]
+    counted = record["patients"][1]["phases"][1]["voxels"]["MYO"]
+    assert counted == int((read_labels(paths[1]).data[..., 1] == 2).sum())
+    with pytest.raises(CoopsegError, match="spacing 'real' is not known"):
+        predict(small_model, scans, tmp_path / "other", device="cpu", spacing="real")
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """What the model then predicts for every frame: a heart with a loose piece of LV, and no RV."""
+    labels = np.zeros((20, 24, 3), np.uint8)
+    labels[5:15, 5:15], labels[8:12, 8:12], labels[0, 0, 1] = 2, 1, 1
+    monkeypatch.setattr(module, "restore", lambda probabilities, record: labels)
+    return labels
+
+
+def test_label_maps_are_mended_if_asked_for(
+    small_model: Path, scans: Path, tmp_path: Path, broken: np.ndarray
+) -> None:
+    out, scan = tmp_path / "out", scans / "b" / "moving.nii.gz"
+    (path,) = predict(small_model, scan, out, device="cpu", anatomy=True)
+    written = read_labels(path).data
+    for index in (0, 1):
+        assert np.argwhere(written[..., index] != broken).tolist() == [[0, 0, 1]]
+    assert not written[0, 0, 1].any()
+    record = json.loads((out / "predict.json").read_text())
+    assert record["anatomy"] == "largest pieces, holes, LV within myocardium"
+    (entry,) = record["scans"]
+    assert entry["warnings"][-3:] == [
+        "anatomy: removed 2 loose pieces of LV (2 voxels)",
+        "frame 0: not found: RV",
+        "frame 1: not found: RV",
+    ]
+    with pytest.raises(CoopsegError, match="holds results of a command with anatomy = "):
+        predict(small_model, scan, out, device="cpu", resume=True)
+
+
+def test_what_no_heart_has_is_warned_of(
+    small_model: Path, scans: Path, tmp_path: Path, broken: np.ndarray
+) -> None:
+    (path,) = predict(small_model, scans / "b" / "moving.nii.gz", tmp_path / "out", device="cpu")
+    assert np.array_equal(read_labels(path).data[..., 0], broken)
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert record["anatomy"] is None
+    assert record["scans"][0]["warnings"][-3:] == [
+        "frame 1: not found: RV",
+        "frame 1: LV: 1 piece beside the largest, of 1 voxel",
+        "frame 1: LV: 1 voxel not surrounded by LV or myocardium",
+    ]
 
 
 def test_scan_statistics(small_model: Path, scans: Path, tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coopseg.results.statistics import bootstrap_interval, holm, is_clear, number, sign_flip, spread
+from coopseg.results.statistics import (
+    bootstrap_interval,
+    holm,
+    is_clear,
+    limits_of_agreement,
+    number,
+    sign_flip,
+    spread,
+)
 
 
 def test_interval_of_one_column_is_scipys() -> None:
@@ -132,3 +140,23 @@ def test_small_numbers() -> None:
     assert spread([1.0, 2.0, 4.0]) == pytest.approx(stdev([1, 2, 4]))
     assert number(math.nan) is None
     assert number(0.5) == 0.5
+
+
+def test_limits_of_agreement() -> None:
+    """Bland and Altman's own example: bias -2.1 l/min, SD 38.8, limits of -79.7 and 75.5 with 2 SD."""
+    first = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+    second = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+    differences = np.subtract(first, second)
+    found = limits_of_agreement(differences)
+    assert found is not None
+    assert found.patients == 17
+    assert found.bias == pytest.approx(-2.1, abs=0.05)
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(38.8, abs=0.05)
+    assert found.high + found.low == pytest.approx(2 * found.bias)
+    assert found.bias_interval[0] < found.bias < found.bias_interval[1]
+    assert found.low_interval[1] < found.bias < found.high_interval[0]
+    # the normal approximation of the mean's interval
+    width = found.bias_interval[1] - found.bias_interval[0]
+    assert width == pytest.approx(2 * 1.96 * 38.8 / 17**0.5, rel=0.1)
+    assert limits_of_agreement(differences) == found
+    assert limits_of_agreement([1.0, 2.0]) is None

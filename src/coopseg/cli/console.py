@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coopseg.training.loop import Progress
 
 QUIET = 10.0  # seconds between two lines of progress where there is no terminal
+MOST_NOTES = 5  # lines on measured patients; the file has all
 CLEARLY_LOWER = 0.02  # Dice by which FTN+STN has to stay behind before a word is said
 
 
@@ -53,8 +54,9 @@ def note_predictor(record: Path) -> None:
     """Say what a predict.json or evaluation.json holds that a user should know.
 
     That is a training that had not ended, an STN that stayed behind the FTN in it, files that were passed
-    over, and scan statistics.
+    over, scan statistics, and a rule of anatomy that could not be applied.
     """
+    from coopseg.measures.anatomy import left_out
     from coopseg.scans.discover import summarise
     from coopseg.scans.types import PassedOver
 
@@ -62,6 +64,8 @@ def note_predictor(record: Path) -> None:
     skipped = [PassedOver(Path(entry["path"]), entry["reason"]) for entry in facts.get("passed_over", ())]
     if line := summarise(skipped):
         warn(f"{line}; {record} names them")
+    if facts["anatomy"] and (line := left_out(facts["model"]["names"])):
+        warn(f"--anatomy: {line}")
     k = facts["scan_statistics"]
     if facts["training_ended"] is False:
         warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
@@ -75,6 +79,21 @@ def note_predictor(record: Path) -> None:
             f"variance to a share of n / (n + {k:g}), else by those of the training; --scan-statistics off: "
             "by these alone"
         )
+
+
+def note_measures(record: Path) -> None:
+    """Say what a measures.json holds that a user of its numbers should know."""
+    from coopseg.text import merge_lines
+
+    found = json.loads(record.read_text(encoding="utf-8"))
+    for line in found["failed"]:
+        warn(f"not measured: {line}")
+    lines = [(patient["patient"], line) for patient in found["patients"] for line in patient["notes"]]
+    merged = merge_lines(lines)
+    for line in merged[:MOST_NOTES]:
+        note(line)
+    if left := merged[MOST_NOTES:]:
+        note(f"and {len(left)} more notes on patients, in {record}")
 
 
 def _validation_of(weights: Path) -> Mapping[str, Any]:
@@ -306,5 +325,19 @@ Trust = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="go on in an --out of the same model and settings; what is done is kept"),
+]
+Anatomy = Annotated[
+    bool,
+    typer.Option(
+        "--anatomy",
+        help="mend each label map: the largest piece of each structure alone, holes filled, the LV within "
+        "myocardium",
+    ),
+]
+Volumes = Annotated[
+    Literal["true", "nominal"],
+    typer.Option(
+        "--spacing", help="whether headers hold the true voxel spacing; nominal leaves out what needs it"
+    ),
 ]
 Refine = Annotated[int, typer.Option("--refine", min=0, help="how often the STN is applied; 0: FTN alone")]

@@ -9,6 +9,7 @@ import typer
 
 from coopseg.cli.console import (
     SPLITS_HELP,
+    Anatomy,
     Device,
     LabelNames,
     Layout,
@@ -100,6 +101,7 @@ def evaluate(
         ),
     ] = True,
     resume: Resume = False,
+    anatomy: Anatomy = False,
 ) -> None:
     """Score a model, or any model's label maps, on labelled data sets: Dice, NSD, HD95 and ASSD.
 
@@ -138,6 +140,7 @@ def evaluate(
                 workers=workers,
                 pictures=pictures,
                 resume=resume,
+                anatomy=anatomy,
                 progress=progress,
             )
     except PartlyDone as error:

@@ -16,6 +16,7 @@ from coopseg.cli.console import Printed, fail, note, printable
 from coopseg.cli.dicom import import_
 from coopseg.cli.evaluate import corrupt, evaluate, report
 from coopseg.cli.info import demo, info
+from coopseg.cli.measure import measure
 from coopseg.cli.predict import export, predict
 from coopseg.cli.train import train
 from coopseg.cli.validate import validate
@@ -72,7 +73,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
-for verb in (import_, validate, train, predict, export, corrupt, evaluate, benchmark, report, info, demo):
+for verb in (
+    import_,
+    validate,
+    train,
+    predict,
+    measure,
+    export,
+    corrupt,
+    evaluate,
+    benchmark,
+    report,
+    info,
+    demo,
+):
     app.command(verb.__name__.rstrip("_"))(verb)  # import is a word of Python's own
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from coopseg.cli.console import (
+    Anatomy,
     Device,
     ModelPath,
     NewFolder,
@@ -16,7 +17,9 @@ from coopseg.cli.console import (
     Resume,
     ScanStatistics,
     Trust,
+    Volumes,
     note,
+    note_measures,
     note_predictor,
     say,
     warn,
@@ -61,17 +64,22 @@ def predict(
             help="also write a page for each patient, with slices, outlines and volumes, and index.html",
         ),
     ] = False,
+    anatomy: Anatomy = False,
+    spacing: Volumes = "true",
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
 
     The heads are FTN (fast-thinking network) and FTN+STN (corrected by the slow-thinking network). OUT gets
     NAME.nii.gz for each scan (uint8; in the scan's sub-folder below the folder that all scans share),
-    labels.json with the names and colours of the values, predict.json, and done.jsonl, which lists what is
-    done as it is done: after a stop --resume goes on. Scans that cannot be used are named at the end; the
+    labels.json with the names and colours of the values, measures.csv with volumes, ejection fractions and
+    mass of each patient, predict.json, and done.jsonl, which lists what is done as it is done: after a stop
+    --resume goes on. Scans that cannot be used are named at the end; the
     exit code is then 1. If no scan can be used, nothing is written.
     """
     from coopseg.inference.predict import RECORD
     from coopseg.inference.predict import predict as predict_scans
+    from coopseg.measures.write import RECORD as MEASURES
+    from coopseg.measures.write import TABLE
     from coopseg.pages.write import INDEX
 
     partly = None
@@ -88,13 +96,17 @@ def predict(
             trust=trust or (),
             resume=resume,
             page=page,
+            anatomy=anatomy,
+            spacing=spacing,
             progress=_report,
             note=note,
         )
     except PartlyDone as error:
         partly, written = error, list(error.done)
     note_predictor(out / RECORD)
+    note_measures(out / MEASURES)
     say(f"{counted(len(written), 'label map')} in {out}; their values are named in {out / 'labels.json'}")
+    say(f"volumes, ejection fractions, mass: {out / TABLE}")
     if page:
         say(f"pages: open {out / INDEX}")
     if partly:

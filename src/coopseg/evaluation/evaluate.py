@@ -20,6 +20,7 @@ from coopseg.cases.prepare import blank_warning, intensity_limits, look_at
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.metrics import TOLERANCE, dice, surface_scores
+from coopseg.measures.mending import mend_heads
 from coopseg.results.statistics import number
 from coopseg.scans.journal import Journal, Volume, each_once, volume_name
 from coopseg.scans.labels import labels_to_indices
@@ -85,7 +86,7 @@ class Predictions:
     and for a blank scan.
     in_turn: never call `predict` from two threads at once, for a device that all of them share.
     recall: in place of `predict`, reads the heads of a volume that somebody predicted before, with lines for
-    `warnings`.
+    `warnings`. anatomy: whether every prediction is mended, see `mend_heads`; `warnings` then say how.
     """
 
     def __init__(
@@ -97,13 +98,14 @@ class Predictions:
         keep: bool = False,
         in_turn: bool = False,
         recall: Recall | None = None,
+        anatomy: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.warnings: list[tuple[str, str]] = []
         self._settings = settings
         self._predict, self._recall = predict, recall
         self._turn = Lock() if in_turn else nullcontext()
-        self._keep = keep
+        self._keep, self._anatomy = keep, anatomy
         self._kept: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
 
     def __call__(self, dataset: Dataset, ref: ScanRef) -> PredictedCase:
@@ -128,6 +130,9 @@ class Predictions:
         self.warnings += [(volume_name(dataset, ref), line) for line in found]
         heads, seconds = self._heads(dataset, ref, scan)
         _check_grid(heads, target, ref)
+        if self._anatomy:
+            heads, lines = mend_heads(heads, self.names, scan.affine)
+            self.warnings += [(volume_name(dataset, ref), line) for line in lines]
         if self._keep:
             self._kept[dataset.name, ref.id] = _pack(heads), seconds
         return PredictedCase(scan, target, heads, seconds)

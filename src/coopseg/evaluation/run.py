@@ -18,6 +18,8 @@ from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.stored import load_stored
 from coopseg.evaluation.subject import Subject, find_domain, load_subject, load_target, wrap_callable
 from coopseg.evaluation.tables import Summary, write_tables
+from coopseg.measures.frames import check_spacing
+from coopseg.measures.mending import rules_for
 from coopseg.scans.files import write_json
 from coopseg.scans.journal import check_free, open_journal
 from coopseg.scans.labels import parse_label_names
@@ -65,6 +67,7 @@ def evaluate_model(
     workers: int | None = None,
     pictures: bool = True,
     resume: bool = False,
+    anatomy: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
     """Score a model's heads on labelled data sets and write tables, pictures and a record into `out`.
@@ -86,6 +89,7 @@ def evaluate_model(
     patients whose names are among those that the model was trained or selected on. pictures: false to leave
     out all that shows a scan. resume: go on in an `out` that an earlier call with the same model and settings
     has left; volumes whose scores done.jsonl has are not scored again unless their files have changed.
+    anatomy: mend every prediction before it is scored, see `mend`.
     Raises CoopsegError for anything wrong with model or data set, or with every volume; `out` is then as it
     was. Raises PartlyDone, a CoopsegError, if only some volumes cannot be used, when the others are scored.
 
@@ -140,6 +144,7 @@ def evaluate_model(
         progress=progress,
         notes=notes,
         resume=resume,
+        anatomy=anatomy,
         go_on=True,
     )
 
@@ -169,6 +174,7 @@ def evaluate_subject(
     progress: Callable[[int, int, str], None] | None = None,
     notes: Sequence[str] = (),
     resume: bool = False,
+    anatomy: bool = False,
     go_on: bool = False,
 ) -> Evaluation:
     """Does what `evaluate_model` does, for anything that predicts, on all volumes of opened data sets.
@@ -178,6 +184,8 @@ def evaluate_subject(
     raise PartlyDone; otherwise the first of them is raised.
     """
     out = Path(out)
+    if anatomy:
+        subject = replace(subject, facts=replace(subject.facts, anatomy=rules_for(subject.names)))
     check_free(out, resume=resume)
     _check_measures(spacing, tolerance)
     left = tuple(f"{each.name}: {line}" for each in datasets for line in notes_on(each))
@@ -190,6 +198,7 @@ def evaluate_subject(
         keep=pictures,
         in_turn=subject.in_turn,
         recall=subject.recall,
+        anatomy=anatomy,
     )
     failed = list[CoopsegError]()
     facts = subject.facts.deciding | {"spacing": spacing, "tolerance": tolerance}
@@ -301,8 +310,7 @@ def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator
 
 
 def _check_measures(spacing: str, tolerance: float) -> None:
-    if spacing not in ("true", "nominal"):
-        raise CoopsegError(f"spacing {spacing!r} is not known; use true or nominal")
+    check_spacing(spacing)
     if not 0 <= tolerance < math.inf:
         raise CoopsegError(f"tolerance must be 0 mm or more, found {tolerance}")
 

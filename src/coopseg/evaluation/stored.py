@@ -15,15 +15,14 @@ from coopseg.evaluation.subject import Subject
 from coopseg.inference.predict import Facts, ModelFacts
 from coopseg.inference.predictor import HEADS
 from coopseg.scans.discover import files_below, is_nifti, unmarked
-from coopseg.scans.labels import labels_to_indices, make_labels
-from coopseg.scans.layouts.described import CHANNEL, described_labels, read_description
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.layouts.described import CHANNEL, labels_beside
 from coopseg.scans.load import load_label
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_header
 from coopseg.scans.types import Dataset, Labels, ScanRef
-from coopseg.text import counted, listing, read_json
+from coopseg.text import counted, listing
 
-OURS = "labels.json"  # which `coopseg predict` writes; nnU-Net writes dataset.json
 Key = tuple[str, str]  # data set, volume
 
 
@@ -99,7 +98,7 @@ def load_stored(
                         f"data set into a folder of its name, such as {parts[dataset.name]}"
                     )
                 found[dataset.name, ref.id] = file
-        beside = _described(part) or _described(folder)
+        beside = labels_beside(part) or labels_beside(folder)
         values[dataset.name] = labels or beside or dataset.labels
         lines += _say_values(values[dataset.name], given=labels, beside=beside)
     if surplus := [str(file.relative_to(folder)) for file in files if file not in images]:
@@ -154,19 +153,6 @@ def _find(by_name: Mapping[str, Sequence[Path]], ref: ScanRef) -> Path | None:
         if files:
             return files[0]
     return None
-
-
-def _described(folder: Path) -> Labels | None:
-    """Reads what the values mean from the file that the program left beside the label maps, if any."""
-    file = folder / OURS
-    if file.is_file():
-        try:
-            pairs = [(str(entry["name"]), int(entry["value"])) for entry in read_json(file)["labels"]]
-        except (TypeError, KeyError, ValueError, OverflowError):
-            raise CoopsegError(f"{file}: cannot be read; name the values with --labels") from None
-        return make_labels(pairs, source=str(file))
-    entries = read_description(folder)
-    return described_labels(entries, folder) if entries and "labels" in entries else None
 
 
 def _digest(folder: Path, files: Sequence[Path]) -> str:

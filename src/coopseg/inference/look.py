@@ -35,13 +35,13 @@ def write_pages(
     settings: CaseSettings,
     provenance: Mapping[str, str],
     failed: Sequence[str] = (),
-    measures: Mapping[str, Mapping[str, str]] | None = None,
+    measures: Mapping[Path, Mapping[str, str]] | None = None,
 ) -> Path:
     """Write OUT/.../PATIENT.html for each patient and OUT/index.html, the list; returns the path of the list.
 
     Files that differ only in _ED, _ES or _frameNN at the end are of one patient, as in data sets. names: of
     the class indices. provenance: says how the label maps were made, in words. failed: a line for each scan
-    without one. measures: by the page's path below `out`.
+    without one. measures: of the patient of each label map, in words.
     """
     patients: dict[Path, list[tuple[Named, Segmented]]] = {}
     for each in segmented:
@@ -57,7 +57,7 @@ def write_pages(
             [_volume(named, each) for named, each in own],
             names=names,
             provenance=[*provenance.items(), ("written", made)],
-            measures=(measures or {}).get(str(below)),
+            measures=(measures or {}).get(own[0][1].file),
             worklist="../" * (len(below.parts) - 1) + INDEX,
             slice_axis=settings.slice_axis,
         )

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,10 @@ from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.inference.look import Segmented, write_pages
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.predictor import HEADS, Predictor, named_channels, stack_frames
+from coopseg.measures.frames import TRUE, check_spacing
+from coopseg.measures.function import in_words
+from coopseg.measures.mending import look_over, mend_heads, rules_for
+from coopseg.measures.write import measure_predictions
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
@@ -65,7 +69,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Says what a prediction depends on, as predict.json and evaluation.json hold it; None is not known."""
+    """Says what a prediction depends on, as predict.json and evaluation.json hold it; None is not known.
+
+    anatomy: the rules by which label maps were mended, None if they were not.
+    """
 
     model: ModelFacts
     model_settings: Json | None = None
@@ -73,6 +80,7 @@ class Facts:
     device: str | None = None
     precision: str | None = None
     scan_statistics: float | None = None
+    anatomy: str | None = None
     training_ended: bool | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
     command: Sequence[str] = field(default_factory=lambda: sys.argv)
@@ -85,6 +93,7 @@ class Facts:
             "refinements": self.refinements,
             "precision": self.precision,
             "scan statistics": self.scan_statistics,
+            "anatomy": self.anatomy,
             "coopseg": self.versions["coopseg"],
         }
 
@@ -115,6 +124,8 @@ def predict(
     trust: Collection[str] = (),
     resume: bool = False,
     page: bool = False,
+    anatomy: bool = False,
+    spacing: str = TRUE,
     progress: Callable[[Predicted], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -128,13 +139,17 @@ def predict(
     share. It holds uint8 class indices in the scan's own grid, 4-D for a 4-D scan. labels.json names the
     indices (see `write_label_names`, also for viewers); predict.json records model, versions, each scan's
     seconds and warnings, what a scan of DICOM was made from, and the files that were passed over.
+    measures.csv has volumes, ejection fractions and mass of each patient, and measures.json also every phase
+    (see `coopseg.measure`).
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
     has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
     prediction.scan_statistics. trust: see `load_model`. resume: go on in an `out` that an earlier call with
     the same model and settings has left; what is whole there, and made from scans that have not changed, is
     not made again. done.jsonl in `out` lists what is done, as it is done. page: also write PATIENT.html for
-    each patient and index.html, see `write_pages`. progress: called after each scan
+    each patient and index.html, see `write_pages`. anatomy: mend the label maps, see `mend`; each scan's
+    warnings say what was changed. spacing: "nominal" if the headers hold no true spacing; then there are
+    ratios but no volumes. With both heads FTN+STN is measured. progress: called after each scan
     that was predicted. note: called with a line that says how many were done before.
     Raises CoopsegError for anything wrong with model or folder, or with every scan; `out` is then as it was.
     Raises PartlyDone, a CoopsegError, if only some scans cannot be used, when the others are done.
@@ -149,6 +164,7 @@ def predict(
     ['patientP001_frame01.nii.gz']
     """
     out, lost = Path(out), list[Path]()
+    check_spacing(spacing)
     check_free(out, resume=resume)
     entries = [scans] if isinstance(scans, str | Path) else scans
     dicom = pick_dicom(entries)
@@ -168,6 +184,7 @@ def predict(
         raise first_of(failed)
     targets = output_paths(list(groups), heads)
     facts = describe_predictor(loaded, predictor, precision=precision)
+    facts = replace(facts, anatomy=rules_for(loaded.names) if anatomy else None)
     done: list[Predicted] = []
     with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
         for number, ((path, source), outputs) in enumerate(
@@ -182,7 +199,9 @@ def predict(
             try:
                 with enough_memory("segmenting", path):
                     scan, read_as = _read(source, predictor)
-                    warnings = _predict_scan(predictor, scan, outputs, folder=out, names=loaded.names)
+                    warnings = _predict_scan(
+                        predictor, scan, outputs, folder=out, names=loaded.names, anatomy=anatomy
+                    )
             except CoopsegError as error:
                 failed.append(error)
                 continue
@@ -202,6 +221,8 @@ def predict(
                 for entry in (*passed_over, *dicom.passed_over)
             ],
         }
+        maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
+        patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[-1]} | described)
         if page:
             write_pages(
@@ -219,6 +240,7 @@ def predict(
                 settings=predictor.settings.cases,
                 provenance=facts.in_words(heads[-1]),
                 failed=[str(error) for error in failed],
+                measures={file: in_words(one.measured) for one in patients for file in one.files},
             )
     if note and (line := journal.describe_skipped("scan")):
         note(line)
@@ -354,17 +376,27 @@ def describe_predictor(model: Model, predictor: Predictor, *, precision: str) ->
 
 
 def _predict_scan(
-    predictor: Predictor, scan: Scan, outputs: dict[str, Path], *, folder: Path, names: Sequence[str]
+    predictor: Predictor,
+    scan: Scan,
+    outputs: dict[str, Path],
+    *,
+    folder: Path,
+    names: Sequence[str],
+    anatomy: bool,
 ) -> tuple[str, ...]:
     """Writes the label maps of one scan below `folder`; returns the warnings."""
     moving = scan.data.ndim == 4
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
+    mark = "frame {}: " if moving else ""
+    warnings = tuple(mark.format(index) + line for index, (_, lines) in enumerate(found) for line in lines)
+    if anatomy:
+        maps, changed = mend_heads(maps, names, scan.affine)
+        warnings += changed
     for head, target in outputs.items():
         write_labels(folder / target, maps[head], like=scan, names=names)
-    mark = "frame {}: " if moving else ""
-    return tuple(mark.format(index) + line for index, (_, lines) in enumerate(found) for line in lines)
+    return warnings + look_over(maps[tuple(outputs)[-1]], names, scan.affine)
 
 
 def _predict_frame(

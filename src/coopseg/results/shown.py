@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from coopseg.text import spreadsheet_safe
+
 SMALL_P = 0.001
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -16,7 +18,6 @@ SPECIAL = {
     "×": r"$\times$", "–": "--", "<": "$<$", ">": "$>$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])\(")  # where a tag of HTML begins, and the address of a link
-FORMULA = re.compile(r"[=+\-@\t\r].")  # where a spreadsheet begins to compute; a lone sign is text
 ANY = re.compile("|".join(map(re.escape, SPECIAL)))
 
 
@@ -97,13 +98,10 @@ def harmless(text: str) -> str:
 def as_csv(lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Returns a table with these columns as CSV; empty is what was not measured.
 
-    A name that a spreadsheet would compute, such as =HYPERLINK(...), gets an apostrophe before it.
+    Names that a spreadsheet would compute are written as `spreadsheet_safe` does.
     """
-
-    def plain(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
-
-    return pd.DataFrame(lines, columns=list(columns)).map(plain).to_csv(index=False)
+    frame = pd.DataFrame(lines, columns=list(columns))
+    return frame.map(spreadsheet_safe).to_csv(index=False)
 
 
 def as_latex(table: Table, label: str, *, bold: bool = True) -> str:

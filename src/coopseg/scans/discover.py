@@ -232,3 +232,20 @@ def _reason(file: Path, entry: Path) -> str:
     plain = given is not None and not (given[2] or "").startswith(("_", "-"))  # not such as label_study
     in_labels = any(LABEL_FOLDER.fullmatch(folder) for folder in file.relative_to(entry).parts[:-1])
     return LABEL_MAP if plain or in_labels or unmarked(file) else ""
+
+
+def expand_label_maps(entry: Path) -> list[Path]:
+    """Lists label maps: a named file, those below a folder, matches of a pattern (*, ?, [).
+
+    Below a folder in which names or folders mark some files as label maps, such as X_gt, the others are taken
+    for their images and left out. Raises CoopsegError if there is none, and for a link to nothing.
+    """
+    if not entry.is_dir():
+        return _expand(str(entry), [], None)
+    with telling(entry):
+        files = [file for file in files_below(entry) if is_nifti(file)]
+    if not files:
+        raise CoopsegError(f"{entry}: no label map found; looked for .nii and .nii.gz files")
+    marked = [file for file in files if _reason(file, entry) == LABEL_MAP]
+    check_found([file for file in marked or files if is_lost(file)])
+    return marked or files

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.discover import by_name, is_lost, missing_file, only_label
-from coopseg.scans.files import is_folder
+from coopseg.scans.files import is_file, is_folder
 from coopseg.scans.layouts.found import Found, Layout, Problems, keep
 from coopseg.scans.names import stem
 from coopseg.scans.types import Labels, PassedOver, ScanRef
@@ -82,16 +85,23 @@ def _apart(items: list[ScanRef], file: Path, problems: Problems) -> list[ScanRef
 
 def _volume(folder: Path, files: dict[str, list[Path]], phase: str, number: str) -> ScanRef:
     """Makes one volume. number: the frame's, counted from 1, as text from the config."""
-    config, frame = folder / CONFIG, whole_number(number)
-    if frame is None:
-        raise CoopsegError(
-            f'{config}: no line "{phase}: <frame number>"; copy the file from the download again'
-        )
+    config = folder / CONFIG
+    frame = _frame_number(config, phase, number)
     name = f"{folder.name}_frame{frame:02d}"
     if name not in files:
         file = folder / f"{name}.nii.gz"
         raise missing_file(file, file, f"{config} names frame {frame} as {phase}", "copy it again")
     return ScanRef(folder.name, files[name][0], only_label(files.get(f"{name}_gt", ())), phase)
+
+
+def _frame_number(config: Path, phase: str, text: str) -> int:
+    """Reads the number of a frame, counted from 1."""
+    frame = whole_number(text)
+    if frame is None:
+        raise CoopsegError(
+            f'{config}: no line "{phase}: <frame number>"; copy the file from the download again'
+        )
+    return frame
 
 
 ACDC = Layout(
@@ -188,3 +198,61 @@ MNMS = Layout(
     lambda path: _table(path) is not None,
     _list_mnms,
 )
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Says what ACDC or M&Ms know of the patient of a file, beside what is in the file.
+
+    ed, es: frames, counted from 0. height_cm, weight_kg: None where they are not given. labels: what the
+    values of the data set's own label maps mean.
+    """
+
+    patient: str
+    ed: int
+    es: int
+    height_cm: float | None
+    weight_kg: float | None
+    labels: Labels
+
+
+def find_examination(file: Path) -> Examination | None:
+    """Finds what ACDC's Info.cfg, or the table of M&Ms, says of the patient of a scan or label map.
+
+    None for a file that does not lie in one of these layouts. Raises CoopsegError for an Info.cfg or a table
+    that cannot be read.
+    """
+    file = file.absolute()
+    code, config = file.parent.name, file.parent / CONFIG
+    if is_file(config):
+        entries = _entries(config)
+        ed, es = (_frame_number(config, phase, entries.get(phase, "")) - 1 for phase in PHASES)
+        return _examination(code, ed, es, entries, ACDC_LABELS)
+    if stem(file) not in (f"{code}_sa", f"{code}_sa_gt"):
+        return None
+    roots = [file.parents[len(Path(part).parts) + 1] for part in MNMS_PARTS if _lies_in(file, part)]
+    table = _table(roots[0]) if roots else None
+    row = next((row for row in _rows(table) if row.get("External code") == code), None) if table else None
+    if table is None or row is None or not all(row.get(phase) for phase in PHASES):
+        return None
+    ed, es = (_frame(row, phase, table) for phase in PHASES)
+    return _examination(code, ed, es, row, MNMS_LABELS)
+
+
+def _lies_in(file: Path, part: str) -> bool:
+    """Tells whether a file lies in a patient's folder of a part of M&Ms, such as Training/Labeled."""
+    wanted = Path(part).parts
+    return file.parent.parent.parts[-len(wanted) :] == wanted
+
+
+def _examination(patient: str, ed: int, es: int, entries: Mapping[str, str], labels: Labels) -> Examination:
+    return Examination(patient, ed, es, _size(entries, "Height"), _size(entries, "Weight"), labels)
+
+
+def _size(entries: Mapping[str, str], key: str) -> float | None:
+    """Reads a height or a weight; 0 stands for one that is not known."""
+    try:
+        size = float(entries.get(key, ""))
+    except ValueError:
+        return None
+    return size if 0 < size < math.inf else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.colours import JSON as LABEL_NAMES
 from coopseg.scans.discover import alike, by_name, is_lost, missing_file, niftis_in, only_label
 from coopseg.scans.files import is_file
 from coopseg.scans.labels import make_labels
@@ -113,6 +114,22 @@ def _described_labels(entries: Json, path: Path) -> Labels:
             )
         pairs.append((name, number))
     return make_labels(pairs, source=str(path))
+
+
+def labels_beside(folder: Path) -> Labels | None:
+    """Reads what values mean from the file that a program left beside its label maps; None without one.
+
+    `coopseg predict` writes labels.json, nnU-Net dataset.json. Raises CoopsegError if it cannot be read.
+    """
+    file = folder / LABEL_NAMES
+    if file.is_file():
+        try:
+            pairs = [(str(entry["name"]), int(entry["value"])) for entry in read_json(file)["labels"]]
+        except (TypeError, KeyError, ValueError, OverflowError):
+            raise CoopsegError(f"{file}: cannot be read; name the values with --labels") from None
+        return make_labels(pairs, source=str(file))
+    entries = read_description(folder)
+    return described_labels(entries, folder) if entries and "labels" in entries else None
 
 
 CHANNEL_KEYS = ("channel_names", "modality")

@@ -1,0 +1,55 @@
+"""Defines the verb `coopseg measure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coopseg.cli.console import LabelNames, NewFolder, Volumes, note_measures, say
+from coopseg.errors import PartlyDone
+from coopseg.text import counted
+
+
+def measure(
+    label_maps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LABELS...",
+            help="NIfTI label maps of any program, folders or patterns; 3-D or 4-D",
+            show_default=False,
+        ),
+    ],
+    out: NewFolder,
+    labels: LabelNames = None,
+    spacing: Volumes = "true",
+    body: Annotated[
+        Path | None,
+        typer.Option(
+            help="csv with the columns patient, height_cm and weight_kg, to index by body surface",
+            show_default="as ACDC and M&Ms say",
+        ),
+    ] = None,
+) -> None:
+    """Measure label maps: volumes, ejection fractions and myocardial mass of each patient.
+
+    NAME_ED and NAME_ES belong to one patient; of a 4-D file, or of NAME_frame01, NAME_frame02, ..., ED is the
+    phase with the largest LV and ES that with the smallest, unless the data set names them. Without --labels
+    a labels.json or dataset.json beside the label maps, or in the folder above, names their values. OUT gets
+    measures.csv, a line a patient, and measures.json, which has every phase too. A cell is empty where a
+    number cannot be known, and a note says why. Patients who cannot be measured are named at the end; the
+    exit code is then 1. `coopseg predict` writes the same. Research software, not a medical device.
+    """
+    from coopseg.measures.write import RECORD, TABLE
+    from coopseg.measures.write import measure as measure_labels
+
+    partly = None
+    try:
+        patients = measure_labels(list(label_maps), out, labels=labels, spacing=spacing, body=body)
+    except PartlyDone as error:
+        partly, patients = error, error.done
+    note_measures(out / RECORD)
+    say(f"{counted(len(patients), 'patient')} measured: {out / TABLE}")
+    if partly:
+        raise partly

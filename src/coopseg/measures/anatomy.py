@@ -1,0 +1,244 @@
+"""Finds what no anatomy has, and mends it: loose pieces, holes, blood of the LV outside its myocardium.
+
+Pieces of myocardium hang together by way of the LV too: the last slice at the apex often shows a disc of
+myocardium smaller than the cavity in the slice above, which does not touch the ring there.
+That the LV lies within myocardium is a rule for short-axis stacks: it is looked at within slices, but not in
+the first and the last one with LV, where the wall may be open towards atrium and aorta or end at the apex.
+Volumes with thin slices may show the heart from any side; there the rule is not applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from coopseg.measures.pieces import (
+    CROSS,
+    CROSS_IN_PLANE,
+    IN_PLANE,
+    bounding_box,
+    enclosed,
+    has_thick_slices,
+    loose_voxels,
+)
+from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, neighbours, to_stack
+from coopseg.text import counted, listing
+
+NEEDED = (LV, MYO)  # classes of which a rule of the heart speaks
+
+
+@dataclass(frozen=True)
+class Violations:
+    """Counts what no anatomy has, by structure.
+
+    pieces: beyond the largest, and loose: their voxels. holes: voxels of background that a structure
+    encloses. uncovered: voxels of the LV that touch something else than LV and myocardium, but in its first
+    and last slice. absent: which of LV, MYO and RV are nowhere, or every class if nothing is labelled.
+    """
+
+    pieces: Mapping[str, int]
+    loose: Mapping[str, int]
+    holes: Mapping[str, int]
+    uncovered: int
+    absent: tuple[str, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Says what a user should look at, a line each; holes are small and go unsaid."""
+        found = [f"not found: {listing(self.absent)}"] if self.absent else []
+        for name, number in self.pieces.items():
+            what = f"{counted(number, 'piece')} beside the largest"
+            found.append(f"{name}: {what}, of {counted(self.loose[name], 'voxel')}")
+        if self.uncovered:
+            found.append(f"LV: {counted(self.uncovered, 'voxel')} not surrounded by LV or myocardium")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Counts what was mended. pieces, removed: pieces and their voxels that went. filled: voxels in holes.
+
+    walled: voxels of background around the LV that became myocardium. Counts of several frames add up.
+    """
+
+    pieces: Mapping[str, int]
+    removed: Mapping[str, int]
+    filled: Mapping[str, int]
+    walled: int = 0
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(
+            _sum(self.pieces, other.pieces),
+            _sum(self.removed, other.removed),
+            _sum(self.filled, other.filled),
+            self.walled + other.walled,
+        )
+
+    def describe(self) -> str:
+        """Says in one line what was changed; "" if nothing was."""
+        parts = [
+            f"removed {counted(number, 'loose piece')} of {name} ({counted(self.removed[name], 'voxel')})"
+            for name, number in self.pieces.items()
+        ]
+        parts += [f"filled {counted(number, 'voxel')} in {name}" for name, number in self.filled.items()]
+        if self.walled:
+            parts.append(f"put {counted(self.walled, 'voxel')} of myocardium around the LV")
+        return f"anatomy: {', '.join(parts)}" if parts else ""
+
+
+UNCHANGED = Changes({}, {}, {})
+
+
+def find_violations(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> Violations:
+    """Counts what no anatomy has in a 3-D map.
+
+    labels: (X, Y, Z) uint8 class indices into `names`, background first. affine: (4, 4), voxel index to mm.
+    """
+    if not labels.any():
+        return Violations({}, {}, {}, 0, tuple(names[1:]))
+    stack, thick = _labelled(to_stack(labels, affine)), has_thick_slices(affine, labels.shape)
+    loose = {name: _loose(stack, name, names, thick) for _, name in _classes(names)}
+    holes = {name: int(_holes(stack, name, names, thick)[0].sum()) for _, name in _classes(names)}
+    return Violations(
+        {name: number for name, (_, number) in loose.items() if number},
+        {name: int(voxels.sum()) for name, (voxels, number) in loose.items() if number},
+        {name: number for name, number in holes.items() if number},
+        int(_uncovered(stack, names).sum()) if thick else 0,
+        tuple(
+            name for index, name in _classes(names) if name in (LV, MYO, RV) and not (stack == index).any()
+        ),
+    )
+
+
+def mend(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[np.ndarray, Changes]:
+    """Returns a 3-D map that holds the rules as far as it can be mended, and counts what was changed.
+
+    labels: (X, Y, Z) uint8 class indices into `names`, background first. affine: (4, 4), voxel index to mm.
+    In turn: the largest piece of each structure stays, the others become background. Background that a
+    structure encloses and touches becomes that structure; within a ring of myocardium it becomes LV where it
+    touches LV, and stays in a slice where the ring holds no LV, since it may be the cavity. Background that
+    touches the LV from outside becomes myocardium, where at least half of the LV's outline in the slice is
+    that. It is repeated until nothing changes, so that to mend twice is to mend once. No class appears that
+    was not there.
+    """
+    mended, changes = labels.copy(), UNCHANGED
+    if not labels.any():
+        return mended, changes
+    thick = has_thick_slices(affine, labels.shape)
+    stack = _labelled(to_stack(mended, affine))
+    while True:
+        step = _drop_loose(stack, names, thick) + _fill_holes(stack, names, thick)
+        if thick:
+            step += _close_wall(stack, names)
+        if step == UNCHANGED:
+            return mended, changes
+        changes += step
+
+
+def left_out(names: Sequence[str]) -> str:
+    """Says in one line which rule cannot be applied to these classes; "" if all can."""
+    missing = " and no ".join(name for name in NEEDED if name not in names)
+    if not missing:
+        return ""
+    return f"no {missing} among the classes, so pieces and holes are mended, but not the LV's wall"
+
+
+def _labelled(stack: np.ndarray) -> np.ndarray:
+    """Returns the box with everything labelled and a voxel around it, as a view."""
+    box = bounding_box(stack > 0)
+    assert box is not None  # something is labelled
+    return stack[tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)]
+
+
+def _classes(names: Sequence[str]) -> list[tuple[int, str]]:
+    return list(enumerate(names))[1:]
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+
+
+def _loose(stack: np.ndarray, name: str, names: Sequence[str], thick: bool) -> tuple[np.ndarray, int]:
+    """Returns a structure's voxels beside its largest piece, and how many pieces these are."""
+    through = stack == names.index(LV) if name == MYO and LV in names else None
+    return loose_voxels(stack == names.index(name), thick=thick, through=through)
+
+
+def _drop_loose(stack: np.ndarray, names: Sequence[str], thick: bool) -> Changes:
+    pieces, removed = {}, {}
+    for name in sorted(names[1:], key=lambda name: name != LV):  # by which myocardium hangs together
+        loose, number = _loose(stack, name, names, thick)
+        if number:
+            pieces[name], removed[name] = number, int(loose.sum())
+            stack[loose] = 0
+    return Changes(pieces, removed, {})
+
+
+def _fill_holes(stack: np.ndarray, names: Sequence[str], thick: bool) -> Changes:
+    filled: dict[str, int] = {}
+    for _, name in _classes(names):
+        holes, blood = _holes(stack, name, names, thick)
+        for what, voxels in ((name, holes & ~blood), (LV, blood)):
+            if number := int(voxels.sum()):
+                stack[voxels] = names.index(what)
+                filled[what] = filled.get(what, 0) + number
+    return Changes({}, {}, filled)
+
+
+def _holes(stack: np.ndarray, name: str, names: Sequence[str], thick: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the background in a structure that is to be filled, and what of it becomes LV."""
+    own = stack == names.index(name)
+    inside, cross = enclosed(own, thick=thick), CROSS_IN_PLANE if thick else CROSS
+    holes = inside & (stack == 0)
+    if not holes.any():
+        return holes, holes
+    parts, _ = ndimage.label(holes, cross)
+    touching = _parts_beside(own, parts, cross)
+    if name != MYO or LV not in names:
+        return touching, np.zeros_like(holes)
+    cavity = inside & (stack == names.index(LV))
+    blood = _parts_beside(cavity, parts, cross)
+    holds_blood = cavity.any(axis=(1, 2), keepdims=True) if thick else cavity.any()
+    return blood | (touching & holds_blood), blood
+
+
+def _parts_beside(mask: np.ndarray, parts: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """Returns the voxels of all numbered parts that touch a structure."""
+    found = np.unique(parts[ndimage.binary_dilation(mask, cross)])
+    return np.isin(parts, found[found > 0])
+
+
+def _uncovered(stack: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Returns the LV's voxels that touch something else than LV and myocardium, but in its outer slices."""
+    if not set(NEEDED) <= set(names):
+        return np.zeros(stack.shape, bool)
+    allowed = (BEYOND, *(names.index(name) for name in NEEDED))
+    return _inner(stack == names.index(LV)) & ~np.isin(neighbours(stack), allowed).all(axis=0)
+
+
+def _inner(blood: np.ndarray) -> np.ndarray:
+    """Returns the LV without its first and its last slice."""
+    inner, filled = blood.copy(), np.flatnonzero(blood.any(axis=(1, 2)))
+    inner[filled[:1]] = inner[filled[-1:]] = False
+    return inner
+
+
+def _close_wall(stack: np.ndarray, names: Sequence[str]) -> Changes:
+    """Makes background that touches the LV myocardium, where the wall is there for the most part."""
+    if not _uncovered(stack, names).any():
+        return UNCHANGED
+    blood, wall = (names.index(name) for name in NEEDED)
+    parts, number = ndimage.label(_inner(stack == blood), IN_PLANE)
+    around = neighbours(stack)
+    whose = np.broadcast_to(parts, around.shape)
+    outline, walled = (
+        np.bincount(whose[found & (whose > 0)], minlength=number + 1)
+        for found in ((around != BEYOND) & (around != blood), around == wall)
+    )
+    closed = (outline > 0) & (walled >= CLOSED * outline)
+    gap = (stack == 0) & closed[np.maximum(neighbours(parts), 0)].any(axis=0)
+    stack[gap] = wall
+    return Changes({}, {}, {}, int(gap.sum()))

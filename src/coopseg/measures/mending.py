@@ -1,0 +1,43 @@
+"""Mends and looks over whole scans, 3-D or 4-D, and says in lines what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from coopseg.measures.anatomy import UNCHANGED, find_violations, left_out, mend
+
+RULES, WALL = "largest pieces, holes", "LV within myocardium"
+
+
+def rules_for(names: Sequence[str]) -> str:
+    """Names the rules that are applied to these classes, for a record."""
+    return RULES if left_out(names) else f"{RULES}, {WALL}"
+
+
+def mend_heads(
+    heads: Mapping[str, np.ndarray], names: Sequence[str], affine: np.ndarray
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Mends the label maps of a scan, (X, Y, Z) or (X, Y, Z, T), and says in a line each what was changed."""
+    mended, lines = {}, []
+    for head, labels in heads.items():
+        mended[head], changes = np.empty_like(labels), UNCHANGED
+        for frame, target in zip(_frames(labels), _frames(mended[head]), strict=True):
+            target[...], more = mend(frame, names, affine)
+            changes += more
+        if said := changes.describe():
+            lines.append(f"{head}: {said}" if len(heads) > 1 else said)
+    return mended, tuple(lines)
+
+
+def look_over(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[str, ...]:
+    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T), in lines that name the frame."""
+    found = [find_violations(frame, names, affine).lines for frame in _frames(labels)]
+    mark = "frame {}: " if labels.ndim == 4 else ""
+    return tuple(mark.format(index) + line for index, lines in enumerate(found) for line in lines)
+
+
+def _frames(labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields each 3-D frame as a view."""
+    yield from [labels] if labels.ndim == 3 else np.moveaxis(labels, 3, 0)
