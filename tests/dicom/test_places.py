@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from made_dicom import as_file, one_series, save, series_per_slice
 
-from coopseg.dicom import places
+from coopseg.dicom import find, places
 from coopseg.dicom.convert import import_dicom, open_dicom
 from coopseg.dicom.find import find_objects
 from coopseg.dicom.pixels import read_stack
 from coopseg.dicom.places import holds_dicom
+from coopseg.dicom.types import DicomObject, Place
 from coopseg.errors import CoopsegError
+from coopseg.scans import discover
 from coopseg.scans.types import Scan
 
 
@@ -150,6 +155,24 @@ def test_links_to_nothing_and_folders_in_a_circle(scan: Scan, tmp_path: Path) ->
     assert [str(error) for error in found.refused] == [
         f"{tmp_path / 'lost'}: a link to nothing; fetch what it links to or remove it"
     ]
+
+
+def test_a_long_search_says_how_far_it_is(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(one_series(scan), tmp_path)
+    plain = find.read_object
+
+    def slow(file: BinaryIO, place: Place) -> DicomObject:
+        time.sleep(0.05)
+        return plain(file, place)
+
+    monkeypatch.setattr(find, "read_object", slow)
+    monkeypatch.setattr(discover, "PATIENCE", 0.1)
+    with caplog.at_level("INFO", "coopseg"):
+        find_objects(tmp_path)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("coopseg")]
+    assert any(re.search(r": \d+ of 12 files looked at, after \d+ s$", line) for line in said)
 
 
 def test_only_headers_are_read_at_first(scan: Scan, tmp_path: Path) -> None:
