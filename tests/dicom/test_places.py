@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from made_dicom import as_file, one_series, save, series_per_slice
 
-from coopseg.dicom import find, places
+from coopseg.dicom import find, headers, places
 from coopseg.dicom.convert import import_dicom, open_dicom
 from coopseg.dicom.find import find_objects
 from coopseg.dicom.pixels import read_stack
@@ -161,7 +161,7 @@ def test_a_long_search_says_how_far_it_is(
     scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(one_series(scan), tmp_path)
-    plain = find.read_object
+    plain = headers.read_object
 
     def slow(file: BinaryIO, place: Place) -> DicomObject:
         time.sleep(0.05)
