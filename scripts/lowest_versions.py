@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-USED = "track", "onnx", "cluster", "dicom"  # the extras that the package itself imports
+USED = "track", "onnx", "cluster", "dicom", "serve"  # the extras that the package itself imports
 
 
 def lowest_versions(project: str) -> Iterator[str]:

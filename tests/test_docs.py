@@ -49,7 +49,11 @@ SLOW = (
     "docs/how-to/compare-methods.md",
 )
 SLOW_EXAMPLES = ("coopseg.benchmark.run",)
-NOT_RUN = {"docs/how-to/compare-methods.md": 1, "docs/how-to/train-on-a-cluster.md": 3}
+NOT_RUN = {
+    "docs/how-to/compare-methods.md": 1,
+    "docs/how-to/serve.md": 1,
+    "docs/how-to/train-on-a-cluster.md": 3,
+}
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:srun |exec |torchrun .*-m |python -m )*coopseg (.*)$", re.MULTILINE)
 PYTHON = re.compile(r"^(import|from) \w+", re.MULTILINE)
 INDENTED = re.compile(r"^ {4,}(?:\$ )?coopseg (.*)$", re.MULTILINE)
@@ -128,7 +132,7 @@ def drawn() -> Callable[..., Any]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
-    """Presets, trainings, phantoms and the demo as small as can be, and no further processes.
+    """Presets, trainings, phantoms and the demo as small as can be, no further processes, an ended service.
 
     Distances and pictures, most of an evaluation's time, are left out; they have tests of their own.
     """
@@ -136,6 +140,7 @@ def small(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     from coopseg.config.methods import PRESETS
     from coopseg.config.section import Named
     from coopseg.phantom.write import write_phantom
+    from coopseg.serve.run import listen
 
     for name in PRESETS:
         monkeypatch.setitem(PRESETS, name, Named("tiny", TINY))
@@ -149,6 +154,9 @@ def small(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     )
     monkeypatch.setattr("coopseg.evaluation.run.write_pictures", lambda *args, **options: [])
     monkeypatch.setattr("coopseg.benchmark.executor.Processes.run", run_task_here)
+    monkeypatch.setattr("coopseg.serve.run.listen", lambda host, port: listen(host, 0))
+    if importlib.util.find_spec("uvicorn"):
+        monkeypatch.setattr("uvicorn.Server.run", lambda *args, **options: None)  # which ends when it is told
 
 
 @pytest.fixture

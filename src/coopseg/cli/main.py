@@ -18,6 +18,7 @@ from coopseg.cli.evaluate import corrupt, evaluate, report
 from coopseg.cli.info import demo, info
 from coopseg.cli.measure import measure
 from coopseg.cli.predict import export, predict
+from coopseg.cli.serve import serve
 from coopseg.cli.train import train
 from coopseg.cli.validate import validate
 from coopseg.errors import CoopsegError, PartlyDone, Stopped
@@ -79,6 +80,7 @@ for verb in (
     train,
     predict,
     measure,
+    serve,
     export,
     corrupt,
     evaluate,

@@ -22,9 +22,9 @@ def environment(package: str) -> Environment:
     )
 
 
-def source(name: str) -> Markup:
-    """Returns a file beside the templates of this package as it is, such as the style of all pages."""
-    own = environment("coopseg.pages")
+def source(name: str, package: str = "coopseg.pages") -> Markup:
+    """Returns a file beside the templates of a package as it is, such as the style of all pages."""
+    own = environment(package)
     assert own.loader is not None
     return Markup(own.loader.get_source(own, name)[0])
 
