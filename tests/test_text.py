@@ -17,6 +17,7 @@ from coopseg.text import (
     clock,
     flatten,
     listing,
+    merge_lines,
     parse_json,
     parse_yaml,
     read_json,
@@ -120,3 +121,12 @@ def test_flatten() -> None:
     nested = {"a": 1, "b": {"c": [1, 2], "d": {"e": None}}}
     assert flatten(nested) == {"a": 1, "b.c": [1, 2], "b.d.e": None}
     assert flatten(nested, "/") == {"a": 1, "b/c": [1, 2], "b/d/e": None}
+
+
+def test_many_lines_that_differ_in_numbers_alone_become_one() -> None:
+    lines = [(f"p{number}", f"slices {number} mm apart; check it") for number in range(6)]
+    assert merge_lines(lines[:5]) == [f"{name}: {line}" for name, line in lines[:5]]
+    assert merge_lines([*lines, ("p9", "another line")]) == [
+        "p0, p1, p2 and 3 more: slices 0 mm apart; check it (numbers of p0, the others have their own)",
+        "p9: another line",
+    ]

@@ -22,6 +22,8 @@ TOO_DEEP = re.compile(r"(?:[\[{]\s*){500}")
 MAX_YAML = 2**18  # characters; more would take many seconds
 LONGEST = 100  # most characters of a foreign value in a message
 FORMULA = re.compile(r"[=+\-@\t\r].")  # where a spreadsheet begins to compute; a lone sign is text
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+MOST_ALIKE = 5  # lines that differ in numbers alone and are all shown
 DIGITS = 9  # most digits of a whole number, so that it fits 32 bits
 
 
@@ -133,11 +135,27 @@ def spreadsheet_safe(cell: object) -> object:
 
 
 def merge_lines(lines: Iterable[tuple[str, str]]) -> list[str]:
-    """Writes (name, line) as "name: line", and a line that several names share once, after all of them."""
-    names: dict[str, list[str]] = {}
+    """Writes (name, line) as "name: line", and a line that several names share once, after all of them.
+
+    Of more than MOST_ALIKE lines that differ in numbers alone the first stands for all.
+
+    >>> merge_lines([("a", "5 of 9 voxels"), ("b", "5 of 9 voxels"), ("c", "7 of 9 voxels")])
+    ['a, b: 5 of 9 voxels', 'c: 7 of 9 voxels']
+    """
+    alike: dict[str, dict[str, list[str]]] = {}
     for name, line in lines:
-        names.setdefault(line, []).append(name)
-    return [f"{listing(shared, most=3)}: {line}" for line, shared in names.items()]
+        alike.setdefault(NUMBER.sub("#", line), {}).setdefault(line, []).append(name)
+    merged = []
+    for own in alike.values():
+        if len(own) > MOST_ALIKE:
+            names = list(dict.fromkeys(name for shared in own.values() for name in shared))
+            line = next(iter(own))
+            merged.append(
+                f"{listing(names, most=3)}: {line} (numbers of {names[0]}, the others have their own)"
+            )
+        else:
+            merged += [f"{listing(shared, most=3)}: {line}" for line, shared in own.items()]
+    return merged
 
 
 def clock(seconds: float) -> str:

@@ -75,9 +75,9 @@ def note_predictor(record: Path) -> None:
             warn(f"{weights}: {behind}")
     if k is not None:
         note(
-            f"scan statistics, K = {k:g}: the first layers normalise a scan of n slices by its own mean and "
-            f"variance to a share of n / (n + {k:g}), else by those of the training; --scan-statistics off: "
-            "by these alone"
+            "the first two layers adapt to the brightness and contrast of each scan, to a share of "
+            f"{10 / (10 + k):.0%} in one of 10 slices (scan statistics, K = {k:g}); --scan-statistics off: they "
+            "stay as in training"
         )
 
 
