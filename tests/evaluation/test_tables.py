@@ -14,7 +14,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS
-from coopseg.evaluation.tables import Summary, markdown, summarise, write_tables
+from coopseg.evaluation.tables import Summary, compare_heads, markdown, summarise, write_tables
 
 NAN = math.nan
 
@@ -100,6 +100,21 @@ def test_heads_and_datasets_apart_and_in_order(rows: list[Any]) -> None:
     other = [row | {"head": "A head", "dice": 0.0} for row in rows] + [row | {"dataset": "B"} for row in rows]
     keys = [(s.dataset, s.head) for s in summarise(rows + other) if s.name == "mean"]
     assert keys[:3] == [("D", "FTN"), ("D", "A head"), ("B", "FTN")]
+
+
+def test_an_stn_that_does_not_help_is_said() -> None:
+    def scored(dataset: str, ftn: float, refined: float) -> list[Any]:
+        return [
+            row
+            for head, value in (("FTN", ftn), ("FTN+STN", refined))
+            for row in make_rows([("p1", "", 0, "LV", value, 1.0, "measured")], head=head, dataset=dataset)
+        ]
+
+    lower, higher = scored("A", 0.8, 0.7), scored("B", 0.5, 0.6)
+    assert "lower Dice than the FTN on A;" in compare_heads(summarise(lower))
+    assert "on every data set" in compare_heads(summarise(lower + scored("C", 0.9, 0.8)))
+    assert not compare_heads(summarise(lower + higher))
+    assert not compare_heads(summarise(lower[:1]))
 
 
 def test_one_patient_and_nothing_measured() -> None:

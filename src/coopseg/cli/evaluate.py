@@ -114,7 +114,7 @@ def evaluate(
     with the tables; the exit code is then 1. If no volume can be used, nothing is written.
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
-    from coopseg.evaluation.tables import summary_table
+    from coopseg.evaluation.tables import compare_heads, summary_table
     from coopseg.results.shown import as_text
 
     partly = None
@@ -151,6 +151,8 @@ def evaluate(
     for warning in found.warnings:
         warn(warning)
     say(as_text(summary_table(found.summaries)))
+    if line := compare_heads(found.summaries):
+        warn(line)
     say(f"tables and pictures: {out}")
     if partly:
         raise partly

@@ -113,6 +113,18 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     ]
 
 
+def compare_heads(summaries: Sequence[Summary]) -> str:
+    """Says that FTN+STN has a lower mean Dice than the FTN on every data set, if so; returns "" elsewhere."""
+    whole = [each for each in summaries if each.group == ALL and each.name == MEAN]
+    dice = {(each.dataset, each.head): each.means["dice"] for each in whole}
+    datasets = list(dict.fromkeys(each.dataset for each in whole))
+    pairs = [(dice.get((name, "FTN")), dice.get((name, "FTN+STN"))) for name in datasets]
+    if not all(ftn is not None and both is not None and both < ftn for ftn, both in pairs):
+        return ""
+    where = "every data set" if len(pairs) > 1 else datasets[0]
+    return f"FTN+STN has a lower Dice than the FTN on {where}; --refine 0 gives the FTN's label maps"
+
+
 def summary_table(summaries: Sequence[Summary], group: str = ALL) -> Table:
     """Returns Dice, that of each class, failures and distances, a line a data set, value and head."""
     chosen = [summary for summary in summaries if summary.group == group]
