@@ -127,7 +127,7 @@ def test_damaged_entry_is_made_anew(tmp_path: Path, damage: str, caplog: pytest.
 
 
 def test_no_folder_no_cache() -> None:
-    assert cached(None, "key", make_case).image.shape == (3, 16, 16)
+    assert cached(None, "key", make_case).image.shape == (3, 1, 16, 16)
 
 
 def test_key_depends_on_content_and_context_not_on_names(tmp_path: Path) -> None:

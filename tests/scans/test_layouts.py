@@ -312,7 +312,8 @@ def test_decathlon(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"modality": {"0": "T1", "1": "T2"}}, "2 channels under modality"),
+        ({"modality": {"0": "T1", "2": "T2"}}, "number the channels from 0"),
+        ({"modality": {"0": "T1", "1": 2}}, "number the channels from 0"),
         (
             {"training": [{"image": "./imagesTr/none.nii.gz"}]},
             r"none\.nii\.gz: not found, but .*dataset\.json lists it",

@@ -60,7 +60,7 @@ def folder(root: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "acdc": (acdc, ["patient001_ED", "patient002_ES"], ["Info.cfg", "patient002_frame01.nii.gz"]),
     "mnms": (mnms, ["A1_ED", "B1_ES"], ["column ES of A1", "column ED of B1"]),
-    "nnunet": (nnunet, ["a", "b"], ["b_0001.nii.gz", "c.nii.gz"]),
+    "nnunet": (nnunet, ["a"], ["c.nii.gz", "b_0001.nii.gz"]),
     "decathlon": (decathlon, ["a", "b"], ["entry 7", "none.nii.gz"]),
     "folder": (folder, ["a", "b"], ["c.nii.gz", "d.nii.gz"]),
 }

@@ -29,8 +29,8 @@ from coopseg.scans.types import BACKGROUND, Labels, PassedOver, ScanRef
 from coopseg.text import listing, shorten
 
 ITEM_KEYS = {
-    "image": str, "more": list, "label": str, "patient": str, "session": str, "phase": str, "site": str,
-    "copy": int,
+    "image": str, "label": str, "patient": str, "session": str, "phase": str, "site": str, "copy": int,
+    "more": list,
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """Lists volumes by image path; a volume without a label file has the label None.
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
-    items [{image, label, patient, session, phase, site, copy}], paths relative to the folder, in place of
+    items [{image, label, patient, session, phase, site, copy, more}], paths relative to the folder, in place of
     file names. channel_names {"0": name, "1": name}, if each item also has a list "more" of the files of
     further channels.
     If neither `labels` nor dataset.json names the values, those in the label files become "label1", ...
