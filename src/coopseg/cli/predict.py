@@ -34,7 +34,7 @@ Head = Annotated[
     Literal["FTN", "FTN+STN", "both"] | None,
     typer.Option(
         help="head whose label maps to write; both: NAME_ftn.nii.gz and NAME_stn.nii.gz",
-        show_default="FTN+STN where the model has an STN",
+        show_default="the model's prediction.head",
     ),
 ]
 

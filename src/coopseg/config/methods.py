@@ -97,7 +97,7 @@ METHODS = {
     # Chosen on validation: see docs/research.md.
     "coopseg": Named(
         "the default: a U-Net, no reconstruction, random networks, scan statistics, an STN on damaged labels",
-        {**RECIPE, "network": UNET},
+        {**RECIPE, "network": UNET, "prediction": {**RECIPE["prediction"], "head": "FTN"}},
         main=True,
     ),
     "coopseg-published": Named("the default's recipe on the published networks", RECIPE),

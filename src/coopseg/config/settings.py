@@ -236,6 +236,9 @@ class PredictionSettings(Section):
         description="k: for a scan of n slices, n / (n + k) of the first layers' statistics come from the "
         "scan itself; null: none",
     )
+    head: Literal["FTN", "FTN+STN"] = Field(
+        "FTN+STN", description="head whose label maps are written where none is named, if there is an STN"
+    )
 
 
 class Settings(Section):

@@ -112,7 +112,7 @@ def load_subject(
     return Subject(
         predict=predictor,
         names=loaded.names,
-        head=predictor.heads[-1],
+        head=predictor.default_head,
         in_turn=predictor.device.type != "cpu",
         facts=describe_predictor(loaded, predictor, precision=precision),
         source=folder,

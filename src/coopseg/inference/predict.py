@@ -141,8 +141,9 @@ def predict(
     seconds and warnings, what a scan of DICOM was made from, and the files that were passed over.
     measures.csv has volumes, ejection fractions and mass of each patient, and measures.json also every phase
     (see `coopseg.measure`).
-    head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default FTN+STN if the model
-    has an STN. refinements: how often the STN is applied; 0 for the FTN alone. device: "auto", "cpu", "cuda"
+    head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default the one that the model
+    names (prediction.head), FTN without an STN. refinements: how often the STN is applied; 0 for the FTN
+    alone. device: "auto", "cpu", "cuda"
     or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
     prediction.scan_statistics. trust: see `load_model`. resume: go on in an `out` that an earlier call with
     the same model and settings has left; what is whole there, and made from scans that have not changed, is
@@ -223,7 +224,7 @@ def predict(
         }
         maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
         patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
-        write_json(out / RECORD, asdict(facts) | {"head": head or heads[-1]} | described)
+        write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
         if page:
             write_pages(
                 out,
@@ -330,7 +331,7 @@ def load_predictor(
 def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
     """Returns the heads to write; see `predict`. Raises CoopsegError for one that the model lacks."""
     if head is None:
-        return predictor.heads[-1:]
+        return (predictor.default_head,)
     if head not in (*HEADS, BOTH):
         raise CoopsegError(f"head {head!r} is not known; use {', '.join(HEADS)} or {BOTH}")
     wanted = HEADS if head == BOTH else (head,)

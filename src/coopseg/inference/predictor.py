@@ -119,6 +119,12 @@ class Predictor:
         """Returns the heads that it predicts."""
         return HEADS if self.refinements else HEADS[:1]
 
+    @property
+    def default_head(self) -> str:
+        """Returns the head whose label maps are written where none is named."""
+        named = self.settings.prediction.head
+        return named if named in self.heads else self.heads[-1]
+
     @torch.inference_mode()
     def probabilities(self, case: Case, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Returns class probabilities of all heads, or `heads`: (classes, slices, H, W) float32, sums 1.
