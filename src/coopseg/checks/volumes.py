@@ -253,8 +253,8 @@ def _examine_image(sheet: _Sheet, ref: ScanRef, channels: Sequence[_File], setti
         if found[-1] and (first := found.index(found[-1])) < number:
             same = f"channel {number} holds the same voxels as channel {first}"
             sheet.add([Fault("repeated-image", same)], path, [ref])
-    with sheet.catching(ref.image, [ref]):
-        join_channels([channel.scan for channel in channels if channel.scan])
+        with sheet.catching(path, [ref]):
+            join_channels([each.scan for each in (channels[0], channel) if each.scan])
     return "".join(found) if all(found) else ""
 
 
