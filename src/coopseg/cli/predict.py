@@ -57,6 +57,12 @@ def predict(
     scan_statistics: ScanStatistics = None,
     trust: Trust = None,
     resume: Resume = False,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom", help="also write what was made of DICOM as DICOM, SEG and SR, into OUT/dicom"
+        ),
+    ] = False,
     page: Annotated[
         bool,
         typer.Option(
@@ -96,6 +102,7 @@ def predict(
             trust=trust or (),
             resume=resume,
             page=page,
+            dicom=dicom,
             anatomy=anatomy,
             spacing=spacing,
             progress=_report,

@@ -16,6 +16,7 @@ from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
 from coopseg.dicom.convert import pick_dicom
+from coopseg.dicom.objects import write_objects
 from coopseg.dicom.pixels import read_stack
 from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
@@ -33,14 +34,14 @@ from coopseg.scans.journal import check_free, open_journal, stamp
 from coopseg.scans.layouts.described import CHANNEL, pick_channels
 from coopseg.scans.load import join_channels, split_channels
 from coopseg.scans.names import stem
-from coopseg.scans.nifti import read_image, write_labels
+from coopseg.scans.nifti import read_image, read_labels, write_labels
 from coopseg.scans.types import Scan
 from coopseg.text import Json, counted
 from coopseg.versions import versions
 
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
 BOTH = "both"
-RECORD = "predict.json"
+RECORD, OBJECTS = "predict.json", "dicom"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def predict(
     trust: Collection[str] = (),
     resume: bool = False,
     page: bool = False,
+    dicom: bool = False,
     anatomy: bool = False,
     spacing: str = TRUE,
     progress: Callable[[Predicted], None] | None = None,
@@ -143,15 +145,15 @@ def predict(
     (see `coopseg.measure`).
     head: "FTN", "FTN+STN" or "both" (NAME_ftn.nii.gz and NAME_stn.nii.gz); by default the one that the model
     names (prediction.head), FTN without an STN. refinements: how often the STN is applied; 0 for the FTN
-    alone. device: "auto", "cpu", "cuda"
-    or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in place of the model's
-    prediction.scan_statistics. trust: see `load_model`. resume: go on in an `out` that an earlier call with
-    the same model and settings has left; what is whole there, and made from scans that have not changed, is
-    not made again. done.jsonl in `out` lists what is done, as it is done. page: also write PATIENT.html for
-    each patient and index.html, see `write_pages`. anatomy: mend the label maps, see `mend`; each scan's
+    alone. device: "auto", "cpu", "cuda" or "mps". precision: "32" or "bf16". scan_statistics: K or "off" in
+    place of the model's prediction.scan_statistics. trust: see `load_model`. resume: go on in an `out` that
+    an earlier call with the same model and settings has left; what is whole there, and made from scans that
+    have not changed, is not made again. done.jsonl in `out` lists what is done, as it is done. page: also
+    write PATIENT.html for each patient and index.html, see `write_pages`. dicom: also write what was made of
+    DICOM as DICOM, SEG and SR, into OUT/dicom. anatomy: mend the label maps, see `mend`; each scan's
     warnings say what was changed. spacing: "nominal" if the headers hold no true spacing; then there are
-    ratios but no volumes. With both heads FTN+STN is measured. progress: called after each scan
-    that was predicted. note: called with a line that says how many were done before.
+    ratios but no volumes. With both heads FTN+STN is measured. progress: called after each scan that was
+    predicted. note: called with a line that says how many were done before.
     Raises CoopsegError for anything wrong with model or folder, or with every scan; `out` is then as it was.
     Raises PartlyDone, a CoopsegError, if only some scans cannot be used, when the others are done.
 
@@ -168,8 +170,8 @@ def predict(
     check_spacing(spacing)
     check_free(out, resume=resume)
     entries = [scans] if isinstance(scans, str | Path) else scans
-    dicom = pick_dicom(entries)
-    paths, passed_over = expand_scans(dicom.others, lost) if dicom.others or not entries else ([], [])
+    picked = pick_dicom(entries)
+    paths, passed_over = expand_scans(picked.others, lost) if picked.others or not entries else ([], [])
     loaded, predictor = load_predictor(
         model,
         refinements=refinements,
@@ -179,8 +181,8 @@ def predict(
         trust=trust,
     )
     heads = choose_heads(predictor, head)
-    failed = [*map(_lost, lost), *dicom.refused]
-    groups = group_channels(paths, predictor.settings.network.channels) | dicom.stacks
+    failed = [*map(_lost, lost), *picked.refused]
+    groups = group_channels(paths, predictor.settings.network.channels) | picked.stacks
     if not groups:
         raise first_of(failed)
     targets = output_paths(list(groups), heads)
@@ -215,16 +217,23 @@ def predict(
             raise first_of(failed)
         write_label_names(out, loaded.names)
         described = {
-            "scans": [_entry(entry, out, dicom.stacks.get(entry.scan)) for entry in done],
+            "scans": [_entry(entry, out, picked.stacks.get(entry.scan)) for entry in done],
             "failed": [str(error) for error in failed],
             "passed_over": [
                 {"path": str(entry.path), "reason": entry.reason}
-                for entry in (*passed_over, *dicom.passed_over)
+                for entry in (*passed_over, *picked.passed_over)
             ],
         }
         maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
         patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
+        if dicom:
+            measured = {file: one.measured.values for one in patients for file in one.files}
+            for entry in done:
+                if stack := picked.stacks.get(entry.scan):
+                    file = entry.outputs[heads[-1]]
+                    below = out / OBJECTS / file.relative_to(out).parent
+                    write_objects(below, stack, read_labels(file).data, loaded.names, measured.get(file, {}))
         if page:
             write_pages(
                 out,
@@ -247,7 +256,7 @@ def predict(
         note(line)
     written = [path for entry in done for path in entry.outputs.values()]
     if failed:
-        raise PartlyDone(failed, written, out, len(groups) + len(lost) + len(dicom.refused))
+        raise PartlyDone(failed, written, out, len(groups) + len(lost) + len(picked.refused))
     return written
 
 

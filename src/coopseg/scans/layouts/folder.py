@@ -44,8 +44,8 @@ def _list(path: Path, labels: Labels | None, problems: Problems) -> Found:
     """Lists volumes by image path; a volume without a label file has the label None.
 
     dataset.json may hold: name; labels {name: value}; normalised (true: intensities already lie in [0, 1]);
-    items [{image, label, patient, session, phase, site, copy, more}], paths relative to the folder, in place of
-    file names. channel_names {"0": name, "1": name}, if each item also has a list "more" of the files of
+    items [{image, label, patient, session, phase, site, copy, more}], paths relative to the folder, in place
+    of file names. channel_names {"0": name, "1": name}, if each item also has a list "more" of the files of
     further channels.
     If neither `labels` nor dataset.json names the values, those in the label files become "label1", ...
     Raises CoopsegError for a label file without its image, for two label files of one image and for an item

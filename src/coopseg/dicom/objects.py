@@ -1,0 +1,265 @@
+"""Writes what was segmented as DICOM objects of the patient's own study: a SEG for each phase, an SR.
+
+The codes are SNOMED CT's and LOINC's, as DICOM's context groups have them (PS3.16: CID 7150, 7151, 3468,
+3469, 3833, 12305). A structure that no code is known for gets one of this package's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coopseg import __version__
+from coopseg.dicom.places import Opener
+from coopseg.dicom.types import NOTICE, Origin, Place, Source, Stack, undisturbed
+from coopseg.scans.files import write_atomically
+from coopseg.scans.labels import canonical_name
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.sr.coding import Code
+
+MAKER = "coopseg"
+SERIES = 9000  # of the SEGs, and 9001 of the SR; scanners number theirs from 1
+OWN = "99COOPSEG"  # a coding scheme of one's own begins with 99
+MAY_BE_EMPTY = (  # but have to be there; anonymising programs take them away
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+LV, RV, MYO = "LV", "RV", "MYO"
+# (column of measures.csv, structure, name of the measure in pydicom's dictionary, its unit)
+MEASURES = (
+    ("lv_edv_ml", LV, "LN.LeftVentricularEDVolume", "ml"),
+    ("lv_esv_ml", LV, "LN.LeftVentricularESVolume", "ml"),
+    ("lv_sv_ml", LV, "SCT.StrokeVolume", "ml"),
+    ("lv_ef_percent", LV, "LN.LeftVentricularEjectionFractionByMR", "%"),
+    ("rv_edv_ml", RV, "LN.RightVentricularEDVolume", "ml"),
+    ("rv_esv_ml", RV, "LN.RightVentricularESVolume", "ml"),
+    ("rv_sv_ml", RV, "SCT.StrokeVolume", "ml"),
+    ("rv_ef_percent", RV, "LN.RightVentricularEjectionFractionByMR", "%"),
+    ("lv_mass_g", MYO, "SCT.MassQuantity", "g"),
+)
+
+
+def write_objects(
+    folder: Path, stack: Stack, labels: np.ndarray, names: Sequence[str], measures: Mapping[str, object]
+) -> list[Path]:
+    """Write NAME_seg.dcm, or one for each phase, and NAME_sr.dcm of a scan into `folder`; returns the paths.
+
+    labels: see `write_segmentations`. measures: by the columns of measures.csv; only numbers are written.
+    """
+    paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, name=stack.name)
+    numbers = {key: value for key, value in measures.items() if isinstance(value, float)}
+    report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, numbers, name=stack.name)
+    return [*paths, report] if report else paths
+
+
+def write_segmentations(
+    folder: Path, origin: Origin, labels: np.ndarray, affine: np.ndarray, names: Sequence[str], *, name: str
+) -> list[Path]:
+    """Write FOLDER/NAME_seg.dcm, or NAME_seg_01.dcm and so on for the phases of a cine; returns the paths.
+
+    All are one series of the study that the scan was made from, and refer to its images. labels: (X, Y, Z) or
+    (X, Y, Z, T) class indices into `names`, background first, in the grid of the scan, whose (4, 4) affine
+    is in RAS+ mm. Raises CoopsegError if an image of the study has gone.
+    """
+    frames = labels[..., None] if labels.ndim == 3 else labels
+    paths = []
+    for time in range(frames.shape[3]):
+        sources = [times[time] for times in origin.sources]
+        mark = f"_{time + 1:02d}" if labels.ndim == 4 else ""
+        made = _segmentation(origin, sources, frames[..., time], affine, names, name=name, number=time + 1)
+        paths.append(_save(folder / f"{name}_seg{mark}.dcm", made))
+    return paths
+
+
+def _segmentation(
+    origin: Origin,
+    sources: Sequence[Source],
+    labels: np.ndarray,
+    affine: np.ndarray,
+    names: Sequence[str],
+    *,
+    name: str,
+    number: int,
+) -> Dataset:
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+    from highdicom.seg import Segmentation
+
+    images = _headers(sources)
+    pixels = np.ascontiguousarray(labels.transpose(2, 1, 0), np.uint8)  # (slices, rows, columns)
+    columns, rows, slices = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    where = {}
+    first = [image for image in images if image.SeriesInstanceUID == images[0].SeriesInstanceUID]
+    if any(source.frame for source in sources):
+        first = images[:1]  # there can be one multi-frame object only
+    if len(first) < len(images) or any(source.frame for source in sources):
+        where = {
+            "pixel_measures": PixelMeasuresSequence([rows, columns], slices, slices),
+            "plane_orientation": PlaneOrientationSequence("PATIENT", origin.orientation),
+            "plane_positions": [PlanePositionSequence("PATIENT", place) for place in origin.positions],
+        }
+    return Segmentation(
+        source_images=first,
+        further_source_images=images[len(first) :] or None,
+        pixel_array=pixels,
+        segmentation_type="BINARY",
+        segment_descriptions=[_describe(index, each) for index, each in enumerate(names) if index],
+        series_instance_uid=_uid(origin, "seg", name),
+        series_number=SERIES,
+        sop_instance_uid=_uid(origin, "seg", name, number, hashlib.sha256(pixels).hexdigest()),
+        instance_number=number,
+        manufacturer=MAKER,
+        manufacturer_model_name=MAKER,
+        software_versions=__version__,
+        device_serial_number="0",
+        content_description=NOTICE[:64],
+        content_label="COOPSEG",
+        series_description=f"{MAKER}: {NOTICE.lower()}"[:64],
+        **where,
+    )
+
+
+def _describe(index: int, name: str) -> Dataset:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    return SegmentDescription(
+        segment_number=index,
+        segment_label=name[:64],
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=_site(name),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=MAKER, family=codes.DCM.ArtificialIntelligence, version=__version__
+        ),
+    )
+
+
+def _site(name: str) -> Code:
+    """Returns the code of a structure."""
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    known = {
+        LV: codes.SCT.LeftVentricle,
+        RV: codes.SCT.RightVentricle,
+        MYO: codes.SCT.LeftVentricleMyocardium,
+    }
+    own = Code(hashlib.sha256(name.encode()).hexdigest()[:16].upper(), OWN, name[:64])
+    return known.get(canonical_name(name), own)
+
+
+def write_report(
+    path: Path, origin: Origin, measures: Mapping[str, float | None], *, name: str
+) -> Path | None:
+    """Write a structured report (TID 1500) of what was measured; None if nothing was.
+
+    measures: by the columns of measures.csv. The report belongs to the study of the scan and refers to its
+    images. Codes are those of MR. Raises CoopsegError if an image of the study has gone.
+    """
+    from highdicom.sr import (
+        Comprehensive3DSR,
+        MeasurementReport,
+        ObservationContext,
+        ObserverContext,
+    )
+    from highdicom.sr import DeviceObserverIdentifyingAttributes as Device
+    from pydicom.sr.codedict import codes
+
+    groups = [group for each in (LV, RV, MYO) if (group := _group(origin, each, measures, name))]
+    if not groups:
+        return None
+    images = _headers([source for times in origin.sources for source in times])
+    device = Device(uid=_uid(origin, "device"), name=MAKER, manufacturer_name=MAKER, model_name=MAKER)
+    report = MeasurementReport(
+        observation_context=ObservationContext(
+            observer_device_context=ObserverContext(codes.DCM.Device, device)
+        ),
+        procedure_reported=codes.SCT.MagneticResonanceImagingOfHeart,
+        imaging_measurements=groups,
+        referenced_images=images,
+    )
+    made = Comprehensive3DSR(
+        evidence=images,
+        content=report[0],
+        series_instance_uid=_uid(origin, "sr", name),
+        series_number=SERIES + 1,
+        sop_instance_uid=_uid(origin, "sr", name, sorted(measures.items())),
+        instance_number=1,
+        manufacturer=MAKER,
+        series_description=f"{MAKER}: {NOTICE.lower()}"[:64],
+    )
+    return _save(path, made)
+
+
+def _group(origin: Origin, structure: str, measures: Mapping[str, float | None], name: str) -> Dataset | None:
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        FindingSite,
+        Measurement,
+        MeasurementsAndQualitativeEvaluations,
+        TrackingIdentifier,
+    )
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    found = []
+    for column, of, key, unit in MEASURES:
+        if of == structure and (value := measures.get(column)) is not None:
+            scheme, word = key.split(".")
+            found.append(
+                Measurement(
+                    name=getattr(getattr(codes, scheme), word),
+                    value=round(value, 3),
+                    unit=Code(unit, "UCUM", unit),
+                    algorithm_id=AlgorithmIdentification(name=MAKER, version=__version__),
+                )
+            )
+    if not found:
+        return None
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=_uid(origin, "tracked", name, structure), identifier=structure
+        ),
+        finding_type=codes.SCT.AnatomicalStructure,
+        finding_sites=[FindingSite(_site(structure))],
+        measurements=found,
+    )
+
+
+def _headers(sources: Sequence[Source]) -> list[Dataset]:
+    """Reads the headers of the objects of images, each once, in order."""
+    from pydicom import dcmread
+
+    found: dict[Place, Dataset] = {}
+    with Opener() as opener:
+        for source in sources:
+            if source.place not in found:
+                with undisturbed(source.place), opener.open(source.place) as file:
+                    header = dcmread(file, stop_before_pixels=True)
+                for keyword in MAY_BE_EMPTY:
+                    if keyword not in header:
+                        setattr(header, keyword, "")
+                found[source.place] = header
+    return list(found.values())
+
+
+def _uid(origin: Origin, *of: object) -> str:
+    """Returns an identifier that is the same whenever the same is written of the same study."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=[origin.study, *origin.series, __version__, *map(str, of)]))
+
+
+def _save(path: Path, made: Dataset) -> Path:
+    buffer = BytesIO()
+    made.save_as(buffer, enforce_file_format=True)
+    write_atomically(path, buffer.getvalue())
+    return path

@@ -1,0 +1,140 @@
+"""SEG and SR of the patient's own study: opened by highdicom, checked by dciodvfy where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_dicom import CINE, VOLUMES, save
+
+import coopseg
+from coopseg.dicom.convert import open_dicom
+from coopseg.dicom.objects import write_report, write_segmentations
+from coopseg.dicom.types import Stack
+from coopseg.scans.nifti import read_image
+from coopseg.scans.types import Scan
+
+NAMES = ("background", "RV", "MYO", "LV", "left atrium")
+MEASURES = {
+    "lv_edv_ml": 150.25, "lv_esv_ml": 60.0, "lv_sv_ml": 90.25, "lv_ef_percent": 60.07, "rv_edv_ml": None,
+    "lv_mass_g": 120.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
+    folder = coopseg.write_phantom(tmp_path_factory.mktemp("phantom"), patients=1, size=48)["mnms"]
+    return read_image(next(folder.rglob("*_sa.nii.gz")))
+
+
+def stacked(form: str, scan: Scan, folder: Path) -> Stack:
+    (stack,) = open_dicom(save({**CINE, **VOLUMES}[form](scan), folder)).stacks
+    return stack
+
+
+def drawn(stack: Stack) -> np.ndarray:
+    """Labels that differ in every slice and phase; the last class is in no slice of the first phase."""
+    shape = stack.shape if len(stack.shape) == 4 else (*stack.shape, 1)
+    labels = np.random.default_rng(0).integers(0, 4, shape).astype(np.uint8)
+    labels[:3, :2, 1, 1:] = 4
+    return labels.reshape(stack.shape)
+
+
+def check_by_dciodvfy(path: Path) -> None:
+    if program := shutil.which("dciodvfy"):
+        said = subprocess.run([program, path], capture_output=True, text=True, check=False).stderr
+        assert not [line for line in said.splitlines() if line.startswith("Error")], said
+
+
+@pytest.mark.parametrize("form", [*CINE, *VOLUMES])
+def test_a_segmentation_lies_on_its_images(form: str, scan: Scan, tmp_path: Path) -> None:
+    import highdicom
+
+    stack = stacked(form, scan, tmp_path / "in")
+    labels = drawn(stack)
+    paths = write_segmentations(tmp_path, stack.origin, labels, stack.affine, NAMES, name="P1")
+    times = labels.reshape(*labels.shape[:3], -1)
+    assert len(paths) == times.shape[3]
+    series = set()
+    for time, path in enumerate(paths):
+        found = highdicom.seg.segread(path)
+        assert found.StudyInstanceUID == stack.origin.study
+        assert found.PatientID == stack.origin.patient
+        series.add(found.SeriesInstanceUID)
+        assert "not a medical device" in found.SeriesDescription
+        assert [each.SegmentLabel for each in found.SegmentSequence] == list(NAMES[1:])
+        codes = [each.SegmentedPropertyTypeCodeSequence[0] for each in found.SegmentSequence]
+        assert [code.CodeValue for code in codes[:3]] == ["53085002", "49848007", "87878005"]
+        volume = found.get_volume(combine_segments=True)
+        ours = nifti_like(volume.array, volume.affine)
+        theirs = nifti_like(times[..., time].transpose(2, 1, 0), to_lps(stack.affine))
+        for point, value in theirs.items():
+            assert ours.get(point, 0) == value
+        sops = {stack.origin.sources[z][time].sop for z in range(stack.shape[2])}
+        referred = {
+            str(image.ReferencedSOPInstanceUID)
+            for series in found.ReferencedSeriesSequence
+            for image in series.ReferencedInstanceSequence
+        }
+        assert referred == sops
+        check_by_dciodvfy(path)
+    assert len(series) == 1
+
+
+def to_lps(affine: np.ndarray) -> np.ndarray:
+    """Of (z, y, x) indices to DICOM's mm, from that of (x, y, z) to NIfTI's."""
+    return np.diag([-1.0, -1, 1, 1]) @ affine @ np.eye(4)[[2, 1, 0, 3]]
+
+
+def nifti_like(array: np.ndarray, affine: np.ndarray) -> dict[tuple[float, ...], int]:
+    """The labelled voxels by their place in mm."""
+    index = np.argwhere(array)
+    places = index @ affine[:3, :3].T + affine[:3, 3]
+    values = array[tuple(index.T)]
+    return {tuple((place.round(1) + 0.0).tolist()): int(v) for place, v in zip(places, values, strict=True)}
+
+
+def test_the_same_again_has_the_same_identifiers(scan: Scan, tmp_path: Path) -> None:
+    stack = stacked("one_series", scan, tmp_path / "in")
+    labels = drawn(stack)
+    first, second = (
+        [path.read_bytes() for path in write_segmentations(
+            tmp_path / name, stack.origin, labels, stack.affine, NAMES, name="P1"
+        )[:1]]
+        for name in "ab"
+    )  # fmt: skip
+    import pydicom
+
+    uids = [pydicom.dcmread(next((tmp_path / name).glob("*.dcm"))).SOPInstanceUID for name in "ab"]
+    assert uids[0] == uids[1]
+    assert len(first[0]) == len(second[0])
+
+
+def test_a_report_holds_what_was_measured(scan: Scan, tmp_path: Path) -> None:
+    import highdicom
+
+    stack = stacked("series_per_slice", scan, tmp_path / "in")
+    path = write_report(tmp_path / "P1_sr.dcm", stack.origin, MEASURES, name="P1")
+    assert path
+    found = highdicom.sr.srread(path)
+    assert found.StudyInstanceUID == stack.origin.study
+    groups = found.content.get_image_measurement_groups()
+    values = {
+        (group.finding_sites[0].value.value, measure.name.meaning): (measure.value, measure.unit.value)
+        for group in groups
+        for measure in group.get_measurements()
+    }
+    assert values["87878005", "Left ventricular ejection fraction by MR"] == (60.07, "%")
+    assert values["87878005", "Left Ventricular ED Volume"] == (150.25, "ml")
+    assert values["49848007", "Mass"] == (120.5, "g")
+    assert len(values) == 5  # what is None is not there
+    check_by_dciodvfy(path)
+
+
+def test_nothing_measured_is_no_report(scan: Scan, tmp_path: Path) -> None:
+    stack = stacked("one_series", scan, tmp_path / "in")
+    assert write_report(tmp_path / "P1_sr.dcm", stack.origin, {"lv_edv_ml": None}, name="P1") is None
+    assert not (tmp_path / "P1_sr.dcm").exists()
