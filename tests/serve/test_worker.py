@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from coopseg.errors import CoopsegError
+from coopseg.scans.nifti import read_image
 from coopseg.serve.worker import BUG, ENDED, How, Ready, Worker, attend, segment
 
 
@@ -55,6 +57,27 @@ def test_what_failed_is_named_without_the_folder_of_the_service(
     state, line = segment(how, scans, tmp_path / "again", lambda *_: None)
     assert state == "failed"
     assert line.startswith("what was sent: no scan found")
+
+
+def test_dicom_as_it_is_sent(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    """In a zip file of folders: half of the files have no extension."""
+    pytest.importorskip("pydicom")
+    pytest.importorskip("python_multipart")
+    from made_dicom import save, series_per_slice
+
+    from coopseg.serve.places import Places, Room
+    from coopseg.serve.upload import unpack
+
+    scan = read_image(next(phantom["mnms"].rglob("*_sa.nii.gz")))
+    sent = shutil.make_archive(
+        str(tmp_path / "disc"), "zip", save(series_per_slice(scan, patient="Rossi 7"), tmp_path / "study")
+    )
+    folder = tmp_path / "sent"
+    unpack(Path(sent), "disc", Places(folder), Room(2**30, 10_000, "full"))
+    state, line = segment(How(model, "cpu"), folder, tmp_path / "out", lambda *_: None)
+    assert (state, line) == ("done", "")
+    pages = sorted(path.name for path in (tmp_path / "out").rglob("*.html"))
+    assert pages == ["Rossi-7.html", "index.html"]
 
 
 @pytest.mark.parametrize(("error", "line"), [(MemoryError(), ENDED), (KeyError("smith"), BUG)])
