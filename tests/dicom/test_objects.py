@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def test_a_segmentation_lies_on_its_images(form: str, scan: Scan, tmp_path: Path
 
 def to_lps(affine: np.ndarray) -> np.ndarray:
     """Of (z, y, x) indices to DICOM's mm, from that of (x, y, z) to NIfTI's."""
-    return np.diag([-1.0, -1, 1, 1]) @ affine @ np.eye(4)[[2, 1, 0, 3]]
+    turned: np.ndarray = np.diag([-1.0, -1, 1, 1]) @ affine @ np.eye(4)[[2, 1, 0, 3]]
+    return turned
 
 
 def nifti_like(array: np.ndarray, affine: np.ndarray) -> dict[tuple[float, ...], int]:
@@ -121,7 +123,8 @@ def test_a_report_holds_what_was_measured(scan: Scan, tmp_path: Path) -> None:
     assert path
     found = highdicom.sr.srread(path)
     assert found.StudyInstanceUID == stack.origin.study
-    groups = found.content.get_image_measurement_groups()
+    content: Any = found.content
+    groups = content.get_image_measurement_groups()
     values = {
         (group.finding_sites[0].value.value, measure.name.meaning): (measure.value, measure.unit.value)
         for group in groups

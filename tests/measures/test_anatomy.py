@@ -26,8 +26,10 @@ label_maps = arrays.arrays(
 )
 
 
-AROUND = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
-IN_STACK = [step for step in product((-2, -1, 0, 1, 2), (-1, 0, 1), (-1, 0, 1)) if any(step)]
+AROUND: list[tuple[int, ...]] = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
+IN_STACK: list[tuple[int, ...]] = [
+    step for step in product((-2, -1, 0, 1, 2), (-1, 0, 1), (-1, 0, 1)) if any(step)
+]
 
 
 def pieces_by_walking(mask: np.ndarray, steps: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def volume(name: str = "p1", phase: str = "", *warnings: str) -> Volume:
     return Volume(name, phase, Scan(data, np.diag([1.5, 1.5, 8, 1.0])), labels, warnings)
 
 
-def shown(page: Path) -> dict[str, object]:
+def shown(page: Path) -> dict[str, Any]:
     """What the script reads from a page."""
     found = re.search(
         r'<script type="application/json" id="scan">(.*?)</script>', page.read_text(), re.DOTALL
@@ -45,8 +46,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
         text = file.read_text()
         assert "<img" not in text
         assert text.count("<script") == (2 if file == page else 0)  # the data and the viewer
-    (series,) = shown(page)["series"]  # type: ignore[misc]
-    assert series["name"] == EVIL
+    assert [series["name"] for series in shown(page)["series"]] == [EVIL]
 
 
 def test_volumes_of_a_patient_are_joined_by_grid(tmp_path: Path) -> None:
@@ -54,9 +54,9 @@ def test_volumes_of_a_patient_are_joined_by_grid(tmp_path: Path) -> None:
     other = volume("p1_ES", "ES")
     moved = Volume(other.name, "ES", Scan(other.scan.data, other.scan.affine + 9), other.labels)
     write_patient(page, "p1", [volume("p1_ED", "ED"), other], names=NAMES)
-    assert [len(series["phases"]) for series in shown(page)["series"]] == [2]  # type: ignore[attr-defined]
+    assert [len(series["phases"]) for series in shown(page)["series"]] == [2]
     entry = write_patient(page, "p1", [volume("p1_ED", "ED", "empty"), moved], names=NAMES)
-    assert [len(series["phases"]) for series in shown(page)["series"]] == [1, 1]  # type: ignore[attr-defined]
+    assert [len(series["phases"]) for series in shown(page)["series"]] == [1, 1]
     assert entry.warnings == ("p1_ED: empty",)
 
 
@@ -105,6 +105,5 @@ def test_predict_writes_a_page_for_each_patient(run: Path, phantom: dict[str, Pa
     index = (out / "index.html").read_text()
     assert 'href="patientP001/patientP001.html"' in index
     assert "broken.nii.gz" in index
-    (series,) = shown(out / pages[1])["series"]  # type: ignore[misc]
-    assert len(series["phases"]) == 2
+    assert [len(series["phases"]) for series in shown(out / pages[1])["series"]] == [2]
     assert 'href="../index.html"' in (out / pages[1]).read_text()

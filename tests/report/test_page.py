@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from importlib import resources
 
-from coopseg.report.page import PAGE, STYLE, TEMPLATES
+from coopseg.pages.html import TEMPLATES, style
+from coopseg.report.page import PAGE
 
 
 def test_the_templates_are_in_the_package() -> None:
     folder = resources.files("coopseg.report") / TEMPLATES
     names = {entry.name for entry in folder.iterdir()}
-    assert names == {PAGE, STYLE, "macros.html"}
-    assert "prefers-color-scheme: dark" in (folder / STYLE).read_text()
+    assert names == {PAGE, "macros.html"}
+    assert "prefers-color-scheme: dark" in style()
 
 
 def test_the_page_may_fetch_and_run_nothing() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 
@@ -345,7 +346,7 @@ def blank_warning(
 
     clips: the intensities of each that become 0 and 1; None for a scan that is normalised already.
     """
-    limits = iter(clips or [None] * (1 + len(scan.more)))
+    limits = iter(clips or repeat(None))
     return tuple(by_channel(scan, lambda data: _blank(data, next(limits), settings)))
 
 

@@ -47,7 +47,8 @@ def minmax_slices(volume: np.ndarray) -> np.ndarray:
     low = volume.min(axis=(1, 2), keepdims=True)
     high = volume.max(axis=(1, 2), keepdims=True)
     span = np.where(high > low, high - low, 1)
-    return ((volume - low) / span).astype(np.float32, copy=False)
+    scaled: np.ndarray = ((volume - low) / span).astype(np.float32, copy=False)
+    return scaled
 
 
 def resampled_length(length: int, step: float) -> int:

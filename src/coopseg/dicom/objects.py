@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import canonical_name
 
 if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
@@ -94,7 +96,7 @@ def _segmentation(
     images = _headers(sources)
     pixels = np.ascontiguousarray(labels.transpose(2, 1, 0), np.uint8)  # (slices, rows, columns)
     columns, rows, slices = np.linalg.norm(affine[:3, :3], axis=0).tolist()
-    where = {}
+    where: dict[str, Any] = {}
     first = [image for image in images if image.SeriesInstanceUID == images[0].SeriesInstanceUID]
     if any(source.frame for source in sources):
         first = images[:1]  # there can be one multi-frame object only
@@ -112,7 +114,7 @@ def _segmentation(
         segment_descriptions=[_describe(index, each) for index, each in enumerate(names) if index],
         series_instance_uid=_uid(origin, "seg", name),
         series_number=SERIES,
-        sop_instance_uid=_uid(origin, "seg", name, number, hashlib.sha256(pixels).hexdigest()),
+        sop_instance_uid=_uid(origin, "seg", name, number, hashlib.sha256(pixels.tobytes()).hexdigest()),
         instance_number=number,
         manufacturer=MAKER,
         manufacturer_model_name=MAKER,
@@ -125,7 +127,7 @@ def _segmentation(
     )
 
 
-def _describe(index: int, name: str) -> Dataset:
+def _describe(index: int, name: str) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
@@ -199,7 +201,9 @@ def write_report(
     return _save(path, made)
 
 
-def _group(origin: Origin, structure: str, measures: Mapping[str, float | None], name: str) -> Dataset | None:
+def _group(
+    origin: Origin, structure: str, measures: Mapping[str, float | None], name: str
+) -> MeasurementsAndQualitativeEvaluations | None:
     from highdicom.sr import (
         AlgorithmIdentification,
         FindingSite,

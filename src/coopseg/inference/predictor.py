@@ -132,9 +132,9 @@ class Predictor:
         Raises CoopsegError for images of another number of channels, and if they are NaN or infinite.
         """
         if case.image.shape[1] != self.settings.network.channels:
-            found = counted(case.image.shape[1], "channel")
+            given = counted(case.image.shape[1], "channel")
             raise CoopsegError(
-                f"{self.path or 'the networks'}: the image has {found}, but the model was trained on images "
+                f"{self.path or 'the networks'}: the image has {given}, but the model was trained on images "
                 f"of {self.settings.network.channels}{named_channels(self.settings.cases)}; give all of them"
             )
         images = torch.from_numpy(case.image).to(self.device)

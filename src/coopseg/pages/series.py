@@ -141,7 +141,7 @@ def _times(scan: Scan, count: int) -> tuple[float, ...]:
 def _sides(scan: Scan, orientation: Orientation) -> tuple[str, str, str, str]:
     """Returns which side of the patient is at the left, right, top and bottom of a slice."""
     directions = slices_affine(scan.affine, scan.data.shape, orientation)[:3, :3]
-    found = []
+    found: list[str] = []
     for direction in (directions[:, 2], directions[:, 1]):  # to the right, and down
         axis = int(np.abs(direction).argmax())
         found += ENDS[axis] if direction[axis] > 0 else ENDS[axis][::-1]

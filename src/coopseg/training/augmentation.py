@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,8 @@ class Augmentation:
     def to(self, device: torch.device | str) -> Augmentation:
         """Returns the same draws on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
+        moved: Any = {name: each.to(device, non_blocking=True) for name, each in tensors.items()}
+        return replace(self, **moved)
 
 
 def padded(size: tuple[int, int], settings: AugmentationSettings) -> tuple[int, int]:

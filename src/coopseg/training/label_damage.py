@@ -9,6 +9,7 @@ In this order, each on some maps:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,8 @@ class Damage:
     def to(self, device: torch.device | str) -> Damage:
         """Returns the same draws on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
+        moved: Any = {name: each.to(device, non_blocking=True) for name, each in tensors.items()}
+        return replace(self, **moved)
 
 
 def sample_damage(
