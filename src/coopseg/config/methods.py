@@ -41,7 +41,7 @@ PRESETS = {
     ),
     # Chosen on validation, the same for every method: see docs/research.md.
     "cpu": Named(
-        "a quarter of an hour on two CPU cores: 128 x 128, batch 8, 3000 steps",
+        "twenty minutes on two CPU cores: 128 x 128, batch 8, 3000 steps",
         {
             "cases": ON_CPU_CASES,
             "losses": {"dice": 1.0},
