@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,19 @@ def page(tmp_path: Path) -> Path:
         read_labels(ref.label).data, dataset.labels, names=dataset.labels.names, path=ref.label
     )
     out = tmp_path / "pages"
-    out.mkdir()
+    (out / "one").mkdir(parents=True)
     entry = write_patient(
-        out / "one.html", "patient one", [Volume("one", "", scan, indices, ("LV: nothing in phase 3",))],
+        out / "one" / "one.html", "patient one", [Volume("one", "", scan, indices, ("LV: nothing in phase 3",))],
         names=dataset.labels.names, provenance=[("model", "the truth")], measures={"LV EF": "60 %"},
-        worklist="index.html",
+        worklist="../index.html",
     )  # fmt: skip
-    write_worklist(out / "index.html", [entry], title="1 patient")
-    return out / "one.html"
+    write_worklist(out / "index.html", [replace(entry, link="one/one.html")], title="1 patient")
+    return out / "one" / "one.html"
 
 
 def test_pages_in_every_width_and_scheme(page: Path, browser: BrowserContext) -> None:
     check(browser, page)
-    check(browser, page.with_name("index.html"))
+    check(browser, page.parents[1] / "index.html")
 
 
 def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
@@ -75,7 +76,6 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
     assert "phase 2 of" in where()
     assert changes(lambda: tab.keyboard.press("ArrowLeft"))
     assert "phase 1 of" in where()
-    assert "0 ms" in where()
     tab.focus("#slices")
     assert changes(lambda: tab.keyboard.press("Home"))
     assert where().startswith("slice 1 of")
