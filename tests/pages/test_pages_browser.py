@@ -40,8 +40,9 @@ def page(tmp_path: Path) -> Path:
     )
     out = tmp_path / "pages"
     (out / "one").mkdir(parents=True)
+    shown = Volume("one", "", scan, indices, ("LV: nothing in phase 2",))
     entry = write_patient(
-        out / "one" / "one.html", "patient one", [Volume("one", "", scan, indices, ("LV: nothing in phase 3",))],
+        out / "one" / "one.html", "patient one", [shown],
         names=dataset.labels.names, provenance=[("model", "the truth")], measures={"LV EF": "60 %"},
         worklist="../index.html",
     )  # fmt: skip
@@ -81,7 +82,7 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
     assert where().startswith("slice 1 of")
     box = tab.locator("svg.curve").bounding_box()
     assert box
-    assert changes(lambda: tab.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2))
+    assert changes(lambda: tab.mouse.click(box["x"] + box["width"] * 0.97, box["y"] + box["height"] / 2))
     count = tab.evaluate("scan.series[0].slices")
     for _ in range(count):
         tab.keyboard.press("ArrowUp")

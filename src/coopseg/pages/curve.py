@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from coopseg.pages.series import Series
 
 WIDTH, HEIGHT = 520, 240  # of the drawing; it is scaled to the page
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 30  # margins around the axes
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 28, 30  # margins around the axes
 
 
 @dataclass(frozen=True)
