@@ -136,8 +136,8 @@ def test_what_cannot_change(given: dict[str, Any], says: str) -> None:
         ({"predictors": ["standard=m:f"]}, "two rows are called standard"),
         ({"predictors": ["a/b=m:f"]}, "a row cannot be called 'a/b'"),
         ({"methods": "a/b=standard"}, "a row cannot be called 'a/b'"),
-        ({"methods": "standard,standard=rsc"}, "two rows are called 'standard'; .* as TITLE=ROW"),
-        ({"methods": "one=standard,one=rsc"}, "two rows are called 'one'"),
+        ({"methods": "standard,standard=rsc"}, "two rows are called standard; .* as TITLE=ROW"),
+        ({"methods": "one=standard,one=rsc"}, "two rows are called one"),
         ({"predictors": ["cooperative-no-latent=m:f"]}, "cannot be called .*, the name of a training"),
         ({"methods": ["rsc"], "equal_time": True}, "--equal-time needs one of the rows standard"),
     ],
@@ -181,7 +181,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 def test_the_function_and_the_request_have_the_same_arguments_and_defaults() -> None:
     given = {name: value.default for name, value in inspect.signature(run_benchmark).parameters.items()}
     asked = given.keys() - {"out", "workers", "scheduler", "progress"}
-    recorded = {"blocks", "started", "versions", "command", "seed_of_corruption"}
+    recorded = {"blocks", "titles", "started", "versions", "command", "seed_of_corruption"}
     assert asked == Request.model_fields.keys() - recorded | {"methods", "draws", "seeds"}
     for name in asked & Request.model_fields.keys() - {"data"}:
         default = Request.model_fields[name].get_default(call_default_factory=True, validated_data={})
@@ -192,7 +192,7 @@ def test_the_program_and_the_request_have_the_same_arguments_and_defaults() -> N
     """The options' defaults are only shown: what is not typed is left to the request."""
     shown = {name: option.default for name, option in inspect.signature(benchmark).parameters.items()}
     options = set(shown) - {"context", *WHERE}
-    recorded = {"blocks", "started", "versions", "command", "seed_of_corruption"}
+    recorded = {"blocks", "titles", "started", "versions", "command", "seed_of_corruption"}
     assert options == Request.model_fields.keys() - recorded | {"methods", "draws", "seeds"}
     for name, field in Request.model_fields.items():
         if name in options and shown[name] not in (None, ""):

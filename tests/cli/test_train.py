@@ -69,8 +69,9 @@ def test_it_is_said_again_where_the_model_is_used(
     words = "FTN+STN has a validation Dice of 0.500, the FTN alone 0.700"
     for number, (verb, weights, said) in enumerate(
         (
-            (("predict", scan), "last.safetensors", False),
-            (("predict", scan), "best_stn.safetensors", True),
+            (("predict", scan, "--head=FTN+STN"), "last.safetensors", False),
+            (("predict", scan, "--head=FTN+STN"), "best_stn.safetensors", True),
+            (("predict", scan), "best_stn.safetensors", False),  # the default writes the FTN's
             (("predict", scan, "--refine=0"), "best_stn.safetensors", False),
             (("predict", scan, "--head=FTN"), "best_stn.safetensors", False),
             (("evaluate", *data), "best_stn.safetensors", True),
@@ -81,7 +82,7 @@ def test_it_is_said_again_where_the_model_is_used(
         assert (words in done.stderr) == said, (verb, weights, done.stderr)
     record["validations"][1]["FTN+STN"]["mean"] = 0.6
     (run / "run.json").write_text(json.dumps(record))
-    done = coopseg("predict", scan, "--model", run, "--out", tmp_path / "last")
+    done = coopseg("predict", scan, "--head=FTN+STN", "--model", run, "--out", tmp_path / "last")
     assert f"warning: {run / 'last.safetensors'}: FTN+STN has a validation Dice of 0.600" in done.stderr
     (run / "run.json").write_text("{")
     assert coopseg("predict", scan, "--model", run, "--out", tmp_path / "damaged").exit_code == 0

@@ -13,8 +13,9 @@ from made_dicom import CINE, VOLUMES, save
 
 import coopseg
 from coopseg.dicom.convert import open_dicom
-from coopseg.dicom.objects import write_report, write_segmentations
+from coopseg.dicom.objects import write_objects, write_report, write_segmentations
 from coopseg.dicom.types import Stack
+from coopseg.errors import CoopsegError
 from coopseg.scans.nifti import read_image
 from coopseg.scans.types import Scan
 
@@ -141,3 +142,12 @@ def test_nothing_measured_is_no_report(scan: Scan, tmp_path: Path) -> None:
     stack = stacked("one_series", scan, tmp_path / "in")
     assert write_report(tmp_path / "P1_sr.dcm", stack.origin, {"lv_edv_ml": None}, name="P1") is None
     assert not (tmp_path / "P1_sr.dcm").exists()
+
+
+def test_headers_that_lack_something_are_named(scan: Scan, tmp_path: Path) -> None:
+    objects = CINE["one_series"](scan)
+    for data in objects:
+        del data.FrameOfReferenceUID
+    (stack,) = open_dicom(save(objects, tmp_path / "in")).stacks
+    with pytest.raises(CoopsegError, match=r"no SEG or SR of P1 can be written \(.+\); export"):
+        write_objects(tmp_path / "out", stack, drawn(stack), NAMES, {})

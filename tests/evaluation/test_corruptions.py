@@ -345,5 +345,7 @@ def test_refuses() -> None:
     with pytest.raises(CoopsegError, match="severity must be 0 or more"):
         sample_corruption("RandBias", generator, severity=-1)
     for bad in (np.zeros((4, 4)), np.full((1, 4, 4), np.nan)):
-        with pytest.raises(CoopsegError, match=r"must be \(slices, H, W\) and finite"):
+        with pytest.raises(
+            CoopsegError, match=r"must be \(slices, H, W\) or \(channels, slices, H, W\) and finite"
+        ):
             apply_corruption(bad, draw("RandBias"), spacing=SPACING)

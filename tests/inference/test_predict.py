@@ -135,7 +135,7 @@ def test_scan_statistics(small_model: Path, scans: Path, tmp_path: Path) -> None
     record = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert (record["scan_statistics"], record["model_settings"]["prediction"]) == (
         2.5,
-        {"scan_statistics": None},
+        {"scan_statistics": None, "head": "FTN+STN"},
     )
     predictor = Predictor.from_model(load_model(small_model), scan_statistics=2.5)
     expected = predictor.frames(read_image(scans / "b" / "moving.nii.gz"))["FTN+STN"]

@@ -99,7 +99,7 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
     tab.click("#play")
     tab.wait_for_function("before => document.getElementById('where').innerText !== before", arg=before)
     tab.click("#play")
-    tab.mouse.move(*[tab.locator("#stage").bounding_box()[axis] + 20 for axis in ("x", "y")])  # type: ignore[index]
+    tab.hover("#stage")
     before = where()
     tab.mouse.wheel(0, 100)
     tab.wait_for_function("before => document.getElementById('where').innerText !== before", arg=before)

@@ -76,7 +76,8 @@ def finished(
 
 def test_a_run_writes_its_record(finished: tuple[Path, list[Progress]], phantom: dict[str, Path]) -> None:
     record = json.loads((finished[0] / "run.json").read_text())
-    given = {**TINY, "cases.trained_axis": 2}  # the last axis is that of every phantom's slices
+    # the last axis is that of every phantom's slices, and its one channel has no name
+    given = {**TINY, "cases.trained_axis": 2, "cases.channels": [""]}
     settings = resolve_settings(preset="cpu", method="cooperative", overrides=given, seed=3)
     assert record["settings"] == settings.model_dump(mode="json")
     assert record["settings"]["seed"] == 3
@@ -141,7 +142,7 @@ def test_validation_predicts_by_scan_statistics_as_the_model_will(
     short = {"training.steps": 2, "training.validations": 1}
     run = tiny_train("run", {**short, "prediction.scan_statistics": 6})
     record, model = json.loads((run / "run.json").read_text()), load_model(run)
-    assert record["settings"]["prediction"] == {"scan_statistics": 6.0}
+    assert record["settings"]["prediction"] == {"scan_statistics": 6.0, "head": "FTN+STN"}
     dataset = open_dataset(phantom["acdc"])
     cases = load_cases(dataset, model.settings.cases, names=model.names, patients=record["split"]["validate"])
     data = ValidationSet.from_cases(cases, dataset.labels, model.names)

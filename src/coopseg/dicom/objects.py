@@ -17,8 +17,10 @@ import numpy as np
 from coopseg import __version__
 from coopseg.dicom.places import Opener
 from coopseg.dicom.types import NOTICE, Origin, Place, Source, Stack, undisturbed
+from coopseg.errors import CoopsegError
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import canonical_name
+from coopseg.text import one_line
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -54,10 +56,20 @@ def write_objects(
     """Write NAME_seg.dcm, or one for each phase, and NAME_sr.dcm of a scan into `folder`; returns the paths.
 
     labels: see `write_segmentations`. measures: by the columns of measures.csv; only numbers are written.
+    Raises CoopsegError if the headers of the scan do not allow it.
     """
-    paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, name=stack.name)
-    numbers = {key: value for key, value in measures.items() if isinstance(value, float)}
-    report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, numbers, name=stack.name)
+    try:
+        paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, name=stack.name)
+        numbers = {key: value for key, value in measures.items() if isinstance(value, float)}
+        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, numbers, name=stack.name)
+    except (CoopsegError, MemoryError):
+        raise
+    except Exception as error:  # highdicom raises all kinds for headers that lack something
+        first = stack.origin.files[0]
+        raise CoopsegError(
+            f"{first}: no SEG or SR of {stack.name} can be written ({one_line(error)}); export the study "
+            "again with all its attributes, or leave out --dicom"
+        ) from error
     return [*paths, report] if report else paths
 
 
@@ -93,7 +105,7 @@ def _segmentation(
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
     from highdicom.seg import Segmentation
 
-    images = _headers(sources)
+    images = _headers(origin, sources)
     pixels = np.ascontiguousarray(labels.transpose(2, 1, 0), np.uint8)  # (slices, rows, columns)
     columns, rows, slices = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     where: dict[str, Any] = {}
@@ -178,7 +190,7 @@ def write_report(
     groups = [group for each in (LV, RV, MYO) if (group := _group(origin, each, measures, name))]
     if not groups:
         return None
-    images = _headers([source for times in origin.sources for source in times])
+    images = _headers(origin, [source for times in origin.sources for source in times])
     device = Device(uid=_uid(origin, "device"), name=MAKER, manufacturer_name=MAKER, model_name=MAKER)
     report = MeasurementReport(
         observation_context=ObservationContext(
@@ -238,10 +250,15 @@ def _group(
     )
 
 
-def _headers(sources: Sequence[Source]) -> list[Dataset]:
-    """Reads the headers of the objects of images, each once, in order."""
+def _headers(origin: Origin, sources: Sequence[Source]) -> list[Dataset]:
+    """Reads the headers of the objects of images, each once, in order.
+
+    What highdicom copies from them is filled in where it is missing: a slice's thickness is its distance to
+    the next.
+    """
     from pydicom import dcmread
 
+    places = np.array(origin.positions[:2])
     found: dict[Place, Dataset] = {}
     with Opener() as opener:
         for source in sources:
@@ -251,6 +268,8 @@ def _headers(sources: Sequence[Source]) -> list[Dataset]:
                 for keyword in MAY_BE_EMPTY:
                     if keyword not in header:
                         setattr(header, keyword, "")
+                if "SliceThickness" not in header and len(places) == 2:
+                    header.SliceThickness = f"{np.linalg.norm(places[1] - places[0]):g}"
                 found[source.place] = header
     return list(found.values())
 

@@ -15,7 +15,7 @@ import numpy as np
 from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
-from coopseg.dicom.convert import pick_dicom
+from coopseg.dicom.convert import Given, pick_dicom
 from coopseg.dicom.objects import write_objects
 from coopseg.dicom.pixels import read_stack
 from coopseg.dicom.types import Stack
@@ -216,6 +216,11 @@ def predict(
         if not done:
             raise first_of(failed)
         write_label_names(out, loaded.names)
+        maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
+        patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
+        if dicom:
+            measured = {file: one.measured.values for one in patients for file in one.files}
+            failed += _write_objects(out, picked, maps, loaded.names, measured)
         described = {
             "scans": [_entry(entry, out, picked.stacks.get(entry.scan)) for entry in done],
             "failed": [str(error) for error in failed],
@@ -224,16 +229,7 @@ def predict(
                 for entry in (*passed_over, *picked.passed_over)
             ],
         }
-        maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
-        patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
-        if dicom:
-            measured = {file: one.measured.values for one in patients for file in one.files}
-            for entry in done:
-                if stack := picked.stacks.get(entry.scan):
-                    file = entry.outputs[heads[-1]]
-                    below = out / OBJECTS / file.relative_to(out).parent
-                    write_objects(below, stack, read_labels(file).data, loaded.names, measured.get(file, {}))
         if page:
             write_pages(
                 out,
@@ -305,6 +301,25 @@ def _read(source: Sequence[Path] | Stack, predictor: Predictor) -> tuple[Scan, t
         return join_channels([read_image(file) for file in source]), ()
     axis = f"its fourth axis is taken for the {count} channels{named_channels(predictor.settings.cases)}"
     return split_channels(read_image(source[0]), count), (axis,)
+
+
+def _write_objects(
+    out: Path,
+    picked: Given,
+    maps: Sequence[tuple[Path, Path]],
+    names: Sequence[str],
+    measured: Mapping[Path, Mapping[str, object]],
+) -> list[CoopsegError]:
+    """Writes SEG and SR of what was DICOM into OUT/dicom; returns the errors of those that fail."""
+    failed = []
+    for scan, file in maps:
+        if stack := picked.stacks.get(scan):
+            below = out / OBJECTS / file.relative_to(out).parent
+            try:
+                write_objects(below, stack, read_labels(file).data, names, measured.get(file, {}))
+            except CoopsegError as error:
+                failed.append(error)
+    return failed
 
 
 def _read_only(source: Sequence[Path] | Stack, predictor: Predictor) -> Scan:

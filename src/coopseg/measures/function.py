@@ -18,7 +18,7 @@ import numpy as np
 
 from coopseg.measures.frames import Frame
 from coopseg.measures.stack import LV, MYO, RV
-from coopseg.text import counted
+from coopseg.text import counted, listing
 
 DENSITY = 1.05  # g/ml of myocardium
 ED, ES = "ED", "ES"
@@ -55,7 +55,12 @@ def measure_patient(frames: Sequence[Frame], names: Sequence[str], body: Body = 
     frames: all label maps of the patient. names: of the classes, background first. Returns the values of
     `columns`, None wherever a number would stand for nothing; a line then says why.
     """
-    lines = [f"{frame.name}: {line}" if len(frames) > 1 else line for frame in frames for line in frame.lines]
+    found: dict[str, list[str]] = {}
+    for frame in frames:
+        for line in frame.lines:
+            found.setdefault(line, []).append(frame.name)
+    whole = len(frames)
+    lines = [line if len(n) == whole else f"{listing(n, most=3)}: {line}" for line, n in found.items()]
     values: Values = dict.fromkeys(columns(names))
     slices: list[str] = []
     if not all(frame.scaled for frame in frames):

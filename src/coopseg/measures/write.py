@@ -128,7 +128,8 @@ def write_measures(
         values = (_shown(patient.measured.values[name]) for name in columns(names))
         notes = "; ".join((*patient.measured.lines, *patient.measured.slices))
         writer.writerow(map(spreadsheet_safe, (*own, *values, notes, DISCLAIMER)))
-    write_atomically(out / TABLE, text.getvalue().encode())
+    # a file name need not be Unicode
+    write_atomically(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
     record = {
         "disclaimer": DISCLAIMER,
         "versions": versions(),

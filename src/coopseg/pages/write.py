@@ -78,7 +78,7 @@ def write_patient(
         largest=LARGEST,
         worklist=worklist,
     )  # fmt: skip
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode(errors="backslashreplace"))  # a file name need not be Unicode
     return Entry(patient, path.name, warnings, values)
 
 
@@ -97,7 +97,7 @@ def write_worklist(path: Path, entries: Sequence[Entry], *, title: str, failed: 
         failed=failed,
         style=style() + source(STYLE),
     )  # fmt: skip
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode(errors="backslashreplace"))
     return path
 
 

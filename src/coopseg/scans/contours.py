@@ -60,7 +60,7 @@ def svg_path(lines: Iterable[np.ndarray], spacing: tuple[float, float]) -> str:
     spacing: units of a row and of a column. The upper left corner of the first pixel lies at 0 0.
 
     >>> svg_path(outlines(np.ones((1, 1), bool)), (2.0, 1.0))
-    'M0.5 0.0L0.0 1.0L0.5 2.0L1.0 1.0L0.5 0.0'
+    'M0.0 1.0L0.5 0.0L1.0 1.0L0.5 2.0L0.0 1.0'
     """
     # pixel (0, 0) has its centre at half a pixel from the corner
     placed = [(line + 0.5) * spacing for line in lines]
