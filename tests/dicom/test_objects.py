@@ -100,6 +100,21 @@ def nifti_like(array: np.ndarray, affine: np.ndarray) -> dict[tuple[float, ...],
     return {tuple((place.round(1) + 0.0).tolist()): int(v) for place, v in zip(places, values, strict=True)}
 
 
+def test_another_model_makes_another_series(scan: Scan, tmp_path: Path) -> None:
+    import pydicom
+
+    stack = stacked("one_time", scan, tmp_path / "in")
+    series = set()
+    for made_by in ("1234abcd FTN", "1234abcd FTN+STN", "1234abcd FTN mended", "99999999 FTN"):
+        out = tmp_path / made_by
+        for path in write_objects(out, stack, drawn(stack), NAMES, MEASURES, made_by=made_by):
+            found = pydicom.dcmread(path)
+            series.add(found.SeriesInstanceUID)
+            assert made_by in found.SeriesDescription
+            assert "not a medical device" in found.SeriesDescription
+    assert len(series) == 8  # SEG and SR of each
+
+
 def test_the_same_again_has_the_same_identifiers(scan: Scan, tmp_path: Path) -> None:
     stack = stacked("one_series", scan, tmp_path / "in")
     labels = drawn(stack)

@@ -60,7 +60,7 @@ def test_the_record(small_model: Path, scans: Path, tmp_path: Path) -> None:
     (entry,) = record["scans"]
     assert entry["outputs"] == {"FTN": "moving_ftn.nii.gz", "FTN+STN": "moving_stn.nii.gz"}
     assert entry["warnings"]
-    assert all(line.startswith(("frame 0: ", "frame 1: ")) for line in entry["warnings"])
+    assert all(line.startswith(("phase 1: ", "phase 2: ")) for line in entry["warnings"])
     assert "reaches the edge of the crop of 32 x 32 pixels" in entry["warnings"][0]
     names = [label["name"] for label in json.loads((out / "labels.json").read_text())["labels"]]
     assert names == ["background", "LV", "MYO", "RV"]
@@ -107,7 +107,7 @@ def test_label_maps_are_mended_if_asked_for(
     (entry,) = record["scans"]
     assert entry["warnings"][-3:] == [
         "anatomy: removed 2 loose pieces of LV (2 voxels)",
-        "frame 0: not found: RV",
+        "phase 1: not found: RV",
         "frame 1: not found: RV",
     ]
     with pytest.raises(CoopsegError, match="holds results of a command with anatomy = "):

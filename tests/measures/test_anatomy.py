@@ -221,7 +221,7 @@ def test_lines_of_several_frames_and_heads() -> None:
     labels[1, 1, 1, 1] = 1
     labels[..., 0][labels[..., 0] == 3] = 0
     assert look_over(labels, NAMES, STACK) == (
-        "frame 0: not found: RV",
+        "phase 1: not found: RV",
         "frame 1: LV: 1 piece beside the largest, of 1 voxel",
         "frame 1: LV: 1 voxel not surrounded by LV or myocardium",
     )

@@ -126,7 +126,7 @@ def test_mnms_says_phases_values_and_the_body(tmp_path: Path) -> None:
     values = patient.measured.values
     assert patient.name == "A1B2C3"
     assert (values["ed"], values["es"], values["phases_by"]) == (
-        "A1B2C3_sa, frame 0", "A1B2C3_sa, frame 1", "given",
+        "A1B2C3_sa, phase 1", "A1B2C3_sa, phase 2", "given",
     )  # fmt: skip
     assert values["bsa_m2"] == 2.0
     assert find_examination(file.with_name("other_sa.nii.gz")) is None

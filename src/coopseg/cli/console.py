@@ -76,8 +76,8 @@ def note_predictor(record: Path) -> None:
     if k is not None:
         note(
             "the first two layers adapt to the brightness and contrast of each scan, to a share of "
-            f"{10 / (10 + k):.0%} in one of 10 slices (scan statistics, K = {k:g}); --scan-statistics off: "
-            "they stay as in training"
+            f"{10 / (10 + k):.0%} where it has 10 slices (scan statistics, K = {k:g}); --scan-statistics "
+            "off: they stay as in training"
         )
 
 

@@ -82,7 +82,7 @@ def predict(
     --resume goes on. Scans that cannot be used are named at the end; the
     exit code is then 1. If no scan can be used, nothing is written.
     """
-    from coopseg.inference.predict import RECORD
+    from coopseg.inference.predict import OBJECTS, RECORD
     from coopseg.inference.predict import predict as predict_scans
     from coopseg.measures.write import RECORD as MEASURES
     from coopseg.measures.write import TABLE
@@ -114,6 +114,12 @@ def predict(
     note_measures(out / MEASURES)
     say(f"{counted(len(written), 'label map')} in {out}; their values are named in {out / 'labels.json'}")
     say(f"volumes, ejection fractions, mass: {out / TABLE}")
+    if dicom:
+        made = len(list((out / OBJECTS).rglob("*.dcm")))
+        if made:
+            say(f"DICOM: {counted(made, 'object')}, SEG and SR, in {out / OBJECTS}")
+        else:
+            warn("no scan was DICOM, so --dicom wrote nothing")
     if page:
         say(f"pages: open {out / INDEX}")
     if partly:

@@ -51,17 +51,25 @@ MEASURES = (
 
 
 def write_objects(
-    folder: Path, stack: Stack, labels: np.ndarray, names: Sequence[str], measures: Mapping[str, object]
+    folder: Path,
+    stack: Stack,
+    labels: np.ndarray,
+    names: Sequence[str],
+    measures: Mapping[str, object],
+    *,
+    made_by: str = "",
 ) -> list[Path]:
     """Write NAME_seg.dcm, or one for each phase, and NAME_sr.dcm of a scan into `folder`; returns the paths.
 
     labels: see `write_segmentations`. measures: by the columns of measures.csv; only numbers are written.
+    made_by: tells the series of one model, head and way of predicting from those of others, in a few letters.
     Raises CoopsegError if the headers of the scan do not allow it.
     """
     try:
-        paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, name=stack.name)
+        how = {"name": stack.name, "made_by": made_by}
+        paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, **how)
         numbers = {key: value for key, value in measures.items() if isinstance(value, float)}
-        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, numbers, name=stack.name)
+        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, numbers, **how)
     except (CoopsegError, MemoryError):
         raise
     except Exception as error:  # highdicom raises all kinds for headers that lack something
@@ -74,20 +82,31 @@ def write_objects(
 
 
 def write_segmentations(
-    folder: Path, origin: Origin, labels: np.ndarray, affine: np.ndarray, names: Sequence[str], *, name: str
+    folder: Path,
+    origin: Origin,
+    labels: np.ndarray,
+    affine: np.ndarray,
+    names: Sequence[str],
+    *,
+    name: str,
+    made_by: str = "",
 ) -> list[Path]:
     """Write FOLDER/NAME_seg.dcm, or NAME_seg_01.dcm and so on for the phases of a cine; returns the paths.
 
     All are one series of the study that the scan was made from, and refer to its images. labels: (X, Y, Z) or
     (X, Y, Z, T) class indices into `names`, background first, in the grid of the scan, whose (4, 4) affine
-    is in RAS+ mm. Raises CoopsegError if an image of the study has gone.
+    is in RAS+ mm. made_by: see `write_objects`. Raises CoopsegError if an image of the study has gone.
     """
     frames = labels[..., None] if labels.ndim == 3 else labels
     paths = []
     for time in range(frames.shape[3]):
         sources = [times[time] for times in origin.sources]
         mark = f"_{time + 1:02d}" if labels.ndim == 4 else ""
-        made = _segmentation(origin, sources, frames[..., time], affine, names, name=name, number=time + 1)
+        phase = f"phase {time + 1} of {frames.shape[3]}" if labels.ndim == 4 else ""
+        made = _segmentation(
+            origin, sources, frames[..., time], affine, names, name=name, made_by=made_by,
+            number=time + 1, phase=phase,
+        )  # fmt: skip
         paths.append(_save(folder / f"{name}_seg{mark}.dcm", made))
     return paths
 
@@ -100,7 +119,9 @@ def _segmentation(
     names: Sequence[str],
     *,
     name: str,
+    made_by: str,
     number: int,
+    phase: str,
 ) -> Dataset:
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
     from highdicom.seg import Segmentation
@@ -124,19 +145,27 @@ def _segmentation(
         pixel_array=pixels,
         segmentation_type="BINARY",
         segment_descriptions=[_describe(index, each) for index, each in enumerate(names) if index],
-        series_instance_uid=_uid(origin, "seg", name),
+        series_instance_uid=_uid(origin, "seg", name, made_by),
         series_number=SERIES,
-        sop_instance_uid=_uid(origin, "seg", name, number, hashlib.sha256(pixels.tobytes()).hexdigest()),
+        sop_instance_uid=_uid(
+            origin, "seg", name, made_by, number, hashlib.sha256(pixels.tobytes()).hexdigest()
+        ),
         instance_number=number,
         manufacturer=MAKER,
         manufacturer_model_name=MAKER,
         software_versions=__version__,
         device_serial_number="0",
-        content_description=NOTICE[:64],
+        content_description=(phase or NOTICE)[:64],
         content_label="COOPSEG",
-        series_description=f"{MAKER}: {NOTICE.lower()}"[:64],
+        series_description=_describe_series(made_by),
         **where,
     )
+
+
+def _describe_series(made_by: str) -> str:
+    """Says what made a series, and that it is research, in the 64 letters that there are."""
+    whole = " ".join(part for part in (MAKER, made_by) if part)
+    return f"{whole}: {NOTICE.lower()}" if len(whole) < 20 else f"{whole[:40]}: not a medical device"
 
 
 def _describe(index: int, name: str) -> SegmentDescription:
@@ -171,7 +200,7 @@ def _site(name: str) -> Code:
 
 
 def write_report(
-    path: Path, origin: Origin, measures: Mapping[str, float | None], *, name: str
+    path: Path, origin: Origin, measures: Mapping[str, float | None], *, name: str, made_by: str = ""
 ) -> Path | None:
     """Write a structured report (TID 1500) of what was measured; None if nothing was.
 
@@ -203,12 +232,12 @@ def write_report(
     made = Comprehensive3DSR(
         evidence=images,
         content=report[0],
-        series_instance_uid=_uid(origin, "sr", name),
+        series_instance_uid=_uid(origin, "sr", name, made_by),
         series_number=SERIES + 1,
-        sop_instance_uid=_uid(origin, "sr", name, sorted(measures.items())),
+        sop_instance_uid=_uid(origin, "sr", name, made_by, sorted(measures.items())),
         instance_number=1,
         manufacturer=MAKER,
-        series_description=f"{MAKER}: {NOTICE.lower()}"[:64],
+        series_description=_describe_series(made_by),
     )
     return _save(path, made)
 

@@ -98,6 +98,11 @@ class Facts:
             "coopseg": self.versions["coopseg"],
         }
 
+    def in_short(self, head: str) -> str:
+        """Returns weights, head, and whether label maps were mended, in a few letters."""
+        mended = "mended" if self.anatomy else ""
+        return " ".join(part for part in ((self.model.sha256 or "")[:8], head, mended) if part)
+
     def in_words(self, head: str) -> dict[str, str]:
         """Returns the same for people to read. head: whose label maps are shown."""
         ended = {None: "", True: "", False: ", whose training has not ended"}[self.training_ended]
@@ -105,7 +110,7 @@ class Facts:
             "model": f"{self.model.path}{ended}",
             "weights": f"SHA-256 {self.model.sha256[:16]}…" if self.model.sha256 else "",
             "head": head,
-            "STN applied": counted(self.refinements, "time") if self.refinements else "",
+            "STN applied": counted(self.refinements, "time") if head == HEADS[1] else "",
             "precision": self.precision or "",
             "versions": ", ".join(f"{name} {self.versions[name]}" for name in ("coopseg", "torch")),
         }
@@ -220,7 +225,9 @@ def predict(
         patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
         if dicom:
             measured = {file: one.measured.values for one in patients for file in one.files}
-            failed += _write_objects(out, picked, maps, loaded.names, measured)
+            failed += _write_objects(
+                out, picked, maps, loaded.names, measured, made_by=facts.in_short(heads[-1])
+            )
         described = {
             "scans": [_entry(entry, out, picked.stacks.get(entry.scan)) for entry in done],
             "failed": [str(error) for error in failed],
@@ -231,13 +238,14 @@ def predict(
         }
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
         if page:
+            notes = {one.files[0]: one.measured.lines for one in patients}
             write_pages(
                 out,
                 [
                     Segmented(
                         entry.scan,
                         entry.outputs[heads[-1]],
-                        entry.warnings,
+                        entry.warnings + notes.get(entry.outputs[heads[-1]], ()),
                         partial(_read_only, groups[entry.scan], predictor),
                     )
                     for entry in done
@@ -309,6 +317,8 @@ def _write_objects(
     maps: Sequence[tuple[Path, Path]],
     names: Sequence[str],
     measured: Mapping[Path, Mapping[str, object]],
+    *,
+    made_by: str,
 ) -> list[CoopsegError]:
     """Writes SEG and SR of what was DICOM into OUT/dicom; returns the errors of those that fail."""
     failed = []
@@ -316,7 +326,8 @@ def _write_objects(
         if stack := picked.stacks.get(scan):
             below = out / OBJECTS / file.relative_to(out).parent
             try:
-                write_objects(below, stack, read_labels(file).data, names, measured.get(file, {}))
+                labels, values = read_labels(file).data, measured.get(file, {})
+                write_objects(below, stack, labels, names, values, made_by=made_by)
             except CoopsegError as error:
                 failed.append(error)
     return failed
@@ -414,8 +425,8 @@ def _predict_scan(
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
-    mark = "frame {}: " if moving else ""
-    warnings = tuple(mark.format(index) + line for index, (_, lines) in enumerate(found) for line in lines)
+    mark = "phase {}: " if moving else ""
+    warnings = tuple(mark.format(n) + line for n, (_, lines) in enumerate(found, start=1) for line in lines)
     if anatomy:
         maps, changed = mend_heads(maps, names, scan.affine)
         warnings += changed

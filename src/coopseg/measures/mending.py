@@ -32,10 +32,10 @@ def mend_heads(
 
 
 def look_over(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[str, ...]:
-    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T), in lines that name the frame."""
+    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T); lines name the phase, from 1."""
     found = [find_violations(frame, names, affine).lines for frame in _frames(labels)]
-    mark = "frame {}: " if labels.ndim == 4 else ""
-    return tuple(mark.format(index) + line for index, lines in enumerate(found) for line in lines)
+    mark = "phase {}: " if labels.ndim == 4 else ""
+    return tuple(mark.format(number) + line for number, lines in enumerate(found, start=1) for line in lines)
 
 
 def _frames(labels: np.ndarray) -> Iterator[np.ndarray]:

@@ -133,7 +133,7 @@ def _frames(
             data if index is None else data[..., index],
             names,
             scan.affine,
-            name=entry.name if index is None else f"{entry.name}, frame {index}",
+            name=entry.name if index is None else f"{entry.name}, phase {index + 1}",
             phase=_phase(called, index, known),
             spacing=spacing,
         )
