@@ -108,7 +108,7 @@ def test_label_maps_are_mended_if_asked_for(
     assert entry["warnings"][-3:] == [
         "anatomy: removed 2 loose pieces of LV (2 voxels)",
         "phase 1: not found: RV",
-        "frame 1: not found: RV",
+        "phase 2: not found: RV",
     ]
     with pytest.raises(CoopsegError, match="holds results of a command with anatomy = "):
         predict(small_model, scan, out, device="cpu", resume=True)
@@ -122,9 +122,9 @@ def test_what_no_heart_has_is_warned_of(
     record = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert record["anatomy"] is None
     assert record["scans"][0]["warnings"][-3:] == [
-        "frame 1: not found: RV",
-        "frame 1: LV: 1 piece beside the largest, of 1 voxel",
-        "frame 1: LV: 1 voxel not surrounded by LV or myocardium",
+        "phase 2: not found: RV",
+        "phase 2: LV: 1 piece beside the largest, of 1 voxel",
+        "phase 2: LV: 1 voxel not surrounded by LV or myocardium",
     ]
 
 

@@ -222,8 +222,8 @@ def test_lines_of_several_frames_and_heads() -> None:
     labels[..., 0][labels[..., 0] == 3] = 0
     assert look_over(labels, NAMES, STACK) == (
         "phase 1: not found: RV",
-        "frame 1: LV: 1 piece beside the largest, of 1 voxel",
-        "frame 1: LV: 1 voxel not surrounded by LV or myocardium",
+        "phase 2: LV: 1 piece beside the largest, of 1 voxel",
+        "phase 2: LV: 1 voxel not surrounded by LV or myocardium",
     )
     mended, lines = mend_heads({"FTN": labels, "FTN+STN": labels}, NAMES, STACK)
     assert lines == (

@@ -55,7 +55,7 @@ def test_phases_by_name_by_frames_and_by_a_cine(tmp_path: Path) -> None:
     assert float(a["lv_ef_percent"]) == pytest.approx(fraction(6, 4), rel=1e-5)
     assert (b["ed"], b["es"], b["phases_by"]) == ("b_frame01", "b_frame07", "LV volume")
     assert float(b["lv_ef_percent"]) == pytest.approx(fraction(6, 3), rel=1e-5)
-    assert (c["ed"], c["es"]) == ("c, frame 1", "c, frame 2")
+    assert (c["ed"], c["es"]) == ("c, phase 2", "c, phase 3")
     assert (d["lv_edv_ml"], d["lv_ef_percent"]) == ("", "")
     assert float(d["LV_ml"]) == pytest.approx((rings(cavity=5) == 1).sum() * 0.018, rel=1e-5)
     assert "there is one phase and nothing says which" in d["notes"]
