@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.files import LOCK, check_new, locked, new_folder, write_atomically, write_json
+from coopseg.scans.files import (
+    LOCK,
+    check_new,
+    clear_temporary,
+    locked,
+    new_folder,
+    write_atomically,
+    write_json,
+)
 
 
 def test_replaces_content_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -162,3 +170,14 @@ def test_a_record_is_json_of_one_entry_a_line_without_nan(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"a": float("nan")})
     assert (tmp_path / "a.json").is_file()
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".hidden.tmp").mkdir(parents=True)
+    kept = [tmp_path / "a" / "scan.nii.gz", tmp_path / "a" / ".notes.tmp", tmp_path / "b.123.tmp"]
+    left = [tmp_path / ".x.nii.gz.123.tmp", tmp_path / "a" / ".manifest.json.9.tmp"]
+    for file in (*kept, *left):
+        file.write_bytes(b"x")
+    clear_temporary(tmp_path)
+    assert all(file.exists() for file in kept)
+    assert not any(file.exists() for file in left)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import stat
 import time
@@ -63,6 +64,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
+
+
+def clear_temporary(folder: Path) -> None:
+    """Removes what `write_atomically` has left below a folder where it was killed."""
+    for file in folder.rglob(".*.tmp"):
+        if TEMPORARY.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _flush_folder(path: Path) -> None:
@@ -129,6 +137,7 @@ def _take(file: int) -> bool:
     return True
 
 
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 UNFINISHED = ".unfinished"  # suffix of a folder that is being filled
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from coopseg.errors import CoopsegError
-from coopseg.scans.files import check_new, is_file, locked, make_folder, naming
+from coopseg.scans.files import check_new, clear_temporary, is_file, locked, make_folder, naming
 from coopseg.scans.types import Dataset, ScanRef
 from coopseg.text import counted, one_line, parse_json, shorten
 
@@ -119,6 +119,8 @@ def open_journal(
     journal = None
     with locked(out) if earlier else nullcontext(), FileIO(path, "r+" if earlier else "x+") as file:
         try:
+            if earlier:
+                clear_temporary(out)
             journal = Journal(out, file, kind, facts)
             yield journal
         except BaseException:
