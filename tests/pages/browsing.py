@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext
+    from playwright.sync_api import BrowserContext, Page
 
 WIDTHS = 1400, 400
 SCHEMES = "light", "dark"
@@ -21,6 +24,13 @@ SWITCHES = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# How bright the slice is that is drawn.
+INK = """(() => {
+    const canvas = document.getElementById("slice");
+    const values = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return values.filter((value, place) => place % 4 === 0).reduce((sum, value) => sum + value, 0);
+})()"""
 
 # What a page would do if some name got into it as markup: run a script, and fetch what tells of the reader.
 INJECTED = """() => {
@@ -38,20 +48,29 @@ def note(noted: list[str], what: str, event: object) -> None:
     noted.append(getattr(event, what))
 
 
+@contextmanager
+def opened(
+    browser: BrowserContext, address: str, *, width: int, scheme: str
+) -> Iterator[tuple[Page, list[str], list[str]]]:
+    """Opens an address; yields the page, the addresses that it asks for, and what the console says."""
+    page = browser.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", partial(note, asked, "url"))
+    page.on("console", partial(note, said, "text"))
+    page.on("pageerror", partial(note, said, "message"))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.goto(address)
+    yield page, asked, said
+    page.close()
+
+
 def check(browser: BrowserContext, path: Path) -> None:
     """Opens a page in every width and scheme. The screenshots beside it are for those who look."""
     grounds = set()
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            page = browser.new_page()
-            asked: list[str] = []
-            said: list[str] = []
-            page.on("request", partial(note, asked, "url"))
-            page.on("console", partial(note, said, "text"))
-            page.on("pageerror", partial(note, said, "message"))
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            page.goto(path.as_uri())
+    for width, scheme in product(WIDTHS, SCHEMES):
+        with opened(browser, path.as_uri(), width=width, scheme=scheme) as (page, asked, said):
             page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
             page.screenshot(path=path.with_name(f"{scheme}-{width}.png"), full_page=True)
             where = f"{scheme}, {width} pixels"
@@ -61,5 +80,4 @@ def check(browser: BrowserContext, path: Path) -> None:
             assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)"), where
             assert page.evaluate(INJECTED) == 0, where
             grounds.add((scheme, page.evaluate("getComputedStyle(document.body).backgroundColor")))
-            page.close()
     assert len(grounds) == len({ground for _, ground in grounds}) == len(SCHEMES)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import check
+from browsing import INK, check
 
 import coopseg
 from coopseg.pages.series import Volume
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 pytestmark = pytest.mark.slow
-INK = """(() => {
-    const canvas = document.getElementById("slice");
-    const values = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    return values.filter((value, place) => place % 4 === 0).reduce((sum, value) => sum + value, 0);
-})()"""
 
 
 @pytest.fixture

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import zipfile
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from asking import Asking, Toy, eventually, started
-
-from browsing import SCHEMES, WIDTHS, note
+from browsing import INK, SCHEMES, WIDTHS, note, opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 pytestmark = pytest.mark.slow
-INK = """(() => {
-    const canvas = document.getElementById("slice");
-    const values = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    return values.filter((value, place) => place % 4 === 0).reduce((sum, value) => sum + value, 0);
-})()"""
 
 
 def test_from_the_choice_of_a_file_to_its_page(
@@ -74,21 +69,13 @@ def test_the_page_in_every_width_and_scheme(
 ) -> None:
     """The screenshots are for those who look."""
     grounds = set()
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            tab = browser.new_page()
-            asked: list[str] = []
-            said: list[str] = []
-            tab.on("request", partial(note, asked, "url"))
-            tab.on("console", partial(note, said, "text"))
-            tab.on("pageerror", partial(note, said, "message"))
-            tab.set_viewport_size({"width": width, "height": 900})
-            tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            tab.goto(f"http://127.0.0.1:{service.port}/")
+    address = f"http://127.0.0.1:{service.port}/"
+    for width, scheme in product(WIDTHS, SCHEMES):
+        with opened(browser, address, width=width, scheme=scheme) as (tab, asked, said):
             toy.gate.set()
             for name in ("a.nii", f"damaged_{'x' * 80}.nii", "b.nii"):
                 tab.set_input_files("#files", {"name": name, "mimeType": "", "buffer": b"1"})
-            eventually(lambda: tab.locator(".page:not([hidden])").count() == 2)  # noqa: B023
+            eventually(lambda: tab.locator(".page:not([hidden])").count() == 2)
             tab.wait_for_selector(".failed")
             toy.gate.clear()
             for name in ("c.nii", "d.nii"):
@@ -107,7 +94,6 @@ def test_the_page_in_every_width_and_scheme(
             assert order[:2] == ["files", "folder"], where
             for _ in range(2):
                 tab.click("#jobs button >> nth=0")
-            tab.close()
     assert len(grounds) == len({ground for _, ground in grounds}) == len(SCHEMES)
 
 
