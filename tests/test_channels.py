@@ -18,7 +18,7 @@ import coopseg as package
 from coopseg.cases.prepare import prepare
 from coopseg.config.methods import METHODS
 from coopseg.config.settings import AugmentationSettings, CaseSettings
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.evaluation.corruptions import (
     ALL_KINDS,
     apply_corruption,
@@ -159,6 +159,11 @@ def test_a_lost_channel_is_refused(run: Path, two: Path, tmp_path: Path) -> None
     first = two / "imagesTr" / "patientP001_ED_0000.nii.gz"
     with pytest.raises(CoopsegError, match="patientP001_ED has no file for channel 0001"):
         package.predict(run, first, tmp_path / "a", device="cpu")
+    whole = sorted((two / "imagesTr").glob("patientP002_ED_*"))
+    with pytest.raises(PartlyDone) as caught:
+        package.predict(run, [first, *whole], tmp_path / "rest", device="cpu")
+    assert "patientP001_ED has no file for channel 0001" in str(caught.value.failed[0])
+    assert [file.name for file in (tmp_path / "rest").rglob("*.nii.gz")] == ["patientP002_ED.nii.gz"]
     shutil.copy(first, tmp_path / "scan.nii.gz")
     with pytest.raises(CoopsegError, match=r"scan.nii.gz: a file of shape .* 2 channels should lie along"):
         package.predict(run, tmp_path / "scan.nii.gz", tmp_path / "a", device="cpu")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,27 @@ def test_predict_takes_dicom_as_what_import_makes_of_it(
     resumed = coopseg(*words, source, "--out", tmp_path / "maps", "--resume")
     assert resumed.exit_code == 0
     assert "1 scan done before" in resumed.stderr
+
+
+def test_the_body_of_the_headers_counts(
+    coopseg: Callable[..., Any], study: Path, model: Path, tmp_path: Path
+) -> None:
+    done = coopseg("predict", "--model", model, study, "--device=cpu", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    (line,) = csv.DictReader((tmp_path / "out" / "measures.csv").read_text().splitlines())
+    assert (float(line["height_cm"]), float(line["weight_kg"])) == (170, 65)
+    assert float(line["bsa_m2"]) == pytest.approx((170 * 65 / 3600) ** 0.5, abs=1e-3)
+
+
+def test_dicom_beside_nifti_is_said(
+    coopseg: Callable[..., Any], study: Path, model: Path, scan: Scan, tmp_path: Path
+) -> None:
+    assert scan.path
+    shutil.copy(scan.path, study / "scan.nii.gz")
+    done = coopseg("predict", "--model", model, study, "--device=cpu", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert "holds DICOM too, which is not read beside NIfTI" in done.stderr
+    assert [file.name for file in (tmp_path / "out").rglob("*.nii.gz")] == ["scan.nii.gz"]
 
 
 def test_predict_does_the_rest(

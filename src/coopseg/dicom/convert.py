@@ -12,7 +12,7 @@ import numpy as np
 
 from coopseg.dicom.find import find_objects
 from coopseg.dicom.pixels import read_stack
-from coopseg.dicom.places import holds_dicom
+from coopseg.dicom.places import hides_dicom, holds_dicom
 from coopseg.dicom.stack import stack_objects
 from coopseg.dicom.types import NOTICE, Stack, Stacked
 from coopseg.errors import CoopsegError, PartlyDone, first_of
@@ -58,10 +58,16 @@ class Given:
 
 
 def pick_dicom(entries: Sequence[str | Path]) -> Given:
-    """Finds the scans of the paths that are DICOM, see `holds_dicom`. Raises as `open_dicom` does."""
+    """Finds the scans of the paths that are DICOM, see `holds_dicom`. Raises as `open_dicom` does.
+
+    Logs a warning for a folder whose DICOM is not read since it holds NIfTI too.
+    """
     dicom = {entry: open_dicom(entry) for entry in entries if holds_dicom(entry)}
     for entry, found in dicom.items():
         log.info("%s: DICOM, %s", entry, counted(len(found.stacks), "scan"))
+    for entry in entries:
+        if entry not in dicom and hides_dicom(entry):
+            log.warning("%s: holds DICOM too, which is not read beside NIfTI; give it by itself", entry)
     return Given(
         {Path(entry) / f"{s.name}.nii.gz": s for entry, found in dicom.items() for s in found.stacks},
         tuple(error for found in dicom.values() for error in found.refused),

@@ -53,6 +53,17 @@ def holds_dicom(entry: str | Path) -> bool:
     return any(is_zip(file) or _has_mark(file) for files in walk(path) for file in files)
 
 
+def hides_dicom(entry: str | Path) -> bool:
+    """Tells whether a folder that is read as NIfTI holds DICOM files too."""
+    path = Path(entry)
+    try:
+        if not path.is_dir():
+            return False
+    except OSError:  # a name that no file can have
+        return False
+    return any(not is_nifti(file) and _has_mark(file) for files in walk(path) for file in files)
+
+
 def _has_mark(path: Path) -> bool:
     try:
         with open_regular(path) as file:

@@ -19,12 +19,12 @@ from coopseg.text import counted
 
 @dataclass(frozen=True)
 class Segmented:
-    """Holds a scan whose label map is written. file: of the label map. read: reads the scan."""
+    """Holds a scan whose label map is written. file: of the label map. read: as `read_source`."""
 
     name: Path
     file: Path
     warnings: tuple[str, ...]
-    read: Callable[[], Scan]
+    read: Callable[[], tuple[Scan, tuple[str, ...]]]
 
 
 def write_pages(
@@ -71,4 +71,4 @@ def _whole(named: Named) -> str:
 
 def _volume(named: Named, each: Segmented) -> Volume:
     labels = read_labels(each.file).data
-    return Volume(stem(each.name), named.phase, each.read(), labels, each.warnings)
+    return Volume(stem(each.name), named.phase, each.read()[0], labels, each.warnings)

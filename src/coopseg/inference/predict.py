@@ -17,12 +17,12 @@ from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
 from coopseg.dicom.convert import Given, pick_dicom
 from coopseg.dicom.objects import write_objects
-from coopseg.dicom.pixels import read_stack
 from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
 from coopseg.inference.look import Segmented, write_pages
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
-from coopseg.inference.predictor import HEADS, Predictor, named_channels, stack_frames
+from coopseg.inference.predictor import HEADS, Predictor, stack_frames
+from coopseg.inference.sources import body_of, group_channels, read_source, stamps
 from coopseg.measures.frames import TRUE, check_spacing
 from coopseg.measures.function import in_words
 from coopseg.measures.mending import look_over, mend_heads, rules_for
@@ -30,11 +30,9 @@ from coopseg.measures.write import measure_predictions
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
-from coopseg.scans.journal import check_free, open_journal, stamp
-from coopseg.scans.layouts.described import CHANNEL, pick_channels
-from coopseg.scans.load import join_channels, split_channels
+from coopseg.scans.journal import check_free, open_journal
 from coopseg.scans.names import stem
-from coopseg.scans.nifti import read_image, read_labels, write_labels
+from coopseg.scans.nifti import read_labels, write_labels
 from coopseg.scans.types import Scan
 from coopseg.text import Json, counted
 from coopseg.versions import versions
@@ -186,7 +184,10 @@ def predict(
         trust=trust,
     )
     heads = choose_heads(predictor, head)
-    failed = [*map(_lost, lost), *picked.refused]
+    failed = [
+        CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it") for path in lost
+    ]
+    failed += picked.refused
     groups = group_channels(paths, predictor.settings.network.channels) | picked.stacks
     if not groups:
         raise first_of(failed)
@@ -198,7 +199,7 @@ def predict(
         for number, ((path, source), outputs) in enumerate(
             zip(groups.items(), targets, strict=True), start=1
         ):
-            key, depends = os.path.abspath(path), [*_stamps(source), *map(str, outputs.values())]
+            key, depends = os.path.abspath(path), [*stamps(source), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
             if kept := journal.find(key, depends):
                 done.append(Predicted(number, len(groups), path, files, kept.seconds, kept.warnings))
@@ -206,7 +207,7 @@ def predict(
             start = time.monotonic()
             try:
                 with enough_memory("segmenting", path):
-                    scan, read_as = _read(source, predictor)
+                    scan, read_as = read_source(source, predictor.settings)
                     warnings = _predict_scan(
                         predictor, scan, outputs, folder=out, names=loaded.names, anatomy=anatomy
                     )
@@ -222,7 +223,8 @@ def predict(
             raise first_of(failed)
         write_label_names(out, loaded.names)
         maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
-        patients = measure_predictions(out, maps, loaded.names, spacing=spacing)
+        bodies = {scan: body_of(stack.origin) for scan, stack in picked.stacks.items()}
+        patients = measure_predictions(out, maps, loaded.names, spacing=spacing, bodies=bodies)
         if dicom:
             measured = {file: one.measured.values for one in patients for file in one.files}
             failed += _write_objects(
@@ -246,7 +248,7 @@ def predict(
                         entry.scan,
                         entry.outputs[heads[-1]],
                         entry.warnings + notes.get(entry.outputs[heads[-1]], ()),
-                        partial(_read_only, groups[entry.scan], predictor),
+                        partial(read_source, groups[entry.scan], predictor.settings),
                     )
                     for entry in done
                 ],
@@ -272,45 +274,6 @@ class Kept:
     warnings: tuple[str, ...]
 
 
-def group_channels(paths: Sequence[Path], count: int) -> dict[Path, tuple[Path, ...]]:
-    """Groups the files CASE_0000, CASE_0001, ... of scans of `count` channels under CASE.nii.gz, in order.
-
-    A file without such a number is a scan of its own, as is every file if there is one channel.
-    Raises CoopsegError for a scan that lacks a channel or has one too many.
-    """
-    groups: dict[Path, list[Path]] = {}
-    for path in paths:
-        numbered = count > 1 and CHANNEL.search(stem(path))
-        name = path.with_name(f"{CHANNEL.sub('', stem(path))}.nii.gz") if numbered else path
-        groups.setdefault(name, []).append(path)
-    return {
-        name: tuple(files)
-        if count == 1 or CHANNEL.search(stem(files[0])) is None
-        else pick_channels(files, count, wanted_by="the model was trained on")
-        for name, files in groups.items()
-    }
-
-
-def _stamps(source: Sequence[Path] | Stack) -> list[list[list[int]]]:
-    return [stamp(*source.origin.files)] if isinstance(source, Stack) else [*map(stamp, source)]
-
-
-def _read(source: Sequence[Path] | Stack, predictor: Predictor) -> tuple[Scan, tuple[str, ...]]:
-    """Reads a scan from its files; returns it and what a user should know of how it was read."""
-    count = predictor.settings.network.channels
-    if isinstance(source, Stack):
-        if count > 1:
-            raise CoopsegError(
-                f"{source.origin.files[0]}: a scan of one channel, but the model was trained on {count}; "
-                "import it, and name the files of the channels CASE_0000.nii.gz, CASE_0001.nii.gz, ..."
-            )
-        return read_stack(source), ()
-    if len(source) > 1 or count == 1:
-        return join_channels([read_image(file) for file in source]), ()
-    axis = f"its fourth axis is taken for the {count} channels{named_channels(predictor.settings.cases)}"
-    return split_channels(read_image(source[0]), count), (axis,)
-
-
 def _write_objects(
     out: Path,
     picked: Given,
@@ -331,14 +294,6 @@ def _write_objects(
             except CoopsegError as error:
                 failed.append(error)
     return failed
-
-
-def _read_only(source: Sequence[Path] | Stack, predictor: Predictor) -> Scan:
-    return _read(source, predictor)[0]
-
-
-def _lost(path: Path) -> CoopsegError:
-    return CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it")
 
 
 def load_predictor(

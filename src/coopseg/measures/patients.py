@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,15 @@ class LabelMap:
     """Names a label map and what is known of it.
 
     file: to read. scan: whose name says patient and phase, the label map itself where there is no scan.
-    labels: what the values mean. others: whether values without a name are background.
+    labels: what the values mean. others: whether values without a name are background. body: as the header
+    of the scan says, for where the data set says nothing.
     """
 
     file: Path
     scan: Path
     labels: Labels
     others: bool = False
+    body: Body = field(default_factory=Body)
 
     @property
     def name(self) -> str:
@@ -103,7 +105,7 @@ def _measure(
                 "one or the other"
             )
     name = known.patient if known and who.patient == f"{known.patient}_sa" else who.patient  # M&Ms
-    body = Body(known.height_cm, known.weight_kg) if known else Body()
+    body = Body(known.height_cm, known.weight_kg) if known else entries[0].body
     if bodies is not None:
         body = bodies.get(name, Body())
         odd += () if name in bodies else ("not in the table of heights and weights",)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coopseg.errors import CoopsegError, PartlyDone, first_of
 from coopseg.measures.bodies import read_bodies
 from coopseg.measures.frames import TRUE, Frame, check_spacing
-from coopseg.measures.function import columns
+from coopseg.measures.function import Body, columns
 from coopseg.measures.patients import LabelMap, Patient, measure_maps
 from coopseg.scans.discover import expand_label_maps
 from coopseg.scans.files import new_folder, write_atomically, write_json
@@ -78,16 +78,24 @@ def measure(
 
 
 def measure_predictions(
-    out: Path, maps: Sequence[tuple[Path, Path]], names: Sequence[str], *, spacing: str = TRUE
+    out: Path,
+    maps: Sequence[tuple[Path, Path]],
+    names: Sequence[str],
+    *,
+    spacing: str = TRUE,
+    bodies: Mapping[Path, Body] | None = None,
 ) -> list[Patient]:
     """Writes the measures of predicted label maps into their folder, and returns them.
 
-    maps: scan and label map of each. names: of the classes, background first.
+    maps: scan and label map of each. names: of the classes, background first. bodies: height and weight that
+    the headers of scans say.
     """
     names = tuple(map(canonical_name, names))
     labels = Labels(names, tuple(range(len(names))))
     patients, failed = measure_maps(
-        [LabelMap(file, scan, labels) for scan, file in maps], names, spacing=spacing
+        [LabelMap(file, scan, labels, body=(bodies or {}).get(scan, Body())) for scan, file in maps],
+        names,
+        spacing=spacing,
     )
     write_measures(out, patients, names, failed=failed, spacing=spacing)
     return patients
