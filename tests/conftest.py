@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from browsing import SWITCHES
 
 if TYPE_CHECKING:

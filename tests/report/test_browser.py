@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from browsing import check
 from made_up_bench import large_bench
 
 import coopseg
-from browsing import check
 from coopseg.report.run import write_benchmark_report
 
 if TYPE_CHECKING:
