@@ -22,17 +22,17 @@ def frame(lv: int, myo: int = 100, rv: int = 80, *, phase: str = "", ml: float |
 
 def test_the_numbers_of_two_phases() -> None:
     found = measure_patient(
-        [frame(5000, 6000, 4500, phase="ED"), frame(2000, 5900, 2700, phase="ES")], NAMES, Body(180, 80)
+        [frame(5000, 6000, 4500, phase="ED"), frame(2000, 5900, 1800, phase="ES")], NAMES, Body(180, 80)
     )
     values = found.values
     assert {key: values[key] for key in HEART if values[key] is not None} == pytest.approx(
         {
             "ed": "ED", "es": "ES", "phases_by": "given",
             "lv_edv_ml": 100, "lv_esv_ml": 40, "lv_sv_ml": 60, "lv_ef_percent": 60,
-            "rv_edv_ml": 90, "rv_esv_ml": 54, "rv_sv_ml": 36, "rv_ef_percent": 40,
+            "rv_edv_ml": 90, "rv_esv_ml": 36, "rv_sv_ml": 54, "rv_ef_percent": 60,
             "lv_mass_g": 126, "height_cm": 180, "weight_kg": 80, "bsa_m2": 2,
             "lv_edvi_ml_per_m2": 50, "lv_esvi_ml_per_m2": 20, "lv_svi_ml_per_m2": 30,
-            "rv_edvi_ml_per_m2": 45, "rv_esvi_ml_per_m2": 27, "rv_svi_ml_per_m2": 18,
+            "rv_edvi_ml_per_m2": 45, "rv_esvi_ml_per_m2": 18, "rv_svi_ml_per_m2": 27,
             "lv_massi_g_per_m2": 63,
         }
     )  # fmt: skip
@@ -104,7 +104,8 @@ def test_never_a_number_from_nothing(frames: list[Frame], line: str, filled: tup
 
 
 def test_a_nominal_spacing_gives_ratios_alone() -> None:
-    frames = [replace(frame(5000, phase="ED"), scaled=False), replace(frame(2000, phase="ES"), scaled=False)]
+    sizes = {"ED": 5000, "ES": 2000}
+    frames = [replace(frame(n, rv=n, phase=phase), scaled=False) for phase, n in sizes.items()]
     found = measure_patient(frames, NAMES, Body(180, 80))
     numbers = [key for key in HEART if isinstance(found.values[key], float)]
     assert numbers == ["lv_ef_percent", "rv_ef_percent", "bsa_m2"]
@@ -114,6 +115,36 @@ def test_a_nominal_spacing_gives_ratios_alone() -> None:
     found = measure_patient(frames, NAMES)
     assert found.values["lv_ef_percent"] is None
     assert "ED and ES lie in different grids" in found.lines
+
+
+STROKES = "stroke volumes of LV and RV differ by "
+MUSCLE = "volumes of the myocardium at ED and at ES differ by "
+
+
+@pytest.mark.parametrize(
+    ("ed", "es", "scaled", "said"),
+    [
+        ((100, 120, 90), (40, 115, 54), True, [f"{STROKES}40 % (60 and 36 ml)"]),
+        ((100, 120, 90), (40, 115, 45), True, []),  # 25 %
+        ((100, 120, 90), (40, 115, 54), False, [f"{STROKES}40 %;"]),
+        ((20, 120, 20), (0.5, 115, 10), True, []),  # 9.5 ml
+        ((20, 120, 20), (0.5, 115, 10), False, [f"{STROKES}49 %;"]),
+        ((100, 120, 60), (40, 115, 70), True, ["RV: larger at ES than at ED"]),
+        ((100, 120, 90), (40, 90, 36), True, [f"{MUSCLE}25 % (120 and 90 ml)"]),
+        ((100, 60, 90), (40, 45, 36), True, []),  # 15 ml
+        ((100, 60, 90), (40, 45, 36), False, [f"{MUSCLE}25 %;"]),
+        ((100, 120, 90), (40, 0, 36), True, []),
+    ],
+)
+def test_numbers_that_should_agree(
+    ed: tuple[float, ...], es: tuple[float, ...], scaled: bool, said: list[str]
+) -> None:
+    """ed, es: ml of LV, MYO and RV."""
+    sizes = {phase: [round(50 * ml) for ml in drawn] for phase, drawn in (("ED", ed), ("ES", es))}
+    frames = [replace(frame(*own, phase=phase), scaled=scaled) for phase, own in sizes.items()]
+    lines = [line for line in measure_patient(frames, NAMES).lines if "true one" not in line]
+    assert len(lines) == len(said)
+    assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
 
 
 def test_other_structures_have_volumes_alone() -> None:

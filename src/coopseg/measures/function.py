@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coopseg.measures.consistency import find_disagreements
 from coopseg.measures.frames import Frame
 from coopseg.measures.stack import LV, MYO, RV
 from coopseg.text import counted, listing
@@ -95,6 +96,8 @@ def _measure_heart(
         full = _holding(MYO, ed, ED, lines)
         volume = full.ml(MYO) if full else None
         values |= _indexed("lv_mass", "g", None if volume is None else DENSITY * volume, surface)
+    if ed and es:
+        lines += find_disagreements(ed, es)
     return values
 
 
