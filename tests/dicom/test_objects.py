@@ -13,14 +13,14 @@ from made_dicom import CINE, VOLUMES, save
 
 import coopseg
 from coopseg.dicom.convert import open_dicom
-from coopseg.dicom.objects import write_objects, write_report, write_segmentations
+from coopseg.dicom.objects import Value, write_objects, write_report, write_segmentations
 from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError
 from coopseg.scans.nifti import read_image
 from coopseg.scans.types import Scan
 
 NAMES = ("background", "RV", "MYO", "LV", "left atrium")
-MEASURES = {
+MEASURES: dict[str, Value] = {
     "lv_edv_ml": 150.25, "lv_esv_ml": 60.0, "lv_sv_ml": 90.25, "lv_ef_percent": 60.07, "rv_edv_ml": None,
     "lv_mass_g": 120.5,
 }  # fmt: skip
@@ -150,7 +150,49 @@ def test_a_report_holds_what_was_measured(scan: Scan, tmp_path: Path) -> None:
     assert values["87878005", "Left Ventricular ED Volume"] == (150.25, "ml")
     assert values["49848007", "Mass"] == (120.5, "g")
     assert len(values) == 5  # what is None is not there
+    assert not any(item.name.meaning == "Qualitative Evaluations" for item in content[0].ContentSequence)
     check_by_dciodvfy(path)
+
+
+def test_a_report_says_what_the_numbers_rest_on(scan: Scan, tmp_path: Path) -> None:
+    """The phases in the words of measures.csv, the notes after them; read without highdicom."""
+    import pydicom
+
+    stack = stacked("one_series", scan, tmp_path / "in")
+    phases = {"ed": "M\u00fcller, phase 1", "es": "M\u00fcller, phase 3", "phases_by": "LV volume"}
+    notes = "ED: LV in 3 of 5 slices (2 to 4)", "phase 2: RV in 2 pieces"
+    how = {"name": "P1"}
+    path = write_report(tmp_path / "P1_sr.dcm", stack.origin, MEASURES | phases, notes, **how)
+    assert path
+    *_, said = pydicom.dcmread(path).ContentSequence
+    assert said.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
+    texts = [(item.ConceptNameCodeSequence[0].CodeMeaning, item.TextValue) for item in said.ContentSequence]
+    assert texts == [
+        ("End diastole", "M\u00fcller, phase 1"),
+        ("End Systole", "M\u00fcller, phase 3"),
+        ("End diastole and end systole found by", "LV volume"),
+        *(("Comment", note) for note in notes),
+    ]
+    check_by_dciodvfy(path)
+    other = write_report(tmp_path / "other_sr.dcm", stack.origin, MEASURES | phases, notes[:1], **how)
+    assert other
+    assert pydicom.dcmread(other).SOPInstanceUID != pydicom.dcmread(path).SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("letters", "name"), [("ISO_IR 100", "M\u00fcller^J\u00f6rg"), ("ISO_IR 192", "\u0160imi\u0107^\u5fc3")]
+)
+def test_a_name_keeps_its_letters(letters: str, name: str, scan: Scan, tmp_path: Path) -> None:
+    import pydicom
+
+    objects = VOLUMES["one_time"](scan)
+    for data in objects:
+        data.SpecificCharacterSet, data.PatientName = letters, name
+    (stack,) = open_dicom(save(objects, tmp_path / "in")).stacks
+    for path in write_objects(tmp_path / "out", stack, drawn(stack), NAMES, MEASURES):
+        found = pydicom.dcmread(path)
+        assert (found.SpecificCharacterSet, found.PatientName) == ("ISO_IR 192", name)
+        check_by_dciodvfy(path)
 
 
 def test_nothing_measured_is_no_report(scan: Scan, tmp_path: Path) -> None:

@@ -140,6 +140,29 @@ def test_the_body_of_the_headers_counts(
     assert float(line["bsa_m2"]) == pytest.approx((170 * 65 / 3600) ** 0.5, abs=1e-3)
 
 
+def test_the_report_says_what_the_table_says(
+    coopseg: Callable[..., Any], study: Path, model: Path, tmp_path: Path
+) -> None:
+    import pydicom
+
+    out = tmp_path / "out"
+    done = coopseg("predict", "--model", model, study, "--device=cpu", "--dicom", "--out", out)
+    assert done.exit_code == 0, done.stderr
+    (line,) = csv.DictReader((out / "measures.csv").read_text().splitlines())
+    (entry,) = json.loads((out / "predict.json").read_text())["scans"]
+    *_, said = pydicom.dcmread(out / "dicom" / "Rossi-7_sr.dcm").ContentSequence
+    phases, comments = list[str](), list[str]()
+    for item in said.ContentSequence:
+        comment = item.ConceptNameCodeSequence[0].CodeMeaning == "Comment"
+        (comments if comment else phases).append(item.TextValue)
+    assert phases == [line["ed"], line["es"], line["phases_by"]]
+    assert line["ed"].startswith("Rossi-7, phase ")
+    warnings = entry["warnings"]
+    assert warnings
+    assert comments[-len(warnings) :] == warnings
+    assert "; ".join(comments[: -len(warnings)]) == line["notes"]
+
+
 def test_dicom_beside_nifti_is_said(
     coopseg: Callable[..., Any], study: Path, model: Path, scan: Scan, tmp_path: Path
 ) -> None:

@@ -24,13 +24,14 @@ from coopseg.text import one_line
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
-    from highdicom.sr import MeasurementsAndQualitativeEvaluations
+    from highdicom.sr import ContainerContentItem, MeasurementsAndQualitativeEvaluations
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
 MAKER = "coopseg"
 SERIES = 9000  # of the SEGs, and 9001 of the SR; scanners number theirs from 1
 OWN = "99COOPSEG"  # a coding scheme of one's own begins with 99
+LETTERS = "ISO_IR 192"  # UTF-8: names and notes may hold any
 MAY_BE_EMPTY = (  # but have to be there; anonymising programs take them away
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
@@ -48,6 +49,7 @@ MEASURES = (
     ("rv_ef_percent", RV, "LN.RightVentricularEjectionFractionByMR", "%"),
     ("lv_mass_g", MYO, "SCT.MassQuantity", "g"),
 )
+Value = float | str | None
 
 
 def write_objects(
@@ -55,21 +57,21 @@ def write_objects(
     stack: Stack,
     labels: np.ndarray,
     names: Sequence[str],
-    measures: Mapping[str, object],
+    measures: Mapping[str, Value],
+    notes: Sequence[str] = (),
     *,
     made_by: str = "",
 ) -> list[Path]:
     """Write NAME_seg.dcm, or one for each phase, and NAME_sr.dcm of a scan into `folder`; returns the paths.
 
-    labels: see `write_segmentations`. measures: by the columns of measures.csv; only numbers are written.
+    labels: see `write_segmentations`. measures, notes: see `write_report`.
     made_by: tells the series of one model, head and way of predicting from those of others, in a few letters.
     Raises CoopsegError if the headers of the scan do not allow it.
     """
     try:
         how = {"name": stack.name, "made_by": made_by}
         paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, **how)
-        numbers = {key: value for key, value in measures.items() if isinstance(value, float)}
-        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, numbers, **how)
+        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, measures, notes, **how)
     except (CoopsegError, MemoryError):
         raise
     except Exception as error:  # highdicom raises all kinds for headers that lack something
@@ -188,24 +190,37 @@ def _describe(index: int, name: str) -> SegmentDescription:
 def _site(name: str) -> Code:
     """Returns the code of a structure."""
     from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
 
     known = {
         LV: codes.SCT.LeftVentricle,
         RV: codes.SCT.RightVentricle,
         MYO: codes.SCT.LeftVentricleMyocardium,
     }
-    own = Code(hashlib.sha256(name.encode()).hexdigest()[:16].upper(), OWN, name[:64])
-    return known.get(canonical_name(name), own)
+    return known.get(canonical_name(name)) or _own_code(name)
+
+
+def _own_code(meaning: str) -> Code:
+    """Returns a code of this package for what no other scheme has."""
+    from pydicom.sr.coding import Code
+
+    return Code(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), OWN, meaning[:64])
 
 
 def write_report(
-    path: Path, origin: Origin, measures: Mapping[str, float | None], *, name: str, made_by: str = ""
+    path: Path,
+    origin: Origin,
+    measures: Mapping[str, Value],
+    notes: Sequence[str] = (),
+    *,
+    name: str,
+    made_by: str = "",
 ) -> Path | None:
     """Write a structured report (TID 1500) of what was measured; None if nothing was.
 
-    measures: by the columns of measures.csv. The report belongs to the study of the scan and refers to its
-    images. Codes are those of MR. Raises CoopsegError if an image of the study has gone.
+    measures: by the columns of measures.csv. Numbers become measurements; the phases of ED and ES, and how
+    they were found, become texts among the qualitative evaluations. notes: become comments there. The report
+    belongs to the study of the scan and refers to its images. Codes are those of MR. Raises CoopsegError if
+    an image of the study has gone.
     """
     from highdicom.sr import (
         Comprehensive3DSR,
@@ -229,12 +244,14 @@ def write_report(
         imaging_measurements=groups,
         referenced_images=images,
     )
+    if said := _evaluations(measures, notes):
+        report[0].ContentSequence.append(said)
     made = Comprehensive3DSR(
         evidence=images,
         content=report[0],
         series_instance_uid=_uid(origin, "sr", name, made_by),
         series_number=SERIES + 1,
-        sop_instance_uid=_uid(origin, "sr", name, made_by, sorted(measures.items())),
+        sop_instance_uid=_uid(origin, "sr", name, made_by, sorted(measures.items()), *notes),
         instance_number=1,
         manufacturer=MAKER,
         series_description=_describe_series(made_by),
@@ -242,8 +259,33 @@ def write_report(
     return _save(path, made)
 
 
+def _evaluations(measures: Mapping[str, Value], notes: Sequence[str]) -> ContainerContentItem | None:
+    """Returns the qualitative evaluations of a report: a text for each phase and note; None without any."""
+    from highdicom.sr import ContainerContentItem, ContentSequence, TextContentItem
+    from highdicom.sr import RelationshipTypeValues as Relationship
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    named = (
+        ("ed", codes.SCT.EndDiastole),
+        ("es", codes.SCT.EndSystole),
+        ("phases_by", _own_code("End diastole and end systole found by")),
+    )
+    texts = [(code, str(text)) for column, code in named if (text := measures.get(column))]
+    texts += [(codes.DCM.Comment, note) for note in notes]
+    if not texts:
+        return None
+    said = ContainerContentItem(
+        Code("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=Relationship.CONTAINS
+    )
+    said.ContentSequence = ContentSequence([
+        TextContentItem(code, text, Relationship.CONTAINS) for code, text in texts
+    ])  # fmt: skip
+    return said
+
+
 def _group(
-    origin: Origin, structure: str, measures: Mapping[str, float | None], name: str
+    origin: Origin, structure: str, measures: Mapping[str, Value], name: str
 ) -> MeasurementsAndQualitativeEvaluations | None:
     from highdicom.sr import (
         AlgorithmIdentification,
@@ -257,7 +299,7 @@ def _group(
 
     found = []
     for column, of, key, unit in MEASURES:
-        if of == structure and (value := measures.get(column)) is not None:
+        if of == structure and isinstance(value := measures.get(column), float):
             scheme, word = key.split(".")
             found.append(
                 Measurement(
@@ -311,6 +353,7 @@ def _uid(origin: Origin, *of: object) -> str:
 
 
 def _save(path: Path, made: Dataset) -> Path:
+    made.SpecificCharacterSet = LETTERS
     buffer = BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     write_atomically(path, buffer.getvalue())

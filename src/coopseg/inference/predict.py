@@ -24,7 +24,7 @@ from coopseg.inference.model import Model, choose_device, choose_dtype, load_mod
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.inference.sources import body_of, group_channels, read_source, stamps
 from coopseg.measures.frames import TRUE, check_spacing
-from coopseg.measures.function import in_words
+from coopseg.measures.function import Measured, in_words
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.write import measure_predictions
 from coopseg.scans.colours import write_label_names
@@ -226,9 +226,9 @@ def predict(
         bodies = {scan: body_of(stack.origin) for scan, stack in picked.stacks.items()}
         patients = measure_predictions(out, maps, loaded.names, spacing=spacing, bodies=bodies)
         if dicom:
-            measured = {file: one.measured.values for one in patients for file in one.files}
+            measured = {file: one.measured for one in patients for file in one.files}
             failed += _write_objects(
-                out, picked, maps, loaded.names, measured, made_by=facts.in_short(heads[-1])
+                out, picked, done, loaded.names, measured, head=heads[-1], made_by=facts.in_short(heads[-1])
             )
         described = {
             "scans": [_entry(entry, out, picked.stacks.get(entry.scan)) for entry in done],
@@ -277,20 +277,23 @@ class Kept:
 def _write_objects(
     out: Path,
     picked: Given,
-    maps: Sequence[tuple[Path, Path]],
+    done: Sequence[Predicted],
     names: Sequence[str],
-    measured: Mapping[Path, Mapping[str, object]],
+    measured: Mapping[Path, Measured],
     *,
+    head: str,
     made_by: str,
 ) -> list[CoopsegError]:
     """Writes SEG and SR of what was DICOM into OUT/dicom; returns the errors of those that fail."""
     failed = []
-    for scan, file in maps:
-        if stack := picked.stacks.get(scan):
-            below = out / OBJECTS / file.relative_to(out).parent
+    for entry in done:
+        if stack := picked.stacks.get(entry.scan):
+            file = entry.outputs[head]
+            below, found = out / OBJECTS / file.relative_to(out).parent, measured.get(file, Measured({}, ()))
+            notes = found.notes + entry.warnings
             try:
-                labels, values = read_labels(file).data, measured.get(file, {})
-                write_objects(below, stack, labels, names, values, made_by=made_by)
+                labels = read_labels(file).data
+                write_objects(below, stack, labels, names, found.values, notes, made_by=made_by)
             except CoopsegError as error:
                 failed.append(error)
     return failed

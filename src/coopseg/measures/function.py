@@ -49,6 +49,11 @@ class Measured:
     lines: tuple[str, ...]
     slices: tuple[str, ...] = ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Returns all that is said of the patient beside the numbers."""
+        return self.lines + self.slices
+
 
 def measure_patient(frames: Sequence[Frame], names: Sequence[str], body: Body = Body()) -> Measured:
     """Measures a patient.

@@ -134,7 +134,7 @@ def write_measures(
     for patient in patients:
         own = (patient.name, patient.session, len(patient.files), len(patient.frames))
         values = (_shown(patient.measured.values[name]) for name in columns(names))
-        notes = "; ".join((*patient.measured.lines, *patient.measured.slices))
+        notes = "; ".join(patient.measured.notes)
         writer.writerow(map(spreadsheet_safe, (*own, *values, notes, DISCLAIMER)))
     # a file name need not be Unicode
     write_atomically(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
