@@ -12,7 +12,7 @@ from browsing import INK, check
 
 import coopseg
 from coopseg.pages.series import Volume
-from coopseg.pages.write import write_patient, write_worklist
+from coopseg.pages.write import Beat, write_patient, write_worklist
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.nifti import read_labels
 
@@ -39,7 +39,7 @@ def page(tmp_path: Path) -> Path:
     entry = write_patient(
         out / "one" / "one.html", "patient one", [shown],
         names=dataset.labels.names, provenance=[("model", "the truth")], measures={"LV EF": "60 %"},
-        worklist="../index.html",
+        beat=Beat(1, 2, "the largest and the smallest LV"), worklist="../index.html",
     )  # fmt: skip
     write_worklist(out / "index.html", [replace(entry, link="one/one.html")], title="1 patient")
     return out / "one" / "one.html"
@@ -63,6 +63,17 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
         do()
         return where() != before
 
+    assert "phase 2 of 3, ED" in where()
+    assert changes(lambda: tab.keyboard.press("s"))
+    assert "phase 3 of 3, ES" in where()
+    assert tab.get_attribute("[data-mark=ES]", "aria-pressed") == "true"
+    assert changes(lambda: tab.click("[data-mark=ED]"))
+    assert changes(lambda: tab.keyboard.press("ArrowLeft"))
+    assert where().endswith("phase 1 of 3")
+    assert changes(lambda: tab.keyboard.press("d"))
+    assert "phase 2 of 3, ED" in where()
+    tab.keyboard.press("ArrowLeft")
+    assert tab.locator("svg.curve text.mark").all_text_contents() == ["ED", "ES"]
     first = tab.evaluate(INK)
     assert changes(lambda: tab.keyboard.press("ArrowUp"))
     assert tab.evaluate(INK) != first

@@ -12,7 +12,7 @@ import pytest
 
 import coopseg
 from coopseg.pages.series import Volume
-from coopseg.pages.write import Entry, write_patient, write_worklist
+from coopseg.pages.write import Beat, Entry, write_patient, write_worklist
 from coopseg.scans.types import Scan
 
 NAMES = ("background", "LV")
@@ -58,6 +58,23 @@ def test_volumes_of_a_patient_are_joined_by_grid(tmp_path: Path) -> None:
     entry = write_patient(page, "p1", [volume("p1_ED", "ED", "empty"), moved], names=NAMES)
     assert [len(series["phases"]) for series in shown(page)["series"]] == [1, 1]
     assert entry.warnings == ("p1_ED: empty",)
+
+
+def test_the_page_names_ed_and_es(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    moved = volume("p1_ES", "ES")
+    moved = Volume(moved.name, "ES", Scan(moved.scan.data, moved.scan.affine + 9), moved.labels)
+    write_patient(page, "p1", [volume("p1_ED", "ED"), moved], names=NAMES, beat=Beat(0, 1, "as named"))
+    assert [(m["series"], m["phase"]) for m in shown(page)["marks"]] == [(0, 0), (1, 0)]
+    assert "ED: p1_ED; ES: p1_ES (as named)." in page.read_text()
+    data, labels = (np.stack([array] * 4, -1) for array in (moved.scan.data, moved.labels))
+    cine = Volume("p1", "", Scan(data, moved.scan.affine), labels)
+    write_patient(page, "p1", [cine], names=NAMES, beat=Beat(3, 1))
+    assert "ED: phase 4; ES: phase 2." in page.read_text()
+    assert shown(page)["start"]["phase"] == 3
+    write_patient(page, "p1", [cine], names=NAMES)
+    assert shown(page)["marks"] == []
+    assert "end diastole" not in page.read_text()
 
 
 def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
@@ -106,4 +123,5 @@ def test_predict_writes_a_page_for_each_patient(run: Path, phantom: dict[str, Pa
     assert 'href="patientP001/patientP001.html"' in index
     assert "broken.nii.gz" in index
     assert [len(series["phases"]) for series in shown(out / pages[1])["series"]] == [2]
+    assert {mark["phase"] for mark in shown(out / pages[1])["marks"]} == {0, 1}  # ED and ES
     assert 'href="../index.html"' in (out / pages[1]).read_text()

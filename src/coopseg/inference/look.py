@@ -9,8 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from coopseg.config.settings import CaseSettings
+from coopseg.measures.function import in_words
+from coopseg.measures.patients import Patient
 from coopseg.pages.series import Volume
-from coopseg.pages.write import INDEX, Entry, write_patient, write_worklist
+from coopseg.pages.write import INDEX, Beat, Entry, write_patient, write_worklist
 from coopseg.scans.names import Named, read_name, stem
 from coopseg.scans.nifti import read_labels
 from coopseg.scans.types import Scan
@@ -30,19 +32,20 @@ class Segmented:
 def write_pages(
     out: Path,
     segmented: Sequence[Segmented],
+    measured: Sequence[Patient],
     *,
     names: Sequence[str],
     settings: CaseSettings,
     provenance: Mapping[str, str],
     failed: Sequence[str] = (),
-    measures: Mapping[Path, Mapping[str, str]] | None = None,
 ) -> Path:
     """Write OUT/.../PATIENT.html for each patient and OUT/index.html, the list; returns the path of the list.
 
-    Files that differ only in _ED, _ES or _frameNN at the end are of one patient, as in data sets. names: of
-    the class indices. provenance: says how the label maps were made, in words. failed: a line for each scan
-    without one. measures: of the patient of each label map, in words.
+    Files that differ only in _ED, _ES or _frameNN at the end are of one patient, as in data sets. measured:
+    the patients of the label maps. names: of the class indices. provenance: says how the label maps were
+    made, in words. failed: a line for each scan without one.
     """
+    known = {file: one for one in measured for file in one.files}
     patients: dict[Path, list[tuple[Named, Segmented]]] = {}
     for each in segmented:
         named = read_name(stem(each.name))
@@ -50,19 +53,27 @@ def write_pages(
     made = time.strftime("%Y-%m-%d %H:%M")
     entries: list[Entry] = []
     for path, own in patients.items():
-        below = path.relative_to(out)
+        below, one = path.relative_to(out), known.get(own[0][1].file)
+        whole = one is not None and [each.file for _, each in own] == list(one.files)
         entry = write_patient(
             path,
             _whole(own[0][0]),
             [_volume(named, each) for named, each in own],
             names=names,
             provenance=[*provenance.items(), ("written", made)],
-            measures=(measures or {}).get(own[0][1].file),
+            measures=in_words(one.measured) if one else None,
+            beat=_beat(one) if one and whole else Beat(),
             worklist="../" * (len(below.parts) - 1) + INDEX,
             slice_axis=settings.slice_axis,
         )
         entries.append(replace(entry, link=quote(below.as_posix())))
     return write_worklist(out / INDEX, entries, title=counted(len(entries), "patient"), failed=failed)
+
+
+def _beat(patient: Patient) -> Beat:
+    how = {"LV volume": "the largest and the smallest LV", "given": "as names or the data set say"}
+    found = str(patient.measured.values.get("phases_by") or "")
+    return Beat(patient.find_frame("ed"), patient.find_frame("es"), how.get(found, ""))
 
 
 def _whole(named: Named) -> str:

@@ -24,7 +24,7 @@ from coopseg.inference.model import Model, choose_device, choose_dtype, load_mod
 from coopseg.inference.predictor import HEADS, Predictor, stack_frames
 from coopseg.inference.sources import body_of, group_channels, read_source, stamps
 from coopseg.measures.frames import TRUE, check_spacing
-from coopseg.measures.function import Measured, in_words
+from coopseg.measures.function import Measured
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.write import measure_predictions
 from coopseg.scans.colours import write_label_names
@@ -252,11 +252,11 @@ def predict(
                     )
                     for entry in done
                 ],
+                patients,
                 names=loaded.names,
                 settings=predictor.settings.cases,
                 provenance=facts.in_words(heads[-1]),
                 failed=[str(error) for error in failed],
-                measures={file: in_words(one.measured) for one in patients for file in one.files},
             )
     if note and (line := journal.describe_skipped("scan")):
         note(line)

@@ -57,6 +57,11 @@ class Patient:
     frames: tuple[Frame, ...]
     measured: Measured
 
+    def find_frame(self, phase: str) -> int | None:
+        """Returns which frame, counted from 0, was taken for "ed" or "es"; None if none was."""
+        name = self.measured.values.get(phase)
+        return next((index for index, frame in enumerate(self.frames) if frame.name == name), None)
+
 
 def measure_maps(
     maps: Sequence[LabelMap],

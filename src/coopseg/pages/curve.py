@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coopseg.pages.series import Series
 
 WIDTH, HEIGHT = 520, 240  # of the drawing; it is scaled to the page
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 28, 30  # margins around the axes
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 30  # margins around the axes
 
 
 @dataclass(frozen=True)
 class Curve:
     """Holds a drawing of WIDTH × HEIGHT. lines: colour and the points of an SVG polyline, by structure.
 
-    most: ml at the top of the axis. step: between two phases. words: what it shows.
+    marks: name and place of the phases that have one, ED and ES. most: ml at the top of the axis. step:
+    between two phases. words: what it shows.
     """
 
     lines: tuple[tuple[str, str], ...]
+    marks: tuple[tuple[str, float], ...]
     most: float
     step: float
     words: str
 
 
-def draw_volumes(series: Series) -> Curve | None:
-    """Draws the curves of a series; None if there is one phase only, whose volumes need no drawing."""
+def draw_volumes(series: Series, marks: Mapping[str, int]) -> Curve | None:
+    """Draws the curves of a series; None if there is one phase only, whose volumes need no drawing.
+
+    marks: phases, counted from 0, by their names, such as ED.
+    """
     count = len(series.phases)
     if count < 2:
         return None
@@ -35,4 +41,5 @@ def draw_volumes(series: Series) -> Curve | None:
         heights = (floor - value / most * (floor - TOP) for value in each.volumes)
         lines.append((each.colour, " ".join(f"{LEFT + step * i:.1f},{y:.1f}" for i, y in enumerate(heights))))
         words.append(f"{each.name} {min(each.volumes):.0f} to {max(each.volumes):.0f} ml")
-    return Curve(tuple(lines), most, step, ", ".join(words))
+    places = tuple((name, LEFT + step * phase) for name, phase in marks.items())
+    return Curve(tuple(lines), places, most, step, ", ".join(words))

@@ -32,6 +32,18 @@ class Entry:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Beat:
+    """Says which phases were taken for end diastole and end systole, None for none.
+
+    ed, es: counted from 0 through all scans of the patient. how: they were found.
+    """
+
+    ed: int | None = None
+    es: int | None = None
+    how: str = ""
+
+
 def write_patient(
     path: Path,
     patient: str,
@@ -40,6 +52,7 @@ def write_patient(
     names: Sequence[str],
     provenance: Sequence[tuple[str, str]] = (),
     measures: Mapping[str, str] | None = None,
+    beat: Beat = Beat(),
     worklist: str = "",
     slice_axis: SliceAxis = "auto",
 ) -> Entry:
@@ -47,7 +60,7 @@ def write_patient(
 
     scans: of the patient; those in one grid are phases of one series. names: of the class indices, background
     first. provenance: (name, value) pairs that say how the label maps were made. measures: values by name.
-    worklist: the address of the list. slice_axis: see `make_series`.
+    beat: ED and ES. worklist: the address of the list. slice_axis: see `make_series`.
     """
     series = [make_series(group, names, slice_axis=slice_axis) for group in _by_grid(scans)]
     warnings = tuple(
@@ -62,13 +75,20 @@ def write_patient(
         "measures": [{"name": name, "value": value} for name, value in values.items()],
         "provenance": provenance,
     }
-    start = _start(series)
-    data = json.dumps({"series": [asdict(each) for each in series], "start": start}, allow_nan=False)
+    marks = _marks(series, beat)
+    start = _start(series, marks)
+    shown = {"series": [asdict(each) for each in series], "marks": marks, "start": start}
+    data = json.dumps(shown, allow_nan=False)
     script = source(SCRIPT)
     text = environment("coopseg.pages").get_template(PATIENT).render(
         page=page,
         start=start,
-        curves=[(curve.draw_volumes(each), each) for each in series],
+        curves=[
+            (curve.draw_volumes(each, {m["name"]: m["phase"] for m in marks if m["series"] == number}), each)
+            for number, each in enumerate(series)
+        ],
+        marks=marks,
+        how=beat.how,
         box=curve,
         data=Markup(data.replace("<", "\\u003c")),  # so that no name can end the script
         script=script,
@@ -111,7 +131,22 @@ def _by_grid(scans: Sequence[Volume]) -> list[list[Volume]]:
     return [list(group) for _, group in groupby(scans, key=grid)]
 
 
-def _start(series: Sequence[Series]) -> Json:
-    """Returns where the page begins: the first series, its first phase, the slice with most outlines."""
-    lengths = [sum(len(path) for _, path in each) for each in series[0].outlines[0]]
-    return {"series": 0, "phase": 0, "slice": int(np.argmax(lengths)) if any(lengths) else len(lengths) // 2}
+def _marks(series: Sequence[Series], beat: Beat) -> list[Json]:
+    """Returns where ED and ES are: the number of the series and of the phase in it, and both in words."""
+    places = [(number, phase) for number, each in enumerate(series) for phase in range(len(each.phases))]
+    marks: list[Json] = []
+    for name, index in (("ED", beat.ed), ("ES", beat.es)):
+        if index is not None:
+            number, phase = places[index]
+            words = [series[number].name] * (len(series) > 1)
+            words += [f"phase {phase + 1}"] * (len(series) == 1 or len(series[number].phases) > 1)
+            marks.append({"name": name, "series": number, "phase": phase, "where": ", ".join(words)})
+    return marks
+
+
+def _start(series: Sequence[Series], marks: Sequence[Json]) -> Json:
+    """Returns where the page begins: at ED, else at the first phase; the slice with most outlines."""
+    number, phase = next(((m["series"], m["phase"]) for m in marks if m["name"] == "ED"), (0, 0))
+    lengths = [sum(len(path) for _, path in each) for each in series[number].outlines[phase]]
+    most = int(np.argmax(lengths)) if any(lengths) else len(lengths) // 2
+    return {"series": number, "phase": phase, "slice": most}

@@ -40,9 +40,17 @@ function draw() {
     at(name).value = value + 1;
     at(name).disabled = count < 2;
   }
-  const time = series.milliseconds.length ? ", " + Math.round(series.milliseconds[state.phase]) + " ms" : "";
-  at("where").textContent = "slice " + (state.slice + 1) + " of " + series.slices
-    + (series.phases[state.phase] ? ", " + series.phases[state.phase] + (series.phases.length > 1 ? " of " + series.phases.length : "") + time : "");
+  const number = "phase " + (state.phase + 1), name = series.phases[state.phase];
+  at("where").textContent = [
+    "slice " + (state.slice + 1) + " of " + series.slices,
+    series.phases.length > 1 ? number + " of " + series.phases.length : "",
+    name === number ? "" : name,
+    ...scan.marks.filter(mark => here(mark) && mark.name !== name).map(mark => mark.name),
+    series.milliseconds.length ? Math.round(series.milliseconds[state.phase]) + " ms" : "",
+  ].filter(part => part).join(", ");
+  document.querySelectorAll(".controls [data-mark]").forEach(button => {
+    button.setAttribute("aria-pressed", scan.marks.some(mark => mark.name === button.dataset.mark && here(mark)));
+  });
   at("play").disabled = series.phases.length < 2;
   document.querySelectorAll(".curve").forEach((curve, number) => { curve.hidden = number !== state.series; });
   document.querySelectorAll(".curve .now").forEach(line => {
@@ -50,6 +58,17 @@ function draw() {
     line.setAttribute("x1", x);
     line.setAttribute("x2", x);
   });
+}
+
+function here(mark) {
+  return mark.series === state.series && mark.phase === state.phase;
+}
+
+function jump(name) {
+  for (const { series, phase } of scan.marks.filter(mark => mark.name === name)) {
+    at("series").value = series;
+    go({ series, phase });
+  }
 }
 
 function go(change) {
@@ -69,6 +88,9 @@ function play() {
 at("slices").addEventListener("input", event => go({ slice: event.target.value - 1 }));
 at("phases").addEventListener("input", event => go({ phase: event.target.value - 1 }));
 at("play").addEventListener("click", play);
+document.querySelectorAll(".controls [data-mark]").forEach(button => {
+  button.addEventListener("click", () => jump(button.dataset.mark));
+});
 at("show").addEventListener("change", event => go({ shown: event.target.checked }));
 at("series").addEventListener("change", event => go({ series: event.target.value * 1, slice: 0, phase: 0 }));
 at("stage").addEventListener("wheel", event => {
@@ -87,6 +109,7 @@ document.addEventListener("keydown", event => {
     ArrowUp: () => go({ slice: state.slice + 1 }), ArrowDown: () => go({ slice: state.slice - 1 }),
     ArrowRight: () => go({ phase: state.phase + 1 }), ArrowLeft: () => go({ phase: state.phase - 1 }),
     " ": () => { if (!at("play").disabled) play(); },
+    d: () => jump("ED"), s: () => jump("ES"),
     c: () => { at("show").checked = !state.shown; go({ shown: !state.shown }); },
   };
   if (keys[event.key]) {
