@@ -125,6 +125,21 @@ def listing(names: Collection[str], most: int = 20) -> str:
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def runs(numbers: Iterable[int]) -> str:
+    """Writes whole numbers in order, those that follow each other as "3 to 7".
+
+    >>> runs([1, 3, 4, 5, 9])
+    '1, 3 to 5, 9'
+    """
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in found)
+
+
 def spreadsheet_safe(cell: object) -> object:
     """Puts an apostrophe before a text that a spreadsheet would compute, such as =HYPERLINK(...).
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from coopseg.measures.anatomy import find_violations, left_out, mend
+from coopseg.measures.anatomy import Violations, find_violations, left_out, mend
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.pieces import enclosed, has_thick_slices, label_pieces, loose_voxels
 from coopseg.phantom.write import write_phantom
@@ -24,6 +24,10 @@ masks = arrays.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 6), st.i
 label_maps = arrays.arrays(
     np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 6)), elements=st.integers(0, 3)
 )
+
+
+def texts(found: Violations) -> tuple[str, ...]:
+    return tuple(each.text for each in found.remarks)
 
 
 AROUND: list[tuple[int, ...]] = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
@@ -109,7 +113,7 @@ def test_a_whole_heart_stays_as_it_is() -> None:
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
     assert changes.describe() == ""
-    assert find_violations(labels, NAMES, STACK).lines == ()
+    assert find_violations(labels, NAMES, STACK).remarks == ()
 
 
 def test_loose_pieces_go_and_a_missed_slice_stays_missed() -> None:
@@ -120,7 +124,7 @@ def test_loose_pieces_go_and_a_missed_slice_stays_missed() -> None:
     labels[22, 22, 0] = 3
     found = find_violations(labels, NAMES, STACK)
     assert (
-        found.lines
+        texts(found)
         == (
             "LV: 1 piece beside the largest, of 8 voxels",
             "RV: 1 piece beside the largest, of 1 voxel",
@@ -140,7 +144,7 @@ def test_a_disc_at_the_apex_hangs_together_with_the_ring_above_by_the_cavity() -
     labels[..., 5] = np.where(rings(cavity=0, wall=2)[..., 5] == 2, 2, 0)
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
-    assert find_violations(labels, NAMES, STACK).lines == ()
+    assert find_violations(labels, NAMES, STACK).remarks == ()
     labels[..., 4][labels[..., 4] == 1] = labels[..., 3][labels[..., 3] == 1] = 0
     assert mend(labels, NAMES, STACK)[1].describe() == "anatomy: removed 1 loose piece of MYO (12 voxels)"
     assert changes.describe() == ""
@@ -180,7 +184,7 @@ def test_a_gap_in_the_wall_is_closed_but_not_at_the_base() -> None:
     gap[14:, 11:14] = True
     labels[gap & (labels == 2)] = 0
     found = find_violations(labels, NAMES, STACK)
-    assert found.lines == (f"LV: {4 * 3} voxels not surrounded by LV or myocardium",)
+    assert texts(found) == (f"LV: {4 * 3} voxels not surrounded by LV or myocardium",)
     mended, changes = mend(labels, NAMES, STACK)
     assert changes.walled == 4 * 3
     assert find_violations(mended, NAMES, STACK).uncovered == 0
@@ -212,7 +216,8 @@ def test_classes_without_a_heart() -> None:
     assert left_out(names) == (
         "no LV and no MYO among the classes, so pieces and holes are mended, but not the LV's wall"
     )
-    assert find_violations(np.zeros_like(labels), names, STACK).lines == ("not found: liver, tumour",)
+    nothing = find_violations(np.zeros_like(labels), names, STACK)
+    assert texts(nothing) == ("liver: not found", "tumour: not found")
     assert find_violations(labels, names, STACK).absent == ()
 
 
@@ -220,11 +225,19 @@ def test_lines_of_several_frames_and_heads() -> None:
     labels = np.stack([rings(), rings()], axis=-1)
     labels[1, 1, 1, 1] = 1
     labels[..., 0][labels[..., 0] == 3] = 0
-    assert look_over(labels, NAMES, STACK) == (
-        "phase 1: not found: RV",
-        "phase 2: LV: 1 piece beside the largest, of 1 voxel",
-        "phase 2: LV: 1 voxel not surrounded by LV or myocardium",
-    )
+    remarks = look_over(labels, NAMES, STACK)
+    assert [each.text for each in remarks] == [
+        "phase 1 of 2: RV: not found",
+        "phase 2 of 2: LV: 1 piece beside the largest, of 1 voxel",
+        "phase 2 of 2: LV: 1 voxel not surrounded by LV or myocardium",
+    ]
+    assert [(each.missing, each.phases) for each in remarks] == [(True, (1,)), (False, (2,)), (False, (2,))]
+    labels[1, 1, 1, 0], labels[1:3, 1:3, 1, 1] = 1, 1
+    assert [each.text for each in look_over(labels, NAMES, STACK)][1:] == [
+        "phases 1 to 2 of 2, most in 2: LV: 1 piece beside the largest, of 4 voxels",
+        "phases 1 to 2 of 2, most in 2: LV: 4 voxels not surrounded by LV or myocardium",
+    ]
+    labels[1:3, 1:3, 1], labels[1, 1, 1, 1] = 0, 1
     mended, lines = mend_heads({"FTN": labels, "FTN+STN": labels}, NAMES, STACK)
     assert lines == (
         "FTN: anatomy: removed 1 loose piece of LV (1 voxel)",

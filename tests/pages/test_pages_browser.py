@@ -11,6 +11,7 @@ import pytest
 from browsing import INK, check
 
 import coopseg
+from coopseg.measures.remarks import remark_on
 from coopseg.pages.series import Volume
 from coopseg.pages.write import Beat, write_patient, write_worklist
 from coopseg.scans.labels import labels_to_indices
@@ -35,7 +36,7 @@ def page(tmp_path: Path) -> Path:
     )
     out = tmp_path / "pages"
     (out / "one").mkdir(parents=True)
-    shown = Volume("one", "", scan, indices, ("LV: nothing in phase 2",))
+    shown = Volume("one", "", scan, indices, remark_on(["LV: nothing in phase 2"]))
     entry = write_patient(
         out / "one" / "one.html", "patient one", [shown],
         names=dataset.labels.names, provenance=[("model", "the truth")], measures={"LV EF": "60 %"},

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import coopseg
+from coopseg.measures.remarks import Remark, join_phases, remark_on
 from coopseg.pages.series import Volume
 from coopseg.pages.write import Beat, Entry, write_patient, write_worklist
 from coopseg.scans.types import Scan
@@ -19,11 +20,11 @@ NAMES = ("background", "LV")
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 
 
-def volume(name: str = "p1", phase: str = "", *warnings: str) -> Volume:
+def volume(name: str = "p1", phase: str = "", *lines: str) -> Volume:
     data = np.random.default_rng(0).random((20, 16, 3), np.float32)
     labels = np.zeros(data.shape, np.uint8)
     labels[5:9, 4:8] = 1
-    return Volume(name, phase, Scan(data, np.diag([1.5, 1.5, 8, 1.0])), labels, warnings)
+    return Volume(name, phase, Scan(data, np.diag([1.5, 1.5, 8, 1.0])), labels, remark_on(lines))
 
 
 def shown(page: Path) -> dict[str, Any]:
@@ -80,17 +81,39 @@ def test_the_page_names_ed_and_es(tmp_path: Path) -> None:
 def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
     entries = [
         Entry("a", "a.html"),
-        Entry("b", "b.html", ("one", "two"), {"LV EF": "55 %"}),
-        Entry("c", "c.html", ("x",)),
+        Entry("b", "b.html", ("one", "two"), kinds=2, phases=(3, 30), values={"LV EF": "55 %"}),
+        Entry("c", "c.html", ("x",), kinds=1, phases=(1, 2)),
+        Entry("d", "d.html", ("y",), missing=1, kinds=1, phases=(1, 30)),
+        Entry("e", "e.html", ("z",), kinds=1, phases=(20, 30)),
     ]
     text = write_worklist(
         tmp_path / "index.html", entries, title="3 patients", failed=["d: unreadable"]
     ).read_text()
-    assert re.findall(r'<a href="(.)\.html">', text) == ["b", "c", "a"]
-    assert "2: one" in text
+    assert re.findall(r'<a href="(.)\.html">', text) == ["d", "b", "e", "c", "a"]
+    assert "2 kinds in 3 of 30 phases: one" in text
+    assert "First come patients of whom a structure was not found" in text
     assert "LV EF" in text
     assert "d: unreadable" in text
     assert "not a medical device" in text
+
+
+def test_a_long_cine_does_not_come_first_for_its_length(tmp_path: Path) -> None:
+    cine, other = volume(), volume("p1_ES", "ES", "RV: 9 pieces", "RV: 7 pieces")
+    data, labels = (np.stack([array] * 30, -1) for array in (cine.scan.data, cine.labels))
+    remarks = join_phases([remark_on([f"RV: {number} pieces"]) for number in range(30)])
+    lost = join_phases([()] * 29 + [(Remark("LV: not found", "no LV", missing=True),)])
+    cine = Volume("p1", "", Scan(data, cine.scan.affine), labels, remarks + lost)
+    one = write_patient(tmp_path / "a.html", "a", [cine], names=NAMES, notes=remark_on(["LV and RV differ"]))
+    assert (one.missing, one.kinds, one.phases) == (1, 3, (30, 30))
+    assert one.warnings == (
+        "phase 30 of 30: LV: not found",
+        "phases 1 to 30 of 30: RV: 0 pieces",
+        "LV and RV differ",
+    )
+    assert "<h2>To look at</h2>" in (tmp_path / "a.html").read_text()
+    two = write_patient(tmp_path / "b.html", "b", [volume("p1_ED", "ED", "RV: 2 pieces"), other], names=NAMES)
+    assert (two.missing, two.kinds, two.phases) == (0, 1, (0, 2))
+    assert two.warnings == ("p1_ED: RV: 2 pieces", "p1_ES: RV: 9 pieces", "p1_ES: RV: 7 pieces")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from coopseg.config.settings import CaseSettings
 from coopseg.measures.function import in_words
 from coopseg.measures.patients import Patient
+from coopseg.measures.remarks import Remark, remark_on
 from coopseg.pages.series import Volume
 from coopseg.pages.write import INDEX, Beat, Entry, write_patient, write_worklist
 from coopseg.scans.names import Named, read_name, stem
@@ -21,11 +22,14 @@ from coopseg.text import counted
 
 @dataclass(frozen=True)
 class Segmented:
-    """Holds a scan whose label map is written. file: of the label map. read: as `read_source`."""
+    """Holds a scan whose label map is written.
+
+    file: of the label map. remarks: what to look at in it. read: as `read_source`.
+    """
 
     name: Path
     file: Path
-    warnings: tuple[str, ...]
+    remarks: tuple[Remark, ...]
     read: Callable[[], tuple[Scan, tuple[str, ...]]]
 
 
@@ -61,6 +65,7 @@ def write_pages(
             [_volume(named, each) for named, each in own],
             names=names,
             provenance=[*provenance.items(), ("written", made)],
+            notes=remark_on(one.measured.lines) if one else (),
             measures=in_words(one.measured) if one else None,
             beat=_beat(one) if one and whole else Beat(),
             worklist="../" * (len(below.parts) - 1) + INDEX,
@@ -82,4 +87,4 @@ def _whole(named: Named) -> str:
 
 def _volume(named: Named, each: Segmented) -> Volume:
     labels = read_labels(each.file).data
-    return Volume(stem(each.name), named.phase, each.read()[0], labels, each.warnings)
+    return Volume(stem(each.name), named.phase, each.read()[0], labels, each.remarks)

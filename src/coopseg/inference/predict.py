@@ -26,6 +26,7 @@ from coopseg.inference.sources import body_of, group_channels, read_source, stam
 from coopseg.measures.frames import TRUE, check_spacing
 from coopseg.measures.function import Measured
 from coopseg.measures.mending import look_over, mend_heads, rules_for
+from coopseg.measures.remarks import Remark, join_phases, remark_on
 from coopseg.measures.write import measure_predictions
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
@@ -46,7 +47,7 @@ RECORD, OBJECTS = "predict.json", "dicom"
 class Predicted:
     """Describes one scan that is done.
 
-    number: counts from 1. outputs: label map of each head. warnings: one line each.
+    number: counts from 1. outputs: label map of each head. remarks: what to look at.
     """
 
     number: int
@@ -54,7 +55,12 @@ class Predicted:
     scan: Path
     outputs: dict[str, Path]
     seconds: float
-    warnings: tuple[str, ...]
+    remarks: tuple[Remark, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Returns the remarks as one line each."""
+        return tuple(each.text for each in self.remarks)
 
 
 @dataclass(frozen=True)
@@ -202,21 +208,21 @@ def predict(
             key, depends = os.path.abspath(path), [*stamps(source), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
             if kept := journal.find(key, depends):
-                done.append(Predicted(number, len(groups), path, files, kept.seconds, kept.warnings))
+                done.append(Predicted(number, len(groups), path, files, kept.seconds, kept.remarks))
                 continue
             start = time.monotonic()
             try:
                 with enough_memory("segmenting", path):
                     scan, read_as = read_source(source, predictor.settings)
-                    warnings = _predict_scan(
+                    remarks = _predict_scan(
                         predictor, scan, outputs, folder=out, names=loaded.names, anatomy=anatomy
                     )
             except CoopsegError as error:
                 failed.append(error)
                 continue
-            seconds, warnings = time.monotonic() - start, read_as + warnings
-            done.append(Predicted(number, len(groups), path, files, seconds, warnings))
-            journal.add(key, depends, Kept(seconds, warnings), list(files.values()))
+            seconds, remarks = time.monotonic() - start, remark_on(read_as) + remarks
+            done.append(Predicted(number, len(groups), path, files, seconds, remarks))
+            journal.add(key, depends, Kept(seconds, remarks), list(files.values()))
             if progress:
                 progress(done[-1])
         if not done:
@@ -240,14 +246,13 @@ def predict(
         }
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
         if page:
-            notes = {one.files[0]: one.measured.lines for one in patients}
             write_pages(
                 out,
                 [
                     Segmented(
                         entry.scan,
                         entry.outputs[heads[-1]],
-                        entry.warnings + notes.get(entry.outputs[heads[-1]], ()),
+                        entry.remarks,
                         partial(read_source, groups[entry.scan], predictor.settings),
                     )
                     for entry in done
@@ -271,7 +276,7 @@ class Kept:
     """Holds what the journal notes of a scan that is done."""
 
     seconds: float
-    warnings: tuple[str, ...]
+    remarks: tuple[Remark, ...]
 
 
 def _write_objects(
@@ -377,20 +382,19 @@ def _predict_scan(
     folder: Path,
     names: Sequence[str],
     anatomy: bool,
-) -> tuple[str, ...]:
-    """Writes the label maps of one scan below `folder`; returns the warnings."""
+) -> tuple[Remark, ...]:
+    """Writes the label maps of one scan below `folder`; returns what to look at."""
     moving = scan.data.ndim == 4
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
-    mark = "phase {}: " if moving else ""
-    warnings = tuple(mark.format(n) + line for n, (_, lines) in enumerate(found, start=1) for line in lines)
+    remarks = join_phases([remark_on(lines) for _, lines in found])
     if anatomy:
         maps, changed = mend_heads(maps, names, scan.affine)
-        warnings += changed
+        remarks += remark_on(changed)
     for head, target in outputs.items():
         write_labels(folder / target, maps[head], like=scan, names=names)
-    return warnings + look_over(maps[tuple(outputs)[-1]], names, scan.affine)
+    return remarks + look_over(maps[tuple(outputs)[-1]], names, scan.affine)
 
 
 def _predict_frame(

@@ -24,8 +24,9 @@ from coopseg.measures.pieces import (
     has_thick_slices,
     loose_voxels,
 )
+from coopseg.measures.remarks import Remark
 from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, neighbours, to_stack
-from coopseg.text import counted, listing
+from coopseg.text import counted
 
 NEEDED = (LV, MYO)  # classes of which a rule of the heart speaks
 
@@ -46,14 +47,16 @@ class Violations:
     absent: tuple[str, ...]
 
     @property
-    def lines(self) -> tuple[str, ...]:
-        """Says what a user should look at, a line each; holes are small and go unsaid."""
-        found = [f"not found: {listing(self.absent)}"] if self.absent else []
+    def remarks(self) -> tuple[Remark, ...]:
+        """Says what a user should look at; holes are small and go unsaid."""
+        found = [Remark(f"{name}: not found", f"no {name}", missing=True) for name in self.absent]
         for name, number in self.pieces.items():
             what = f"{counted(number, 'piece')} beside the largest"
-            found.append(f"{name}: {what}, of {counted(self.loose[name], 'voxel')}")
+            text = f"{name}: {what}, of {counted(self.loose[name], 'voxel')}"
+            found.append(Remark(text, f"pieces of {name}", self.loose[name]))
         if self.uncovered:
-            found.append(f"LV: {counted(self.uncovered, 'voxel')} not surrounded by LV or myocardium")
+            text = f"LV: {counted(self.uncovered, 'voxel')} not surrounded by LV or myocardium"
+            found.append(Remark(text, "wall of LV", self.uncovered))
         return tuple(found)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from coopseg.measures.anatomy import UNCHANGED, find_violations, left_out, mend
+from coopseg.measures.remarks import Remark, join_phases
 
 RULES, WALL = "largest pieces, holes", "LV within myocardium"
 
@@ -31,11 +32,9 @@ def mend_heads(
     return mended, tuple(lines)
 
 
-def look_over(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[str, ...]:
-    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T); lines name the phase, from 1."""
-    found = [find_violations(frame, names, affine).lines for frame in _frames(labels)]
-    mark = "phase {}: " if labels.ndim == 4 else ""
-    return tuple(mark.format(number) + line for number, lines in enumerate(found, start=1) for line in lines)
+def look_over(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[Remark, ...]:
+    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T)."""
+    return join_phases([find_violations(frame, names, affine).remarks for frame in _frames(labels)])
 
 
 def _frames(labels: np.ndarray) -> Iterator[np.ndarray]:

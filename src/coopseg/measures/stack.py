@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coopseg.scans.geometry import find_slice_axis
-from coopseg.text import counted
+from coopseg.text import counted, runs
 
 LV, MYO, RV = "LV", "MYO", "RV"
 CLOSED = 0.5  # least share of the LV's outline that is myocardium where its wall is taken to be closed
@@ -32,11 +32,11 @@ class Slices:
         """Says in words which slices count and what looks wrong about them."""
         if not self.filled:
             return f"no LV in {counted(self.total, 'slice')}"
-        parts = [f"LV in {len(self.filled)} of {counted(self.total, 'slice')} ({_runs(self.filled)})"]
+        parts = [f"LV in {len(self.filled)} of {counted(self.total, 'slice')} ({runs(self.filled)})"]
         if self.bare:
-            parts.append(f"less than half surrounded by myocardium in {_runs(self.bare)}, which counts too")
+            parts.append(f"less than half surrounded by myocardium in {runs(self.bare)}, which counts too")
         if self.missed:
-            parts.append(f"none in {_runs(self.missed)} between them, where nothing counts")
+            parts.append(f"none in {runs(self.missed)} between them, where nothing counts")
         return "; ".join(parts)
 
 
@@ -78,14 +78,3 @@ def share_of_wall(stack: np.ndarray, names: Sequence[str]) -> np.ndarray:
     outline = ((around != BEYOND) & (around != names.index(LV))).sum(axis=(0, 2, 3))
     wall = (around == names.index(MYO)).sum(axis=(0, 2, 3)) if MYO in names else np.zeros(len(stack))
     return np.where(outline > 0, wall / np.maximum(outline, 1), 1.0)
-
-
-def _runs(numbers: Sequence[int]) -> str:
-    """Writes numbers in order, runs of them as "3 to 7"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in runs)

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from coopseg.measures.remarks import Remark
 from coopseg.scans.colours import as_hex, structure_colours
 from coopseg.scans.contours import inner_first, outlines, svg_path
 from coopseg.scans.geometry import Orientation, find_orientation, slices_affine, to_slices
@@ -33,14 +34,14 @@ SliceAxis = Literal["auto", 0, 1, 2]
 class Volume:
     """Holds a scan with its label map. name: of its file. phase: "ED" or the like, "" for a cine or one scan.
 
-    labels: class indices in the scan's grid. warnings: a line each.
+    labels: class indices in the scan's grid. remarks: what to look at in it.
     """
 
     name: str
     phase: str
     scan: Scan
     labels: np.ndarray
-    warnings: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)

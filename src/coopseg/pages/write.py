@@ -12,11 +12,12 @@ import numpy as np
 from markupsafe import Markup
 
 from coopseg import __version__
+from coopseg.measures.remarks import Remark
 from coopseg.pages import curve
 from coopseg.pages.html import environment, script_hash, source, style
 from coopseg.pages.series import GREY, LARGEST, Series, SliceAxis, Volume, make_series
 from coopseg.scans.files import write_atomically
-from coopseg.text import Json
+from coopseg.text import Json, counted
 
 PATIENT, WORKLIST, STYLE, SCRIPT = "patient.html", "worklist.html", "pages.css", "viewer.js"
 INDEX = "index.html"
@@ -24,12 +25,33 @@ INDEX = "index.html"
 
 @dataclass(frozen=True)
 class Entry:
-    """Holds what the list says of a patient. link: to the page, from the list. values: measures by name."""
+    """Holds what the list says of a patient.
+
+    link: to the page, from the list. warnings: a line each, structures that were not found first. missing,
+    kinds: how many kinds of warnings, those of structures not found and all. phases: how many the warnings
+    concern, and of how many. values: measures by name.
+    """
 
     patient: str
     link: str
     warnings: tuple[str, ...] = ()
+    missing: int = 0
+    kinds: int = 0
+    phases: tuple[int, int] = (0, 1)
     values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Returns by what the list is sorted, least first."""
+        concerned, total = self.phases
+        return -self.missing, -self.kinds, -concerned / total
+
+    @property
+    def summary(self) -> str:
+        """Says how much there is to look at, and what comes first; "" if nothing does."""
+        concerned, total = self.phases
+        where = f" in {concerned} of {total} phases" if concerned and total > 1 else ""
+        return f"{counted(self.kinds, 'kind')}{where}: {self.warnings[0]}" if self.warnings else ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,7 @@ def write_patient(
     *,
     names: Sequence[str],
     provenance: Sequence[tuple[str, str]] = (),
+    notes: Sequence[Remark] = (),
     measures: Mapping[str, str] | None = None,
     beat: Beat = Beat(),
     worklist: str = "",
@@ -59,19 +82,19 @@ def write_patient(
     """Write the page of a patient, one HTML file that works without a network; returns its entry in the list.
 
     scans: of the patient; those in one grid are phases of one series. names: of the class indices, background
-    first. provenance: (name, value) pairs that say how the label maps were made. measures: values by name.
-    beat: ED and ES. worklist: the address of the list. slice_axis: see `make_series`.
+    first. provenance: (name, value) pairs that say how the label maps were made. notes: what to look at about
+    the patient as a whole. measures: values by name. beat: ED and ES. worklist: the address of the list.
+    slice_axis: see `make_series`.
     """
     series = [make_series(group, names, slice_axis=slice_axis) for group in _by_grid(scans)]
-    warnings = tuple(
-        f"{scan.name}: {line}" if len(scans) > 1 else line for scan in scans for line in scan.warnings
-    )
     values = dict(measures or {})
+    total = sum(len(each.phases) for each in series)
+    entry = _make_entry(patient, path.name, scans, notes, total=total, values=values)
     page = {
         "patient": patient,
         "made": f"coopseg {__version__}",
         "series": series,
-        "warnings": warnings,
+        "warnings": entry.warnings,
         "measures": [{"name": name, "value": value} for name, value in values.items()],
         "provenance": provenance,
     }
@@ -99,15 +122,15 @@ def write_patient(
         worklist=worklist,
     )  # fmt: skip
     write_atomically(path, text.encode(errors="backslashreplace"))  # a file name need not be Unicode
-    return Entry(patient, path.name, warnings, values)
+    return entry
 
 
 def write_worklist(path: Path, entries: Sequence[Entry], *, title: str, failed: Sequence[str] = ()) -> Path:
-    """Write the list of patients, those with most warnings first; returns its path.
+    """Write the list of patients, sorted by `Entry.rank`; returns its path.
 
     failed: a line for each scan that could not be segmented.
     """
-    ordered = sorted(entries, key=lambda entry: (-len(entry.warnings), entry.patient))
+    ordered = sorted(entries, key=lambda entry: (entry.rank, entry.patient))
     columns = list(dict.fromkeys(name for entry in ordered for name in entry.values))
     text = environment("coopseg.pages").get_template(WORKLIST).render(
         title=title,
@@ -119,6 +142,29 @@ def write_worklist(path: Path, entries: Sequence[Entry], *, title: str, failed: 
     )  # fmt: skip
     write_atomically(path, text.encode(errors="backslashreplace"))
     return path
+
+
+def _make_entry(
+    patient: str,
+    link: str,
+    scans: Sequence[Volume],
+    notes: Sequence[Remark],
+    *,
+    total: int,
+    values: Mapping[str, str],
+) -> Entry:
+    """Returns what the list says of a patient with `total` phases."""
+    remarks = [(f"{scan.name}: " * (len(scans) > 1), each) for scan in scans for each in scan.remarks]
+    remarks += [("", each) for each in notes]
+    return Entry(
+        patient,
+        link,
+        tuple(name + each.text for name, each in sorted(remarks, key=lambda pair: not pair[1].missing)),
+        missing=len({each.kind for _, each in remarks if each.missing}),
+        kinds=len({each.kind for _, each in remarks}),
+        phases=(len({(name, phase) for name, each in remarks for phase in each.phases}), total),
+        values=values,
+    )
 
 
 def _by_grid(scans: Sequence[Volume]) -> list[list[Volume]]:

@@ -1,0 +1,57 @@
+"""Says what a person should look at: one remark for all phases in which the same is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from coopseg.text import NUMBER, runs
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Says what to look at in a scan, or about a patient.
+
+    text: for people. kind: the same wherever the same is wrong, whatever the numbers are. size: how much is
+    wrong, by which the phases compare. missing: whether a structure was not found. phases: those concerned,
+    from 1; none for a remark on the whole.
+    """
+
+    text: str
+    kind: str
+    size: float = 0.0
+    missing: bool = False
+    phases: tuple[int, ...] = ()
+
+
+def remark_on(lines: Iterable[str]) -> tuple[Remark, ...]:
+    """Makes remarks of plain lines, whose kind is their text without numbers."""
+    return tuple(Remark(line, NUMBER.sub("#", line)) for line in lines)
+
+
+def join_phases(found: Sequence[Sequence[Remark]]) -> tuple[Remark, ...]:
+    """Makes one remark of all of one kind. found: those of each phase, in order.
+
+    The text is that of the phase in which most is wrong.
+
+    >>> [each.text for each in join_phases([(), remark_on(["RV not found"]), remark_on(["RV not found"])])]
+    ['phases 2 to 3 of 3: RV not found']
+    """
+    kinds: dict[tuple[str, int], dict[int, Remark]] = {}
+    for phase, remarks in enumerate(found, start=1):
+        seen = Counter[str]()
+        for each in remarks:  # two channels may have remarks of one kind
+            kinds.setdefault((each.kind, seen[each.kind]), {})[phase] = each
+            seen[each.kind] += 1
+    return tuple(_join(own, len(found)) for own in kinds.values())
+
+
+def _join(own: Mapping[int, Remark], total: int) -> Remark:
+    worst = max(own, key=lambda phase: own[phase].size)
+    text = own[worst].text
+    if total > 1:
+        where = f"phase{'s' if len(own) > 1 else ''} {runs(tuple(own))} of {total}"
+        most = f", most in {worst}" if len({each.size for each in own.values()}) > 1 else ""
+        text = f"{where}{most}: {text}"
+    return replace(own[worst], text=text, phases=tuple(own))
