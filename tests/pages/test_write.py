@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -148,3 +149,23 @@ def test_predict_writes_a_page_for_each_patient(run: Path, phantom: dict[str, Pa
     assert [len(series["phases"]) for series in shown(out / pages[1])["series"]] == [2]
     assert {mark["phase"] for mark in shown(out / pages[1])["marks"]} == {0, 1}  # ED and ES
     assert 'href="../index.html"' in (out / pages[1]).read_text()
+
+
+def test_a_patient_has_one_name_everywhere(run: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    """M&Ms' file A_sa.nii.gz is of patient A; two patients of one name have their folders before it."""
+    for folder in "xy":
+        (tmp_path / "scans" / folder).mkdir(parents=True)
+        file = next((phantom["acdc"] / "patientP001").glob("*frame01.nii.gz"))
+        (tmp_path / "scans" / folder / "a_ED.nii.gz").write_bytes(file.read_bytes())
+    mnms = sorted(phantom["mnms"].rglob("*_sa.nii.gz"))[0]
+    for number, scans in enumerate([[mnms], [tmp_path / "scans"]]):
+        out = tmp_path / str(number)
+        coopseg.predict(run, scans, out, device="cpu", page=True)
+        table = (out / "measures.csv").read_text(encoding="utf-8").splitlines()
+        names = [row["patient"] for row in csv.DictReader(table)]
+        pages = sorted(page for page in out.rglob("*.html") if page.name != "index.html")
+        listed = re.findall(r'<th scope="row"><a href=".*?">(.*?)</a>', (out / "index.html").read_text())
+        assert listed == names
+        assert [re.findall("<h1>(.*?)</h1>", page.read_text())[0] for page in pages] == names
+        assert [page.stem for page in pages] == [name.rpartition("/")[2] for name in names]
+    assert names == ["x/a", "y/a"]

@@ -45,23 +45,26 @@ def write_pages(
 ) -> Path:
     """Write OUT/.../PATIENT.html for each patient and OUT/index.html, the list; returns the path of the list.
 
-    Files that differ only in _ED, _ES or _frameNN at the end are of one patient, as in data sets. measured:
+    Patients are called as in measures.csv. Files that differ only in _ED, _ES or _frameNN at the end are of one patient, as in data sets. measured:
     the patients of the label maps. names: of the class indices. provenance: says how the label maps were
     made, in words. failed: a line for each scan without one.
     """
     known = {file: one for one in measured for file in one.files}
-    patients: dict[Path, list[tuple[Named, Segmented]]] = {}
+    patients: dict[tuple[Path, str], list[tuple[Named, Segmented]]] = {}
     for each in segmented:
         named = read_name(stem(each.name))
-        patients.setdefault(each.file.parent / f"{_whole(named)}.html", []).append((named, each))
+        patients.setdefault((each.file.parent, _whole(named)), []).append((named, each))
     made = time.strftime("%Y-%m-%d %H:%M")
     entries: list[Entry] = []
-    for path, own in patients.items():
-        below, one = path.relative_to(out), known.get(own[0][1].file)
+    for (folder, name), own in patients.items():
+        one = known.get(own[0][1].file)  # a patient who could not be measured has a page all the same
+        called = "_".join(part for part in (one.name, one.session) if part) if one else name
+        path = folder / f"{called.rpartition('/')[2]}.html"
+        below = path.relative_to(out)
         whole = one is not None and [each.file for _, each in own] == list(one.files)
         entry = write_patient(
             path,
-            _whole(own[0][0]),
+            called,
             [_volume(named, each) for named, each in own],
             names=names,
             provenance=[*provenance.items(), ("written", made)],
