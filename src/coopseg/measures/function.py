@@ -75,8 +75,6 @@ def measure_patient(frames: Sequence[Frame], names: Sequence[str], body: Body = 
         values |= _measure_heart(frames, names, body, lines, slices)
     if len(frames) == 1:
         values |= {f"{name}_ml": frames[0].ml(name) for name in names[1:]}
-    elif not is_heart(names):
-        lines.append(f"the volumes of its {len(frames)} phases are in measures.json")
     return Measured(values, tuple(dict.fromkeys(lines)), tuple(slices))
 
 

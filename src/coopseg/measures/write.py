@@ -18,7 +18,7 @@ from coopseg.scans.labels import canonical_name, parse_label_names
 from coopseg.scans.layouts.cardiac import find_examination
 from coopseg.scans.layouts.described import labels_beside
 from coopseg.scans.types import Labels
-from coopseg.text import Json, spreadsheet_safe
+from coopseg.text import Json, listing, spreadsheet_safe
 from coopseg.versions import versions
 
 TABLE, RECORD = "measures.csv", "measures.json"
@@ -133,8 +133,8 @@ def write_measures(
     writer.writerow(map(spreadsheet_safe, head))
     for patient in patients:
         own = (patient.name, patient.session, len(patient.files), len(patient.frames))
-        values = (_shown(patient.measured.values[name]) for name in columns(names))
-        notes = "; ".join(patient.measured.notes)
+        values = (_shown(patient.measured.values[name], name) for name in columns(names))
+        notes = "; ".join((*patient.measured.notes, *_volumes_elsewhere(patient)))
         writer.writerow(map(spreadsheet_safe, (*own, *values, notes, DISCLAIMER)))
     # a file name need not be Unicode
     write_atomically(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
@@ -149,8 +149,26 @@ def write_measures(
     write_json(out / RECORD, record)
 
 
-def _shown(value: float | str | None) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else value or ""
+def _shown(value: float | str | None, column: str) -> str:
+    """Writes a cell: one decimal, two for the body's surface; two digits of what is less than 1.
+
+    >>> _shown(61.27, "lv_ef_percent"), _shown(1.9342, "bsa_m2"), _shown(0.0416, "tumour_ml")
+    ('61.3', '1.93', '0.042')
+    """
+    if not isinstance(value, float):
+        return value or ""
+    if 0 < abs(value) < 1:
+        return f"{value:.2g}"
+    return f"{value:.{2 if column == 'bsa_m2' else 1}f}"
+
+
+def _volumes_elsewhere(patient: Patient) -> tuple[str, ...]:
+    """Says where the volumes of a patient with several phases are, whose cells NAME_ml are empty."""
+    frames = patient.frames
+    if len(frames) < 2 or not any(frame.scaled for frame in frames):
+        return ()
+    cells = listing([f"{name}_ml" for name in frames[0].voxels])
+    return (f"{cells} are for patients with one phase; the volumes of its {len(frames)} are in {RECORD}",)
 
 
 def _entry(patient: Patient) -> Json:
