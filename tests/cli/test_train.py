@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import pytest
 
 from coopseg import train
-from coopseg.cli.console import _validation_of, stn_behind
 from coopseg.cli.main import _terminate
 from coopseg.cli.train import _report
+from coopseg.results.remarks import stn_behind, validation_of
 
 TINY = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
 
@@ -37,7 +37,7 @@ def test_a_damaged_record_is_used_or_named(
     run = train(phantom["acdc"], tmp_path / "run", preset="quick", settings=TINY, device="cpu")
     assert refuses_damage(run / "run.json", lambda: _report(run)) > 100
     used = run / "last.safetensors"  # what is said where a model is used can be done without
-    assert refuses_damage(run / "run.json", lambda: stn_behind(_validation_of(used))) == 0
+    assert refuses_damage(run / "run.json", lambda: stn_behind(validation_of(used))) == 0
     (run / "run.json").write_text('{"best": {}, "validations": []}')
     done = coopseg("train", "--resume", run)
     assert done.exit_code == 2

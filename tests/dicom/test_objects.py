@@ -206,5 +206,5 @@ def test_headers_that_lack_something_are_named(scan: Scan, tmp_path: Path) -> No
     for data in objects:
         del data.FrameOfReferenceUID
     (stack,) = open_dicom(save(objects, tmp_path / "in")).stacks
-    with pytest.raises(CoopsegError, match=r"no SEG or SR of P1 can be written \(.+\); export"):
+    with pytest.raises(CoopsegError, match=r"no SEG or SR of P1 can be written \(.+\); to have them, export"):
         write_objects(tmp_path / "out", stack, drawn(stack), NAMES, {})

@@ -170,7 +170,7 @@ def test_dicom_beside_nifti_is_said(
     shutil.copy(scan.path, study / "scan.nii.gz")
     done = coopseg("predict", "--model", model, study, "--device=cpu", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
-    assert "holds DICOM too, which is not read beside NIfTI" in done.stderr
+    assert "DICOM beside NIfTI, to be given by itself (1)" in done.stderr
     assert [file.name for file in (tmp_path / "out").rglob("*.nii.gz")] == ["scan.nii.gz"]
 
 

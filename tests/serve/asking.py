@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from coopseg.errors import CoopsegError
+from coopseg.serve.worker import Said
 
 BOUNDARY = "a-line-between"
 MARKED = {"X-Coopseg": "1"}
@@ -88,14 +89,17 @@ class Asking:
 
 
 class Toy:
-    """Gives each file a page and a label map; waits while `gate` is closed, as a long prediction would."""
+    """Gives each file a page and a label map; waits while `gate` is closed, as a long prediction would.
+
+    It warns of files called odd, and makes a DICOM object of those called study.
+    """
 
     def __init__(self) -> None:
         self.gate, self.running, self.stopped = threading.Event(), threading.Event(), threading.Event()
         self.gate.set()
         self.seen: list[list[str]] = []
 
-    def run(self, scans: Path, out: Path, tell: Callable[[int, int], None]) -> str:
+    def run(self, scans: Path, out: Path, tell: Callable[[int, int], None]) -> Said:
         files = sorted(path for path in scans.rglob("*") if path.is_file())
         self.seen.append([path.relative_to(scans).as_posix() for path in files])
         self.stopped.clear()
@@ -111,10 +115,13 @@ class Toy:
                 raise KeyError(path.name)
             (out / path.name).write_bytes(b"labels of " + path.read_bytes())
             (out / f"{path.name.split('.')[0]}.html").write_text("<title>a page</title>")
+            if "study" in path.name:
+                (out / "dicom").mkdir(exist_ok=True)
+                (out / "dicom" / f"{path.name}_seg.dcm").write_bytes(b"segments")
             tell(number, len(files))
-        for name in ("index.html", "labels.json", "predict.json"):
+        for name in ("index.html", "labels.json", "measures.csv", "predict.json"):
             (out / name).write_text("{}")
-        return ""
+        return Said("", tuple(f"{path.name}: LV in 2 pieces" for path in files if "odd" in path.name))
 
     def stop(self, *, close: bool = False) -> None:
         self.stopped.set()

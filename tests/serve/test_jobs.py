@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asking import Toy, eventually
 
-from coopseg.serve.jobs import MOST_WAITING, Job, Jobs, pack_labels
+from coopseg.serve.jobs import MOST_WAITING, Job, Jobs, pack_results
 from coopseg.serve.places import Refused
 from coopseg.serve.worker import BUG
 
@@ -51,6 +51,7 @@ def test_in_order_with_places_and_progress(jobs: Jobs, toy: Toy) -> None:
     assert 3590 < said.pop("seconds_left") <= 3600
     assert said == {
         "state": "done", "done": 2, "total": 2, "line": "", "page": "index.html", "patients": 2,
+        "files": ["labels", "measures"], "warnings": (),
     }  # fmt: skip
     assert (jobs.describe(second)["page"], jobs.describe(second)["patients"]) == ("c.html", 1)
     assert not first.scans.exists()
@@ -80,10 +81,10 @@ def test_failures_are_one_line_and_the_next_goes_on(
     )
     (full.folder / "out").mkdir()
     wait(good, "done")
-    assert (damaged.state, damaged.line) == ("failed", "damaged.nii: damaged gzip file; copy it again")
-    assert (bug.state, bug.line) == ("failed", BUG)
+    assert (damaged.state, damaged.said.line) == ("failed", "damaged.nii: damaged gzip file; copy it again")
+    assert (bug.state, bug.said.line) == ("failed", BUG)
     assert full.state == "failed"
-    assert full.line.startswith("the disk of the service cannot be written (")
+    assert full.said.line.startswith("the disk of the service cannot be written (")
     assert not any(job.scans.exists() for job in (damaged, bug, full))
     assert "KeyError" in caplog.text
     assert "smith" not in caplog.text
@@ -129,14 +130,16 @@ def test_the_end_stops_what_runs(tmp_path: Path, toy: Toy) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_zip_holds_maps_and_names_alone(tmp_path: Path) -> None:
+def test_the_zips_hold_what_their_names_say(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "a").mkdir(parents=True)
+    (out / "dicom" / "a").mkdir(parents=True)
+    wanted = {"label-maps.zip": ("a/x.nii.gz", "labels.json"), "dicom.zip": ("dicom/a/x_seg.dcm",)}
     left_out = "predict.json", "done.jsonl", ".lock", "index.html", "a/x.html"
-    for name in ("a/x.nii.gz", "labels.json", *left_out):
+    for name in (*wanted["label-maps.zip"], *wanted["dicom.zip"], *left_out):
         (out / name).write_text(name)
-    pack_labels(out, tmp_path / "z.zip")
-    with zipfile.ZipFile(tmp_path / "z.zip") as packed:
-        assert {name: packed.read(name).decode() for name in packed.namelist()} == {
-            name: name for name in ("a/x.nii.gz", "labels.json")
-        }
+    pack_results(out, tmp_path)
+    for file, names in wanted.items():
+        with zipfile.ZipFile(tmp_path / file) as packed:
+            found = {name: packed.read(name).decode() for name in packed.namelist()}
+        assert found == {name: name for name in names}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 pytestmark = pytest.mark.slow
+FILES = "labels", "measures", "dicom"
 
 
 def test_from_the_choice_of_a_file_to_its_page(
@@ -59,7 +60,7 @@ def test_from_the_choice_of_a_file_to_its_page(
         tab.wait_for_selector("text=failed: x.nii.gz: damaged gzip file", timeout=120_000)
         tab.focus("#jobs li:first-child button")
         tab.keyboard.press("Enter")
-        eventually(lambda: tab.locator("#jobs li").count() == 2)
+        eventually(lambda: tab.locator("#jobs > li").count() == 2)
         ours = "willReadFrequently"  # a hint to whoever looks at the canvas again and again, as this test
         assert [line for line in said if ours not in line] == []
 
@@ -71,18 +72,20 @@ def test_the_page_in_every_width_and_scheme(
     grounds = set()
     address = f"http://127.0.0.1:{service.port}/"
     for width, scheme in product(WIDTHS, SCHEMES):
+        where = f"{scheme}, {width} pixels"
         with opened(browser, address, width=width, scheme=scheme) as (tab, asked, said):
             toy.gate.set()
-            for name in ("a.nii", f"damaged_{'x' * 80}.nii", "b.nii"):
+            for name in ("odd.nii", f"damaged_{'x' * 80}.nii", f"odd_study_{'x' * 80}.nii"):
                 tab.set_input_files("#files", {"name": name, "mimeType": "", "buffer": b"1"})
             eventually(lambda: tab.locator(".page:not([hidden])").count() == 2)
             tab.wait_for_selector(".failed")
+            assert tab.inner_text("details >> nth=0").splitlines()[-1].startswith("odd_study_xx"), where
+            assert [tab.locator(f"[data-file={name}]:visible").count() for name in FILES] == [2, 2, 1], where
             toy.gate.clear()
             for name in ("c.nii", "d.nii"):
                 tab.set_input_files("#files", {"name": name, "mimeType": "", "buffer": b"1"})
             tab.wait_for_selector("text=waiting, place 1")
             tab.screenshot(path=tmp_path / f"{scheme}-{width}.png", full_page=True)
-            where = f"{scheme}, {width} pixels"
             assert said == [], where
             assert all(url.startswith(f"http://127.0.0.1:{service.port}/") for url in asked), where
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, where

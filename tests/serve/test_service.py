@@ -37,11 +37,30 @@ def test_from_the_page_to_the_label_maps(service: Asking, toy: Toy) -> None:
     labels = service.ask("GET", f"/jobs/{job}/labels")
     assert labels.headers["content-disposition"] == 'attachment; filename="label-maps.zip"'
     with zipfile.ZipFile(io.BytesIO(labels.body)) as packed:
-        assert packed.namelist() == ["labels.json", "p1.nii.gz", "p2.nii.gz"]
+        assert packed.namelist() == ["labels.json", "measures.csv", "p1.nii.gz", "p2.nii.gz"]
         assert packed.read("p2.nii.gz") == b"labels of two"
+    measures = service.ask("GET", f"/jobs/{job}/measures")
+    assert measures.headers["content-disposition"] == 'attachment; filename="measures.csv"'
+    assert (measures.headers["content-type"], measures.text) == ("text/csv; charset=utf-8", "{}")
     assert service.ask("DELETE", f"/jobs/{job}", headers=MARKED).status == 204
-    for path in ("", "/labels", "/pages/p1.html"):
+    for path in ("", "/labels", "/measures", "/pages/p1.html"):
         assert service.ask("GET", f"/jobs/{job}{path}").status == 404
+
+
+def test_what_was_dicom_comes_back_as_dicom(service: Asking) -> None:
+    plain, study = (service.send((name, b"1")).json["id"] for name in ("plain.nii", "odd_study.nii"))
+    said = service.wait(plain, "done")
+    assert (said["files"], said["warnings"]) == (["labels", "measures"], [])
+    for name in ("dicom", "none", "scans", ".."):
+        assert service.ask("GET", f"/jobs/{plain}/{name}").status == 404
+    said = service.wait(study, "done")
+    assert (said["files"], said["warnings"]) == (
+        ["labels", "measures", "dicom"], ["odd_study.nii: LV in 2 pieces"],
+    )  # fmt: skip
+    objects = service.ask("GET", f"/jobs/{study}/dicom")
+    assert objects.headers["content-disposition"] == 'attachment; filename="dicom.zip"'
+    with zipfile.ZipFile(io.BytesIO(objects.body)) as packed:
+        assert packed.namelist() == ["dicom/odd_study.nii_seg.dcm"]
 
 
 def test_every_answer_has_the_headers(service: Asking) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.nifti import read_image
-from coopseg.serve.worker import BUG, ENDED, How, Ready, Worker, attend, segment
+from coopseg.serve.worker import BUG, ENDED, How, Ready, Said, Worker, attend, segment
 
 
 @pytest.fixture
@@ -27,7 +27,11 @@ def scans(phantom: dict[str, Path], tmp_path: Path) -> Path:
 def test_scans_become_pages_and_label_maps(model: Path, scans: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     done = segment(How(model, "cpu"), scans, tmp_path / "out", lambda *each: told.append(each))
-    assert done == ("done", "")
+    state, said = done
+    assert (state, said.line) == ("done", "")
+    assert said.warnings
+    assert all(line.startswith("patientP001") for line in said.warnings)
+    assert str(tmp_path) not in "".join(said.warnings)
     assert told == [(1, 2), (2, 2)]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {path.name for path in scans.iterdir()} | {
@@ -42,21 +46,21 @@ def test_what_failed_is_named_without_the_folder_of_the_service(
 ) -> None:
     how = How(model, "cpu")
     (scans / "zz_damaged.nii.gz").write_bytes(b"\x1f\x8b123")
-    state, line = segment(how, scans, tmp_path / "out", lambda *_: None)
+    state, said = segment(how, scans, tmp_path / "out", lambda *_: None)
     assert state == "done"
-    assert line.startswith("zz_damaged.nii.gz: damaged gzip file")
+    assert said.line.startswith("zz_damaged.nii.gz: damaged gzip file")
     page = (tmp_path / "out" / "index.html").read_text()
     assert "zz_damaged.nii.gz: damaged gzip file" in page
     assert str(tmp_path) not in page
     for file in scans.glob("patient*"):
         file.unlink()
-    state, line = segment(how, scans, tmp_path / "again", lambda *_: None)
+    state, said = segment(how, scans, tmp_path / "again", lambda *_: None)
     assert state == "failed"
-    assert line.startswith("zz_damaged.nii.gz: damaged gzip file")
+    assert said.line.startswith("zz_damaged.nii.gz: damaged gzip file")
     (scans / "zz_damaged.nii.gz").rename(scans / "x.txt")
-    state, line = segment(how, scans, tmp_path / "again", lambda *_: None)
+    state, said = segment(how, scans, tmp_path / "again", lambda *_: None)
     assert state == "failed"
-    assert line.startswith("what was sent: no scan found")
+    assert said.line.startswith("what was sent: no scan found")
 
 
 def test_dicom_as_it_is_sent(model: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
@@ -74,10 +78,17 @@ def test_dicom_as_it_is_sent(model: Path, phantom: dict[str, Path], tmp_path: Pa
     )
     folder = tmp_path / "sent"
     unpack(Path(sent), "disc", Places(folder), Room(2**30, 10_000, "full"))
-    state, line = segment(How(model, "cpu"), folder, tmp_path / "out", lambda *_: None)
-    assert (state, line) == ("done", "")
+    state, said = segment(How(model, "cpu"), folder, tmp_path / "out", lambda *_: None)
+    assert (state, said.line) == ("done", "")
+    made = sorted(path.name for path in (tmp_path / "out" / "dicom").iterdir())
+    assert made[0] == "Rossi-7_seg_01.dcm"
     pages = sorted(path.name for path in (tmp_path / "out").rglob("*.html"))
     assert pages == ["Rossi-7.html", "index.html"]
+    shutil.copy(next(phantom["mnms"].rglob("*_sa.nii.gz")), folder / "scan.nii.gz")
+    state, said = segment(How(model, "cpu"), folder, tmp_path / "again", lambda *_: None)
+    assert state == "done"
+    assert any(line.endswith("DICOM beside NIfTI, to be given by itself (1)") for line in said.warnings)
+    assert not (tmp_path / "again" / "dicom").exists()
 
 
 @pytest.mark.parametrize(("error", "line"), [(MemoryError(), ENDED), (KeyError("smith"), BUG)])
@@ -92,7 +103,7 @@ def test_other_errors_are_one_line(
         raise error
 
     monkeypatch.setattr("coopseg.inference.predict.predict", fail)
-    assert segment(How(Path("m")), scans, scans / "out", lambda *_: None) == ("failed", line)
+    assert segment(How(Path("m")), scans, scans / "out", lambda *_: None) == ("failed", Said(line))
     assert "smith" not in caplog.text
 
 
@@ -103,14 +114,16 @@ def test_what_is_said_through_the_pipe(model: Path, scans: Path, tmp_path: Path)
     thread.start()
     assert ours.recv() == ("ready", (("RV", "MYO", "LV"), "cpu"))
     ours.send((scans, tmp_path / "out"))
-    assert [ours.recv() for _ in range(3)] == [("progress", (1, 2)), ("progress", (2, 2)), ("done", "")]
+    assert [ours.recv() for _ in range(2)] == [("progress", (1, 2)), ("progress", (2, 2))]
+    kind, said = ours.recv()
+    assert (kind, said.line) == ("done", "")
     ours.close()
     thread.join()
     ours, theirs = Pipe()
     attend(theirs, How(tmp_path / "none", "cpu"))
-    kind, line = ours.recv()
+    kind, said = ours.recv()
     assert kind == "failed"
-    assert "does not exist" in line
+    assert "does not exist" in said.line
 
 
 def test_a_process_that_is_stopped_begins_anew(model: Path, scans: Path, tmp_path: Path) -> None:
@@ -119,7 +132,7 @@ def test_a_process_that_is_stopped_begins_anew(model: Path, scans: Path, tmp_pat
     with pytest.raises(CoopsegError, match="the process that segments has ended"):
         worker.run(scans, tmp_path / "a", lambda *_: worker.stop())  # after the first of two scans
     told: list[tuple[int, int]] = []
-    assert worker.run(scans, tmp_path / "b", lambda *each: told.append(each)) == ""
+    assert worker.run(scans, tmp_path / "b", lambda *each: told.append(each)).line == ""
     assert told == [(1, 2), (2, 2)]
     worker.stop(close=True)
     with pytest.raises(CoopsegError, match="has ended"):

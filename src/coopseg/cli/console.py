@@ -6,25 +6,23 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TextIO
 
 import typer
 
-from coopseg.errors import CoopsegError
 from coopseg.scans.files import naming
 from coopseg.training.request import TrainingRequest
 
 if TYPE_CHECKING:
     from coopseg.demo import DemoProgress
+    from coopseg.results.remarks import Remarks
     from coopseg.training.log import Scores, Values
     from coopseg.training.loop import Progress
 
 QUIET = 10.0  # seconds between two lines of progress where there is no terminal
-MOST_NOTES = 5  # lines on measured patients; the file has all
-CLEARLY_LOWER = 0.02  # Dice by which FTN+STN has to stay behind before a word is said
 
 
 def say(text: str) -> None:
@@ -50,76 +48,12 @@ def say_report(page: Path) -> None:
     say(f"\nopen in a browser: {page.resolve()}")
 
 
-def note_predictor(record: Path) -> None:
-    """Say what a predict.json or evaluation.json holds that a user should know.
-
-    That is a training that had not ended, an STN that stayed behind the FTN in it, files that were passed
-    over, scan statistics, and a rule of anatomy that could not be applied.
-    """
-    from coopseg.measures.anatomy import left_out
-    from coopseg.scans.discover import summarise
-    from coopseg.scans.types import PassedOver
-
-    facts = json.loads(record.read_text(encoding="utf-8"))
-    skipped = [PassedOver(Path(entry["path"]), entry["reason"]) for entry in facts.get("passed_over", ())]
-    if line := summarise(skipped):
-        warn(f"{line}; {record} names them")
-    if facts["anatomy"] and (line := left_out(facts["model"]["names"])):
-        warn(f"--anatomy: {line}")
-    k = facts["scan_statistics"]
-    if facts["training_ended"] is False:
-        warn(f"{facts['model']['path']}: its training has not ended; weights of a validation midway are used")
-    if facts["training_ended"] and facts["refinements"] and facts.get("head") != "FTN":
-        weights = Path(facts["model"]["path"])
-        if behind := stn_behind(_validation_of(weights)):
-            warn(f"{weights}: {behind}")
-    if k is not None:
-        note(
-            "the first two layers adapt to the brightness and contrast of each scan, to a share of "
-            f"{10 / (10 + k):.0%} where it has 10 slices (scan statistics, K = {k:g}); --scan-statistics "
-            "off: they stay as in training"
-        )
-
-
-def note_measures(record: Path) -> None:
-    """Say what a measures.json holds that a user of its numbers should know."""
-    from coopseg.text import merge_lines
-
-    found = json.loads(record.read_text(encoding="utf-8"))
-    for line in found["failed"]:
-        warn(f"not measured: {line}")
-    lines = [(patient["patient"], line) for patient in found["patients"] for line in patient["notes"]]
-    merged = merge_lines(lines)
-    for line in merged[:MOST_NOTES]:
+def tell(remarks: Remarks) -> None:
+    """Prints what is to be said of predictions, scores or measures."""
+    for line in remarks.warnings:
+        warn(line)
+    for line in remarks.notes:
         note(line)
-    if left := merged[MOST_NOTES:]:
-        note(f"and {len(left)} more notes on patients, in {record}")
-
-
-def _validation_of(weights: Path) -> Mapping[str, Any]:
-    """Returns the validation at which weights of a run folder were written; {} if its record does not say."""
-    from coopseg.cases.splits import RUN
-    from coopseg.inference.model import BEST, LAST
-    from coopseg.results.records import RunFile, read_checked
-
-    try:
-        record = read_checked(RunFile, weights.parent / RUN, "train it anew")
-        steps = {LAST: record["steps"]} | {BEST[head]: at["step"] for head, at in record["best"].items()}
-        step = steps[weights.name]
-        return next(dict(entry) for entry in record["validations"] if entry["step"] == step)
-    except (CoopsegError, KeyError, TypeError, ValueError, AttributeError, StopIteration):
-        return {}  # the label maps and scores are whole without it
-
-
-def stn_behind(scores: Mapping[str, Mapping[str, float]]) -> str | None:
-    """Returns a warning if FTN+STN, which `predict` writes, validates clearly lower than the FTN alone."""
-    ftn, refined = (scores.get(head, {}).get("mean") for head in ("FTN", "FTN+STN"))
-    if ftn is None or refined is None or refined >= ftn - CLEARLY_LOWER:
-        return None
-    return (
-        f"FTN+STN has a validation Dice of {refined:.3f}, the FTN alone {ftn:.3f}: the STN has learned too "
-        "little; train longer, or give --refine 0 to predict and evaluate"
-    )
 
 
 def note(text: str) -> None:

@@ -23,9 +23,9 @@ from coopseg.cli.console import (
     Trust,
     counting,
     note,
-    note_predictor,
     say,
     say_report,
+    tell,
     warn,
 )
 from coopseg.errors import CoopsegError, PartlyDone
@@ -115,6 +115,7 @@ def evaluate(
     """
     from coopseg.evaluation.run import RECORD, evaluate_model
     from coopseg.evaluation.tables import compare_heads, summary_table
+    from coopseg.results.remarks import remarks_on_predictor
     from coopseg.results.shown import as_text
 
     partly = None
@@ -147,7 +148,7 @@ def evaluate(
         partly, found = error, error.done
     if found.note:
         note(found.note)
-    note_predictor(out / RECORD)
+    tell(remarks_on_predictor(out / RECORD))
     for warning in found.warnings:
         warn(warning)
     say(as_text(summary_table(found.summaries)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coopseg.cli.console import LabelNames, NewFolder, Volumes, note_measures, say
+from coopseg.cli.console import LabelNames, NewFolder, Volumes, say, tell
 from coopseg.errors import PartlyDone
 from coopseg.text import counted
 
@@ -43,13 +43,14 @@ def measure(
     """
     from coopseg.measures.write import RECORD, TABLE
     from coopseg.measures.write import measure as measure_labels
+    from coopseg.results.remarks import remarks_on_measures
 
     partly = None
     try:
         patients = measure_labels(list(label_maps), out, labels=labels, spacing=spacing, body=body)
     except PartlyDone as error:
         partly, patients = error, error.done
-    note_measures(out / RECORD)
+    tell(remarks_on_measures(out / RECORD))
     say(f"{counted(len(patients), 'patient')} measured: {out / TABLE}")
     if partly:
         raise partly

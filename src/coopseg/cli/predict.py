@@ -19,9 +19,8 @@ from coopseg.cli.console import (
     Trust,
     Volumes,
     note,
-    note_measures,
-    note_predictor,
     say,
+    tell,
     warn,
 )
 from coopseg.errors import PartlyDone
@@ -87,6 +86,7 @@ def predict(
     from coopseg.measures.write import RECORD as MEASURES
     from coopseg.measures.write import TABLE
     from coopseg.pages.write import INDEX
+    from coopseg.results.remarks import remarks_on_measures, remarks_on_predictor
 
     partly = None
     try:
@@ -110,8 +110,8 @@ def predict(
         )
     except PartlyDone as error:
         partly, written = error, list(error.done)
-    note_predictor(out / RECORD)
-    note_measures(out / MEASURES)
+    tell(remarks_on_predictor(out / RECORD))
+    tell(remarks_on_measures(out / MEASURES))
     say(f"{counted(len(written), 'label map')} in {out}; their values are named in {out / 'labels.json'}")
     say(f"volumes, ejection fractions, mass: {out / TABLE}")
     if dicom:
@@ -127,10 +127,11 @@ def predict(
 
 
 def _report(done: Predicted) -> None:
+    from coopseg.results.remarks import remark_on_scan
+
     note(f"{done.number} of {done.total}: {done.scan} ({done.seconds:.1f} s)")
     if done.warnings:
-        more = f" (and {len(done.warnings) - 1} more, see predict.json)" if len(done.warnings) > 1 else ""
-        warn(f"{done.scan}: {done.warnings[0]}{more}")
+        warn(remark_on_scan(done.scan, done.warnings, "predict.json"))
 
 
 def export(

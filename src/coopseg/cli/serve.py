@@ -26,10 +26,11 @@ def serve(
 ) -> None:
     """Serve a page on this machine to which scans are dropped, and which shows what was segmented.
 
-    It takes NIfTI files, DICOM, folders and zip files of them, segments one job after another, and gives the
-    pages of `coopseg predict --page` and the label maps. Each job lies in a temporary folder, which is
-    removed some minutes after its end, when it is removed on the page, and when the service ends. Nothing is
-    logged of what is sent. There are no passwords. Needs `pip install "coopseg[serve]"`.
+    It takes NIfTI files, DICOM, folders and zip files of them, segments one job after another, and gives what
+    `coopseg predict --page --dicom` writes and prints: pages, label maps, measures.csv, SEG and SR of DICOM,
+    and warnings. Each job lies in a temporary folder, which is removed some minutes after its end, when it is
+    removed on the page, and when the service ends. Nothing is logged of what is sent. There are no passwords.
+    Needs `pip install "coopseg[serve]"`.
     """
     from coopseg.serve.run import serve as run_service
     from coopseg.serve.worker import How

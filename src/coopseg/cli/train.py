@@ -24,7 +24,6 @@ from coopseg.cli.console import (
     dice_of_heads,
     note,
     say,
-    stn_behind,
     warn,
 )
 from coopseg.config.methods import DEFAULT_METHOD, OF_PRESETS
@@ -125,6 +124,7 @@ def _report(out: Path) -> None:
         return
     from coopseg.cases.splits import RUN
     from coopseg.results.records import EndedRunFile, best_of, read_checked
+    from coopseg.results.remarks import stn_behind
     from coopseg.training.checkpoint import read_request
 
     record = read_checked(EndedRunFile, out / RUN, "train anew with another --out")

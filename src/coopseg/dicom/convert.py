@@ -25,6 +25,7 @@ from coopseg.versions import versions
 
 log = logging.getLogger(__name__)
 RECORD = "import.json"
+HIDDEN = "DICOM beside NIfTI, to be given by itself"
 LEVEL = 1  # of gzip: noise hardly gets smaller
 
 
@@ -60,18 +61,19 @@ class Given:
 def pick_dicom(entries: Sequence[str | Path]) -> Given:
     """Finds the scans of the paths that are DICOM, see `holds_dicom`. Raises as `open_dicom` does.
 
-    Logs a warning for a folder whose DICOM is not read since it holds NIfTI too.
+    DICOM in a folder that holds NIfTI too is passed over.
     """
     dicom = {entry: open_dicom(entry) for entry in entries if holds_dicom(entry)}
     for entry, found in dicom.items():
         log.info("%s: DICOM, %s", entry, counted(len(found.stacks), "scan"))
-    for entry in entries:
-        if entry not in dicom and hides_dicom(entry):
-            log.warning("%s: holds DICOM too, which is not read beside NIfTI; give it by itself", entry)
+    hidden = [entry for entry in entries if entry not in dicom and hides_dicom(entry)]
     return Given(
         {Path(entry) / f"{s.name}.nii.gz": s for entry, found in dicom.items() for s in found.stacks},
         tuple(error for found in dicom.values() for error in found.refused),
-        tuple(left for found in dicom.values() for left in found.passed_over),
+        (
+            *(PassedOver(Path(entry), HIDDEN) for entry in hidden),
+            *(left for found in dicom.values() for left in found.passed_over),
+        ),
         tuple(entry for entry in entries if entry not in dicom),
     )
 

@@ -77,8 +77,8 @@ def write_objects(
     except Exception as error:  # highdicom raises all kinds for headers that lack something
         first = stack.origin.files[0]
         raise CoopsegError(
-            f"{first}: no SEG or SR of {stack.name} can be written ({one_line(error)}); export the study "
-            "again with all its attributes, or leave out --dicom"
+            f"{first}: no SEG or SR of {stack.name} can be written ({one_line(error)}); to have them, export "
+            "the study again with all its attributes"
         ) from error
     return [*paths, report] if report else paths
 

@@ -58,7 +58,7 @@ def make_app(jobs: Jobs, ready: Ready, *, most_bytes: int, host: str, port: int)
             Route("/jobs", service.send, methods=["POST"]),
             Route("/jobs/{id}", service.describe),
             Route("/jobs/{id}", service.remove, methods=["DELETE"]),
-            Route("/jobs/{id}/labels", service.labels),
+            Route("/jobs/{id}/{file}", service.download),
             Route("/jobs/{id}/pages/{name:path}", service.page),
         ],
         exception_handlers={CoopsegError: _refuse},  # type: ignore[dict-item]
@@ -126,11 +126,12 @@ class _Service:
         await asyncio.to_thread(self.jobs.remove, self._job(request))
         return Response(status_code=204)
 
-    async def labels(self, request: Request) -> Response:
-        job = self._job(request)
-        if job.state != "done":
-            raise Refused(404, "this job has no label maps, or not yet")
-        return FileResponse(job.labels, media_type="application/zip", filename=job.labels.name)
+    async def download(self, request: Request) -> Response:
+        files = await asyncio.to_thread(lambda: self._job(request).files)
+        if request.path_params["file"] not in files:
+            raise Refused(404, "this job has no such file, or not yet")
+        path = files[request.path_params["file"]]
+        return FileResponse(path, filename=path.name)
 
     async def page(self, request: Request) -> Response:
         pages = await asyncio.to_thread(lambda: self._job(request).pages)

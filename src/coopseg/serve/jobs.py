@@ -8,29 +8,31 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from coopseg.errors import CoopsegError
+from coopseg.measures.write import TABLE
 from coopseg.pages.write import INDEX
 from coopseg.serve.places import Refused
-from coopseg.serve.worker import BUG, Tell
+from coopseg.serve.worker import BUG, Said, Tell
 from coopseg.text import Json
 
 log = logging.getLogger(__name__)
 MOST_WAITING = 20  # jobs that wait or are being sent
 LOOK = 5.0  # seconds between two looks for jobs whose time is up
 RECORDS = ("predict.json", "done.jsonl", ".lock")  # which tell of the folders of the service, not of scans
+LABELS, OBJECTS = "label-maps.zip", "dicom.zip"
 GONE = "there is no such job; it may have been removed, send the scans again"
 
 
 class Runs(Protocol):
     """Segments folders; see `Worker`."""
 
-    def run(self, scans: Path, out: Path, tell: Tell) -> str:
+    def run(self, scans: Path, out: Path, tell: Tell) -> Said:
         """Segment a folder."""
 
     def stop(self, *, close: bool = False) -> None:
@@ -39,7 +41,7 @@ class Runs(Protocol):
 
 @dataclass
 class Job:
-    """Holds what is known of a job. done: how many of its `total` scans are. line: what is to be said of it.
+    """Holds what is known of a job. done: how many of its `total` scans are. said: once it has ended.
 
     ended: by time.monotonic.
     """
@@ -49,7 +51,7 @@ class Job:
     state: Literal["sending", "waiting", "running", "done", "failed"] = "sending"
     done: int = 0
     total: int = 0
-    line: str = ""
+    said: Said = field(default_factory=Said)
     ended: float = 0.0
 
     @property
@@ -58,15 +60,25 @@ class Job:
         return self.folder / "scans"
 
     @property
-    def labels(self) -> Path:
-        """Returns the zip file of the label maps."""
-        return self.folder / "label-maps.zip"
+    def out(self) -> Path:
+        """Returns where its results are written."""
+        return self.folder / "out"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Returns the files to download by their addresses below the job's; none before it is done."""
+        places = {
+            "labels": self.folder / LABELS,
+            "measures": self.out / TABLE,
+            "dicom": self.folder / OBJECTS,
+        }
+        done = self.state == "done"
+        return {name: path for name, path in places.items() if done and path.is_file()}
 
     @property
     def pages(self) -> dict[str, Path]:
         """Returns the pages by their addresses below the job's."""
-        out = self.folder / "out"
-        return {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*.html"))}
+        return {path.relative_to(self.out).as_posix(): path for path in sorted(self.out.rglob("*.html"))}
 
 
 class Jobs:
@@ -107,7 +119,7 @@ class Jobs:
     def describe(self, job: Job) -> Json:
         """Returns what is shown of a job. page: the address of its page, or of the list, below the job's."""
         with self._changed:
-            said: Json = {"state": job.state, "done": job.done, "total": job.total, "line": job.line}
+            said: Json = {"state": job.state, "done": job.done, "total": job.total, "line": job.said.line}
             if job.state == "waiting":
                 said["place"] = 1 + [each.id for each in self._waiting()].index(job.id)
             if job.state in ("done", "failed"):
@@ -115,6 +127,7 @@ class Jobs:
             if job.state == "done":
                 patients = [page for page in job.pages if page != INDEX]
                 said |= {"page": patients[0] if len(patients) == 1 else INDEX, "patients": len(patients)}
+                said |= {"files": list(job.files), "warnings": job.said.warnings}
             return said
 
     def remove(self, job: Job) -> None:
@@ -161,38 +174,51 @@ class Jobs:
                     return
                 job = self._waiting()[0]
                 job.state = "running"
-            state, line = _attempt(partial(self._segment, job))
+            state, said = _attempt(partial(self._segment, job))
             shutil.rmtree(job.scans, ignore_errors=True)  # no longer needed
             with self._changed:
                 if job.id in self._jobs:
-                    job.state, job.line, job.ended = state, line, time.monotonic()
+                    job.state, job.said, job.ended = state, said, time.monotonic()
                     continue
             shutil.rmtree(job.folder, ignore_errors=True)  # it was removed meanwhile
 
-    def _segment(self, job: Job) -> str:
+    def _segment(self, job: Job) -> Said:
         def tell(done: int, total: int) -> None:
             job.done, job.total = done, total
 
-        line = self.worker.run(job.scans, job.folder / "out", tell)
-        pack_labels(job.folder / "out", job.labels)
-        return line
+        said = self.worker.run(job.scans, job.out, tell)
+        pack_results(job.out, job.folder)
+        return said
 
 
-def _attempt(segment: Callable[[], str]) -> tuple[Literal["done", "failed"], str]:
+def _attempt(segment: Callable[[], Said]) -> tuple[Literal["done", "failed"], Said]:
     try:
         return "done", segment()
     except CoopsegError as error:
-        return "failed", str(error)
+        return "failed", Said(str(error))
     except OSError as error:
-        return "failed", f"the disk of the service cannot be written ({error.strerror}); tell who runs it"
+        return "failed", Said(
+            f"the disk of the service cannot be written ({error.strerror}); tell who runs it"
+        )
     except Exception as error:
         log.error("a job failed: %s", type(error).__name__)
-        return "failed", BUG
+        return "failed", Said(BUG)
 
 
-def pack_labels(out: Path, file: Path) -> None:
-    """Write a zip file of the label maps below `out` and of what names their values."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:  # label maps are compressed already
-        for path in sorted(out.rglob("*")):
-            if path.is_file() and path.suffix != ".html" and path.name not in RECORDS:
-                packed.write(path, path.relative_to(out))
+def pack_results(out: Path, folder: Path) -> None:
+    """Pack what lies below `out` into zip files: label maps with what names their values, and DICOM objects.
+
+    There is no second file if there are no such objects.
+    """
+    made = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    objects = [path for path in made if path.suffix == ".dcm"]
+    maps = [path for path in made if path.suffix not in (".dcm", ".html") and path.name not in RECORDS]
+    _pack(folder / LABELS, maps, out, zipfile.ZIP_STORED)  # they are compressed already
+    if objects:
+        _pack(folder / OBJECTS, objects, out, zipfile.ZIP_DEFLATED)
+
+
+def _pack(file: Path, paths: Sequence[Path], below: Path, method: int) -> None:
+    with zipfile.ZipFile(file, "w", method) as packed:
+        for path in paths:
+            packed.write(path, path.relative_to(below))

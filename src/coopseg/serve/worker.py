@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import multiprocessing
 import signal
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from coopseg.errors import CoopsegError, PartlyDone
 
@@ -37,6 +38,13 @@ class Ready:
 
     structures: tuple[str, ...]
     device: str
+
+
+class Said(NamedTuple):
+    """Holds what is said of scans. line: names those that could not be segmented, "" if all were."""
+
+    line: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Worker:
@@ -65,10 +73,10 @@ class Worker:
         kind, content = self._receive()
         if kind == "ready":
             return Ready(*content)
-        raise CoopsegError(content)
+        raise CoopsegError(content.line)
 
-    def run(self, scans: Path, out: Path, tell: Tell) -> str:
-        """Segment what lies in a folder, with pages; returns a line to show with them, or "".
+    def run(self, scans: Path, out: Path, tell: Tell) -> Said:
+        """Segment what lies in a folder, with pages; returns what to show with them.
 
         Raises CoopsegError if nothing could be segmented, and if the process ended or was stopped.
         """
@@ -84,9 +92,9 @@ class Worker:
             if kind == "progress":
                 tell(*content)
             elif kind == "done":
-                return str(content)
+                return Said(*content)
             else:
-                raise CoopsegError(content)
+                raise CoopsegError(content.line)
 
     def stop(self, *, close: bool = False) -> None:
         """End the process at once. close: also start no other."""
@@ -119,7 +127,7 @@ def attend(connection: Connection, how: How) -> None:
             how.model, refinements=how.refinements, device=how.device, trust=how.trust
         )
     except CoopsegError as error:
-        connection.send(("failed", str(error)))
+        connection.send(("failed", Said(str(error))))
         return
     connection.send(("ready", (model.names[1:], str(predictor.device))))
     while True:
@@ -130,29 +138,53 @@ def attend(connection: Connection, how: How) -> None:
         connection.send(segment(how, scans, out, lambda *done: connection.send(("progress", done))))
 
 
-def segment(how: How, scans: Path, out: Path, tell: Tell) -> tuple[str, str]:
-    """Segment what lies in a folder; returns ("done", line) or ("failed", line). It raises nothing."""
-    from coopseg.inference.predict import predict
+def segment(how: How, scans: Path, out: Path, tell: Tell) -> tuple[str, Said]:
+    """Segment what lies in a folder; returns "done" or "failed", and what to say. It raises nothing.
+
+    DICOM objects are written too, if the libraries for them are installed.
+    """
+    from coopseg.inference.predict import Predicted, predict
     from coopseg.pages.write import INDEX
+    from coopseg.results.remarks import remark_on_scan
+
+    line, warnings = "", list[str]()
+
+    def note(done: Predicted) -> None:
+        tell(done.number, done.total)
+        if done.warnings:
+            warnings.append(remark_on_scan(done.scan, done.warnings, "its page"))
 
     try:
-        predict(
-            how.model, scans, out, refinements=how.refinements, device=how.device, trust=how.trust, page=True,
-            progress=lambda done: tell(done.number, done.total),
-        )  # fmt: skip
-    except PartlyDone as partly:
-        index = out / INDEX
-        index.write_text(without_folder(index.read_text(encoding="utf-8"), scans), encoding="utf-8")
-        return "done", without_folder("; ".join(map(str, partly.failed)), scans)
+        try:
+            predict(
+                how.model, scans, out, refinements=how.refinements, device=how.device, trust=how.trust,
+                page=True, dicom=importlib.util.find_spec("highdicom") is not None, progress=note,
+            )  # fmt: skip
+        except PartlyDone as partly:
+            index = out / INDEX
+            index.write_text(without_folder(index.read_text(encoding="utf-8"), scans), encoding="utf-8")
+            line = without_folder("; ".join(map(str, partly.failed)), scans)
+        warnings += _remarks(out)
+        return "done", Said(line, tuple(without_folder(each, scans) for each in warnings))
     except CoopsegError as error:
-        return "failed", without_folder(str(error), scans)
+        return "failed", Said(without_folder(str(error), scans))
     except MemoryError:
-        return "failed", ENDED
+        return "failed", Said(ENDED)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]  # its message may name a patient
         log.error("a job failed: %s at %s:%s", type(error).__name__, Path(place.filename).name, place.lineno)
-        return "failed", BUG
-    return "done", ""
+        return "failed", Said(BUG)
+
+
+def _remarks(out: Path) -> list[str]:
+    """Returns what `coopseg predict` prints when all is done."""
+    from coopseg.inference.predict import RECORD
+    from coopseg.measures.write import RECORD as MEASURES
+    from coopseg.results.remarks import remarks_on_measures, remarks_on_predictor
+
+    measured = remarks_on_measures(out / MEASURES)
+    warnings = remarks_on_predictor(out / RECORD).warnings + measured.warnings + measured.notes
+    return [line.replace(f"; {out / RECORD} names them", "") for line in warnings]
 
 
 def without_folder(text: str, folder: Path) -> str:

@@ -3,7 +3,7 @@
 const at = id => document.getElementById(id);
 const limits = JSON.parse(at("limits").textContent);
 const headers = { [limits.mark]: "1" };
-const KEPT = "coopseg jobs", PERIOD = 700;
+const KEPT = "coopseg jobs", PERIOD = 700, FEW = 3;  // lines that need not be unfolded
 const jobs = JSON.parse(sessionStorage.getItem(KEPT) || "[]");
 
 const keep = () => sessionStorage.setItem(KEPT, JSON.stringify(jobs));
@@ -40,6 +40,18 @@ function tell(row, line, share) {
 function fail(row, line) {
   row.classList.add("failed");
   tell(row, line, null);
+}
+
+function warn(row, lines) {
+  const box = row.querySelector("details");
+  box.querySelector("summary").textContent = counted(lines.length, "thing") + " to look at";
+  box.querySelector("ul").replaceChildren(...lines.map(line => {
+    const entry = document.createElement("li");
+    entry.textContent = line;
+    return entry;
+  }));
+  box.open = lines.length <= FEW;
+  box.hidden = !lines.length;
 }
 
 // files: [file, its path] pairs
@@ -105,11 +117,15 @@ async function follow(job, row) {
       tell(row, ...describe(now));
       if (now.state === "failed") row.classList.add("failed");
       if (now.state === "done") {
-        const page = row.querySelector(".page"), labels = row.querySelector(".labels");
+        const page = row.querySelector(".page");
         page.href = place + "/pages/" + now.page.split("/").map(encodeURIComponent).join("/");
         page.textContent = now.patients === 1 ? "Open the page" : "Open the list of " + now.patients + " patients";
-        labels.href = place + "/labels";
-        page.hidden = labels.hidden = false;
+        page.hidden = false;
+        for (const link of row.querySelectorAll("[data-file]")) {
+          link.href = place + "/" + link.dataset.file;
+          link.hidden = !now.files.includes(link.dataset.file);
+        }
+        warn(row, now.warnings);
       }
       if (now.state === "done" || now.state === "failed") return;
     } else {
