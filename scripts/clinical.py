@@ -2,9 +2,9 @@
 
     python scripts/clinical.py --data DATA [--split SPLIT] [--part PART] --out JSON NAME=RUN [NAME=RUN ...]
 
-Each RUN is the folder of a training, called NAME in the tables. Of a data set that the split knows (by default
-the run's own), only the patients of PART (by default test) are taken. JSON gets every patient; two tables are
-printed, a line for each training and head, as predicted and mended as by `--anatomy`:
+Each RUN is the folder of a training, called NAME in the tables. Of a data set that the split knows (by
+default the run's own), only the patients of PART (by default test) are taken. JSON gets every patient; two
+tables are printed, a line for each training and head, as predicted and mended as by `--anatomy`:
 
 - Ejection fraction of each ventricle, the model's minus the experts', in percentage points: mean (bias) and
   limits of agreement, each with its 95 % interval by bootstrap over patients. Fractions are ratios, so that
