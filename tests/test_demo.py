@@ -24,6 +24,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(demo, name, value)
 
 
+@pytest.mark.slow
 def test_a_demo_with_two_seeds(tiny: None, tmp_path: Path) -> None:
     seen: list[Any] = []
     page = run_demo(tmp_path / "demo", seeds=2, progress=seen.append)

@@ -47,6 +47,7 @@ SLOW = (
     "docs/how-to/test-robustness.md",
     "docs/how-to/change-the-method.md",
     "docs/how-to/compare-methods.md",
+    "docs/how-to/predict-in-a-pipeline.md",
 )
 SLOW_EXAMPLES = ("coopseg.benchmark.run",)
 NOT_RUN = {

@@ -154,7 +154,7 @@ def test_copies_are_scaled_as_the_training_was(
     assert means[0] == means[1]  # the copies are prepared as the scans are
 
 
-@pytest.mark.parametrize("function", ["look", "standardise"])
+@pytest.mark.parametrize("function", [pytest.param("look", marks=pytest.mark.slow), "standardise"])
 def test_a_perfect_model_made_elsewhere_is_perfect_on_copies_without_artefact(
     coopseg: Callable[..., Any], seen: Path, tmp_path: Path, function: str
 ) -> None:

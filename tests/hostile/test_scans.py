@@ -176,6 +176,7 @@ def test_a_header_in_two_gzip_members(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path).data, VOXELS)
 
 
+@pytest.mark.slow
 def test_the_program_itself_within_two_gigabytes(data: Path, model: Path, tmp_path: Path) -> None:
     """As a user starts it: a bomb that unpacks to more than there is, in little memory and time."""
     bomb = tmp_path / "bomb.nii.gz"

@@ -53,6 +53,7 @@ def test_the_file_is_valid_and_says_what_it_is(small_onnx: Path, small_model: Pa
     assert str(Path(__file__).parents[2]).encode() not in small_onnx.read_bytes()
 
 
+@pytest.mark.slow
 def test_every_refinement_and_a_model_without_stn(
     tmp_path: Path, small_model: Path, small_networks: Networks, save_small: Callable[[Path, Settings], str]
 ) -> None:

@@ -102,6 +102,7 @@ def test_killed_at_fifty_random_moments(
     assert_same(run, reference)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_143_and_the_program_resumes(
     phantom: dict[str, Path], tmp_path: Path, reference: Path
 ) -> None:
@@ -214,6 +215,7 @@ except CoopsegError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint(
     phantom: dict[str, Path], tmp_path: Path, reference: Path
 ) -> None:

@@ -96,20 +96,22 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     scores = per_patient(pd.DataFrame(rows, columns=list(COLUMNS)))
     scores["missing"] = (scores["distance_missing"] * scores[VOLUMES]).where(scores["class"] != MEAN, 0)
     of_line = scores.groupby(KEYS[:-1])["missing"].sum().to_dict()
+    groups = scores.groupby(KEYS, sort=False)
+    means = groups[list(MEASURES)].mean().to_dict("records")
+    sds = groups[list(SPREAD)].std(ddof=1).to_dict("records")
+    counts = groups.agg(patients=("patient", "size"), volumes=(VOLUMES, "sum"), missing=("missing", "sum"))
     return [
         Summary(
-            str(group),
-            str(value),
-            str(dataset),
-            str(head),
-            str(name),
-            patients=len(part),
-            volumes=int(part[VOLUMES].sum()),
-            means={each: number(part[each].mean()) for each in MEASURES},
-            sds={each: number(part[each].std(ddof=1)) for each in SPREAD},
-            missing=round(of_line[group, value, dataset, head] if name == MEAN else part["missing"].sum()),
+            *map(str, key),
+            patients=int(patients),
+            volumes=int(volumes),
+            means={str(name): number(value) for name, value in mean.items()},
+            sds={str(name): number(value) for name, value in sd.items()},
+            missing=round(of_line[key[:-1]] if key[-1] == MEAN else missing),
         )
-        for (group, value, dataset, head, name), part in scores.groupby(KEYS, sort=False)
+        for (key, patients, volumes, missing), mean, sd in zip(
+            counts.itertuples(name=None), means, sds, strict=True
+        )
     ]
 
 
