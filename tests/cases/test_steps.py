@@ -173,7 +173,7 @@ def test_edge_warning_counts_lost_and_touching_pixels() -> None:
     whole[1, 2, 6] = 2  # first row of the crop: touches, nothing lost
     crop = crop_centre(whole, (8, 8))
     assert edge_warning(crop, NAMES, whole=whole) == (
-        "MYO: reaches the edge of the crop of 8 x 8 pixels with 1 pixel",
+        "MYO: reaches the edge of the crop of 8 x 8 pixels",
         "RV: the crop of 8 x 8 pixels cuts off 4 of its 10 pixels",
     )
 
@@ -183,6 +183,6 @@ def test_edge_warning_on_a_prediction_knows_the_crop_only() -> None:
     assert edge_warning(prediction, NAMES) == ()
     prediction[0, 7, 7] = 1
     assert edge_warning(prediction, NAMES) == (
-        "LV: reaches the edge of the crop of 8 x 8 pixels with 1 pixel; more may lie outside",
+        "LV: reaches the edge of the crop of 8 x 8 pixels; more may lie outside",
     )
     assert edge_warning(np.full((1, 8, 8), 0), NAMES) == ()

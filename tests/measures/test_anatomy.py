@@ -15,6 +15,7 @@ from scipy import ndimage
 from coopseg.measures.anatomy import Violations, find_violations, left_out, mend
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.pieces import enclosed, has_thick_slices, label_pieces, loose_voxels
+from coopseg.measures.remarks import Scale
 from coopseg.phantom.write import write_phantom
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label
@@ -26,8 +27,11 @@ label_maps = arrays.arrays(
 )
 
 
+SCALE = Scale(0.018, {"LV": 1000, "MYO": 1000, "RV": 1000})
+
+
 def texts(found: Violations) -> tuple[str, ...]:
-    return tuple(each.text for each in found.remarks)
+    return tuple(each.text for each in found.remarks(SCALE))
 
 
 AROUND: list[tuple[int, ...]] = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
@@ -87,33 +91,43 @@ def test_to_mend_twice_is_to_mend_once_and_no_class_appears(labels: np.ndarray, 
     assert np.array_equal(labels, before)
     again, more = mend(mended, NAMES, affine)
     assert np.array_equal(again, mended)
-    assert more.describe() == ""
+    assert more.describe(SCALE) == ""
     assert set(np.unique(mended)) <= {*np.unique(labels).tolist(), 0}
     left = find_violations(mended, NAMES, affine)
     assert (left.pieces, left.holes) == ({}, {})
-    assert (changes.describe() == "") == np.array_equal(mended, labels)
+    assert (changes.describe(SCALE) == "") == np.array_equal(mended, labels)
     found = find_violations(labels, NAMES, affine)
-    if not (found.pieces or found.holes or found.uncovered):
+    if not (found.pieces or found.holes or found.gaps.voxels):
         assert np.array_equal(mended, labels)
 
 
 @given(arrays.arrays(np.uint8, st.tuples(*[st.integers(2, 6)] * 3), elements=st.integers(0, 3)))
-def test_uncovered_voxels_against_loops(labels: np.ndarray) -> None:
+def test_gaps_of_the_wall_against_loops(labels: np.ndarray) -> None:
     filled = [index for index in range(labels.shape[2]) if (labels[..., index] == 1).any()]
-    expected = 0
+    beside: dict[int, list[int]] = {}  # what is around the LV, by slice
+    voxels = 0
     for x, y, z in np.argwhere(labels == 1).tolist():
         around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
         inside = [(u, v) for u, v in around if 0 <= u < labels.shape[0] and 0 <= v < labels.shape[1]]
-        expected += z not in (filled[0], filled[-1]) and any(labels[u, v, z] not in (1, 2) for u, v in inside)
-    assert find_violations(labels, NAMES, np.diag([1, 1, 9, 1.0])).uncovered == expected
+        values = [int(labels[u, v, z]) for u, v in inside if labels[u, v, z] != 1]
+        if z not in (filled[0], filled[-1]):
+            voxels += bool({0, 3} & set(values))
+            beside.setdefault(z + 1, []).extend(values)
+    open_ = {z: values for z, values in beside.items() if {0, 3} & set(values)}
+    gaps = find_violations(labels, NAMES, np.diag([1, 1, 9, 1.0])).gaps
+    assert gaps.voxels == voxels
+    expected = {NAMES[k]: tuple(z for z in sorted(open_) if k in open_[z]) for k in (0, 3)}
+    assert gaps.touched == {name: slices for name, slices in expected.items() if slices}
+    outline = [value for values in open_.values() for value in values]
+    assert gaps.share == pytest.approx(np.mean([value != 2 for value in outline]) if outline else 0)
 
 
 def test_a_whole_heart_stays_as_it_is() -> None:
     labels = rings()
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
-    assert changes.describe() == ""
-    assert find_violations(labels, NAMES, STACK).remarks == ()
+    assert changes.describe(SCALE) == ""
+    assert texts(find_violations(labels, NAMES, STACK)) == ()
 
 
 def test_loose_pieces_go_and_a_missed_slice_stays_missed() -> None:
@@ -123,19 +137,15 @@ def test_loose_pieces_go_and_a_missed_slice_stays_missed() -> None:
     labels[1:3, 1:3, 2:4] = 1  # also in the slice that was missed
     labels[22, 22, 0] = 3
     found = find_violations(labels, NAMES, STACK)
-    assert (
-        texts(found)
-        == (
-            "LV: 1 piece beside the largest, of 8 voxels",
-            "RV: 1 piece beside the largest, of 1 voxel",
-            "LV: 4 voxels not surrounded by LV or myocardium",
-        )
-        or found.uncovered
+    assert texts(found) == (
+        "LV: 1 piece apart from the largest, 0.1 ml, slices 3 to 4",
+        "RV: 1 piece apart from the largest, less than 0.1 ml, slice 1",
+        "LV: no myocardium between blood and background (slices 3 to 4); 27 % of the outline there",
     )
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, expected)
-    assert changes.describe() == (
-        "anatomy: removed 1 loose piece of LV (8 voxels), removed 1 loose piece of RV (1 voxel)"
+    assert changes.describe(SCALE) == (
+        "anatomy: removed 1 loose piece of LV (0.1 ml), removed 1 loose piece of RV (less than 0.1 ml)"
     )
 
 
@@ -144,10 +154,10 @@ def test_a_disc_at_the_apex_hangs_together_with_the_ring_above_by_the_cavity() -
     labels[..., 5] = np.where(rings(cavity=0, wall=2)[..., 5] == 2, 2, 0)
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
-    assert find_violations(labels, NAMES, STACK).remarks == ()
+    assert texts(find_violations(labels, NAMES, STACK)) == ()
     labels[..., 4][labels[..., 4] == 1] = labels[..., 3][labels[..., 3] == 1] = 0
-    assert mend(labels, NAMES, STACK)[1].describe() == "anatomy: removed 1 loose piece of MYO (12 voxels)"
-    assert changes.describe() == ""
+    assert mend(labels, NAMES, STACK)[1].describe(SCALE) == "anatomy: removed 1 loose piece of MYO (0.2 ml)"
+    assert changes.describe(SCALE) == ""
 
 
 def test_in_thin_slices_a_missing_one_parts_a_structure() -> None:
@@ -175,7 +185,7 @@ def test_a_ring_without_blood_may_be_the_cavity_and_stays() -> None:
     labels[..., 3][labels[..., 3] == 1] = 0
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
-    assert changes.describe() == ""
+    assert changes.describe(SCALE) == ""
 
 
 def test_a_gap_in_the_wall_is_closed_but_not_at_the_base() -> None:
@@ -184,10 +194,12 @@ def test_a_gap_in_the_wall_is_closed_but_not_at_the_base() -> None:
     gap[14:, 11:14] = True
     labels[gap & (labels == 2)] = 0
     found = find_violations(labels, NAMES, STACK)
-    assert texts(found) == (f"LV: {4 * 3} voxels not surrounded by LV or myocardium",)
+    assert texts(found) == (
+        "LV: no myocardium between blood and background (slices 2 to 5); 11 % of the outline there",
+    )  # 5 of 44
     mended, changes = mend(labels, NAMES, STACK)
     assert changes.walled == 4 * 3
-    assert find_violations(mended, NAMES, STACK).uncovered == 0
+    assert find_violations(mended, NAMES, STACK).gaps.voxels == 0
     changed = mended != labels
     assert set(mended[changed]) == {2}
     assert not changed[..., [0, -1]].any()
@@ -199,7 +211,7 @@ def test_a_slice_with_hardly_any_wall_is_left_to_a_person() -> None:
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
     assert changes.walled == 0
-    assert find_violations(mended, NAMES, STACK).uncovered > 0
+    assert find_violations(mended, NAMES, STACK).gaps.voxels > 0
 
 
 def test_classes_without_a_heart() -> None:
@@ -209,7 +221,7 @@ def test_classes_without_a_heart() -> None:
     labels[3, 3, 1] = 0
     labels[8, 8, 3] = 2
     mended, changes = mend(labels, names, STACK)
-    assert changes.describe() == "anatomy: filled 1 voxel in liver"
+    assert changes.describe(Scale(1.0, {})) == "anatomy: filled holes in liver (1.0 ml)"
     assert mended[3, 3, 1] == 1
     assert rules_for(names) == "largest pieces, holes"
     assert rules_for(NAMES) == "largest pieces, holes, LV within myocardium"
@@ -227,21 +239,24 @@ def test_lines_of_several_frames_and_heads() -> None:
     labels[..., 0][labels[..., 0] == 3] = 0
     remarks = look_over(labels, NAMES, STACK)
     assert [each.text for each in remarks] == [
-        "phase 1 of 2: RV: not found",
-        "phase 2 of 2: LV: 1 piece beside the largest, of 1 voxel",
-        "phase 2 of 2: LV: 1 voxel not surrounded by LV or myocardium",
+        "RV: not found (phase 1 of 2)",
+        "LV: 1 piece apart from the largest, less than 0.1 ml, slice 2 (phase 2 of 2)",
+        "LV: no myocardium between blood and background (slice 2); 8 % of the outline there (phase 2 of 2)",
     ]
     assert [(each.missing, each.phases) for each in remarks] == [(True, (1,)), (False, (2,)), (False, (2,))]
     labels[1, 1, 1, 0], labels[1:3, 1:3, 1, 1] = 1, 1
     assert [each.text for each in look_over(labels, NAMES, STACK)][1:] == [
-        "phases 1 to 2 of 2, most in 2: LV: 1 piece beside the largest, of 4 voxels",
-        "phases 1 to 2 of 2, most in 2: LV: 4 voxels not surrounded by LV or myocardium",
+        "LV: 1 piece apart from the largest, less than 0.1 ml, slice 2 (phases 1 to 2 of 2, most in 2)",
+        "LV: no myocardium between blood and background (slice 2); 15 % of the outline there "
+        "(phases 1 to 2 of 2, most in 2)",
     ]
+    (said, _) = look_over(labels[..., 1], NAMES, STACK, spacing="nominal")
+    assert said.text == "LV: 1 piece apart from the largest, 0.8 % of it, slice 2"
     labels[1:3, 1:3, 1], labels[1, 1, 1, 1] = 0, 1
     mended, lines = mend_heads({"FTN": labels, "FTN+STN": labels}, NAMES, STACK)
     assert lines == (
-        "FTN: anatomy: removed 1 loose piece of LV (1 voxel)",
-        "FTN+STN: anatomy: removed 1 loose piece of LV (1 voxel)",
+        "FTN: anatomy: removed 1 loose piece of LV (less than 0.1 ml)",
+        "FTN+STN: anatomy: removed 1 loose piece of LV (less than 0.1 ml)",
     )
     assert mended["FTN"].shape == labels.shape
     assert labels[1, 1, 1, 1] == 1
@@ -259,4 +274,4 @@ def test_the_phantoms_hearts_are_whole(tmp_path_factory: pytest.TempPathFactory,
             indices = label.data.astype(np.uint8)
             found = find_violations(indices, dataset.labels.names, label.affine)
             assert (set(found.pieces) <= {"RV"}, found.holes, found.absent) == (True, {}, ())
-            assert (found.uncovered, found.loose.get("RV", 0) < 0.01 * (indices > 0).sum()) == (0, True)
+            assert (found.gaps.voxels, found.loose.get("RV", 0) < 0.01 * (indices > 0).sum()) == (0, True)

@@ -59,6 +59,12 @@ def test_a_cine() -> None:
     json.dumps(asdict(series), allow_nan=False)
 
 
+def test_slices_are_counted_as_they_are_stored() -> None:
+    """As warnings and notes count them, also where the stack runs from head to feet."""
+    series = make_series([cine(np.diag([-1.5, -1.5, -8, 1.0]))], NAMES)
+    assert np.all(np.diff([float(slice_of(series, 0, number).mean()) for number in range(5)]) > 0)
+
+
 def test_outlines_lie_on_what_they_outline() -> None:
     """In mm from the upper left corner, as the slice is shown."""
     volume = cine()

@@ -107,8 +107,8 @@ def test_a_long_cine_does_not_come_first_for_its_length(tmp_path: Path) -> None:
     one = write_patient(tmp_path / "a.html", "a", [cine], names=NAMES, notes=remark_on(["LV and RV differ"]))
     assert (one.missing, one.kinds, one.phases) == (1, 3, (30, 30))
     assert one.warnings == (
-        "phase 30 of 30: LV: not found",
-        "phases 1 to 30 of 30: RV: 0 pieces",
+        "LV: not found (phase 30 of 30)",
+        "RV: 0 pieces (phases 1 to 30 of 30)",
         "LV and RV differ",
     )
     assert "<h2>To look at</h2>" in (tmp_path / "a.html").read_text()

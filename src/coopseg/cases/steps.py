@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coopseg.text import counted
-
 
 def scale_to_percentiles(
     volume: np.ndarray, percentiles: tuple[float, float]
@@ -139,7 +137,7 @@ def edge_warning(
             if lost:
                 line = f"{crop} cuts off {lost} of its {lost + int(here.sum())} pixels"
             else:
-                line = f"reaches the edge of {crop} with {counted(touching, 'pixel')}"
+                line = f"reaches the edge of {crop}"
                 line += "; more may lie outside" if whole is None else ""
             warnings.append(f"{name}: {line}")
     return tuple(warnings)

@@ -20,6 +20,7 @@ from coopseg.cases.prepare import blank_warning, intensity_limits, look_at
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.metrics import TOLERANCE, dice, surface_scores
+from coopseg.measures.frames import NOMINAL
 from coopseg.measures.mending import mend_heads
 from coopseg.results.statistics import number
 from coopseg.scans.journal import Journal, Volume, each_once, volume_name
@@ -131,7 +132,7 @@ class Predictions:
         heads, seconds = self._heads(dataset, ref, scan)
         _check_grid(heads, target, ref)
         if self._anatomy:
-            heads, lines = mend_heads(heads, self.names, scan.affine)
+            heads, lines = mend_heads(heads, self.names, scan.affine, spacing=NOMINAL)  # shares hold for any
             self.warnings += [(volume_name(dataset, ref), line) for line in lines]
         if self._keep:
             self._kept[dataset.name, ref.id] = _pack(heads), seconds

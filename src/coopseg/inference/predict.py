@@ -215,7 +215,13 @@ def predict(
                 with enough_memory("segmenting", path):
                     scan, read_as = read_source(source, predictor.settings)
                     remarks = _predict_scan(
-                        predictor, scan, outputs, folder=out, names=loaded.names, anatomy=anatomy
+                        predictor,
+                        scan,
+                        outputs,
+                        folder=out,
+                        names=loaded.names,
+                        anatomy=anatomy,
+                        spacing=spacing,
                     )
             except CoopsegError as error:
                 failed.append(error)
@@ -382,6 +388,7 @@ def _predict_scan(
     folder: Path,
     names: Sequence[str],
     anatomy: bool,
+    spacing: str,
 ) -> tuple[Remark, ...]:
     """Writes the label maps of one scan below `folder`; returns what to look at."""
     moving = scan.data.ndim == 4
@@ -390,11 +397,11 @@ def _predict_scan(
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
     remarks = join_phases([remark_on(lines) for _, lines in found])
     if anatomy:
-        maps, changed = mend_heads(maps, names, scan.affine)
+        maps, changed = mend_heads(maps, names, scan.affine, spacing=spacing)
         remarks += remark_on(changed)
     for head, target in outputs.items():
         write_labels(folder / target, maps[head], like=scan, names=names)
-    return remarks + look_over(maps[tuple(outputs)[-1]], names, scan.affine)
+    return remarks + look_over(maps[tuple(outputs)[-1]], names, scan.affine, spacing=spacing)
 
 
 def _predict_frame(

@@ -10,7 +10,7 @@ Volumes with thin slices may show the heart from any side; there the rule is not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -24,9 +24,9 @@ from coopseg.measures.pieces import (
     has_thick_slices,
     loose_voxels,
 )
-from coopseg.measures.remarks import Remark
+from coopseg.measures.remarks import Remark, Scale
 from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, neighbours, to_stack
-from coopseg.text import counted
+from coopseg.text import counted, runs
 
 NEEDED = (LV, MYO)  # classes of which a rule of the heart speaks
 
@@ -35,29 +35,51 @@ NEEDED = (LV, MYO)  # classes of which a rule of the heart speaks
 class Violations:
     """Counts what no anatomy has, by structure.
 
-    pieces: beyond the largest, and loose: their voxels. holes: voxels of background that a structure
-    encloses. uncovered: voxels of the LV that touch something else than LV and myocardium, but in its first
-    and last slice. absent: which of LV, MYO and RV are nowhere, or every class if nothing is labelled.
+    pieces: beyond the largest, and loose: their voxels, and where: their slices, from 1. holes: voxels of
+    background that a structure encloses. gaps: where the LV touches something else than myocardium, but in
+    its first and last slice. absent: which of LV, MYO and RV are nowhere, or every class if nothing is
+    labelled.
     """
 
     pieces: Mapping[str, int]
     loose: Mapping[str, int]
+    where: Mapping[str, tuple[int, ...]]
     holes: Mapping[str, int]
-    uncovered: int
+    gaps: Gaps
     absent: tuple[str, ...]
 
-    @property
-    def remarks(self) -> tuple[Remark, ...]:
+    def remarks(self, scale: Scale) -> tuple[Remark, ...]:
         """Says what a user should look at; holes are small and go unsaid."""
         found = [Remark(f"{name}: not found", f"no {name}", missing=True) for name in self.absent]
         for name, number in self.pieces.items():
-            what = f"{counted(number, 'piece')} beside the largest"
-            text = f"{name}: {what}, of {counted(self.loose[name], 'voxel')}"
-            found.append(Remark(text, f"pieces of {name}", self.loose[name]))
-        if self.uncovered:
-            text = f"LV: {counted(self.uncovered, 'voxel')} not surrounded by LV or myocardium"
-            found.append(Remark(text, "wall of LV", self.uncovered))
+            volume = scale.describe(name, self.loose[name])
+            what = f"{counted(number, 'piece')} apart from the largest, {volume}, {_slices(self.where[name])}"
+            found.append(Remark(f"{name}: {what}", f"pieces of {name}", self.loose[name]))
+        if self.gaps.voxels:
+            found.append(Remark(self.gaps.describe(), "wall of LV", self.gaps.share))
         return tuple(found)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Says where blood of the LV lies beside something else than myocardium.
+
+    voxels: of the LV. touched: slices, from 1, by what it touches there. share: of its outline there.
+    """
+
+    voxels: int = 0
+    touched: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    share: float = 0.0
+
+    def describe(self) -> str:
+        """Says it in a line."""
+        touched = " and ".join(f"{name} ({_slices(slices)})" for name, slices in self.touched.items())
+        share = "less than 1 %" if self.share < 0.01 else f"{100 * self.share:.0f} %"
+        return f"LV: no myocardium between blood and {touched}; {share} of the outline there"
+
+
+def _slices(numbers: Sequence[int]) -> str:
+    return f"slice{'s' if len(numbers) > 1 else ''} {runs(numbers)}"
 
 
 @dataclass(frozen=True)
@@ -80,15 +102,15 @@ class Changes:
             self.walled + other.walled,
         )
 
-    def describe(self) -> str:
-        """Says in one line what was changed; "" if nothing was."""
+    def describe(self, scale: Scale) -> str:
+        """Says in one line what was changed; "" if nothing was. scale: of the mended label maps."""
         parts = [
-            f"removed {counted(number, 'loose piece')} of {name} ({counted(self.removed[name], 'voxel')})"
+            f"removed {counted(number, 'loose piece')} of {name} ({scale.describe(name, self.removed[name])})"
             for name, number in self.pieces.items()
         ]
-        parts += [f"filled {counted(number, 'voxel')} in {name}" for name, number in self.filled.items()]
+        parts += [f"filled holes in {n} ({scale.describe(n, number)})" for n, number in self.filled.items()]
         if self.walled:
-            parts.append(f"put {counted(self.walled, 'voxel')} of myocardium around the LV")
+            parts.append(f"put myocardium around the LV ({scale.describe(MYO, self.walled)})")
         return f"anatomy: {', '.join(parts)}" if parts else ""
 
 
@@ -101,15 +123,17 @@ def find_violations(labels: np.ndarray, names: Sequence[str], affine: np.ndarray
     labels: (X, Y, Z) uint8 class indices into `names`, background first. affine: (4, 4), voxel index to mm.
     """
     if not labels.any():
-        return Violations({}, {}, {}, 0, tuple(names[1:]))
-    stack, thick = _labelled(to_stack(labels, affine)), has_thick_slices(affine, labels.shape)
+        return Violations({}, {}, {}, {}, Gaps(), tuple(names[1:]))
+    stack, first = _labelled(to_stack(labels, affine))
+    thick = has_thick_slices(affine, labels.shape)
     loose = {name: _loose(stack, name, names, thick) for _, name in _classes(names)}
     holes = {name: int(_holes(stack, name, names, thick)[0].sum()) for _, name in _classes(names)}
     return Violations(
         {name: number for name, (_, number) in loose.items() if number},
         {name: int(voxels.sum()) for name, (voxels, number) in loose.items() if number},
+        {name: _holding(voxels, first) for name, (voxels, number) in loose.items() if number},
         {name: number for name, number in holes.items() if number},
-        int(_uncovered(stack, names).sum()) if thick else 0,
+        _find_gaps(stack, names, first) if thick else Gaps(),
         tuple(
             name for index, name in _classes(names) if name in (LV, MYO, RV) and not (stack == index).any()
         ),
@@ -131,7 +155,7 @@ def mend(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[
     if not labels.any():
         return mended, changes
     thick = has_thick_slices(affine, labels.shape)
-    stack = _labelled(to_stack(mended, affine))
+    stack, _ = _labelled(to_stack(mended, affine))
     while True:
         step = _drop_loose(stack, names, thick) + _fill_holes(stack, names, thick)
         if thick:
@@ -149,11 +173,17 @@ def left_out(names: Sequence[str]) -> str:
     return f"no {missing} among the classes, so pieces and holes are mended, but not the LV's wall"
 
 
-def _labelled(stack: np.ndarray) -> np.ndarray:
-    """Returns the box with everything labelled and a voxel around it, as a view."""
+def _labelled(stack: np.ndarray) -> tuple[np.ndarray, int]:
+    """Returns the box with everything labelled and a voxel around it, as a view, and its first slice."""
     box = bounding_box(stack > 0)
     assert box is not None  # something is labelled
-    return stack[tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)]
+    sides = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+    return stack[sides], sides[0].start
+
+
+def _holding(mask: np.ndarray, first: int) -> tuple[int, ...]:
+    """Returns the slices with a voxel of a mask, from 1. first: the slice of the stack that its first is."""
+    return tuple((np.flatnonzero(mask.any(axis=(1, 2))) + first + 1).tolist())
 
 
 def _classes(names: Sequence[str]) -> list[tuple[int, str]]:
@@ -220,6 +250,25 @@ def _uncovered(stack: np.ndarray, names: Sequence[str]) -> np.ndarray:
         return np.zeros(stack.shape, bool)
     allowed = (BEYOND, *(names.index(name) for name in NEEDED))
     return _inner(stack == names.index(LV)) & ~np.isin(neighbours(stack), allowed).all(axis=0)
+
+
+def _find_gaps(stack: np.ndarray, names: Sequence[str], first: int) -> Gaps:
+    """Finds where the LV touches something else than myocardium. first: see `_holding`."""
+    voxels = _uncovered(stack, names)
+    if not voxels.any():
+        return Gaps()
+    here = np.asarray(voxels.any(axis=(1, 2)))
+    around = np.where(stack == names.index(LV), neighbours(stack), BEYOND)
+    allowed = [names.index(name) for name in NEEDED]
+    touched = {
+        name: _holding((around == index).any(axis=0) & here[:, None, None], first)
+        for index, name in enumerate(names)
+        if index not in allowed
+    }
+    outline = ((around != BEYOND) & (around != names.index(LV)))[:, here].sum()
+    walled = (around == names.index(MYO))[:, here].sum()
+    found = {name: slices for name, slices in touched.items() if slices}
+    return Gaps(int(voxels.sum()), found, float(1 - walled / outline))
 
 
 def _inner(blood: np.ndarray) -> np.ndarray:

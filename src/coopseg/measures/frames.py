@@ -12,6 +12,7 @@ from coopseg.measures.stack import LV, Slices, describe_slices
 from coopseg.scans.geometry import describe_spacing, find_orientation, judge_spacing
 
 TRUE, NOMINAL = "true", "nominal"  # what the spacing of the headers may be
+EXTREME = "spacing-extreme"  # the rule of `judge_spacing` that a grid breaks which gives no volume
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,31 @@ def voxel_volume(affine: np.ndarray) -> float:
     return float(abs(np.linalg.det(affine[:3, :3]))) / 1000
 
 
+def count_voxels(labels: np.ndarray, names: Sequence[str]) -> dict[str, int]:
+    """Returns the voxels of each structure in a label map of any shape; names: background first."""
+    counts = np.bincount(labels.ravel(), minlength=len(names))
+    return {structure: int(counts[index]) for index, structure in enumerate(names) if index}
+
+
+def true_voxel(affine: np.ndarray, shape: tuple[int, ...], spacing: str) -> float | None:
+    """Returns the ml of a voxel; None where the spacing is not the true one, or no distance to a next slice.
+
+    affine, spacing: see `count_frame`.
+    """
+    _, slices, rule = _judge(affine, shape, spacing)
+    return None if slices == 1 or spacing != TRUE or rule == EXTREME else voxel_volume(affine)
+
+
+def _judge(
+    affine: np.ndarray, shape: tuple[int, ...], spacing: str
+) -> tuple[tuple[float, float, float], int, str]:
+    """Returns the spacing of (slices, rows, columns), the number of slices and the rule that is broken."""
+    orientation = find_orientation(affine, shape)
+    sides = orientation.spacing(np.linalg.norm(affine[:3, :3], axis=0))
+    slices = shape[orientation.axes[0]]
+    return sides, slices, judge_spacing(sides, slices) if spacing == TRUE else ""
+
+
 def count_frame(
     labels: np.ndarray,
     names: Sequence[str],
@@ -74,23 +100,20 @@ def count_frame(
     labels: (X, Y, Z) class indices into `names`, background first. affine: (4, 4), voxel index to mm. name,
     phase: of the frame. spacing: "nominal" if that of the affine is not the true one.
     """
-    counts = np.bincount(labels.ravel(), minlength=len(names))
-    orientation = find_orientation(affine, labels.shape)
-    sides = orientation.spacing(np.linalg.norm(affine[:3, :3], axis=0))
-    slices = labels.shape[orientation.axes[0]]
-    rule = judge_spacing(sides, slices) if spacing == TRUE else ""
+    voxels = count_voxels(labels, names)
+    sides, slices, rule = _judge(affine, labels.shape, spacing)
     lines = {
         "spacing-unusual": [f"{describe_spacing(sides)}, which is unusual"],
-        "spacing-extreme": [f"{describe_spacing(sides)}, as of no scanner, so there are no volumes"],
+        EXTREME: [f"{describe_spacing(sides)}, as of no scanner, so there are no volumes"],
     }.get(rule, [])
     if slices == 1:
         lines.append("a single slice has no volume")
     return Frame(
         name,
         phase,
-        {structure: int(counts[index]) for index, structure in enumerate(names) if index},
+        voxels,
         None if slices == 1 else voxel_volume(affine),
-        scaled=spacing == TRUE and rule != "spacing-extreme",
+        scaled=spacing == TRUE and rule != EXTREME,
         slices=describe_slices(labels, names, affine) if LV in names else None,
         lines=tuple(lines),
     )

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from coopseg.measures.anatomy import UNCHANGED, find_violations, left_out, mend
-from coopseg.measures.remarks import Remark, join_phases
+from coopseg.measures.frames import TRUE, count_voxels, true_voxel
+from coopseg.measures.remarks import Remark, Scale, join_phases
 
 RULES, WALL = "largest pieces, holes", "LV within myocardium"
 
@@ -18,23 +19,35 @@ def rules_for(names: Sequence[str]) -> str:
 
 
 def mend_heads(
-    heads: Mapping[str, np.ndarray], names: Sequence[str], affine: np.ndarray
+    heads: Mapping[str, np.ndarray], names: Sequence[str], affine: np.ndarray, *, spacing: str = TRUE
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Mends the label maps of a scan, (X, Y, Z) or (X, Y, Z, T), and says in a line each what was changed."""
+    """Mends the label maps of a scan, (X, Y, Z) or (X, Y, Z, T), and says in a line each what was changed.
+
+    spacing: "nominal" if that of the affine is not the true one; then shares are said in place of ml.
+    """
     mended, lines = {}, []
     for head, labels in heads.items():
         mended[head], changes = np.empty_like(labels), UNCHANGED
         for frame, target in zip(_frames(labels), _frames(mended[head]), strict=True):
             target[...], more = mend(frame, names, affine)
             changes += more
-        if said := changes.describe():
+        if said := changes.describe(_scale(mended[head], names, affine, spacing)):
             lines.append(f"{head}: {said}" if len(heads) > 1 else said)
     return mended, tuple(lines)
 
 
-def look_over(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[Remark, ...]:
-    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T)."""
-    return join_phases([find_violations(frame, names, affine).remarks for frame in _frames(labels)])
+def look_over(
+    labels: np.ndarray, names: Sequence[str], affine: np.ndarray, *, spacing: str = TRUE
+) -> tuple[Remark, ...]:
+    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T). spacing: see `mend_heads`."""
+    return join_phases([
+        find_violations(frame, names, affine).remarks(_scale(frame, names, affine, spacing))
+        for frame in _frames(labels)
+    ])  # fmt: skip
+
+
+def _scale(labels: np.ndarray, names: Sequence[str], affine: np.ndarray, spacing: str) -> Scale:
+    return Scale(true_voxel(affine, labels.shape[:3], spacing), count_voxels(labels, names))
 
 
 def _frames(labels: np.ndarray) -> Iterator[np.ndarray]:

@@ -25,6 +25,28 @@ class Remark:
     phases: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Says volumes in words. voxel_ml: None where no true volume is known. voxels: of each structure."""
+
+    voxel_ml: float | None
+    voxels: Mapping[str, int]
+
+    def describe(self, structure: str, voxels: int) -> str:
+        """Says how much that is: in ml, or as a share of the structure.
+
+        >>> Scale(0.02, {"LV": 500}).describe("LV", 25), Scale(None, {"LV": 500}).describe("LV", 25)
+        ('0.5 ml', '5.0 % of it')
+        >>> Scale(0.02, {"LV": 500}).describe("LV", 1)
+        'less than 0.1 ml'
+        """
+        if self.voxel_ml is None:
+            amount, unit = 100 * voxels / max(self.voxels[structure], 1), "% of it"
+        else:
+            amount, unit = voxels * self.voxel_ml, "ml"
+        return f"less than 0.1 {unit}" if amount < 0.1 else f"{amount:.1f} {unit}"
+
+
 def remark_on(lines: Iterable[str]) -> tuple[Remark, ...]:
     """Makes remarks of plain lines, whose kind is their text without numbers."""
     return tuple(Remark(line, NUMBER.sub("#", line)) for line in lines)
@@ -36,7 +58,7 @@ def join_phases(found: Sequence[Sequence[Remark]]) -> tuple[Remark, ...]:
     The text is that of the phase in which most is wrong.
 
     >>> [each.text for each in join_phases([(), remark_on(["RV not found"]), remark_on(["RV not found"])])]
-    ['phases 2 to 3 of 3: RV not found']
+    ['RV not found (phases 2 to 3 of 3)']
     """
     kinds: dict[tuple[str, int], dict[int, Remark]] = {}
     for phase, remarks in enumerate(found, start=1):
@@ -53,5 +75,5 @@ def _join(own: Mapping[int, Remark], total: int) -> Remark:
     if total > 1:
         where = f"phase{'s' if len(own) > 1 else ''} {runs(tuple(own))} of {total}"
         most = f", most in {worst}" if len({each.size for each in own.values()}) > 1 else ""
-        text = f"{where}{most}: {text}"
+        text = f"{text} ({where}{most})"
     return replace(own[worst], text=text, phases=tuple(own))

@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -83,7 +83,8 @@ def make_series(volumes: Sequence[Volume], names: Sequence[str], *, slice_axis: 
     first is shown.
     """
     first = volumes[0].scan
-    orientation = find_orientation(first.affine, first.data.shape, slice_axis=slice_axis)
+    found = find_orientation(first.affine, first.data.shape, slice_axis=slice_axis)
+    orientation = replace(found, flips=(False, *found.flips[1:]))  # slices are counted as they are stored
     frames = [frame for volume in volumes for frame in _frames(volume)]
     images = np.stack([to_slices(image, orientation) for image, _ in frames])
     labels = np.stack([to_slices(label, orientation) for _, label in frames])
