@@ -65,7 +65,7 @@ KINDS = ("loose pieces", "holes", "LV beside myocardium", "not found")
 
 def kinds_of(found: Violations) -> list[str]:
     """Names the kinds of violations that a volume has."""
-    flags = (found.pieces, found.holes, found.uncovered, found.absent)
+    flags = (found.pieces, found.holes, found.gaps.voxels, found.absent)
     return [kind for kind, flag in zip(KINDS, flags, strict=True) if flag]
 
 

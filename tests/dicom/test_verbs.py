@@ -135,6 +135,8 @@ def test_the_body_of_the_headers_counts(
 ) -> None:
     done = coopseg("predict", "--model", model, study, "--device=cpu", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
+    assert f"1 of 1: Rossi-7 (DICOM in {study}) (" in done.stderr
+    assert "Rossi-7.nii.gz" not in done.stderr
     (line,) = csv.DictReader((tmp_path / "out" / "measures.csv").read_text().splitlines())
     assert (float(line["height_cm"]), float(line["weight_kg"])) == (170, 65)
     assert float(line["bsa_m2"]) == pytest.approx((170 * 65 / 3600) ** 0.5, abs=0.005)

@@ -129,9 +129,9 @@ def predict(
 def _report(done: Predicted) -> None:
     from coopseg.results.remarks import remark_on_scan
 
-    note(f"{done.number} of {done.total}: {done.scan} ({done.seconds:.1f} s)")
+    note(f"{done.number} of {done.total}: {done.shown} ({done.seconds:.1f} s)")
     if done.warnings:
-        warn(remark_on_scan(done.scan, done.warnings, "predict.json"))
+        warn(remark_on_scan(done.shown, done.warnings, "predict.json"))
 
 
 def export(

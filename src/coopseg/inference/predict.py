@@ -47,7 +47,8 @@ RECORD, OBJECTS = "predict.json", "dicom"
 class Predicted:
     """Describes one scan that is done.
 
-    number: counts from 1. outputs: label map of each head. remarks: what to look at.
+    number: counts from 1. scan: for DICOM, which has no such file, its name below the study's folder.
+    outputs: label map of each head. remarks: what to look at. dicom: whether it was DICOM.
     """
 
     number: int
@@ -56,6 +57,12 @@ class Predicted:
     outputs: dict[str, Path]
     seconds: float
     remarks: tuple[Remark, ...]
+    dicom: bool = False
+
+    @property
+    def shown(self) -> str:
+        """Names the scan for messages: its file, or what a page calls it and the study."""
+        return f"{stem(self.scan)} (DICOM in {self.scan.parent})" if self.dicom else str(self.scan)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -207,8 +214,9 @@ def predict(
         ):
             key, depends = os.path.abspath(path), [*stamps(source), *map(str, outputs.values())]
             files = {name: out / target for name, target in outputs.items()}
+            made = partial(Predicted, number, len(groups), path, files, dicom=path in picked.stacks)
             if kept := journal.find(key, depends):
-                done.append(Predicted(number, len(groups), path, files, kept.seconds, kept.remarks))
+                done.append(made(kept.seconds, kept.remarks))
                 continue
             start = time.monotonic()
             try:
@@ -227,7 +235,7 @@ def predict(
                 failed.append(error)
                 continue
             seconds, remarks = time.monotonic() - start, remark_on(read_as) + remarks
-            done.append(Predicted(number, len(groups), path, files, seconds, remarks))
+            done.append(made(seconds, remarks))
             journal.add(key, depends, Kept(seconds, remarks), list(files.values()))
             if progress:
                 progress(done[-1])
