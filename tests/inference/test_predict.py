@@ -129,6 +129,27 @@ def test_what_no_heart_has_is_warned_of(
     ]
 
 
+def test_slices_of_the_models_axis(
+    save_small: Callable[[Path, Settings], str],
+    small_settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that cuts along X has the slices of its measures, warnings and mending there too."""
+    cases = small_settings.cases.model_copy(update={"slice_axis": 0})
+    save_small(tmp_path, small_settings.model_copy(update={"cases": cases}))
+    labels = np.zeros((5, 20, 24), np.uint8)
+    labels[1:4, 5:15, 5:15], labels[1:4, 8:12, 8:12], labels[3, 0, 0] = 2, 1, 1
+    monkeypatch.setattr(module, "restore", lambda probabilities, record: labels)
+    write_image(tmp_path / "x_ED.nii.gz", np.ones(labels.shape), affine=np.diag([2, 2, 2, 1.0]))
+    predict(tmp_path, tmp_path / "x_ED.nii.gz", tmp_path / "out", device="cpu", page=True)
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert "LV: 1 piece apart from the largest, less than 0.1 ml, slice 4" in record["scans"][0]["warnings"]
+    (patient,) = json.loads((tmp_path / "out" / "measures.json").read_text())["patients"]
+    assert patient["slices"][0].startswith("ED: LV in 3 of 5 slices (2 to 4)")
+    assert '"slices": 5' in (tmp_path / "out" / "x.html").read_text()
+
+
 def test_scan_statistics(small_model: Path, scans: Path, tmp_path: Path) -> None:
     (path,) = predict(
         small_model, scans / "b" / "moving.nii.gz", tmp_path / "out", device="cpu", scan_statistics="2.5"

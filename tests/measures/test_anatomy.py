@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from coopseg.measures.anatomy import Violations, find_violations, left_out, mend
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.pieces import enclosed, has_thick_slices, label_pieces, loose_voxels
 from coopseg.measures.remarks import Scale
+from coopseg.measures.stack import describe_slices
 from coopseg.phantom.write import write_phantom
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label
@@ -147,6 +149,25 @@ def test_loose_pieces_go_and_a_missed_slice_stays_missed() -> None:
     assert changes.describe(SCALE) == (
         "anatomy: removed 1 loose piece of LV (0.1 ml), removed 1 loose piece of RV (less than 0.1 ml)"
     )
+
+
+@pytest.mark.parametrize(("axis", "other"), [(0, 1), (1, 2), (2, 0)])
+def test_slices_along_any_axis(axis: Literal[0, 1, 2], other: Literal[0, 1, 2]) -> None:
+    """The coarse axis is found; of voxels with equal sides it has to be named, and is then counted along."""
+    labels = rings(9)
+    labels[1:3, 1:3, 3], labels[14:, 11:14, 5][labels[14:, 11:14, 5] == 2] = 1, 0
+    turned, coarse = np.moveaxis(labels, 2, axis), np.diag([*np.insert([1.5, 1.5], axis, 8.0), 1.0])
+    assert look_over(turned, NAMES, coarse) == look_over(labels, NAMES, STACK) != ()
+    expected, changes = mend(labels, NAMES, STACK)
+    mended, turned_changes = mend(turned, NAMES, coarse)
+    assert np.array_equal(np.moveaxis(mended, axis, 2), expected)
+    assert turned_changes == changes
+    (piece, *_) = look_over(turned, NAMES, THIN, slice_axis=axis)
+    assert piece.text == "LV: 1 piece apart from the largest, less than 0.1 ml, slice 4"
+    found = describe_slices(turned, NAMES, THIN, slice_axis=axis)
+    assert (found.total, found.filled) == (9, tuple(range(1, 10)))
+    assert describe_slices(turned, NAMES, coarse, slice_axis=other).total == 24
+    assert not has_thick_slices(coarse, turned.shape, other)
 
 
 def test_a_disc_at_the_apex_hangs_together_with_the_ring_above_by_the_cavity() -> None:

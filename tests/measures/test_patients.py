@@ -193,6 +193,16 @@ def test_what_is_left_out_is_named_and_the_others_are_measured(tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
+def test_slices_along_an_axis_that_is_named(coopseg: Callable[..., Any], tmp_path: Path) -> None:
+    labels = np.moveaxis(rings(7), 2, 0)  # voxels with equal sides: nothing says along which axis
+    write_image(tmp_path / "maps" / "a_ED.nii.gz", labels, affine=np.diag([2, 2, 2, 1.0]), dtype=np.uint8)
+    for axis, slices in (("auto", "11 of 24 slices"), ("0", "7 of 7 slices")):
+        out = tmp_path / axis
+        given = "--labels", WORDS, "--slice-axis", axis, "--out", out
+        assert coopseg("measure", tmp_path / "maps", *given).exit_code == 0
+        assert f"ED: LV in {slices}" in table(out)[0]["notes"]
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     file = draw(tmp_path / "maps" / "a_ED.nii.gz", 6)
     with pytest.raises(CoopsegError, match="nothing says what its values mean; name them, as --labels LV=1"):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from coopseg.cli.console import LabelNames, NewFolder, Volumes, say, tell
 from coopseg.errors import PartlyDone
 from coopseg.text import counted
+
+if TYPE_CHECKING:
+    from coopseg.scans.geometry import SliceAxis
+
+AXES: dict[str, SliceAxis] = {"auto": "auto", "0": 0, "1": 1, "2": 2}
 
 
 def measure(
@@ -24,6 +29,13 @@ def measure(
     out: NewFolder,
     labels: LabelNames = None,
     spacing: Volumes = "true",
+    slice_axis: Annotated[
+        Literal["auto", "0", "1", "2"],
+        typer.Option(
+            help="stored axis along which slices are stacked; auto: one of length 1, else one 20% coarser "
+            "than the others, else the last"
+        ),
+    ] = "auto",
     body: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +59,9 @@ def measure(
 
     partly = None
     try:
-        patients = measure_labels(list(label_maps), out, labels=labels, spacing=spacing, body=body)
+        patients = measure_labels(
+            list(label_maps), out, labels=labels, spacing=spacing, slice_axis=AXES[slice_axis], body=body
+        )
     except PartlyDone as error:
         partly, patients = error, error.done
     tell(remarks_on_measures(out / RECORD))

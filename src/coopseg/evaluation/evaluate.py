@@ -132,7 +132,10 @@ class Predictions:
         heads, seconds = self._heads(dataset, ref, scan)
         _check_grid(heads, target, ref)
         if self._anatomy:
-            heads, lines = mend_heads(heads, self.names, scan.affine, spacing=NOMINAL)  # shares hold for any
+            heads, lines = mend_heads(
+                heads, self.names, scan.affine,
+                spacing=NOMINAL, slice_axis=self._settings.slice_axis,  # shares hold for any spacing
+            )  # fmt: skip
             self.warnings += [(volume_name(dataset, ref), line) for line in lines]
         if self._keep:
             self._kept[dataset.name, ref.id] = _pack(heads), seconds

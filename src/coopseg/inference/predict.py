@@ -243,8 +243,11 @@ def predict(
             raise first_of(failed)
         write_label_names(out, loaded.names)
         maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
+        axis = predictor.settings.cases.slice_axis
         bodies = {scan: body_of(stack.origin) for scan, stack in picked.stacks.items()}
-        patients = measure_predictions(out, maps, loaded.names, spacing=spacing, bodies=bodies)
+        patients = measure_predictions(
+            out, maps, loaded.names, spacing=spacing, slice_axis=axis, bodies=bodies
+        )
         if dicom:
             measured = {file: one.measured for one in patients for file in one.files}
             failed += _write_objects(
@@ -399,17 +402,17 @@ def _predict_scan(
     spacing: str,
 ) -> tuple[Remark, ...]:
     """Writes the label maps of one scan below `folder`; returns what to look at."""
-    moving = scan.data.ndim == 4
+    moving, axis = scan.data.ndim == 4, predictor.settings.cases.slice_axis
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
     maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
     remarks = join_phases([remark_on(lines) for _, lines in found])
     if anatomy:
-        maps, changed = mend_heads(maps, names, scan.affine, spacing=spacing)
+        maps, changed = mend_heads(maps, names, scan.affine, spacing=spacing, slice_axis=axis)
         remarks += remark_on(changed)
     for head, target in outputs.items():
         write_labels(folder / target, maps[head], like=scan, names=names)
-    return remarks + look_over(maps[tuple(outputs)[-1]], names, scan.affine, spacing=spacing)
+    return remarks + look_over(maps[tuple(outputs)[-1]], names, scan.affine, spacing=spacing, slice_axis=axis)
 
 
 def _predict_frame(

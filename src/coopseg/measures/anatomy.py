@@ -26,6 +26,7 @@ from coopseg.measures.pieces import (
 )
 from coopseg.measures.remarks import Remark, Scale
 from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, neighbours, to_stack
+from coopseg.scans.geometry import SliceAxis
 from coopseg.text import counted, runs
 
 NEEDED = (LV, MYO)  # classes of which a rule of the heart speaks
@@ -117,15 +118,18 @@ class Changes:
 UNCHANGED = Changes({}, {}, {})
 
 
-def find_violations(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> Violations:
+def find_violations(
+    labels: np.ndarray, names: Sequence[str], affine: np.ndarray, *, slice_axis: SliceAxis = "auto"
+) -> Violations:
     """Counts what no anatomy has in a 3-D map.
 
     labels: (X, Y, Z) uint8 class indices into `names`, background first. affine: (4, 4), voxel index to mm.
+    slice_axis: see `find_slice_axis`.
     """
     if not labels.any():
         return Violations({}, {}, {}, {}, Gaps(), tuple(names[1:]))
-    stack, first = _labelled(to_stack(labels, affine))
-    thick = has_thick_slices(affine, labels.shape)
+    stack, first = _labelled(to_stack(labels, affine, slice_axis))
+    thick = has_thick_slices(affine, labels.shape, slice_axis)
     loose = {name: _loose(stack, name, names, thick) for _, name in _classes(names)}
     holes = {name: int(_holes(stack, name, names, thick)[0].sum()) for _, name in _classes(names)}
     return Violations(
@@ -140,10 +144,13 @@ def find_violations(labels: np.ndarray, names: Sequence[str], affine: np.ndarray
     )
 
 
-def mend(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[np.ndarray, Changes]:
+def mend(
+    labels: np.ndarray, names: Sequence[str], affine: np.ndarray, *, slice_axis: SliceAxis = "auto"
+) -> tuple[np.ndarray, Changes]:
     """Returns a 3-D map that holds the rules as far as it can be mended, and counts what was changed.
 
     labels: (X, Y, Z) uint8 class indices into `names`, background first. affine: (4, 4), voxel index to mm.
+    slice_axis: see `find_slice_axis`.
     In turn: the largest piece of each structure stays, the others become background. Background that a
     structure encloses and touches becomes that structure; within a ring of myocardium it becomes LV where it
     touches LV, and stays in a slice where the ring holds no LV, since it may be the cavity. Background that
@@ -154,8 +161,8 @@ def mend(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> tuple[
     mended, changes = labels.copy(), UNCHANGED
     if not labels.any():
         return mended, changes
-    thick = has_thick_slices(affine, labels.shape)
-    stack, _ = _labelled(to_stack(mended, affine))
+    thick = has_thick_slices(affine, labels.shape, slice_axis)
+    stack, _ = _labelled(to_stack(mended, affine, slice_axis))
     while True:
         step = _drop_loose(stack, names, thick) + _fill_holes(stack, names, thick)
         if thick:

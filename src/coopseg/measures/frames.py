@@ -9,7 +9,7 @@ import numpy as np
 
 from coopseg.errors import CoopsegError
 from coopseg.measures.stack import LV, Slices, describe_slices
-from coopseg.scans.geometry import describe_spacing, find_orientation, judge_spacing
+from coopseg.scans.geometry import SliceAxis, describe_spacing, find_orientation, judge_spacing
 
 TRUE, NOMINAL = "true", "nominal"  # what the spacing of the headers may be
 EXTREME = "spacing-extreme"  # the rule of `judge_spacing` that a grid breaks which gives no volume
@@ -67,20 +67,22 @@ def count_voxels(labels: np.ndarray, names: Sequence[str]) -> dict[str, int]:
     return {structure: int(counts[index]) for index, structure in enumerate(names) if index}
 
 
-def true_voxel(affine: np.ndarray, shape: tuple[int, ...], spacing: str) -> float | None:
+def true_voxel(
+    affine: np.ndarray, shape: tuple[int, ...], spacing: str, slice_axis: SliceAxis = "auto"
+) -> float | None:
     """Returns the ml of a voxel; None where the spacing is not the true one, or no distance to a next slice.
 
-    affine, spacing: see `count_frame`.
+    For the arguments see `count_frame`.
     """
-    _, slices, rule = _judge(affine, shape, spacing)
+    _, slices, rule = _judge(affine, shape, spacing, slice_axis)
     return None if slices == 1 or spacing != TRUE or rule == EXTREME else voxel_volume(affine)
 
 
 def _judge(
-    affine: np.ndarray, shape: tuple[int, ...], spacing: str
+    affine: np.ndarray, shape: tuple[int, ...], spacing: str, slice_axis: SliceAxis
 ) -> tuple[tuple[float, float, float], int, str]:
     """Returns the spacing of (slices, rows, columns), the number of slices and the rule that is broken."""
-    orientation = find_orientation(affine, shape)
+    orientation = find_orientation(affine, shape, slice_axis=slice_axis)
     sides = orientation.spacing(np.linalg.norm(affine[:3, :3], axis=0))
     slices = shape[orientation.axes[0]]
     return sides, slices, judge_spacing(sides, slices) if spacing == TRUE else ""
@@ -94,14 +96,16 @@ def count_frame(
     name: str = "",
     phase: str = "",
     spacing: str = TRUE,
+    slice_axis: SliceAxis = "auto",
 ) -> Frame:
     """Counts the voxels of each structure in a 3-D map.
 
     labels: (X, Y, Z) class indices into `names`, background first. affine: (4, 4), voxel index to mm. name,
-    phase: of the frame. spacing: "nominal" if that of the affine is not the true one.
+    phase: of the frame. spacing: "nominal" if that of the affine is not the true one. slice_axis: see
+    `find_slice_axis`.
     """
     voxels = count_voxels(labels, names)
-    sides, slices, rule = _judge(affine, labels.shape, spacing)
+    sides, slices, rule = _judge(affine, labels.shape, spacing, slice_axis)
     lines = {
         "spacing-unusual": [f"{describe_spacing(sides)}, which is unusual"],
         EXTREME: [f"{describe_spacing(sides)}, as of no scanner, so there are no volumes"],
@@ -114,6 +118,6 @@ def count_frame(
         voxels,
         None if slices == 1 else voxel_volume(affine),
         scaled=spacing == TRUE and rule != EXTREME,
-        slices=describe_slices(labels, names, affine) if LV in names else None,
+        slices=describe_slices(labels, names, affine, slice_axis) if LV in names else None,
         lines=tuple(lines),
     )

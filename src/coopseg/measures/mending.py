@@ -9,6 +9,7 @@ import numpy as np
 from coopseg.measures.anatomy import UNCHANGED, find_violations, left_out, mend
 from coopseg.measures.frames import TRUE, count_voxels, true_voxel
 from coopseg.measures.remarks import Remark, Scale, join_phases
+from coopseg.scans.geometry import SliceAxis
 
 RULES, WALL = "largest pieces, holes", "LV within myocardium"
 
@@ -19,35 +20,48 @@ def rules_for(names: Sequence[str]) -> str:
 
 
 def mend_heads(
-    heads: Mapping[str, np.ndarray], names: Sequence[str], affine: np.ndarray, *, spacing: str = TRUE
+    heads: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    affine: np.ndarray,
+    *,
+    spacing: str = TRUE,
+    slice_axis: SliceAxis = "auto",
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Mends the label maps of a scan, (X, Y, Z) or (X, Y, Z, T), and says in a line each what was changed.
 
     spacing: "nominal" if that of the affine is not the true one; then shares are said in place of ml.
+    slice_axis: see `find_slice_axis`.
     """
     mended, lines = {}, []
     for head, labels in heads.items():
         mended[head], changes = np.empty_like(labels), UNCHANGED
         for frame, target in zip(_frames(labels), _frames(mended[head]), strict=True):
-            target[...], more = mend(frame, names, affine)
+            target[...], more = mend(frame, names, affine, slice_axis=slice_axis)
             changes += more
-        if said := changes.describe(_scale(mended[head], names, affine, spacing)):
+        voxel_ml = true_voxel(affine, labels.shape[:3], spacing, slice_axis)
+        if said := changes.describe(Scale(voxel_ml, count_voxels(mended[head], names))):
             lines.append(f"{head}: {said}" if len(heads) > 1 else said)
     return mended, tuple(lines)
 
 
 def look_over(
-    labels: np.ndarray, names: Sequence[str], affine: np.ndarray, *, spacing: str = TRUE
+    labels: np.ndarray,
+    names: Sequence[str],
+    affine: np.ndarray,
+    *,
+    spacing: str = TRUE,
+    slice_axis: SliceAxis = "auto",
 ) -> tuple[Remark, ...]:
-    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T). spacing: see `mend_heads`."""
-    return join_phases([
-        find_violations(frame, names, affine).remarks(_scale(frame, names, affine, spacing))
-        for frame in _frames(labels)
-    ])  # fmt: skip
+    """Says what no anatomy has in a label map, (X, Y, Z) or (X, Y, Z, T).
 
-
-def _scale(labels: np.ndarray, names: Sequence[str], affine: np.ndarray, spacing: str) -> Scale:
-    return Scale(true_voxel(affine, labels.shape[:3], spacing), count_voxels(labels, names))
+    spacing, slice_axis: see `mend_heads`.
+    """
+    voxel_ml = true_voxel(affine, labels.shape[:3], spacing, slice_axis)
+    found = []
+    for frame in _frames(labels):
+        violations = find_violations(frame, names, affine, slice_axis=slice_axis)
+        found.append(violations.remarks(Scale(voxel_ml, count_voxels(frame, names))))
+    return join_phases(found)
 
 
 def _frames(labels: np.ndarray) -> Iterator[np.ndarray]:

@@ -14,6 +14,7 @@ from coopseg.errors import CoopsegError, enough_memory
 from coopseg.measures.frames import TRUE, Frame, count_frame
 from coopseg.measures.function import ED, ES, Body, Measured, measure_patient
 from coopseg.scans.discover import unmarked
+from coopseg.scans.geometry import SliceAxis
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts.cardiac import Examination, find_examination
 from coopseg.scans.names import Named, read_name, stem
@@ -68,14 +69,15 @@ def measure_maps(
     names: Sequence[str],
     *,
     spacing: str = TRUE,
+    slice_axis: SliceAxis = "auto",
     bodies: Mapping[str, Body] | None = None,
 ) -> tuple[list[Patient], list[CoopsegError]]:
     """Measures the patients of label maps; returns them in order, and an error for each that is left out.
 
-    names: of the classes, background first, those of every map among them. spacing: see `count_frame`.
-    bodies: of patients by name; by default as their data set says. Files in one folder whose names hold the
-    same patient and visit belong together. A label map that cannot be read takes its patient with it: numbers
-    of half a patient would look like those of a whole one.
+    names: of the classes, background first, those of every map among them. spacing, slice_axis: see
+    `count_frame`. bodies: of patients by name; by default as their data set says. Files in one folder whose
+    names hold the same patient and visit belong together. A label map that cannot be read takes its patient
+    with it: numbers of half a patient would look like those of a whole one.
     """
     groups: dict[tuple[str, Named], list[LabelMap]] = {}
     for entry in maps:
@@ -85,7 +87,7 @@ def measure_maps(
     failed: list[CoopsegError] = []
     for (_, who), entries in groups.items():
         try:
-            found.append(_measure(who, entries, names, spacing, bodies))
+            found.append(_measure(who, entries, names, spacing, slice_axis, bodies))
         except CoopsegError as error:
             failed.append(error)
     return _told_apart(found), failed
@@ -96,13 +98,14 @@ def _measure(
     entries: Sequence[LabelMap],
     names: Sequence[str],
     spacing: str,
+    slice_axis: SliceAxis,
     bodies: Mapping[str, Body] | None,
 ) -> Patient:
     known, odd = _look_up(entries[0].scan)
     frames: list[Frame] = []
     for entry in entries:
         with enough_memory("measuring", entry.file):
-            frames += _frames(entry, known, names, spacing)
+            frames += _frames(entry, known, names, spacing, slice_axis)
     for phase in (ED, ES):
         if len(twice := [frame.name for frame in frames if frame.phase == phase]) > 1:
             raise CoopsegError(
@@ -128,7 +131,11 @@ def _look_up(scan: Path) -> tuple[Examination | None, tuple[str, ...]]:
 
 
 def _frames(
-    entry: LabelMap, known: Examination | None, names: Sequence[str], spacing: str
+    entry: LabelMap,
+    known: Examination | None,
+    names: Sequence[str],
+    spacing: str,
+    slice_axis: SliceAxis,
 ) -> Iterator[Frame]:
     """Yields what is counted in each frame of a file."""
     scan = read_labels(entry.file)
@@ -143,6 +150,7 @@ def _frames(
             name=entry.name if index is None else f"{entry.name}, phase {index + 1}",
             phase=_phase(called, index, known),
             spacing=spacing,
+            slice_axis=slice_axis,
         )
         yield replace(frame, lines=lines + frame.lines)
 

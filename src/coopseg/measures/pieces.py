@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from coopseg.scans.geometry import find_slice_axis
+from coopseg.scans.geometry import SliceAxis, find_slice_axis
 
 THICK = 2.0  # slices whose distance is this many times the larger side of a pixel, or more, are thick
 REACH = 2  # slices up or down to which a piece reaches in thick slices: one may lie between
@@ -27,12 +27,12 @@ CROSS_IN_PLANE = CROSS & IN_PLANE  # four in the slice
 ALL_AROUND = np.ones((3, 3, 3), bool)
 
 
-def has_thick_slices(affine: np.ndarray, shape: tuple[int, ...]) -> bool:
+def has_thick_slices(affine: np.ndarray, shape: tuple[int, ...], slice_axis: SliceAxis = "auto") -> bool:
     """Tells whether slices lie so far apart that neighbours across them mean little; true of a single slice.
 
-    affine: (4, 4), voxel index to mm. shape: (X, Y, Z).
+    affine: (4, 4), voxel index to mm. shape: (X, Y, Z). slice_axis: see `find_slice_axis`.
     """
-    axis = find_slice_axis(affine, shape)
+    axis = find_slice_axis(affine, shape, slice_axis)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return shape[axis] == 1 or bool(spacing[axis] >= THICK * np.delete(spacing, axis).max())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coopseg.scans.geometry import find_slice_axis
+from coopseg.scans.geometry import SliceAxis, find_slice_axis
 from coopseg.text import counted, runs
 
 LV, MYO, RV = "LV", "MYO", "RV"
@@ -40,13 +40,15 @@ class Slices:
         return "; ".join(parts)
 
 
-def describe_slices(labels: np.ndarray, names: Sequence[str], affine: np.ndarray) -> Slices:
+def describe_slices(
+    labels: np.ndarray, names: Sequence[str], affine: np.ndarray, slice_axis: SliceAxis = "auto"
+) -> Slices:
     """Finds the slices that hold the LV in a 3-D map.
 
-    labels: (X, Y, Z) class indices into `names`, of which one is LV. affine: (4, 4), voxel index to mm. The
-    slices are those of `find_slice_axis`.
+    labels: (X, Y, Z) class indices into `names`, of which one is LV. affine: (4, 4), voxel index to mm.
+    slice_axis: see `find_slice_axis`.
     """
-    stack = to_stack(labels, affine)
+    stack = to_stack(labels, affine, slice_axis)
     filled = np.flatnonzero((stack == names.index(LV)).any(axis=(1, 2))).tolist()
     shares = share_of_wall(stack, names)
     bare = [index for index in filled if shares[index] < CLOSED]
@@ -54,9 +56,9 @@ def describe_slices(labels: np.ndarray, names: Sequence[str], affine: np.ndarray
     return Slices(len(stack), *(tuple(index + 1 for index in found) for found in (filled, bare, missed)))
 
 
-def to_stack(labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def to_stack(labels: np.ndarray, affine: np.ndarray, slice_axis: SliceAxis) -> np.ndarray:
     """Turns (X, Y, Z) into (slices, ...), as a view."""
-    return np.moveaxis(labels, find_slice_axis(affine, labels.shape), 0)
+    return np.moveaxis(labels, find_slice_axis(affine, labels.shape, slice_axis), 0)
 
 
 def neighbours(stack: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from coopseg.measures.function import Body, columns
 from coopseg.measures.patients import LabelMap, Patient, measure_maps
 from coopseg.scans.discover import expand_label_maps
 from coopseg.scans.files import new_folder, write_atomically, write_json
+from coopseg.scans.geometry import SliceAxis
 from coopseg.scans.labels import canonical_name, parse_label_names
 from coopseg.scans.layouts.cardiac import find_examination
 from coopseg.scans.layouts.described import labels_beside
@@ -31,6 +32,7 @@ def measure(
     *,
     labels: str | None = None,
     spacing: str = TRUE,
+    slice_axis: SliceAxis = "auto",
     body: str | Path | None = None,
 ) -> list[Patient]:
     """Measure label maps of any program, and write measures.csv and measures.json into `out`.
@@ -39,8 +41,9 @@ def measure(
     labels: "LV=1,MYO=2,RV=3", values that it does not name are background; by default a labels.json or
     dataset.json beside the label maps, or above up to the folder over the given one, says what the values
     mean, else the data set if it is ACDC or M&Ms. spacing: "nominal" if the headers hold no true spacing;
-    then there are ratios alone. body: table of heights and weights, see `read_bodies`; by default those that
-    ACDC and M&Ms give.
+    then there are ratios alone. slice_axis: the stored axis along which slices are stacked, where it is not
+    that of length 1, the coarsest or else the last. body: table of heights and weights, see `read_bodies`;
+    by default those that ACDC and M&Ms give.
     ED and ES are those that file names (NAME_ED, NAME_ES), ACDC's Info.cfg or M&Ms' table say, else the
     phases with the largest and the smallest LV. See `coopseg.measures.function` for what is computed.
     Raises CoopsegError if nothing can be measured, and PartlyDone, when the others are measured, if only
@@ -66,7 +69,9 @@ def measure(
             except CoopsegError as error:
                 failed.append(error)
     names = tuple(dict.fromkeys(name for entry in maps.values() for name in entry.labels.names))
-    patients, unread = measure_maps(list(maps.values()), names, spacing=spacing, bodies=bodies)
+    patients, unread = measure_maps(
+        list(maps.values()), names, spacing=spacing, slice_axis=slice_axis, bodies=bodies
+    )
     failed += unread
     if not patients:
         raise first_of(failed)
@@ -83,12 +88,13 @@ def measure_predictions(
     names: Sequence[str],
     *,
     spacing: str = TRUE,
+    slice_axis: SliceAxis = "auto",
     bodies: Mapping[Path, Body] | None = None,
 ) -> list[Patient]:
     """Writes the measures of predicted label maps into their folder, and returns them.
 
-    maps: scan and label map of each. names: of the classes, background first. bodies: height and weight that
-    the headers of scans say.
+    maps: scan and label map of each. names: of the classes, background first. slice_axis: see `measure`.
+    bodies: height and weight that the headers of scans say.
     """
     names = tuple(map(canonical_name, names))
     labels = Labels(names, tuple(range(len(names))))
@@ -96,6 +102,7 @@ def measure_predictions(
         [LabelMap(file, scan, labels, body=(bodies or {}).get(scan, Body())) for scan, file in maps],
         names,
         spacing=spacing,
+        slice_axis=slice_axis,
     )
     write_measures(out, patients, names, failed=failed, spacing=spacing)
     return patients

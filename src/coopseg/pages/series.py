@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -15,7 +14,7 @@ from PIL import Image
 from coopseg.measures.remarks import Remark
 from coopseg.scans.colours import as_hex, structure_colours
 from coopseg.scans.contours import inner_first, outlines, svg_path
-from coopseg.scans.geometry import Orientation, find_orientation, slices_affine, to_slices
+from coopseg.scans.geometry import Orientation, SliceAxis, find_orientation, slices_affine, to_slices
 from coopseg.scans.types import Scan
 
 GREY = (1, 99.5)  # percentiles of the scan that are shown as black and white
@@ -27,7 +26,6 @@ ENDS = (
     "IS",
 )  # of the axes of NIfTI: from left to right, posterior to anterior, inferior to superior
 MILLILITRE = 1000.0  # mm³
-SliceAxis = Literal["auto", 0, 1, 2]
 
 
 @dataclass(frozen=True)

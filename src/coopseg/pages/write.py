@@ -15,8 +15,9 @@ from coopseg import __version__
 from coopseg.measures.remarks import Remark
 from coopseg.pages import curve
 from coopseg.pages.html import environment, script_hash, source, style
-from coopseg.pages.series import GREY, LARGEST, Series, SliceAxis, Volume, make_series
+from coopseg.pages.series import GREY, LARGEST, Series, Volume, make_series
 from coopseg.scans.files import write_atomically
+from coopseg.scans.geometry import SliceAxis
 from coopseg.text import Json, counted
 
 PATIENT, WORKLIST, STYLE, SCRIPT = "patient.html", "worklist.html", "pages.css", "viewer.js"

@@ -19,6 +19,8 @@ COLUMNS = np.array([-1.0, -0.5, 0.0])
 TIE = 1e-4  # scores closer than this count as equal, despite rounding in the header
 CLEAR = 1.2  # an axis is coarser than the others if its spacing is this many times theirs, or more
 
+SliceAxis = Literal["auto", 0, 1, 2]  # the stored axis along which slices are stacked, as settings say it
+
 # mm. No scanner goes beyond `possible`, but metres, micrometres and damaged headers do; resampled, such a
 # volume would shrink to a few pixels or fill the memory. Cardiac MR, body MR and CT hardly ever go beyond
 # `usual`, but spacings in centimetres often do.
@@ -43,13 +45,15 @@ class Orientation:
         return slices, rows, columns
 
 
-def find_slice_axis(affine: np.ndarray, shape: tuple[int, ...]) -> int:
-    """Finds the stored axis along which the slices of a scan are stacked.
+def find_slice_axis(affine: np.ndarray, shape: tuple[int, ...], slice_axis: SliceAxis = "auto") -> int:
+    """Finds the stored axis along which the slices of a scan are stacked: `slice_axis`, if it names one.
 
     An axis of length 1 is the slice axis, whatever its spacing: exports of single slices seldom record one.
     Otherwise it is the coarsest axis if that is at least CLEAR times as coarse as the others, else the last.
     affine: (4, 4), voxel index to mm. shape: (X, Y, Z) or (X, Y, Z, T) voxels.
     """
+    if slice_axis != "auto":
+        return slice_axis
     if single := [axis for axis in range(3) if shape[axis] == 1]:
         return single[-1]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -58,14 +62,14 @@ def find_slice_axis(affine: np.ndarray, shape: tuple[int, ...]) -> int:
 
 
 def find_orientation(
-    affine: np.ndarray, shape: tuple[int, ...], *, slice_axis: Literal["auto", 0, 1, 2] = "auto"
+    affine: np.ndarray, shape: tuple[int, ...], *, slice_axis: SliceAxis = "auto"
 ) -> Orientation:
     """Finds the orientation that brings a scan into the common one; shear is allowed.
 
-    affine: (4, 4), voxel index to mm. shape: (X, Y, Z) or (X, Y, Z, T) voxels. slice_axis: the stored axis
-    along which slices are stacked; "auto" takes that of `find_slice_axis`.
+    affine: (4, 4), voxel index to mm. shape: (X, Y, Z) or (X, Y, Z, T) voxels. slice_axis: see
+    `find_slice_axis`.
     """
-    first = find_slice_axis(affine, shape) if slice_axis == "auto" else slice_axis
+    first = find_slice_axis(affine, shape, slice_axis)
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     candidates = [
         (rows, columns, flip_rows, flip_columns)
