@@ -59,8 +59,8 @@ def test_slices_that_count_and_what_is_odd_about_them() -> None:
     found = describe_slices(labels, NAMES, STACK)
     assert (found.total, found.filled, found.bare, found.missed) == (7, (2, 3, 5, 6, 7), (7,), (4,))
     assert found.describe() == (
-        "LV in 5 of 7 slices (2 to 3, 5 to 7); less than half surrounded by myocardium in 7, which counts "
-        "too; none in 4 between them, where nothing counts"
+        "LV in 5 of 7 slices (2 to 3, 5 to 7); less than half of its outline is myocardium in slice 7, which "
+        "counts too; no LV in slice 4 between them, so nothing is counted there"
     )
     assert describe_slices(np.zeros_like(labels), NAMES, STACK).describe() == "no LV in 7 slices"
     without_wall = describe_slices((labels == 1).astype(np.uint8), ("background", "LV"), STACK)

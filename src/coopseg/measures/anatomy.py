@@ -25,9 +25,9 @@ from coopseg.measures.pieces import (
     loose_voxels,
 )
 from coopseg.measures.remarks import Remark, Scale
-from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, neighbours, to_stack
+from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, name_slices, neighbours, to_stack
 from coopseg.scans.geometry import SliceAxis
-from coopseg.text import counted, runs
+from coopseg.text import counted
 
 NEEDED = (LV, MYO)  # classes of which a rule of the heart speaks
 
@@ -53,9 +53,9 @@ class Violations:
         """Says what a user should look at; holes are small and go unsaid."""
         found = [Remark(f"{name}: not found", f"no {name}", missing=True) for name in self.absent]
         for name, number in self.pieces.items():
-            volume = scale.describe(name, self.loose[name])
-            what = f"{counted(number, 'piece')} apart from the largest, {volume}, {_slices(self.where[name])}"
-            found.append(Remark(f"{name}: {what}", f"pieces of {name}", self.loose[name]))
+            what = f"{name}: {counted(number, 'piece')} apart from the largest"
+            text = f"{what}, {scale.describe(name, self.loose[name])}, {name_slices(self.where[name])}"
+            found.append(Remark(text, f"pieces of {name}", self.loose[name]))
         if self.gaps.voxels:
             found.append(Remark(self.gaps.describe(), "wall of LV", self.gaps.share))
         return tuple(found)
@@ -74,13 +74,9 @@ class Gaps:
 
     def describe(self) -> str:
         """Says it in a line."""
-        touched = " and ".join(f"{name} ({_slices(slices)})" for name, slices in self.touched.items())
+        touched = " and ".join(f"{name} ({name_slices(slices)})" for name, slices in self.touched.items())
         share = "less than 1 %" if self.share < 0.01 else f"{100 * self.share:.0f} %"
         return f"LV: no myocardium between blood and {touched}; {share} of the outline there"
-
-
-def _slices(numbers: Sequence[int]) -> str:
-    return f"slice{'s' if len(numbers) > 1 else ''} {runs(numbers)}"
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,21 @@ class Slices:
             return f"no LV in {counted(self.total, 'slice')}"
         parts = [f"LV in {len(self.filled)} of {counted(self.total, 'slice')} ({runs(self.filled)})"]
         if self.bare:
-            parts.append(f"less than half surrounded by myocardium in {runs(self.bare)}, which counts too")
+            count = "counts" if len(self.bare) == 1 else "count"
+            where = name_slices(self.bare)
+            parts.append(f"less than half of its outline is myocardium in {where}, which {count} too")
         if self.missed:
-            parts.append(f"none in {runs(self.missed)} between them, where nothing counts")
+            parts.append(f"no LV in {name_slices(self.missed)} between them, so nothing is counted there")
         return "; ".join(parts)
+
+
+def name_slices(numbers: Sequence[int]) -> str:
+    """Names slices in a sentence.
+
+    >>> name_slices([3]), name_slices([2, 3, 4, 7])
+    ('slice 3', 'slices 2 to 4, 7')
+    """
+    return f"slice{'s' if len(numbers) > 1 else ''} {runs(numbers)}"
 
 
 def describe_slices(
