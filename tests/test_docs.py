@@ -140,13 +140,16 @@ def small(monkeypatch: pytest.MonkeyPatch, drawn: Callable[..., Any]) -> None:
     from coopseg import demo
     from coopseg.config.methods import PRESETS
     from coopseg.config.section import Named
+    from coopseg.phantom.dicom import write_dicom_phantom
     from coopseg.phantom.write import write_phantom
     from coopseg.serve.run import listen
 
     for name in PRESETS:
         monkeypatch.setitem(PRESETS, name, Named("tiny", TINY))
-    monkeypatch.setitem(write_phantom.__kwdefaults__, "size", 48)  # type: ignore[arg-type]
-    monkeypatch.setattr("coopseg.phantom.write.scan", drawn)
+    for write in (write_phantom, write_dicom_phantom):
+        monkeypatch.setitem(write.__kwdefaults__, "size", 48)  # type: ignore[arg-type]
+        monkeypatch.setattr(f"{write.__module__}.scan", drawn)
+    monkeypatch.setitem(write_dicom_phantom.__kwdefaults__, "times", 3)  # type: ignore[arg-type]
     monkeypatch.setattr(demo, "CASES", {"cases.size": [32, 32], "cases.spacing": 8.0})
     monkeypatch.setattr(demo, "COLUMNS", 48)
     monkeypatch.setattr("coopseg.workers.cores", lambda: 1)

@@ -12,7 +12,7 @@ import coopseg
 NAMES = [
     "CooperativeStep", "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model",
     "measure", "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark",
-    "train", "validate", "write_phantom", "write_report",
+    "train", "validate", "write_dicom_phantom", "write_phantom", "write_report",
 ]  # fmt: skip
 MODULES = {
     "latent": [

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from coopseg.inference.predict import predict as predict
     from coopseg.inference.predictor import Predictor as Predictor
     from coopseg.measures.write import measure as measure
+    from coopseg.phantom.dicom import write_dicom_phantom as write_dicom_phantom
     from coopseg.phantom.write import write_phantom as write_phantom
     from coopseg.report.run import write_report as write_report
     from coopseg.scans.layouts import open_dataset as open_dataset
@@ -43,13 +44,14 @@ _HOMES = {
     "run_benchmark": ("coopseg.benchmark.run", "run_benchmark"),
     "train": ("coopseg.training.run", "train"),
     "validate": ("coopseg.checks.validate", "validate_dataset"),
+    "write_dicom_phantom": ("coopseg.phantom.dicom", "write_dicom_phantom"),
     "write_phantom": ("coopseg.phantom.write", "write_phantom"),
     "write_report": ("coopseg.report.run", "write_report"),
 }
 __all__ = [
     "CooperativeStep", "CoopsegError", "Predictor", "__version__", "corrupt", "evaluate", "load_model",
     "measure", "open_dataset", "predict", "read_image", "resume", "resume_benchmark", "run_benchmark",
-    "train", "validate", "write_phantom", "write_report",
+    "train", "validate", "write_dicom_phantom", "write_phantom", "write_report",
 ]  # fmt: skip
 MODULES = ("latent", "networks", "transforms")  # what they hold is public too
 

@@ -1,7 +1,8 @@
-"""Runs the demo: from made-up scans to a report, with the calls that real scans would need."""
+"""Runs the demo: from made-up scans to a report and to DICOM, with the calls that real scans would need."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from coopseg.cases.splits import find_split, select_part
 from coopseg.config.resolve import resolve_settings
 from coopseg.evaluation.corrupt import corrupt_dataset
 from coopseg.evaluation.run import evaluate_model
+from coopseg.inference.predict import predict
+from coopseg.phantom.dicom import write_dicom_phantom
 from coopseg.phantom.write import write_phantom
 from coopseg.report.run import write_report
 from coopseg.scans.files import check_new, write_atomically
@@ -22,6 +25,7 @@ from coopseg.training.loop import Progress
 from coopseg.training.run import train
 
 METHODS = ("standard", "cooperative")
+STUDY, RESULTS = "study", "study-results"
 TRAIN, VALIDATE, TEST, CROSS = 8, 2, 5, 6  # patients; CROSS are of other sites
 COLUMNS = 128  # of an image of the training site
 # Small enough for five minutes on two cores; a real training leaves these settings alone.
@@ -38,7 +42,9 @@ SMALL: Mapping[str, Any] = {
     "training.cooperate_after": 0.5,
 }
 # Seconds on two cores, from which the time left is estimated.
-COSTS = {"phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "evaluate": 11, "report": 1}
+COSTS = {
+    "phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "evaluate": 11, "report": 1, "study": 12,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,16 @@ def run_demo(
     """Show the problem and the method on a phantom; returns the HTML report.
 
     Trains standard and cooperative networks with each seed on patients of one site; tests them on its other
-    patients, on corrupted copies of these and on other sites. out: new or empty folder; it gets split.json,
-    phantom/, runs/, corrupted/ and report/. progress: called with every DemoProgress.
+    patients, on corrupted copies of these and on other sites. Then the last one segments a DICOM study, if
+    the extra `dicom` is installed. out: new or empty folder; it gets split.json, phantom/, runs/, corrupted/,
+    report/, study/ and study-results/. progress: called with every DemoProgress.
     """
     out = Path(out)
     check_new(out)
     trainings = [(method, seed) for seed in range(seeds) for method in METHODS]
     stages = ["phantom", "corrupt", *(stage for method, _ in trainings for stage in (method, "evaluate"))]
-    course = Course([COSTS[stage] for stage in (*stages, "report")], progress)
+    stages += ["report", "study"] if has_dicom() else ["report"]
+    course = Course([COSTS[stage] for stage in stages], progress)
     with course.stage("making scans of four sites"):
         data = write_phantom(
             out / "phantom", patients=TRAIN + VALIDATE + TEST, cross_patients=CROSS, size=COLUMNS
@@ -127,7 +135,17 @@ def run_demo(
             evaluate_model(run, sets, run / "evaluation", split=split, progress=course.count)
         runs.append(run)
     with course.stage("writing the report"):
-        return write_report(runs, out / "report")
+        report = write_report(runs, out / "report")
+    if has_dicom():
+        with course.stage("segmenting a DICOM study"):
+            study = write_dicom_phantom(out / STUDY, size=COLUMNS)
+            predict(runs[-1], study, out / RESULTS, page=True, dicom=True)
+    return report
+
+
+def has_dicom() -> bool:
+    """Tells whether the extra `dicom` is installed."""
+    return all(importlib.util.find_spec(name) for name in ("pydicom", "highdicom"))
 
 
 def _write_split(path: Path, data: Path) -> Path:

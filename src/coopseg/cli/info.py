@@ -75,14 +75,34 @@ def demo(
     out: Annotated[Path, typer.Argument(help="folder to make")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, help="trainings of each method; each takes minutes")] = 1,
 ) -> None:
-    """Show the problem and the method on made-up scans, in minutes: train, corrupt, test, report.
+    """Show the problem and the method on made-up scans, in minutes: train, corrupt, test, report, segment.
 
     It trains the standard and the cooperative method on one made-up site, and tests both on other patients of
-    that site, on their corrupted copies and on three other sites. OUT gets phantom/, corrupted/, runs/ and
-    report/report.html.
+    that site, on their corrupted copies and on three other sites. Then it has the last network segment a
+    DICOM study, as `coopseg predict --page --dicom` does. OUT gets phantom/, corrupted/, runs/,
+    report/report.html, study/ and study-results/.
     """
     from coopseg.demo import run_demo
 
     with DemoDisplay() as display:
         page = run_demo(out, seeds=seeds, progress=display)
     say_report(page)
+    _say_study(out)
+
+
+def _say_study(out: Path) -> None:
+    """Prints what became of the DICOM study of a demo, and how to do the same again."""
+    from coopseg.demo import RESULTS, STUDY
+    from coopseg.dicom.find import INSTALL
+    from coopseg.inference.predict import OBJECTS, RECORD
+    from coopseg.measures.write import TABLE
+    from coopseg.phantom.dicom import PATIENT
+
+    results = out / RESULTS
+    if not results.is_dir():
+        say(f"left out: to segment a DICOM study and write SEG and SR; {INSTALL} adds it")
+        return
+    run = Path(json.loads((results / RECORD).read_text(encoding="utf-8"))["model"]["path"]).parent
+    say(f"\na DICOM study, segmented: open in a browser: {(results / f'{PATIENT}.html').resolve()}")
+    say(f"its volumes: {results / TABLE}; SEG and SR: {results / OBJECTS}; the same once more:")
+    say(f"  coopseg predict --model {run} {out / STUDY} --page --dicom --out {out / 'again'}")

@@ -65,7 +65,7 @@ def remarks_on_measures(record: Path) -> Remarks:
     return Remarks(tuple(f"not measured: {line}" for line in found["failed"]), tuple(notes))
 
 
-def remark_on_scan(scan: Path | str, warnings: Sequence[str], record: str) -> str:
+def remark_on_scan(scan: str, warnings: Sequence[str], record: str) -> str:
     """Says the first of a scan's warnings, and how many more `record` holds."""
     more = f" (and {len(warnings) - 1} more, see {record})" if len(warnings) > 1 else ""
     return f"{scan}: {warnings[0]}{more}"

@@ -152,7 +152,7 @@ def segment(how: How, scans: Path, out: Path, tell: Tell) -> tuple[str, Said]:
     def note(done: Predicted) -> None:
         tell(done.number, done.total)
         if done.warnings:
-            warnings.append(remark_on_scan(done.scan, done.warnings, "its page"))
+            warnings.append(remark_on_scan(done.shown, done.warnings, "its page"))
 
     try:
         try:
