@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coopseg.pages.curve import draw_volumes
 from coopseg.pages.series import LARGEST, Series, Volume, make_series
 from coopseg.scans.types import Scan
 
@@ -57,6 +58,14 @@ def test_a_cine() -> None:
     assert np.all(np.diff(levels, axis=1) > 0)
     assert np.all(np.diff(levels, axis=0) > 0)
     json.dumps(asdict(series), allow_nan=False)
+
+
+def test_no_ml_where_the_spacing_is_not_the_true_one() -> None:
+    series = make_series([cine()], NAMES, spacing="nominal")
+    assert series.unit == "voxels"
+    assert series.structures[0].volumes == (108, 75, 48)
+    assert draw_volumes(series, {}).words.startswith("LV 48 to 108 voxels")  # type: ignore[union-attr]
+    assert make_series([cine()], NAMES).unit == "ml"
 
 
 def test_slices_are_counted_as_they_are_stored() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from coopseg.config.settings import CaseSettings
+from coopseg.measures.frames import TRUE
 from coopseg.measures.function import in_words
 from coopseg.measures.patients import Patient
 from coopseg.measures.remarks import Remark, remark_on
@@ -41,13 +42,15 @@ def write_pages(
     names: Sequence[str],
     settings: CaseSettings,
     provenance: Mapping[str, str],
+    spacing: str = TRUE,
     failed: Sequence[str] = (),
 ) -> Path:
     """Write OUT/.../PATIENT.html for each patient and OUT/index.html, the list; returns the path of the list.
 
     Patients are called as in measures.csv. Files that differ only in _ED, _ES or _frameNN at the end are of
     one patient, as in data sets. measured: the patients of the label maps. names: of the class indices.
-    provenance: says how the label maps were made, in words. failed: a line for each scan without one.
+    provenance: says how the label maps were made, in words. spacing: see
+    `make_series`. failed: a line for each scan without one.
     """
     known = {file: one for one in measured for file in one.files}
     patients: dict[tuple[Path, str], list[tuple[Named, Segmented]]] = {}
@@ -72,6 +75,7 @@ def write_pages(
             measures=in_words(one.measured) if one else None,
             beat=_beat(one) if one and whole else Beat(),
             worklist="../" * (len(below.parts) - 1) + INDEX,
+            spacing=spacing,
             slice_axis=settings.slice_axis,
         )
         entries.append(replace(entry, link=quote(below.as_posix())))

@@ -278,6 +278,7 @@ def predict(
                 names=loaded.names,
                 settings=predictor.settings.cases,
                 provenance=facts.in_words(heads[-1]),
+                spacing=spacing,
                 failed=[str(error) for error in failed],
             )
     if note and (line := journal.describe_skipped("scan")):

@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 30  # margins around the axes
 class Curve:
     """Holds a drawing of WIDTH × HEIGHT. lines: colour and the points of an SVG polyline, by structure.
 
-    marks: name and place of the phases that have one, ED and ES. most: ml at the top of the axis. step:
+    marks: name and place of the phases that have one, ED and ES. most: volume at the top of the axis. step:
     between two phases. words: what it shows.
     """
 
@@ -40,6 +40,6 @@ def draw_volumes(series: Series, marks: Mapping[str, int]) -> Curve | None:
     for each in series.structures:
         heights = (floor - value / most * (floor - TOP) for value in each.volumes)
         lines.append((each.colour, " ".join(f"{LEFT + step * i:.1f},{y:.1f}" for i, y in enumerate(heights))))
-        words.append(f"{each.name} {min(each.volumes):.0f} to {max(each.volumes):.0f} ml")
+        words.append(f"{each.name} {min(each.volumes):.0f} to {max(each.volumes):.0f} {series.unit}")
     places = tuple((name, LEFT + step * phase) for name, phase in marks.items())
     return Curve(tuple(lines), places, most, step, ", ".join(words))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from coopseg.measures.frames import TRUE, true_voxel
 from coopseg.measures.remarks import Remark
 from coopseg.scans.colours import as_hex, structure_colours
 from coopseg.scans.contours import inner_first, outlines, svg_path
@@ -25,7 +26,6 @@ ENDS = (
     "PA",
     "IS",
 )  # of the axes of NIfTI: from left to right, posterior to anterior, inferior to superior
-MILLILITRE = 1000.0  # mm³
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Structure:
-    """Describes a structure: its colour as #rrggbb, and its volume in ml in each phase."""
+    """Describes a structure: its colour as #rrggbb, and its volume in each phase, in the series' unit."""
 
     name: str
     colour: str
@@ -58,7 +58,8 @@ class Series:
     phases: a name for each. milliseconds: of each phase, if the header tells them. slices: how many. size: mm
     of a slice, across and down. sides: the patient's side at the left, right, top and bottom edge. sheets:
     for each phase all slices in one JPEG in a data address, `across` of them side by side, `tile` pixels wide
-    and high each. outlines: by phase and slice, (number of the structure, SVG path in mm), inner ones first.
+    and high each. unit: of volumes, voxels where ml cannot be known. outlines: by phase and slice, (number of
+    the structure, SVG path in mm), inner ones first.
     """
 
     name: str
@@ -71,14 +72,17 @@ class Series:
     tile: tuple[int, int]
     sheets: tuple[str, ...]
     structures: tuple[Structure, ...]
+    unit: str
     outlines: tuple[tuple[tuple[tuple[int, str], ...], ...], ...]
 
 
-def make_series(volumes: Sequence[Volume], names: Sequence[str], *, slice_axis: SliceAxis = "auto") -> Series:
+def make_series(
+    volumes: Sequence[Volume], names: Sequence[str], *, spacing: str = TRUE, slice_axis: SliceAxis = "auto"
+) -> Series:
     """Makes a series of a cine, of one 3-D volume, or of several in the same grid, a phase each.
 
-    names: of the class indices, background first. slice_axis: see `find_orientation`. Of several channels the
-    first is shown.
+    names: of the class indices, background first. spacing, slice_axis: see `count_frame`. Of several
+    channels the first is shown.
     """
     first = volumes[0].scan
     found = find_orientation(first.affine, first.data.shape, slice_axis=slice_axis)
@@ -91,8 +95,9 @@ def make_series(volumes: Sequence[Volume], names: Sequence[str], *, slice_axis: 
     tile, across = _tile(rows, columns, height, width), math.ceil(math.sqrt(count))
     low, high = np.percentile(images, GREY)
     grey = np.clip((images - low) / (high - low or 1) * 255, 0, 255).astype(np.uint8)
-    voxel = abs(float(np.linalg.det(first.affine[:3, :3]))) / MILLILITRE
+    voxel = true_voxel(first.affine, first.data.shape[:3], spacing, slice_axis)
     counts = np.stack([np.bincount(label.ravel(), minlength=len(names)) for label in labels])
+    sizes = (counts * (voxel or 1.0)).round(3)
     colours = structure_colours(names)
     return Series(
         name=volumes[0].name,
@@ -105,10 +110,11 @@ def make_series(volumes: Sequence[Volume], names: Sequence[str], *, slice_axis: 
         tile=tile,
         sheets=tuple(_sheet(phase, tile, across) for phase in grey),
         structures=tuple(
-            Structure(name, as_hex(colours[index]), tuple((counts[:, index] * voxel).round(3).tolist()))
+            Structure(name, as_hex(colours[index]), tuple(sizes[:, index].tolist()))
             for index, name in enumerate(names)
             if index
         ),
+        unit="ml" if voxel else "voxels",
         outlines=tuple(tuple(_outlines(each, (height, width)) for each in phase) for phase in labels),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from coopseg import __version__
+from coopseg.measures.frames import TRUE
 from coopseg.measures.remarks import Remark
 from coopseg.pages import curve
 from coopseg.pages.html import environment, script_hash, source, style
@@ -78,6 +79,7 @@ def write_patient(
     measures: Mapping[str, str] | None = None,
     beat: Beat = Beat(),
     worklist: str = "",
+    spacing: str = TRUE,
     slice_axis: SliceAxis = "auto",
 ) -> Entry:
     """Write the page of a patient, one HTML file that works without a network; returns its entry in the list.
@@ -85,9 +87,9 @@ def write_patient(
     scans: of the patient; those in one grid are phases of one series. names: of the class indices, background
     first. provenance: (name, value) pairs that say how the label maps were made. notes: what to look at about
     the patient as a whole. measures: values by name. beat: ED and ES. worklist: the address of the list.
-    slice_axis: see `make_series`.
+    spacing, slice_axis: see `make_series`.
     """
-    series = [make_series(group, names, slice_axis=slice_axis) for group in _by_grid(scans)]
+    series = [make_series(group, names, spacing=spacing, slice_axis=slice_axis) for group in _by_grid(scans)]
     values = dict(measures or {})
     total = sum(len(each.phases) for each in series)
     entry = _make_entry(patient, path.name, scans, notes, total=total, values=values)
