@@ -20,7 +20,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -42,7 +42,7 @@ Counted = dict[str, dict[str, list[Frame]]]  # patient, reader, a frame for each
 
 def main(arguments: argparse.Namespace) -> None:
     """Predicts every volume of the part by every run, keeps what was found, and prints the tables."""
-    found = [row for given in arguments.runs for row in rows_of(*given.split("=", 1), arguments)]
+    found = [row for given in arguments.runs for row in rows_of(given, arguments)]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print("| training | label maps | ventricle | n | left out | expert | bias | lower limit | upper limit |")
@@ -69,8 +69,9 @@ def kinds_of(found: Violations) -> list[str]:
     return [kind for kind, flag in zip(KINDS, flags, strict=True) if flag]
 
 
-def rows_of(training: str, run: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Predicts every volume by one run; returns a row for each way in which label maps were made."""
+def rows_of(given: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Predicts every volume by one NAME=RUN; returns a row for each way in which label maps were made."""
+    training, run = given.split("=", 1)
     model, predictor = load_predictor(run)
     names, dataset = model.names, open_dataset(arguments.data)
     split = get_split(arguments.split, dataset) if arguments.split else split_of_run(Path(run))
@@ -163,7 +164,7 @@ if __name__ == "__main__":
     parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", help="a split, if not the run's own")
-    parser.add_argument("--part", choices=get_args(Part), default=cast("Part", "test"))
+    parser.add_argument("--part", choices=get_args(Part), default="test")
     parser.add_argument("--spacing", choices=("true", "nominal"), default="nominal")
     parser.add_argument("--out", type=Path, required=True)
     main(parser.parse_args())

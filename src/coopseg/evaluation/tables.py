@@ -102,14 +102,18 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     counts = groups.agg(patients=("patient", "size"), volumes=(VOLUMES, "sum"), missing=("missing", "sum"))
     return [
         Summary(
-            *map(str, key),
+            str(group),
+            str(value),
+            str(dataset),
+            str(head),
+            str(name),
             patients=int(patients),
             volumes=int(volumes),
             means={str(name): number(value) for name, value in mean.items()},
             sds={str(name): number(value) for name, value in sd.items()},
-            missing=round(of_line[key[:-1]] if key[-1] == MEAN else missing),
+            missing=round(of_line[group, value, dataset, head] if name == MEAN else missing),
         )
-        for (key, patients, volumes, missing), mean, sd in zip(
+        for ((group, value, dataset, head, name), patients, volumes, missing), mean, sd in zip(
             counts.itertuples(name=None), means, sds, strict=True
         )
     ]
