@@ -43,7 +43,7 @@ SMALL: Mapping[str, Any] = {
 }
 # Seconds on two cores, from which the time left is estimated.
 COSTS = {
-    "phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "evaluate": 11, "report": 1, "study": 12,
+    "phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "evaluate": 11, "report": 1, "study": 20,
 }  # fmt: skip
 
 
