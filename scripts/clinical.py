@@ -26,7 +26,7 @@ import numpy as np
 
 from coopseg.cases.splits import Part, get_split, select_part, split_of_run
 from coopseg.evaluation.metrics import dice, surface_scores
-from coopseg.inference.predict import load_predictor
+from coopseg.inference.predictor import load_predictor
 from coopseg.measures.anatomy import Violations, find_violations
 from coopseg.measures.frames import NOMINAL, Frame, count_frame
 from coopseg.measures.function import VENTRICLES, measure_patient

@@ -17,8 +17,7 @@ from measures.cores import EVERY, clocked, spent
 
 from coopseg.config.resolve import resolve_settings
 from coopseg.evaluation.evaluate import Predict, Predictions, evaluate
-from coopseg.inference.predict import load_predictor
-from coopseg.inference.predictor import Predictor
+from coopseg.inference.predictor import Predictor, load_predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.phantom.write import write_phantom
 from coopseg.scans.labels import labels_to_indices

@@ -17,7 +17,8 @@ from measures.timing import timed
 from coopseg import write_phantom
 from coopseg.cases.prepare import prepare, restore
 from coopseg.inference.model import LAST, save_model
-from coopseg.inference.predict import load_predictor, predict
+from coopseg.inference.predict import predict
+from coopseg.inference.predictor import load_predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.nifti import read_image, write_labels
 

@@ -150,8 +150,21 @@ def test_a_report_holds_what_was_measured(scan: Scan, tmp_path: Path) -> None:
     assert values["87878005", "Left Ventricular ED Volume"] == (150.25, "ml")
     assert values["49848007", "Mass"] == (120.5, "g")
     assert len(values) == 5  # what is None is not there
+    assert referred(path) == {source.sop for times in stack.origin.sources for source in times}
     assert not any(item.name.meaning == "Qualitative Evaluations" for item in content[0].ContentSequence)
     check_by_dciodvfy(path)
+
+
+def referred(path: Path) -> set[str]:
+    """The images that are the evidence of a report."""
+    import pydicom
+
+    (study,) = pydicom.dcmread(path).CurrentRequestedProcedureEvidenceSequence
+    return {
+        str(image.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for image in series.ReferencedSOPSequence
+    }
 
 
 def test_a_report_says_what_the_numbers_rest_on(scan: Scan, tmp_path: Path) -> None:
@@ -161,8 +174,7 @@ def test_a_report_says_what_the_numbers_rest_on(scan: Scan, tmp_path: Path) -> N
     stack = stacked("one_series", scan, tmp_path / "in")
     phases = {"ed": "M\u00fcller, phase 1", "es": "M\u00fcller, phase 3", "phases_by": "LV volume"}
     notes = "ED: LV in 3 of 5 slices (2 to 4)", "phase 2: RV in 2 pieces"
-    how = {"name": "P1"}
-    path = write_report(tmp_path / "P1_sr.dcm", stack.origin, MEASURES | phases, notes, **how)
+    path = write_report(tmp_path / "P1_sr.dcm", stack.origin, MEASURES | phases, notes, (0, 2), name="P1")
     assert path
     *_, said = pydicom.dcmread(path).ContentSequence
     assert said.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
@@ -173,8 +185,9 @@ def test_a_report_says_what_the_numbers_rest_on(scan: Scan, tmp_path: Path) -> N
         ("End diastole and end systole found by", "LV volume"),
         *(("Comment", note) for note in notes),
     ]
+    assert referred(path) == {times[phase].sop for times in stack.origin.sources for phase in (0, 2)}
     check_by_dciodvfy(path)
-    other = write_report(tmp_path / "other_sr.dcm", stack.origin, MEASURES | phases, notes[:1], **how)
+    other = write_report(tmp_path / "other_sr.dcm", stack.origin, MEASURES | phases, notes[:1], name="P1")
     assert other
     assert pydicom.dcmread(other).SOPInstanceUID != pydicom.dcmread(path).SOPInstanceUID
 

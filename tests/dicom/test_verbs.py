@@ -122,7 +122,7 @@ def test_predict_takes_dicom_as_what_import_makes_of_it(
     assert found.header.get_zooms() == wanted.header.get_zooms()
     record = json.loads((tmp_path / "maps" / "predict.json").read_text())
     (entry,) = record["scans"]
-    assert entry["scan"] == str(source / "Rossi-7.nii.gz")
+    assert entry["scan"] == str(source)
     assert entry["dicom"]["patient"] == "Rossi 7"
     assert len(record["passed_over"]) == 2
     resumed = coopseg(*words, source, "--out", tmp_path / "maps", "--resume")

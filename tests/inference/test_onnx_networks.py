@@ -17,8 +17,8 @@ import torch
 from coopseg.errors import CoopsegError
 from coopseg.inference.model import load_model
 from coopseg.inference.onnx_networks import OnnxNetworks, seal
-from coopseg.inference.predict import load_predictor, predict
-from coopseg.inference.predictor import Predictor
+from coopseg.inference.predict import predict
+from coopseg.inference.predictor import Predictor, load_predictor
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.nifti import read_labels, write_image
 from coopseg.scans.types import Scan

@@ -59,19 +59,20 @@ def write_objects(
     names: Sequence[str],
     measures: Mapping[str, Value],
     notes: Sequence[str] = (),
+    phases: Sequence[int] = (),
     *,
     made_by: str = "",
 ) -> list[Path]:
     """Write NAME_seg.dcm, or one for each phase, and NAME_sr.dcm of a scan into `folder`; returns the paths.
 
-    labels: see `write_segmentations`. measures, notes: see `write_report`.
+    labels: see `write_segmentations`. measures, notes, phases: see `write_report`.
     made_by: tells the series of one model, head and way of predicting from those of others, in a few letters.
     Raises CoopsegError if the headers of the scan do not allow it.
     """
     try:
         how = {"name": stack.name, "made_by": made_by}
         paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, **how)
-        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, measures, notes, **how)
+        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, measures, notes, phases, **how)
     except (CoopsegError, MemoryError):
         raise
     except Exception as error:  # highdicom raises all kinds for headers that lack something
@@ -211,6 +212,7 @@ def write_report(
     origin: Origin,
     measures: Mapping[str, Value],
     notes: Sequence[str] = (),
+    phases: Sequence[int] = (),
     *,
     name: str,
     made_by: str = "",
@@ -219,8 +221,9 @@ def write_report(
 
     measures: by the columns of measures.csv. Numbers become measurements; the phases of ED and ES, and how
     they were found, become texts among the qualitative evaluations. notes: become comments there. The report
-    belongs to the study of the scan and refers to its images. Codes are those of MR. Raises CoopsegError if
-    an image of the study has gone.
+    belongs to the study of the scan and refers to its images: those of `phases`, counted from 0, on which the
+    numbers rest, or all if none are given. Codes are those of MR. Raises CoopsegError if an image of the
+    study has gone.
     """
     from highdicom.sr import (
         Comprehensive3DSR,
@@ -234,7 +237,8 @@ def write_report(
     groups = [group for each in (LV, RV, MYO) if (group := _group(origin, each, measures, name))]
     if not groups:
         return None
-    images = _headers(origin, [source for times in origin.sources for source in times])
+    wanted = phases or range(len(origin.sources[0]))
+    images = _headers(origin, [times[phase] for times in origin.sources for phase in wanted])
     device = Device(uid=_uid(origin, "device"), name=MAKER, manufacturer_name=MAKER, model_name=MAKER)
     report = MeasurementReport(
         observation_context=ObservationContext(

@@ -12,7 +12,7 @@ import numpy as np
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.subject import Subject
-from coopseg.inference.predict import Facts, ModelFacts
+from coopseg.inference.facts import Facts, ModelFacts
 from coopseg.inference.predictor import HEADS
 from coopseg.scans.discover import files_below, is_nifti, unmarked
 from coopseg.scans.labels import labels_to_indices

@@ -19,9 +19,9 @@ from coopseg.config.resolve import load_object
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predict, Recall
+from coopseg.inference.facts import Facts, ModelFacts, describe_predictor
 from coopseg.inference.onnx_networks import FORMAT
-from coopseg.inference.predict import Facts, ModelFacts, describe_predictor, load_predictor
-from coopseg.inference.predictor import HEADS
+from coopseg.inference.predictor import HEADS, load_predictor
 from coopseg.scans.labels import canonical_name
 from coopseg.scans.types import BACKGROUND, Dataset, Scan
 from coopseg.text import listing, one_line, read_bytes, shorten

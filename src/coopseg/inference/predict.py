@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from coopseg.cases.prepare import most_probable, prepare, restore
-from coopseg.cases.splits import has_ended
 from coopseg.cases.steps import edge_warning
-from coopseg.dicom.convert import Given, pick_dicom
+from coopseg.dicom.convert import pick_dicom
 from coopseg.dicom.objects import write_objects
 from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
+from coopseg.inference.facts import Facts, describe_predictor
 from coopseg.inference.look import Segmented, write_pages
-from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
-from coopseg.inference.predictor import HEADS, Predictor, stack_frames
-from coopseg.inference.sources import body_of, group_channels, read_source, stamps
+from coopseg.inference.predictor import HEADS, Predictor, load_predictor, stack_frames
+from coopseg.inference.sources import Source, body_of, group_channels, read_source, stamps
 from coopseg.measures.frames import TRUE, check_spacing
-from coopseg.measures.function import Measured
 from coopseg.measures.mending import look_over, mend_heads, rules_for
+from coopseg.measures.patients import Patient
 from coopseg.measures.remarks import Remark, join_phases, remark_on
 from coopseg.measures.write import measure_predictions
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
-from coopseg.scans.journal import check_free, open_journal
+from coopseg.scans.geometry import SliceAxis
+from coopseg.scans.journal import Journal, check_free, open_journal
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_labels, write_labels
 from coopseg.scans.types import Scan
-from coopseg.text import Json, counted
-from coopseg.versions import versions
+from coopseg.text import Json
 
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
 BOTH = "both"
@@ -70,62 +68,39 @@ class Predicted:
         return tuple(each.text for each in self.remarks)
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """Names a model in a record; a predictor that is no model of this package has no hash."""
+def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
+    """Returns the heads to write; see `predict`. Raises CoopsegError for one that the model lacks."""
+    if head is None:
+        return (predictor.default_head,)
+    if head not in (*HEADS, BOTH):
+        raise CoopsegError(f"head {head!r} is not known; use {', '.join(HEADS)} or {BOTH}")
+    wanted = HEADS if head == BOTH else (head,)
+    if not set(wanted) <= set(predictor.heads):
+        reason = "refinements are 0" if predictor.settings.losses.stn else "the model was trained without STN"
+        raise CoopsegError(f"head {head!r} is not there since {reason}; use FTN")
+    return wanted
 
-    path: str
-    names: tuple[str, ...]
-    sha256: str | None = None
 
+def output_paths(scans: Sequence[Path], heads: Sequence[str]) -> list[dict[str, Path]]:
+    """Returns where each scan's label maps go below the output folder, by head; see `predict`.
 
-@dataclass(frozen=True)
-class Facts:
-    """Says what a prediction depends on, as predict.json and evaluation.json hold it; None is not known.
-
-    anatomy: the rules by which label maps were mended, None if they were not.
+    Raises CoopsegError if two scans would be written to one file.
     """
-
-    model: ModelFacts
-    model_settings: Json | None = None
-    refinements: int = 0
-    device: str | None = None
-    precision: str | None = None
-    scan_statistics: float | None = None
-    anatomy: str | None = None
-    training_ended: bool | None = None
-    versions: Mapping[str, str] = field(default_factory=versions)
-    command: Sequence[str] = field(default_factory=lambda: sys.argv)
-
-    @property
-    def deciding(self) -> Json:
-        """Returns what every label map depends on, so that those of other settings are not mixed."""
-        return {
-            "model": self.model.sha256 or self.model.path,
-            "refinements": self.refinements,
-            "precision": self.precision,
-            "scan statistics": self.scan_statistics,
-            "anatomy": self.anatomy,
-            "coopseg": self.versions["coopseg"],
-        }
-
-    def in_short(self, head: str) -> str:
-        """Returns weights, head, and whether label maps were mended, in a few letters."""
-        mended = "mended" if self.anatomy else ""
-        return " ".join(part for part in ((self.model.sha256 or "")[:8], head, mended) if part)
-
-    def in_words(self, head: str) -> dict[str, str]:
-        """Returns the same for people to read. head: whose label maps are shown."""
-        ended = {None: "", True: "", False: ", whose training has not ended"}[self.training_ended]
-        words = {
-            "model": f"{self.model.path}{ended}",
-            "weights": f"SHA-256 {self.model.sha256[:16]}…" if self.model.sha256 else "",
-            "head": head,
-            "STN applied": counted(self.refinements, "time") if head == HEADS[1] else "",
-            "precision": self.precision or "",
-            "versions": ", ".join(f"{name} {self.versions[name]}" for name in ("coopseg", "torch")),
-        }
-        return {name: value for name, value in words.items() if value}
+    full = [Path(os.path.abspath(scan)) for scan in scans]
+    shared = os.path.commonpath([scan.parent for scan in full])
+    taken: dict[Path, Path] = {}
+    targets = []
+    for scan, path in zip(scans, full, strict=True):
+        below = path.parent.relative_to(shared)
+        suffixes = {head: SUFFIX[head] if len(heads) > 1 else "" for head in heads}
+        targets.append({head: below / f"{stem(path)}{suffix}.nii.gz" for head, suffix in suffixes.items()})
+        for target in targets[-1].values():
+            if target in taken:
+                raise CoopsegError(
+                    f"{scan}: would be written to {target}, as {taken[target]}; rename one of them"
+                )
+            taken[target] = scan
+    return targets
 
 
 def predict(
@@ -201,60 +176,23 @@ def predict(
         CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it") for path in lost
     ]
     failed += picked.refused
-    groups = group_channels(paths, predictor.settings.network.channels) | picked.stacks
-    if not groups:
+    sources = group_channels(paths, predictor.settings.network.channels) | picked.stacks
+    if not sources:
         raise first_of(failed)
-    targets = output_paths(list(groups), heads)
+    targets = dict(zip(sources, output_paths(list(sources), heads), strict=True))
     facts = describe_predictor(loaded, predictor, precision=precision)
     facts = replace(facts, anatomy=rules_for(loaded.names) if anatomy else None)
-    done: list[Predicted] = []
+    job = _Job(out, predictor, loaded.names, heads, facts, sources, targets, spacing)
     with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
-        for number, ((path, source), outputs) in enumerate(
-            zip(groups.items(), targets, strict=True), start=1
-        ):
-            key, depends = os.path.abspath(path), [*stamps(source), *map(str, outputs.values())]
-            files = {name: out / target for name, target in outputs.items()}
-            made = partial(Predicted, number, len(groups), path, files, dicom=path in picked.stacks)
-            if kept := journal.find(key, depends):
-                done.append(made(kept.seconds, kept.remarks))
-                continue
-            start = time.monotonic()
-            try:
-                with enough_memory("segmenting", path):
-                    scan, read_as = read_source(source, predictor.settings)
-                    remarks = _predict_scan(
-                        predictor,
-                        scan,
-                        outputs,
-                        folder=out,
-                        names=loaded.names,
-                        anatomy=anatomy,
-                        spacing=spacing,
-                    )
-            except CoopsegError as error:
-                failed.append(error)
-                continue
-            seconds, remarks = time.monotonic() - start, remark_on(read_as) + remarks
-            done.append(made(seconds, remarks))
-            journal.add(key, depends, Kept(seconds, remarks), list(files.values()))
-            if progress:
-                progress(done[-1])
+        done = _segment_all(job, journal, failed, progress)
         if not done:
             raise first_of(failed)
         write_label_names(out, loaded.names)
-        maps = [(entry.scan, entry.outputs[heads[-1]]) for entry in done]
-        axis = predictor.settings.cases.slice_axis
-        bodies = {scan: body_of(stack.origin) for scan, stack in picked.stacks.items()}
-        patients = measure_predictions(
-            out, maps, loaded.names, spacing=spacing, slice_axis=axis, bodies=bodies
-        )
+        patients = _measure(job, done)
         if dicom:
-            measured = {file: one.measured for one in patients for file in one.files}
-            failed += _write_objects(
-                out, picked, done, loaded.names, measured, head=heads[-1], made_by=facts.in_short(heads[-1])
-            )
+            failed += _write_objects(job, done, patients)
         described = {
-            "scans": [_entry(entry, out, picked.stacks.get(entry.scan)) for entry in done],
+            "scans": [_entry(job, entry) for entry in done],
             "failed": [str(error) for error in failed],
             "passed_over": [
                 {"path": str(entry.path), "reason": entry.reason}
@@ -263,29 +201,12 @@ def predict(
         }
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
         if page:
-            write_pages(
-                out,
-                [
-                    Segmented(
-                        entry.scan,
-                        entry.outputs[heads[-1]],
-                        entry.remarks,
-                        partial(read_source, groups[entry.scan], predictor.settings),
-                    )
-                    for entry in done
-                ],
-                patients,
-                names=loaded.names,
-                settings=predictor.settings.cases,
-                provenance=facts.in_words(heads[-1]),
-                spacing=spacing,
-                failed=[str(error) for error in failed],
-            )
+            _write_pages(job, done, patients, failed)
     if note and (line := journal.describe_skipped("scan")):
         note(line)
     written = [path for entry in done for path in entry.outputs.values()]
     if failed:
-        raise PartlyDone(failed, written, out, len(groups) + len(lost) + len(picked.refused))
+        raise PartlyDone(failed, written, out, len(sources) + len(lost) + len(picked.refused))
     return written
 
 
@@ -297,139 +218,153 @@ class Kept:
     remarks: tuple[Remark, ...]
 
 
-def _write_objects(
-    out: Path,
-    picked: Given,
-    done: Sequence[Predicted],
-    names: Sequence[str],
-    measured: Mapping[Path, Measured],
-    *,
-    head: str,
-    made_by: str,
-) -> list[CoopsegError]:
+@dataclass(frozen=True)
+class _Job:
+    """Holds what the steps of one call of `predict` share.
+
+    heads: those to write, of which the last is measured and shown. sources, targets: what each scan is read
+    from, and where below `out` its label maps go, by the name of the scan.
+    """
+
+    out: Path
+    predictor: Predictor
+    names: tuple[str, ...]
+    heads: tuple[str, ...]
+    facts: Facts
+    sources: Mapping[Path, Source]
+    targets: Mapping[Path, dict[str, Path]]
+    spacing: str
+
+    @property
+    def shown(self) -> str:
+        """Returns the head that is measured and shown."""
+        return self.heads[-1]
+
+    @property
+    def slice_axis(self) -> SliceAxis:
+        """Returns how the model finds the axis of the slices."""
+        return self.predictor.settings.cases.slice_axis
+
+    def stack(self, scan: Path) -> Stack | None:
+        """Returns the DICOM that a scan is, if it is DICOM."""
+        source = self.sources[scan]
+        return source if isinstance(source, Stack) else None
+
+
+def _segment_all(
+    job: _Job,
+    journal: Journal[Kept],
+    failed: list[CoopsegError],
+    progress: Callable[[Predicted], None] | None,
+) -> list[Predicted]:
+    """Writes the label maps that are not there yet; returns all that are. failed: gets an error a scan."""
+    done: list[Predicted] = []
+    for number, (scan, source) in enumerate(job.sources.items(), start=1):
+        key, depends = os.path.abspath(scan), [*stamps(source), *map(str, job.targets[scan].values())]
+        files = {head: job.out / target for head, target in job.targets[scan].items()}
+        made = partial(Predicted, number, len(job.sources), scan, files, dicom=isinstance(source, Stack))
+        if kept := journal.find(key, depends):
+            done.append(made(kept.seconds, kept.remarks))
+            continue
+        start = time.monotonic()
+        try:
+            with enough_memory("segmenting", scan):
+                remarks = _segment(job, source, files)
+        except CoopsegError as error:
+            failed.append(error)
+            continue
+        done.append(made(time.monotonic() - start, remarks))
+        journal.add(key, depends, Kept(done[-1].seconds, remarks), list(files.values()))
+        if progress:
+            progress(done[-1])
+    return done
+
+
+def _segment(job: _Job, source: Source, files: Mapping[str, Path]) -> tuple[Remark, ...]:
+    """Reads a scan and writes its label map by each head; returns what to look at."""
+    scan, read_as = read_source(source, job.predictor.settings)
+    moving = scan.data.ndim == 4
+    frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
+    found = [_segment_frame(job, frame) for frame in frames]
+    maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
+    remarks = remark_on(read_as) + join_phases([remark_on(lines) for _, lines in found])
+    spacing, axis = job.spacing, job.slice_axis
+    if job.facts.anatomy:
+        maps, changed = mend_heads(maps, job.names, scan.affine, spacing=spacing, slice_axis=axis)
+        remarks += remark_on(changed)
+    for head, file in files.items():
+        write_labels(file, maps[head], like=scan, names=job.names)
+    return remarks + look_over(maps[job.shown], job.names, scan.affine, spacing=spacing, slice_axis=axis)
+
+
+def _segment_frame(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    case = prepare(scan, job.predictor.settings.cases)
+    probabilities = job.predictor.probabilities(case, job.heads)
+    warnings = case.warnings + edge_warning(most_probable(probabilities[job.shown]), job.names)
+    return {head: restore(probabilities[head], case.record) for head in job.heads}, warnings
+
+
+def _measure(job: _Job, done: Sequence[Predicted]) -> list[Patient]:
+    """Writes measures.csv and measures.json; returns the patients that were measured."""
+    maps = [(entry.scan, entry.outputs[job.shown]) for entry in done]
+    stacks = {entry.scan: job.stack(entry.scan) for entry in done}
+    bodies = {scan: body_of(stack.origin) for scan, stack in stacks.items() if stack}
+    return measure_predictions(
+        job.out, maps, job.names, spacing=job.spacing, slice_axis=job.slice_axis, bodies=bodies
+    )
+
+
+def _write_objects(job: _Job, done: Sequence[Predicted], patients: Sequence[Patient]) -> list[CoopsegError]:
     """Writes SEG and SR of what was DICOM into OUT/dicom; returns the errors of those that fail."""
-    failed = []
+    measured = {file: one for one in patients for file in one.files}
+    made_by, failed = job.facts.in_short(job.shown), list[CoopsegError]()
     for entry in done:
-        if stack := picked.stacks.get(entry.scan):
-            file = entry.outputs[head]
-            below, found = out / OBJECTS / file.relative_to(out).parent, measured.get(file, Measured({}, ()))
-            notes = found.notes + entry.warnings
+        if stack := job.stack(entry.scan):
+            file = entry.outputs[job.shown]
+            below, one = job.out / OBJECTS / file.relative_to(job.out).parent, measured.get(file)
+            values, notes = (one.measured.values, one.measured.notes) if one else ({}, ())
+            frames = [one.find_frame(phase) for phase in ("ed", "es")] if one and len(one.files) == 1 else []
+            phases = sorted({frame for frame in frames if frame is not None})
             try:
                 labels = read_labels(file).data
-                write_objects(below, stack, labels, names, found.values, notes, made_by=made_by)
+                write_objects(
+                    below, stack, labels, job.names, values, notes + entry.warnings, phases, made_by=made_by
+                )
             except CoopsegError as error:
                 failed.append(error)
     return failed
 
 
-def load_predictor(
-    model: str | Path,
-    *,
-    refinements: int = 1,
-    device: str = "auto",
-    precision: str = "32",
-    scan_statistics: float | str | None = None,
-    trust: Collection[str] = (),
-) -> tuple[Model, Predictor]:
-    """Loads a model from disk, ready to predict. Raises CoopsegError as `predict` does."""
-    if refinements < 0:
-        raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
-    choose_dtype(precision)
-    if device == "auto" and Path(model).suffix == ".onnx":
-        device = "cpu"
-    loaded = load_model(model, choose_device(device), trust=trust)
-    predictor = Predictor.from_model(
-        loaded, refinements=refinements, precision=precision, scan_statistics=scan_statistics
-    )
-    return loaded, predictor
-
-
-def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
-    """Returns the heads to write; see `predict`. Raises CoopsegError for one that the model lacks."""
-    if head is None:
-        return (predictor.default_head,)
-    if head not in (*HEADS, BOTH):
-        raise CoopsegError(f"head {head!r} is not known; use {', '.join(HEADS)} or {BOTH}")
-    wanted = HEADS if head == BOTH else (head,)
-    if not set(wanted) <= set(predictor.heads):
-        reason = "refinements are 0" if predictor.settings.losses.stn else "the model was trained without STN"
-        raise CoopsegError(f"head {head!r} is not there since {reason}; use FTN")
-    return wanted
-
-
-def output_paths(scans: Sequence[Path], heads: Sequence[str]) -> list[dict[str, Path]]:
-    """Returns where each scan's label maps go below the output folder, by head; see `predict`.
-
-    Raises CoopsegError if two scans would be written to one file.
-    """
-    full = [Path(os.path.abspath(scan)) for scan in scans]
-    shared = os.path.commonpath([scan.parent for scan in full])
-    taken: dict[Path, Path] = {}
-    targets = []
-    for scan, path in zip(scans, full, strict=True):
-        below = path.parent.relative_to(shared)
-        suffixes = {head: SUFFIX[head] if len(heads) > 1 else "" for head in heads}
-        targets.append({head: below / f"{stem(path)}{suffix}.nii.gz" for head, suffix in suffixes.items()})
-        for target in targets[-1].values():
-            if target in taken:
-                raise CoopsegError(
-                    f"{scan}: would be written to {target}, as {taken[target]}; rename one of them"
-                )
-            taken[target] = scan
-    return targets
-
-
-def describe_predictor(model: Model, predictor: Predictor, *, precision: str) -> Facts:
-    """Returns what a prediction depends on, for records."""
-    return Facts(
-        ModelFacts(str(model.path), model.names, model.sha256),
-        model_settings=model.settings.model_dump(mode="json"),
-        refinements=predictor.refinements,
-        device=str(predictor.device),
-        precision=precision,
-        scan_statistics=predictor.scan_statistics,
-        training_ended=has_ended(model.path.parent),
+def _write_pages(
+    job: _Job, done: Sequence[Predicted], patients: Sequence[Patient], failed: Sequence[CoopsegError]
+) -> None:
+    settings = job.predictor.settings
+    segmented = [
+        Segmented(
+            entry.scan,
+            entry.outputs[job.shown],
+            entry.remarks,
+            partial(read_source, job.sources[entry.scan], settings),
+        )
+        for entry in done
+    ]
+    write_pages(
+        job.out,
+        segmented,
+        patients,
+        names=job.names,
+        settings=settings.cases,
+        provenance=job.facts.in_words(job.shown),
+        spacing=job.spacing,
+        failed=[str(error) for error in failed],
     )
 
 
-def _predict_scan(
-    predictor: Predictor,
-    scan: Scan,
-    outputs: dict[str, Path],
-    *,
-    folder: Path,
-    names: Sequence[str],
-    anatomy: bool,
-    spacing: str,
-) -> tuple[Remark, ...]:
-    """Writes the label maps of one scan below `folder`; returns what to look at."""
-    moving, axis = scan.data.ndim == 4, predictor.settings.cases.slice_axis
-    frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
-    found = [_predict_frame(predictor, frame, tuple(outputs), names) for frame in frames]
-    maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
-    remarks = join_phases([remark_on(lines) for _, lines in found])
-    if anatomy:
-        maps, changed = mend_heads(maps, names, scan.affine, spacing=spacing, slice_axis=axis)
-        remarks += remark_on(changed)
-    for head, target in outputs.items():
-        write_labels(folder / target, maps[head], like=scan, names=names)
-    return remarks + look_over(maps[tuple(outputs)[-1]], names, scan.affine, spacing=spacing, slice_axis=axis)
-
-
-def _predict_frame(
-    predictor: Predictor, scan: Scan, heads: Sequence[str], names: Sequence[str]
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    case = prepare(scan, predictor.settings.cases)
-    probabilities = predictor.probabilities(case, heads)
-    warnings = case.warnings + edge_warning(most_probable(probabilities[heads[-1]]), names)
-    return {head: restore(probabilities[head], case.record) for head in heads}, warnings
-
-
-def _entry(done: Predicted, out: Path, stack: Stack | None) -> Json:
-    outputs = {head: str(path.relative_to(out)) for head, path in done.outputs.items()}
+def _entry(job: _Job, done: Predicted) -> Json:
+    stack = job.stack(done.scan)
     return {
-        "scan": str(done.scan),
-        "outputs": outputs,
+        "scan": str(done.scan.parent if stack else done.scan),  # what was given: of DICOM, folder or zip file
+        "outputs": {head: str(path.relative_to(job.out)) for head, path in done.outputs.items()},
         "seconds": round(done.seconds, 3),
         "warnings": done.warnings,
         **({"dicom": stack.origin.identifiers} if stack else {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from coopseg.cases.prepare import Case, prepare, restore
 from coopseg.config.resolve import OFF, override_scan_statistics
 from coopseg.config.settings import CaseSettings, Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import Model, choose_dtype
+from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
 from coopseg.networks.coders import Stem, scan_stem
@@ -182,6 +182,28 @@ class Predictor:
         if scan.data.ndim == 3:
             return self(scan)
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
+
+
+def load_predictor(
+    model: str | Path,
+    *,
+    refinements: int = 1,
+    device: str = "auto",
+    precision: str = "32",
+    scan_statistics: float | str | None = None,
+    trust: Collection[str] = (),
+) -> tuple[Model, Predictor]:
+    """Loads a model from disk, ready to predict. Raises CoopsegError as `predict` does."""
+    if refinements < 0:
+        raise CoopsegError(f"refinements must be 0 or more, found {refinements}")
+    choose_dtype(precision)
+    if device == "auto" and Path(model).suffix == ".onnx":
+        device = "cpu"
+    loaded = load_model(model, choose_device(device), trust=trust)
+    predictor = Predictor.from_model(
+        loaded, refinements=refinements, precision=precision, scan_statistics=scan_statistics
+    )
+    return loaded, predictor
 
 
 def named_channels(settings: CaseSettings) -> str:

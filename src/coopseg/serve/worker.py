@@ -120,7 +120,7 @@ def _begin(connection: Connection, how: How) -> None:
 
 def attend(connection: Connection, how: How) -> None:
     """Load the model, then segment folder after folder until the connection ends."""
-    from coopseg.inference.predict import load_predictor
+    from coopseg.inference.predictor import load_predictor
 
     try:
         model, predictor = load_predictor(
