@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from coopseg.cases.splits import Part, get_split, select_part, split_of_run
+from coopseg.cases.splits import Part, find_split, select_part, split_of_run
 from coopseg.evaluation.metrics import dice, surface_scores
 from coopseg.inference.predictor import load_predictor
 from coopseg.measures.anatomy import Violations, find_violations
@@ -74,7 +74,7 @@ def rows_of(given: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     training, run = given.split("=", 1)
     model, predictor = load_predictor(run)
     names, dataset = model.names, open_dataset(arguments.data)
-    split = get_split(arguments.split, dataset) if arguments.split else split_of_run(Path(run))
+    split = find_split(arguments.split) if arguments.split else split_of_run(Path(run))
     dataset = select_part(dataset, split, arguments.part)
     counted: Counted = defaultdict(lambda: defaultdict(list))
     scores: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
