@@ -39,6 +39,9 @@ def test_scans_become_pages_and_label_maps(model: Path, scans: Path, tmp_path: P
         "index.html",
         "labels.json",
     } <= names
+    measures = (tmp_path / "out" / "measures.json").read_text()
+    assert "patientP001_frame01.nii.gz" in measures
+    assert str(tmp_path) not in measures
 
 
 def test_what_failed_is_named_without_the_folder_of_the_service(

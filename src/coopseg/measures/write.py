@@ -150,7 +150,7 @@ def write_measures(
         "versions": versions(),
         "spacing": spacing,
         "structures": list(names[1:]),
-        "patients": [_entry(patient) for patient in patients],
+        "patients": [_entry(patient, out) for patient in patients],
         "failed": [str(error) for error in failed],
     }
     write_json(out / RECORD, record)
@@ -178,11 +178,13 @@ def _volumes_elsewhere(patient: Patient) -> tuple[str, ...]:
     return (f"{cells} are for patients with one phase; the volumes of its {len(frames)} are in {RECORD}",)
 
 
-def _entry(patient: Patient) -> Json:
+def _entry(patient: Patient, out: Path) -> Json:
+    """Describes a patient; label maps below `out` are named from there, so that the folder can be moved."""
+    files = [file.relative_to(out) if file.is_relative_to(out) else file for file in patient.files]
     return {
         "patient": patient.name,
         "session": patient.session,
-        "label_maps": [str(file) for file in patient.files],
+        "label_maps": [str(file) for file in files],
         "measures": patient.measured.values,
         "phases": [_phase_entry(frame) for frame in patient.frames],
         "notes": patient.measured.lines,
