@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,18 @@ def test_a_name_keeps_its_letters(letters: str, name: str, scan: Scan, tmp_path:
         found = pydicom.dcmread(path)
         assert (found.SpecificCharacterSet, found.PatientName) == ("ISO_IR 192", name)
         check_by_dciodvfy(path)
+
+
+def test_no_warning_quotes_a_name(
+    scan: Scan, tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    objects = VOLUMES["one_time"](scan)
+    for data in objects:
+        data.PatientName = "SMITH"
+    (stack,) = open_dicom(save(objects, tmp_path / "in")).stacks
+    warnings.simplefilter("always")
+    assert len(write_objects(tmp_path / "out", stack, drawn(stack), NAMES, MEASURES)) == 2
+    assert "SMITH" not in " ".join([*(str(each.message) for each in recwarn), *capfd.readouterr()])
 
 
 def test_nothing_measured_is_no_report(scan: Scan, tmp_path: Path) -> None:

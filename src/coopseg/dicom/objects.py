@@ -7,6 +7,7 @@ The codes are SNOMED CT's and LOINC's, as DICOM's context groups have them (PS3.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -69,10 +70,14 @@ def write_objects(
     made_by: tells the series of one model, head and way of predicting from those of others, in a few letters.
     Raises CoopsegError if the headers of the scan do not allow it.
     """
+    how = {"name": stack.name, "made_by": made_by}
     try:
-        how = {"name": stack.name, "made_by": made_by}
-        paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, **how)
-        report = write_report(folder / f"{stack.name}_sr.dcm", stack.origin, measures, notes, phases, **how)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote what headers hold, such as the patient's name
+            paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, **how)
+            report = write_report(
+                folder / f"{stack.name}_sr.dcm", stack.origin, measures, notes, phases, **how
+            )
     except (CoopsegError, MemoryError):
         raise
     except Exception as error:  # highdicom raises all kinds for headers that lack something
