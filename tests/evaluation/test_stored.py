@@ -186,6 +186,6 @@ def test_predictions_are_mended_before_they_are_scored(seen: Path, tmp_path: Pat
     )
     assert any(row["dice"] < 1 for row in as_made.rows)
     assert {row["dice"] for row in mended.rows} == {1.0}
-    assert any("anatomy: removed 1 loose piece of RV (" in line for line in mended.warnings)
+    assert any("anatomy: removed 1 loose piece of RV, " in line for line in mended.warnings)
     records = [json.loads((tmp_path / str(each) / "evaluation.json").read_text()) for each in (False, True)]
     assert [record["anatomy"] for record in records] == [None, "largest pieces, holes, LV within myocardium"]

@@ -107,7 +107,7 @@ def test_label_maps_are_mended_if_asked_for(
     assert record["anatomy"] == "largest pieces, holes, LV within myocardium"
     (entry,) = record["scans"]
     assert entry["warnings"][-2:] == [
-        "anatomy: removed 2 loose pieces of LV (less than 0.1 ml)",
+        "anatomy: removed 1 loose piece of LV, less than 0.1 ml (phases 1 to 2 of 2)",
         "RV: not found (phases 1 to 2 of 2)",
     ]
     with pytest.raises(CoopsegError, match="holds results of a command with anatomy = "):

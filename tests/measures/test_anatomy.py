@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from coopseg.measures.anatomy import Violations, find_violations, left_out, mend
+from coopseg.measures.anatomy import Changes, Violations, find_violations, left_out, mend
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.pieces import enclosed, has_thick_slices, label_pieces, loose_voxels
-from coopseg.measures.remarks import Scale
+from coopseg.measures.remarks import Order, Scale
 from coopseg.measures.stack import describe_slices
 from coopseg.phantom.write import write_phantom
 from coopseg.scans.layouts import open_dataset
@@ -32,7 +32,7 @@ label_maps = arrays.arrays(
 SCALE = Scale(0.018, {"LV": 1000, "MYO": 1000, "RV": 1000})
 
 
-def texts(found: Violations) -> tuple[str, ...]:
+def texts(found: Violations | Changes) -> tuple[str, ...]:
     return tuple(each.text for each in found.remarks(SCALE))
 
 
@@ -93,11 +93,11 @@ def test_to_mend_twice_is_to_mend_once_and_no_class_appears(labels: np.ndarray, 
     assert np.array_equal(labels, before)
     again, more = mend(mended, NAMES, affine)
     assert np.array_equal(again, mended)
-    assert more.describe(SCALE) == ""
+    assert more.remarks(SCALE) == ()
     assert set(np.unique(mended)) <= {*np.unique(labels).tolist(), 0}
     left = find_violations(mended, NAMES, affine)
     assert (left.pieces, left.holes) == ({}, {})
-    assert (changes.describe(SCALE) == "") == np.array_equal(mended, labels)
+    assert (changes.remarks(SCALE) == ()) == np.array_equal(mended, labels)
     found = find_violations(labels, NAMES, affine)
     if not (found.pieces or found.holes or found.gaps.voxels):
         assert np.array_equal(mended, labels)
@@ -128,7 +128,7 @@ def test_a_whole_heart_stays_as_it_is() -> None:
     labels = rings()
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
-    assert changes.describe(SCALE) == ""
+    assert changes.remarks(SCALE) == ()
     assert texts(find_violations(labels, NAMES, STACK)) == ()
 
 
@@ -146,8 +146,9 @@ def test_loose_pieces_go_and_a_missed_slice_stays_missed() -> None:
     )
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, expected)
-    assert changes.describe(SCALE) == (
-        "anatomy: removed 1 loose piece of LV (0.1 ml), removed 1 loose piece of RV (less than 0.1 ml)"
+    assert texts(changes) == (
+        "removed 1 loose piece of LV, 0.1 ml",
+        "removed 1 loose piece of RV, less than 0.1 ml",
     )
 
 
@@ -177,8 +178,8 @@ def test_a_disc_at_the_apex_hangs_together_with_the_ring_above_by_the_cavity() -
     assert np.array_equal(mended, labels)
     assert texts(find_violations(labels, NAMES, STACK)) == ()
     labels[..., 4][labels[..., 4] == 1] = labels[..., 3][labels[..., 3] == 1] = 0
-    assert mend(labels, NAMES, STACK)[1].describe(SCALE) == "anatomy: removed 1 loose piece of MYO (0.2 ml)"
-    assert changes.describe(SCALE) == ""
+    assert texts(mend(labels, NAMES, STACK)[1]) == ("removed 1 loose piece of MYO, 0.2 ml",)
+    assert changes.remarks(SCALE) == ()
 
 
 def test_in_thin_slices_a_missing_one_parts_a_structure() -> None:
@@ -206,7 +207,7 @@ def test_a_ring_without_blood_may_be_the_cavity_and_stays() -> None:
     labels[..., 3][labels[..., 3] == 1] = 0
     mended, changes = mend(labels, NAMES, STACK)
     assert np.array_equal(mended, labels)
-    assert changes.describe(SCALE) == ""
+    assert changes.remarks(SCALE) == ()
 
 
 def test_a_gap_in_the_wall_is_closed_but_not_at_the_base() -> None:
@@ -242,7 +243,7 @@ def test_classes_without_a_heart() -> None:
     labels[3, 3, 1] = 0
     labels[8, 8, 3] = 2
     mended, changes = mend(labels, names, STACK)
-    assert changes.describe(Scale(1.0, {})) == "anatomy: filled holes in liver (1.0 ml)"
+    assert [each.text for each in changes.remarks(Scale(1.0, {}))] == ["filled holes in liver, 1.0 ml"]
     assert mended[3, 3, 1] == 1
     assert rules_for(names) == "largest pieces, holes"
     assert rules_for(NAMES) == "largest pieces, holes, LV within myocardium"
@@ -264,7 +265,9 @@ def test_lines_of_several_frames_and_heads() -> None:
         "LV: 1 piece apart from the largest, less than 0.1 ml, slice 2 (phase 2 of 2)",
         "LV: no myocardium between blood and background (slice 2); 8 % of the outline there (phase 2 of 2)",
     ]
-    assert [(each.missing, each.phases) for each in remarks] == [(True, (1,)), (False, (2,)), (False, (2,))]
+    assert [(each.order, each.phases) for each in remarks] == [
+        (Order.NOT_FOUND, (1,)), (Order.OTHER, (2,)), (Order.OTHER, (2,)),
+    ]  # fmt: skip
     labels[1, 1, 1, 0], labels[1:3, 1:3, 1, 1] = 1, 1
     assert [each.text for each in look_over(labels, NAMES, STACK)][1:] == [
         "LV: 1 piece apart from the largest, less than 0.1 ml, slice 2 (phases 1 to 2 of 2, most in 2)",
@@ -274,13 +277,26 @@ def test_lines_of_several_frames_and_heads() -> None:
     (said, _) = look_over(labels[..., 1], NAMES, STACK, spacing="nominal")
     assert said.text == "LV: 1 piece apart from the largest, 0.8 % of it, slice 2"
     labels[1:3, 1:3, 1], labels[1, 1, 1, 1] = 0, 1
-    mended, lines = mend_heads({"FTN": labels, "FTN+STN": labels}, NAMES, STACK)
-    assert lines == (
-        "FTN: anatomy: removed 1 loose piece of LV (less than 0.1 ml)",
-        "FTN+STN: anatomy: removed 1 loose piece of LV (less than 0.1 ml)",
-    )
+    mended, changed = mend_heads({"FTN": labels, "FTN+STN": labels}, NAMES, STACK)
+    assert [each.text for each in changed] == [
+        "FTN: anatomy: removed 1 loose piece of LV, less than 0.1 ml (phase 2 of 2)",
+        "FTN+STN: anatomy: removed 1 loose piece of LV, less than 0.1 ml (phase 2 of 2)",
+    ]
     assert mended["FTN"].shape == labels.shape
     assert labels[1, 1, 1, 1] == 1
+
+
+def test_what_is_mended_in_a_cine_is_that_of_one_phase() -> None:
+    labels = np.stack([rings()] * 5, axis=-1)
+    for phase, size in ((1, 2), (2, 4), (4, 3)):
+        labels[:size, :size, 1, phase] = 3
+    labels[12, 12, 2, 3] = 0
+    _, (said,) = mend_heads({"FTN": labels}, NAMES, STACK)
+    assert said.text == (  # 16 voxels of 0.018 ml in phase 3
+        "anatomy: removed 1 loose piece of RV, 0.3 ml (phases 2 to 3, 5 of 5, most in 3); "
+        "filled holes in LV, less than 0.1 ml (phase 4 of 5)"
+    )
+    assert (said.order, said.phases) == (Order.MENDED, (2, 3, 4, 5))
 
 
 @pytest.mark.parametrize("seed", range(2))

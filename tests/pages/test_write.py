@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import coopseg
-from coopseg.measures.remarks import Remark, join_phases, remark_on
+from coopseg.measures.remarks import Order, Remark, join_phases, remark_on
 from coopseg.pages.series import Volume
 from coopseg.pages.write import Beat, Entry, write_patient, write_worklist
 from coopseg.scans.types import Scan
@@ -102,7 +102,7 @@ def test_a_long_cine_does_not_come_first_for_its_length(tmp_path: Path) -> None:
     cine, other = volume(), volume("p1_ES", "ES", "RV: 9 pieces", "RV: 7 pieces")
     data, labels = (np.stack([array] * 30, -1) for array in (cine.scan.data, cine.labels))
     remarks = join_phases([remark_on([f"RV: {number} pieces"]) for number in range(30)])
-    lost = join_phases([()] * 29 + [(Remark("LV: not found", "no LV", missing=True),)])
+    lost = join_phases([()] * 29 + [(Remark("LV: not found", "no LV", order=Order.NOT_FOUND),)])
     cine = Volume("p1", "", Scan(data, cine.scan.affine), labels, remarks + lost)
     one = write_patient(tmp_path / "a.html", "a", [cine], names=NAMES, notes=remark_on(["LV and RV differ"]))
     assert (one.missing, one.kinds, one.phases) == (1, 3, (30, 30))

@@ -132,11 +132,11 @@ class Predictions:
         heads, seconds = self._heads(dataset, ref, scan)
         _check_grid(heads, target, ref)
         if self._anatomy:
-            heads, lines = mend_heads(
+            heads, changes = mend_heads(
                 heads, self.names, scan.affine,
                 spacing=NOMINAL, slice_axis=self._settings.slice_axis,  # shares hold for any spacing
             )  # fmt: skip
-            self.warnings += [(volume_name(dataset, ref), line) for line in lines]
+            self.warnings += [(volume_name(dataset, ref), each.text) for each in changes]
         if self._keep:
             self._kept[dataset.name, ref.id] = _pack(heads), seconds
         return PredictedCase(scan, target, heads, seconds)

@@ -291,7 +291,7 @@ def _segment(job: _Job, source: Source, files: Mapping[str, Path]) -> tuple[Rema
     spacing, axis = job.spacing, job.slice_axis
     if job.facts.anatomy:
         maps, changed = mend_heads(maps, job.names, scan.affine, spacing=spacing, slice_axis=axis)
-        remarks += remark_on(changed)
+        remarks += changed
     for head, file in files.items():
         write_labels(file, maps[head], like=scan, names=job.names)
     return remarks + look_over(maps[job.shown], job.names, scan.affine, spacing=spacing, slice_axis=axis)

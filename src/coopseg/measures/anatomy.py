@@ -24,7 +24,7 @@ from coopseg.measures.pieces import (
     has_thick_slices,
     loose_voxels,
 )
-from coopseg.measures.remarks import Remark, Scale
+from coopseg.measures.remarks import Order, Remark, Scale
 from coopseg.measures.stack import BEYOND, CLOSED, LV, MYO, RV, name_slices, neighbours, to_stack
 from coopseg.scans.geometry import SliceAxis
 from coopseg.text import counted
@@ -51,7 +51,7 @@ class Violations:
 
     def remarks(self, scale: Scale) -> tuple[Remark, ...]:
         """Says what a user should look at; holes are small and go unsaid."""
-        found = [Remark(f"{name}: not found", f"no {name}", missing=True) for name in self.absent]
+        found = [Remark(f"{name}: not found", f"no {name}", order=Order.NOT_FOUND) for name in self.absent]
         for name, number in self.pieces.items():
             what = f"{name}: {counted(number, 'piece')} apart from the largest"
             text = f"{what}, {scale.describe(name, self.loose[name])}, {name_slices(self.where[name])}"
@@ -83,7 +83,7 @@ class Gaps:
 class Changes:
     """Counts what was mended. pieces, removed: pieces and their voxels that went. filled: voxels in holes.
 
-    walled: voxels of background around the LV that became myocardium. Counts of several frames add up.
+    walled: voxels of background around the LV that became myocardium.
     """
 
     pieces: Mapping[str, int]
@@ -99,16 +99,24 @@ class Changes:
             self.walled + other.walled,
         )
 
-    def describe(self, scale: Scale) -> str:
-        """Says in one line what was changed; "" if nothing was. scale: of the mended label maps."""
-        parts = [
-            f"removed {counted(number, 'loose piece')} of {name} ({scale.describe(name, self.removed[name])})"
+    def remarks(self, scale: Scale) -> tuple[Remark, ...]:
+        """Says what was changed. scale: of the mended label map."""
+        found = [
+            (
+                f"removed {counted(number, 'loose piece')} of {name}",
+                f"pieces of {name}",
+                name,
+                self.removed[name],
+            )
             for name, number in self.pieces.items()
         ]
-        parts += [f"filled holes in {n} ({scale.describe(n, number)})" for n, number in self.filled.items()]
+        found += [(f"filled holes in {n}", f"holes in {n}", n, number) for n, number in self.filled.items()]
         if self.walled:
-            parts.append(f"put myocardium around the LV ({scale.describe(MYO, self.walled)})")
-        return f"anatomy: {', '.join(parts)}" if parts else ""
+            found.append(("put myocardium around the LV", "wall of LV", MYO, self.walled))
+        return tuple(
+            Remark(f"{what}, {scale.describe(name, voxels)}", kind, voxels)
+            for what, kind, name, voxels in found
+        )
 
 
 UNCHANGED = Changes({}, {}, {})

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from coopseg.measures.anatomy import UNCHANGED, find_violations, left_out, mend
+from coopseg.measures.anatomy import find_violations, left_out, mend
 from coopseg.measures.frames import TRUE, count_voxels, true_voxel
-from coopseg.measures.remarks import Remark, Scale, join_phases
+from coopseg.measures.remarks import Order, Remark, Scale, join_phases
 from coopseg.scans.geometry import SliceAxis
 
 RULES, WALL = "largest pieces, holes", "LV within myocardium"
@@ -26,22 +26,26 @@ def mend_heads(
     *,
     spacing: str = TRUE,
     slice_axis: SliceAxis = "auto",
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[dict[str, np.ndarray], tuple[Remark, ...]]:
     """Mends the label maps of a scan, (X, Y, Z) or (X, Y, Z, T), and says in a line each what was changed.
 
+    Of several phases the numbers are those of the phase in which most was changed.
     spacing: "nominal" if that of the affine is not the true one; then shares are said in place of ml.
     slice_axis: see `find_slice_axis`.
     """
-    mended, lines = {}, []
+    mended, found = {}, []
     for head, labels in heads.items():
-        mended[head], changes = np.empty_like(labels), UNCHANGED
-        for frame, target in zip(_frames(labels), _frames(mended[head]), strict=True):
-            target[...], more = mend(frame, names, affine, slice_axis=slice_axis)
-            changes += more
+        mended[head], changed = np.empty_like(labels), []
         voxel_ml = true_voxel(affine, labels.shape[:3], spacing, slice_axis)
-        if said := changes.describe(Scale(voxel_ml, count_voxels(mended[head], names))):
-            lines.append(f"{head}: {said}" if len(heads) > 1 else said)
-    return mended, tuple(lines)
+        for frame, target in zip(_frames(labels), _frames(mended[head]), strict=True):
+            target[...], changes = mend(frame, names, affine, slice_axis=slice_axis)
+            changed.append(changes.remarks(Scale(voxel_ml, count_voxels(target, names))))
+        if parts := join_phases(changed):
+            of = f"{head}: " if len(heads) > 1 else ""
+            text = f"{of}anatomy: {'; '.join(part.text for part in parts)}"
+            phases = sorted({phase for part in parts for phase in part.phases})
+            found.append(Remark(text, f"{of}anatomy", order=Order.MENDED, phases=tuple(phases)))
+    return mended, tuple(found)
 
 
 def look_over(

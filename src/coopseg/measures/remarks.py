@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from coopseg.text import NUMBER, runs
+
+
+class Order(IntEnum):
+    """Says what a person should see first: what keeps a number from being given, last what was mended."""
+
+    NO_NUMBER = 0
+    NOT_FOUND = 1
+    DISAGREE = 2
+    OTHER = 3
+    MENDED = 4
 
 
 @dataclass(frozen=True)
@@ -14,14 +25,14 @@ class Remark:
     """Says what to look at in a scan, or about a patient.
 
     text: for people. kind: the same wherever the same is wrong, whatever the numbers are. size: how much is
-    wrong, by which the phases compare. missing: whether a structure was not found. phases: those concerned,
-    from 1; none for a remark on the whole.
+    wrong, by which the phases compare. order: its place among others. phases: those concerned, from 1; none
+    for a remark on the whole.
     """
 
     text: str
     kind: str
     size: float = 0.0
-    missing: bool = False
+    order: Order = Order.OTHER
     phases: tuple[int, ...] = ()
 
 

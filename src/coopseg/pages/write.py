@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from coopseg import __version__
 from coopseg.measures.frames import TRUE
-from coopseg.measures.remarks import Remark
+from coopseg.measures.remarks import Order, Remark
 from coopseg.pages import curve
 from coopseg.pages.html import environment, script_hash, source, style
 from coopseg.pages.series import GREY, LARGEST, Series, Volume, make_series
@@ -29,7 +29,7 @@ INDEX = "index.html"
 class Entry:
     """Holds what the list says of a patient.
 
-    link: to the page, from the list. warnings: a line each, structures that were not found first. missing,
+    link: to the page, from the list. warnings: a line each, in their `Order`. missing,
     kinds: how many kinds of warnings, those of structures not found and all. phases: how many the warnings
     concern, and of how many. values: measures by name.
     """
@@ -162,8 +162,8 @@ def _make_entry(
     return Entry(
         patient,
         link,
-        tuple(name + each.text for name, each in sorted(remarks, key=lambda pair: not pair[1].missing)),
-        missing=len({each.kind for _, each in remarks if each.missing}),
+        tuple(name + each.text for name, each in sorted(remarks, key=lambda pair: pair[1].order)),
+        missing=len({each.kind for _, each in remarks if each.order == Order.NOT_FOUND}),
         kinds=len({each.kind for _, each in remarks}),
         phases=(len({(name, phase) for name, each in remarks for phase in each.phases}), total),
         values=values,
