@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coopseg.measures.frames import Frame, count_frame
-from coopseg.measures.function import Body, body_surface, columns, find_phases, in_words, measure_patient
+from coopseg.measures.function import (
+    UNSCALED,
+    Body,
+    body_surface,
+    columns,
+    find_phases,
+    in_words,
+    measure_patient,
+)
+from coopseg.measures.remarks import Order
 
 HEART = columns(NAMES)
 
@@ -38,8 +47,8 @@ def test_the_numbers_of_two_phases() -> None:
     )  # fmt: skip
     assert tuple(values) == HEART
     assert found.lines == ()
-    assert in_words(found)["LV EDV index"] == "50 ml/m²"
-    assert in_words(found)["LV mass index"] == "63 g/m²"
+    assert in_words(found)["LV EDV index"].text == "50 ml/m²"
+    assert in_words(found)["LV mass index"].text == "63 g/m²"
 
 
 def test_shells_that_shrink() -> None:
@@ -147,6 +156,26 @@ def test_numbers_that_should_agree(
     assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
 
 
+def test_a_missing_number_has_a_row_and_a_reason() -> None:
+    small, large = frame(2000, rv=70, phase="ED"), frame(1000, rv=90, phase="ES")
+    found = measure_patient([small, large], NAMES)
+    rows = in_words(found)
+    assert list(rows) == [
+        "LV EDV", "LV ESV", "LV SV", "LV EF", "RV EDV", "RV ESV", "RV SV", "RV EF", "LV mass",
+    ]  # fmt: skip
+    odd = "RV: larger at ES than at ED, so there is no SV and no EF; check the phases"
+    assert {name: cell.why for name, cell in rows.items() if cell.text == "–"} == {"RV SV": odd, "RV EF": odd}
+    assert [each.order for each in found.remarks if each.text == odd] == [Order.NO_NUMBER]
+    empty = in_words(measure_patient([small, frame(1000, rv=0, phase="ES")], NAMES))
+    assert (empty["RV EDV"].why, empty["RV EF"].why) == ("", "RV: empty at ES")
+    one = in_words(measure_patient([small], NAMES))
+    assert {name for name, cell in one.items() if cell.why == "no ES"} == {
+        "LV ESV", "LV SV", "LV EF", "RV ESV", "RV SV", "RV EF",
+    }  # fmt: skip
+    flat = in_words(measure_patient([replace(f, scaled=False) for f in (small, large)], NAMES))
+    assert (flat["LV EDV"].why, flat["LV EF"].text) == (UNSCALED, "50 %")
+
+
 def test_other_structures_have_volumes_alone() -> None:
     one = Frame("a", "", {"liver": 1000, "tumour": 0}, 0.03)
     names = ("background", "liver", "tumour")
@@ -167,16 +196,18 @@ def test_without_some_of_the_heart() -> None:
 @pytest.mark.parametrize(
     ("body", "line"),
     [
-        (Body(180, None), "no weight, so nothing is indexed"),
-        (Body(None, 80), "no height, so nothing is indexed"),
-        (Body(1.8, 80), "1.8 is no height in cm, so nothing is indexed"),
-        (Body(180, 80000), "80000 is no weight in kg, so nothing is indexed"),
+        (Body(180, None), "no weight, so nothing by body surface"),
+        (Body(None, 80), "no height, so nothing by body surface"),
+        (Body(), "no height and weight, so nothing by body surface"),
+        (Body(1.8, 80), "1.8 is no height in cm, so nothing by body surface"),
+        (Body(180, 80000), "80000 is no weight in kg, so nothing by body surface"),
     ],
 )
 def test_a_body_that_nobody_has(body: Body, line: str) -> None:
     found = measure_patient([frame(9, phase="ED"), frame(5, phase="ES")], NAMES, body)
     assert found.values["bsa_m2"] is None
-    assert found.lines == (line,)
+    assert found.lines + found.body == (line,)
+    assert line in found.notes
 
 
 def test_the_surface_of_a_body() -> None:

@@ -11,6 +11,7 @@ import pytest
 from browsing import INK, check
 
 import coopseg
+from coopseg.measures.function import Cell
 from coopseg.measures.remarks import remark_on
 from coopseg.pages.series import Volume
 from coopseg.pages.write import Beat, write_patient, write_worklist
@@ -39,7 +40,8 @@ def page(tmp_path: Path) -> Path:
     shown = Volume("one", "", scan, indices, remark_on(["LV: nothing in phase 2"]))
     entry = write_patient(
         out / "one" / "one.html", "patient one", [shown],
-        names=dataset.labels.names, provenance=[("model", "the truth")], measures={"LV EF": "60 %"},
+        names=dataset.labels.names, provenance=[("model", "the truth")],
+        measures={"LV EF": Cell("60 %"), "RV EF": Cell("–", "RV: empty at ES")},
         beat=Beat(1, 2, "the largest and the smallest LV"), worklist="../index.html",
     )  # fmt: skip
     write_worklist(out / "index.html", [replace(entry, link="one/one.html")], title="1 patient")

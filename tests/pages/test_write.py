@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import coopseg
+from coopseg.measures.function import Cell
 from coopseg.measures.remarks import Order, Remark, join_phases, remark_on
 from coopseg.pages.series import Volume
 from coopseg.pages.write import Beat, Entry, write_patient, write_worklist
@@ -41,7 +43,7 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     entry = write_patient(
         page, EVIL, [volume(EVIL, "", EVIL)], names=("background", EVIL), provenance=[(EVIL, EVIL)],
-        measures={EVIL: EVIL},
+        measures={EVIL: Cell(EVIL, EVIL)}, beside=[EVIL],
     )  # fmt: skip
     write_worklist(tmp_path / "index.html", [entry], title=EVIL, failed=[EVIL])
     for file in tmp_path.glob("*.html"):
@@ -82,7 +84,14 @@ def test_the_page_names_ed_and_es(tmp_path: Path) -> None:
 def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
     entries = [
         Entry("a", "a.html"),
-        Entry("b", "b.html", ("one", "two"), kinds=2, phases=(3, 30), values={"LV EF": "55 %"}),
+        Entry(
+            "b",
+            "b.html",
+            ("one", "two"),
+            kinds=2,
+            phases=(3, 30),
+            values={"LV EF": Cell("55 %"), "RV EF": Cell("–", "RV: empty at ES")},
+        ),
         Entry("c", "c.html", ("x",), kinds=1, phases=(1, 2)),
         Entry("d", "d.html", ("y",), missing=1, kinds=1, phases=(1, 30)),
         Entry("e", "e.html", ("z",), kinds=1, phases=(20, 30)),
@@ -93,7 +102,10 @@ def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
     assert re.findall(r'<a href="(.)\.html">', text) == ["d", "b", "e", "c", "a"]
     assert "2 kinds in 3 of 30 phases: one" in text
     assert "First come patients of whom a structure was not found" in text
-    assert "LV EF" in text
+    columns = re.findall(r'<th scope="col">(.*?)</th>', text)
+    assert columns == ["Patient", "To look at", "LV EF", "RV EF"]
+    assert text.count('<abbr title="not measured">–</abbr>') == 2 * 4
+    assert text.count('<abbr title="RV: empty at ES">–</abbr>') == 1
     assert "d: unreadable" in text
     assert "not a medical device" in text
 
@@ -115,6 +127,25 @@ def test_a_long_cine_does_not_come_first_for_its_length(tmp_path: Path) -> None:
     two = write_patient(tmp_path / "b.html", "b", [volume("p1_ED", "ED", "RV: 2 pieces"), other], names=NAMES)
     assert (two.missing, two.kinds, two.phases) == (0, 1, (0, 2))
     assert two.warnings == ("p1_ED: RV: 2 pieces", "p1_ES: RV: 9 pieces", "p1_ES: RV: 7 pieces")
+
+
+def test_the_worst_comes_first_and_what_was_mended_last(tmp_path: Path) -> None:
+    given = [("mended", Order.MENDED), ("in pieces", Order.OTHER), ("apart", Order.DISAGREE)]
+    given += [("not found", Order.NOT_FOUND), ("no EF", Order.NO_NUMBER)]
+    remarks = tuple(Remark(text, text, order=order) for text, order in given)
+    scan = replace(volume(), remarks=remarks[:2])
+    entry = write_patient(tmp_path / "a.html", "a", [scan], names=NAMES, notes=remarks[2:])
+    assert entry.warnings == ("no EF", "not found", "apart", "in pieces", "mended")
+
+
+def test_notes_on_the_slices_stand_beside_the_numbers(tmp_path: Path) -> None:
+    page, line = tmp_path / "a.html", "ED: LV in 8 of 10 slices (3 to 10)"
+    values = {"LV EF": Cell("55 %"), "RV EF": Cell("–", "RV: empty at ES")}
+    entry = write_patient(page, "a", [volume()], names=NAMES, measures=values, beside=[line])
+    _, _, measures = page.read_text().partition("<h2>Measures</h2>")
+    assert line in measures.partition("<h2>Volumes</h2>")[0]
+    assert "– <small>RV: empty at ES</small>" in measures
+    assert entry.warnings == ()
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +178,7 @@ def test_predict_writes_a_page_for_each_patient(run: Path, phantom: dict[str, Pa
     assert 'href="patientP001/patientP001.html"' in index
     assert "broken.nii.gz" in index
     assert [len(series["phases"]) for series in shown(out / pages[1])["series"]] == [2]
+    assert re.search("ED: (LV in|no LV in) ", (out / pages[1]).read_text())
     assert {mark["phase"] for mark in shown(out / pages[1])["marks"]} == {0, 1}  # ED and ES
     assert 'href="../index.html"' in (out / pages[1]).read_text()
 

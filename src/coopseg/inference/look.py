@@ -12,7 +12,7 @@ from coopseg.config.settings import CaseSettings
 from coopseg.measures.frames import TRUE
 from coopseg.measures.function import in_words
 from coopseg.measures.patients import Patient
-from coopseg.measures.remarks import Remark, remark_on
+from coopseg.measures.remarks import Remark
 from coopseg.pages.series import Volume
 from coopseg.pages.write import INDEX, Beat, Entry, write_patient, write_worklist
 from coopseg.scans.names import Named, read_name, stem
@@ -71,7 +71,8 @@ def write_pages(
             [_volume(named, each) for named, each in own],
             names=names,
             provenance=[*provenance.items(), ("written", made)],
-            notes=remark_on(one.measured.lines) if one else (),
+            notes=one.measured.remarks if one else (),
+            beside=one.measured.beside if one else (),
             measures=in_words(one.measured) if one else None,
             beat=_beat(one) if one and whole else Beat(),
             worklist="../" * (len(below.parts) - 1) + INDEX,

@@ -12,6 +12,7 @@ from coopseg.measures.stack import LV, Slices, describe_slices
 from coopseg.scans.geometry import SliceAxis, describe_spacing, find_orientation, judge_spacing
 
 TRUE, NOMINAL = "true", "nominal"  # what the spacing of the headers may be
+SINGLE = "a single slice has no volume"
 EXTREME = "spacing-extreme"  # the rule of `judge_spacing` that a grid breaks which gives no volume
 
 
@@ -111,7 +112,7 @@ def count_frame(
         EXTREME: [f"{describe_spacing(sides)}, as of no scanner, so there are no volumes"],
     }.get(rule, [])
     if slices == 1:
-        lines.append("a single slice has no volume")
+        lines.append(SINGLE)
     return Frame(
         name,
         phase,

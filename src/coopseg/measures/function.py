@@ -11,13 +11,14 @@ magnetic resonance, 2020 update, J Cardiovasc Magn Reson 22:19, doi 10.1186/s129
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from coopseg.measures.consistency import find_disagreements
-from coopseg.measures.frames import Frame
+from coopseg.measures.frames import SINGLE, Frame
+from coopseg.measures.remarks import Order, Remark, remark_on
 from coopseg.measures.stack import LV, MYO, RV
 from coopseg.text import counted, listing
 
@@ -25,6 +26,8 @@ DENSITY = 1.05  # g/ml of myocardium
 ED, ES = "ED", "ES"
 VENTRICLES = (LV, RV)
 HEIGHTS, WEIGHTS = (25.0, 260.0), (0.3, 500.0)  # cm and kg that a human being can have
+UNSCALED = "the spacing is not the true one, so there are ratios but no volumes"
+NO_VALUE = "–"
 SAME_GRID = 1e-3  # by what share voxels of one grid may differ
 Value = float | str | None
 Values = dict[str, Value]
@@ -42,17 +45,37 @@ class Body:
 class Measured:
     """Holds what was measured of a patient, by column.
 
-    lines: what a reader of the numbers should know. slices: which slices count at ED and at ES.
+    lines: what a reader of the numbers should know. slices: which slices count at ED and at ES. body: what
+    is not known of it. reasons: those of the lines that say why there is no value, by the start of its
+    column, such as "rv_ef". apart: those that say that numbers disagree.
     """
 
     values: Values
     lines: tuple[str, ...]
     slices: tuple[str, ...] = ()
+    body: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Returns all that is said of the patient beside the numbers."""
-        return self.lines + self.slices
+        return self.lines + self.beside
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Returns what is good to know and no reason for a look."""
+        return self.body + self.slices
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """Returns the lines, with what a person should see first."""
+        return remark_on(self.lines, self._order)
+
+    def _order(self, line: str) -> Order:
+        if line in self.apart:
+            return Order.DISAGREE
+        return Order.NO_NUMBER if line != UNSCALED and line in self.reasons.values() else Order.OTHER
 
 
 def measure_patient(frames: Sequence[Frame], names: Sequence[str], body: Body = Body()) -> Measured:
@@ -67,41 +90,37 @@ def measure_patient(frames: Sequence[Frame], names: Sequence[str], body: Body = 
             found.setdefault(line, []).append(frame.name)
     whole = len(frames)
     lines = [line if len(n) == whole else f"{listing(n, most=3)}: {line}" for line, n in found.items()]
-    values: Values = dict.fromkeys(columns(names))
-    slices: list[str] = []
     if not all(frame.scaled for frame in frames):
-        lines.append("the spacing is not the true one, so there are ratios but no volumes")
-    if is_heart(names):
-        values |= _measure_heart(frames, names, body, lines, slices)
-    if len(frames) == 1:
-        values |= {f"{name}_ml": frames[0].ml(name) for name in names[1:]}
-    return Measured(values, tuple(dict.fromkeys(lines)), tuple(slices))
+        lines.append(UNSCALED)
+    heart = _measure_heart(frames, names, body, lines) if is_heart(names) else Measured({}, tuple(lines))
+    own: Values = {f"{name}_ml": frames[0].ml(name) for name in names[1:]} if len(frames) == 1 else {}
+    values: Values = dict.fromkeys(columns(names))
+    return replace(heart, values=values | heart.values | own, lines=tuple(dict.fromkeys(heart.lines)))
 
 
-def _measure_heart(
-    frames: Sequence[Frame], names: Sequence[str], body: Body, lines: list[str], slices: list[str]
-) -> Values:
-    """Returns all that needs ED or ES, and adds to `lines` and `slices`."""
+def _measure_heart(frames: Sequence[Frame], names: Sequence[str], body: Body, lines: list[str]) -> Measured:
+    """Returns all that needs ED or ES. lines: what was said before."""
     ed, es, how = find_phases(frames, lines)
+    lost = lines[-1] if ed is None or es is None else ""
     surface = _surface(body, lines)
     values: Values = {"ed": ed.name if ed else None, "es": es.name if es else None, "phases_by": how or None}
     values |= {"height_cm": body.height_cm, "weight_kg": body.weight_kg, "bsa_m2": surface}
-    slices += [f"{phase}: {f.slices.describe()}" for phase, f in ((ED, ed), (ES, es)) if f and f.slices]
+    slices = [f"{phase}: {f.slices.describe()}" for phase, f in ((ED, ed), (ES, es)) if f and f.slices]
+    reasons: dict[str, str] = {}
     if ed and es and not _share_a_grid(ed, es):
         lines.append("ED and ES lie in different grids")
         if not (ed.scaled and es.scaled):
             lines.append("their true spacing is not known, so ES is not compared with ED")
-            es = None
+            es, lost = None, lines[-1]
     for ventricle in VENTRICLES:
         if ventricle in names:
-            values |= _ventricle(ventricle, ed, es, surface, lines)
+            values |= _ventricle(ventricle, ed, es, surface, lines, reasons, lost)
     if MYO in names:
-        full = _holding(MYO, ed, ED, lines)
+        full, reasons["lv_mass"] = _holding(MYO, ed, ED, lines, lost)
         volume = full.ml(MYO) if full else None
         values |= _indexed("lv_mass", "g", None if volume is None else DENSITY * volume, surface)
-    if ed and es:
-        lines += find_disagreements(ed, es)
-    return values
+    apart = tuple(find_disagreements(ed, es)) if ed and es else ()
+    return Measured(values, (*lines, *apart), tuple(slices), _unknown(body), reasons, apart)
 
 
 def _share_a_grid(ed: Frame, es: Frame) -> bool:
@@ -150,17 +169,25 @@ def _relative_size(frame: Frame) -> float:
 
 
 def _ventricle(
-    name: str, ed: Frame | None, es: Frame | None, surface: float | None, lines: list[str]
+    name: str,
+    ed: Frame | None,
+    es: Frame | None,
+    surface: float | None,
+    lines: list[str],
+    reasons: dict[str, str],
+    lost: str,
 ) -> Values:
-    """Returns volumes and ejection fraction of one ventricle."""
-    ed, es = _holding(name, ed, ED, lines), _holding(name, es, ES, lines)
+    """Returns volumes and ejection fraction of one ventricle. lost: why there is no ED or no ES."""
+    (ed, no_full), (es, no_left) = (_holding(name, ed, ED, lines, lost), _holding(name, es, ES, lines, lost))
+    no_stroke = no_left if ed and not es else no_full or no_left
     full, left = (frame.size(name) if frame else None for frame in (ed, es))
     stroke = None if full is None or left is None else full - left
     if stroke is not None and stroke < 0:
         lines.append(f"{name}: larger at ES than at ED, so there is no SV and no EF; check the phases")
-        stroke = None
+        stroke, no_stroke = None, lines[-1]
     scaled = bool(ed and es and ed.scaled and es.scaled)
     key = name.lower()
+    reasons |= {f"{key}_edv": no_full, f"{key}_esv": no_left, f"{key}_sv": no_stroke, f"{key}_ef": no_stroke}
     return (
         _indexed(f"{key}_edv", "ml", ed.ml(name) if ed else None, surface)
         | _indexed(f"{key}_esv", "ml", es.ml(name) if es else None, surface)
@@ -169,12 +196,19 @@ def _ventricle(
     )
 
 
-def _holding(structure: str, frame: Frame | None, phase: str, lines: list[str]) -> Frame | None:
-    """Returns a frame that holds the structure; None, and a line, for one that does not."""
-    if frame is None or frame.voxels[structure]:
-        return frame
+def _holding(
+    structure: str, frame: Frame | None, phase: str, lines: list[str], lost: str
+) -> tuple[Frame | None, str]:
+    """Returns a frame that holds the structure, and why it gives no volume, "" if it does.
+
+    None, and a line, for one that does not hold it. lost: why there may be no frame.
+    """
+    if frame is None:
+        return None, lost
+    if frame.voxels[structure]:
+        return frame, SINGLE if frame.voxel_ml is None else "" if frame.scaled else UNSCALED
     lines.append(f"{structure}: empty at {phase}")
-    return None
+    return None, lines[-1]
 
 
 def _indexed(key: str, unit: str, value: float | None, surface: float | None) -> Values:
@@ -199,14 +233,19 @@ def _surface(body: Body, lines: list[str]) -> float | None:
     """Returns the body's surface; None where height or weight is not known, or not that of a person."""
     height, weight = body.height_cm, body.weight_kg
     if height is None or weight is None:
-        if (height, weight) != (None, None):
-            lines.append(f"no {'height' if height is None else 'weight'}, so nothing is indexed")
         return None
     for value, what, (least, most) in ((height, "height in cm", HEIGHTS), (weight, "weight in kg", WEIGHTS)):
         if not least <= value <= most:
-            lines.append(f"{value:g} is no {what}, so nothing is indexed")
+            lines.append(f"{value:g} is no {what}, so nothing by body surface")
             return None
     return body_surface(height, weight)
+
+
+def _unknown(body: Body) -> tuple[str, ...]:
+    """Says what is not known of the body, so that nothing can be divided by its surface."""
+    known = {"height": body.height_cm, "weight": body.weight_kg}
+    missing = " and ".join(name for name, value in known.items() if value is None)
+    return (f"no {missing}, so nothing by body surface",) if missing else ()
 
 
 def is_heart(names: Sequence[str]) -> bool:
@@ -236,19 +275,36 @@ def columns(names: Sequence[str]) -> tuple[str, ...]:
 UNITS = {"_ml_per_m2": "ml/m²", "_g_per_m2": "g/m²", "_ef_percent": "%", "_ml": "ml", "_g": "g"}
 
 
-def in_words(measured: Measured) -> dict[str, str]:
-    """Returns what was measured of the ventricles for people to read.
+@dataclass(frozen=True)
+class Cell:
+    """Holds a value for people to read, and why there is none."""
 
-    >>> in_words(Measured({"lv_ef_percent": 61.234, "lv_mass_g": 120.0, "rv_edv_ml": None}, ()))
-    {'LV EF': '61 %', 'LV mass': '120 g'}
+    text: str
+    why: str = ""
+
+
+def in_words(measured: Measured) -> dict[str, Cell]:
+    """Returns what was measured of the ventricles for people to read, in the order of the table.
+
+    What is divided by the body's surface is left out where that is not known.
+
+    >>> values = {"lv_ef_percent": 61.234, "rv_edv_ml": None}
+    >>> found = in_words(Measured(values, (), reasons={"rv_edv": "no ED"}))
+    >>> found["LV EF"], found["RV EDV"]
+    (Cell(text='61 %', why=''), Cell(text='–', why='no ED'))
     """
     found = {}
+    indexed = measured.values.get("bsa_m2") is not None
     for column, value in measured.values.items():
         side, _, rest = column.partition("_")
         unit = next((unit for end, unit in UNITS.items() if column.endswith(end)), None)
-        if isinstance(value, float) and unit and side.upper() in VENTRICLES and rest != "ml":
-            what = rest.partition("_")[0]
+        what = rest.partition("_")[0]
+        if unit and side.upper() in VENTRICLES and rest != "ml" and (indexed or not what.endswith("i")):
             shown = what.removesuffix("i") if what.startswith("mass") else what.removesuffix("i").upper()
             index = " index" if what.endswith("i") else ""
-            found[f"{side.upper()} {shown}{index}"] = f"{value:.0f} {unit}"
+            found[f"{side.upper()} {shown}{index}"] = (
+                Cell(f"{value:.0f} {unit}")
+                if isinstance(value, float)
+                else Cell(NO_VALUE, measured.reasons.get(f"{side}_{what.removesuffix('i')}", ""))
+            )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -58,9 +58,11 @@ class Scale:
         return f"less than 0.1 {unit}" if amount < 0.1 else f"{amount:.1f} {unit}"
 
 
-def remark_on(lines: Iterable[str]) -> tuple[Remark, ...]:
-    """Makes remarks of plain lines, whose kind is their text without numbers."""
-    return tuple(Remark(line, NUMBER.sub("#", line)) for line in lines)
+def remark_on(
+    lines: Iterable[str], order: Callable[[str], Order] = lambda _: Order.OTHER
+) -> tuple[Remark, ...]:
+    """Makes remarks of plain lines, whose kind is their text without numbers. order: of a line."""
+    return tuple(Remark(line, NUMBER.sub("#", line), order=order(line)) for line in lines)
 
 
 def join_phases(found: Sequence[Sequence[Remark]]) -> tuple[Remark, ...]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from coopseg import __version__
 from coopseg.measures.frames import TRUE
+from coopseg.measures.function import NO_VALUE, Cell
 from coopseg.measures.remarks import Order, Remark
 from coopseg.pages import curve
 from coopseg.pages.html import environment, script_hash, source, style
@@ -40,7 +41,7 @@ class Entry:
     missing: int = 0
     kinds: int = 0
     phases: tuple[int, int] = (0, 1)
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -76,7 +77,8 @@ def write_patient(
     names: Sequence[str],
     provenance: Sequence[tuple[str, str]] = (),
     notes: Sequence[Remark] = (),
-    measures: Mapping[str, str] | None = None,
+    beside: Sequence[str] = (),
+    measures: Mapping[str, Cell] | None = None,
     beat: Beat = Beat(),
     worklist: str = "",
     spacing: str = TRUE,
@@ -86,7 +88,8 @@ def write_patient(
 
     scans: of the patient; those in one grid are phases of one series. names: of the class indices, background
     first. provenance: (name, value) pairs that say how the label maps were made. notes: what to look at about
-    the patient as a whole. measures: values by name. beat: ED and ES. worklist: the address of the list.
+    the patient as a whole. beside: lines that go with the numbers. measures: values
+    by name. beat: ED and ES. worklist: the address of the list.
     spacing, slice_axis: see `make_series`.
     """
     series = [make_series(group, names, spacing=spacing, slice_axis=slice_axis) for group in _by_grid(scans)]
@@ -98,7 +101,8 @@ def write_patient(
         "made": f"coopseg {__version__}",
         "series": series,
         "warnings": entry.warnings,
-        "measures": [{"name": name, "value": value} for name, value in values.items()],
+        "measures": values,
+        "beside": beside,
         "provenance": provenance,
     }
     marks = _marks(series, beat)
@@ -140,6 +144,7 @@ def write_worklist(path: Path, entries: Sequence[Entry], *, title: str, failed: 
         made=f"coopseg {__version__}",
         entries=ordered,
         columns=columns,
+        unmeasured=Cell(NO_VALUE, "not measured"),
         failed=failed,
         style=style() + source(STYLE),
     )  # fmt: skip
@@ -154,7 +159,7 @@ def _make_entry(
     notes: Sequence[Remark],
     *,
     total: int,
-    values: Mapping[str, str],
+    values: Mapping[str, Cell],
 ) -> Entry:
     """Returns what the list says of a patient with `total` phases."""
     remarks = [(f"{scan.name}: " * (len(scans) > 1), each) for scan in scans for each in scan.remarks]
