@@ -77,6 +77,15 @@ def test_phases_by_name_by_frames_and_by_a_cine(tmp_path: Path) -> None:
     assert third["measures"]["lv_ef_percent"] == pytest.approx(fraction(6, 4))
 
 
+def test_a_table_of_beats_alone_has_no_columns_for_one_phase(tmp_path: Path) -> None:
+    draw(tmp_path / "maps" / "c.nii.gz", 5, 6, 4)
+    measure(tmp_path / "maps", tmp_path / "out", labels=WORDS)
+    (row,) = table(tmp_path / "out")
+    assert not {"LV_ml", "MYO_ml", "RV_ml"} & set(row)
+    assert "measures.json" not in row["notes"]
+    assert "no height and weight, so nothing by body surface" in row["notes"]
+
+
 def write_acdc(folder: Path, *, height: str = "180.0", weight: str = "80.0") -> Path:
     """A patient whose 12th frame is ES, with images beside the label maps and the whole cine."""
     for number, cavity in ((1, 6), (12, 4)):
@@ -107,7 +116,7 @@ def test_a_height_that_is_none(tmp_path: Path, given: str) -> None:
     write_acdc(tmp_path / "acdc" / "patient009", height=given)
     (patient,) = measure(tmp_path / "acdc", tmp_path / "out")
     assert patient.measured.values["bsa_m2"] is None
-    assert "no height, so nothing is indexed" in patient.measured.lines
+    assert "no height, so nothing by body surface" in patient.measured.notes
 
 
 def test_a_damaged_info_is_said_and_the_curve_is_taken(tmp_path: Path) -> None:
@@ -146,7 +155,7 @@ def test_heights_and_weights_from_a_table(tmp_path: Path) -> None:
     body.write_text("age,patient,weight_kg,height_cm\n50,a,80,180\n51,b,,170\n", encoding="utf-8-sig")
     patients = measure(tmp_path / "maps", tmp_path / "out", labels=WORDS, body=body)
     assert [patient.measured.values["bsa_m2"] for patient in patients] == [2.0, None, None]
-    assert "no weight, so nothing is indexed" in patients[1].measured.lines
+    assert "no weight, so nothing by body surface" in patients[1].measured.notes
     assert patients[2].measured.lines[0] == "not in the table of heights and weights"
     for text, said in (
         ("patient,height_cm\na,180\n", "not one column weight_kg; call the columns patient, height_cm"),

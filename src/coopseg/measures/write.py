@@ -10,7 +10,7 @@ from pathlib import Path
 from coopseg.errors import CoopsegError, PartlyDone, first_of
 from coopseg.measures.bodies import read_bodies
 from coopseg.measures.frames import TRUE, Frame, check_spacing
-from coopseg.measures.function import Body, columns
+from coopseg.measures.function import Body, columns, is_heart
 from coopseg.measures.patients import LabelMap, Patient, measure_maps
 from coopseg.scans.discover import expand_label_maps
 from coopseg.scans.files import new_folder, write_atomically, write_json
@@ -134,14 +134,18 @@ def write_measures(
     spacing: str = TRUE,
 ) -> None:
     """Write measures.csv, a line a patient, and measures.json, which has every phase too, into `out`."""
-    head = ("patient", "session", "label_maps", "phases", *columns(names), "notes", "disclaimer")
+    moving = is_heart(names) and all(len(patient.frames) > 1 for patient in patients)
+    volumes = {f"{name}_ml" for name in names[1:]} if moving else set()  # which are for those with one phase
+    shown = [column for column in columns(names) if column not in volumes]
+    head = ("patient", "session", "label_maps", "phases", *shown, "notes", "disclaimer")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(spreadsheet_safe, head))
     for patient in patients:
         own = (patient.name, patient.session, len(patient.files), len(patient.frames))
-        values = (_shown(patient.measured.values[name], name) for name in columns(names))
-        notes = "; ".join((*patient.measured.notes, *_volumes_elsewhere(patient)))
+        values = (_shown(patient.measured.values[name], name) for name in shown)
+        elsewhere = () if moving else _volumes_elsewhere(patient)
+        notes = "; ".join((*patient.measured.notes, *elsewhere))
         writer.writerow(map(spreadsheet_safe, (*own, *values, notes, DISCLAIMER)))
     # a file name need not be Unicode
     write_atomically(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
