@@ -7,7 +7,18 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from made_dicom import CINE, INTERVAL, SORTED_BY, STEP, VOLUMES, one_series, one_time, save, series_per_slice
+from made_dicom import (
+    CINE,
+    INTERVAL,
+    SORTED_BY,
+    STEP,
+    VOLUMES,
+    one_series,
+    one_time,
+    save,
+    series_per_slice,
+    where,
+)
 
 import coopseg
 from coopseg.dicom.convert import import_dicom, open_dicom
@@ -68,6 +79,14 @@ def test_one_time(form: str, scans: list[Scan], tmp_path: Path) -> None:
     assert_same(read_stack(stack), scans[2].frame(0))
     assert (stack.step, stack.sorted_by) == (0, "")
     assert stack.origin.modality == ("CT" if form == "ct" else "MR")
+    places = [where(scans[2], z)[0] for z in range(scans[2].data.shape[2])]
+    wanted = [f"image {places.index([round(x, 9) for x in place]) + 1}" for place in stack.origin.positions]
+    assert list(stack.origin.slices) == wanted
+
+
+def test_slices_that_nothing_tells_apart_have_no_name(scans: list[Scan], tmp_path: Path) -> None:
+    (stack,) = open_dicom(save(one_series(scans[0]), tmp_path)).stacks  # numbers count times alone
+    assert stack.origin.slices == ()
 
 
 def test_the_origin_names_the_image_of_every_slice_and_time(scans: list[Scan], tmp_path: Path) -> None:

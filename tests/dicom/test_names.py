@@ -11,7 +11,8 @@ from coopseg.dicom.types import Origin
 
 def origin(patient: str, study: str = "1", date: str = "20240131", series: str = "5") -> Origin:
     numbers = (int(series),) if series.isdecimal() else ()
-    return Origin(patient, study, date, (series,), numbers, "", "MR", "", (), (), (), None, None, None, None)
+    rest = (), (), (), (), (), None, None, None, None
+    return Origin(patient, study, date, (series,), numbers, "", "MR", "", *rest)
 
 
 def test_names() -> None:

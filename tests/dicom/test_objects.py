@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_dicom import CINE, VOLUMES, save
+from made_dicom import CINE, STEP, VOLUMES, save
 
 import coopseg
 from coopseg.dicom.convert import open_dicom
@@ -152,7 +152,13 @@ def test_a_report_holds_what_was_measured(scan: Scan, tmp_path: Path) -> None:
     assert values["49848007", "Mass"] == (120.5, "g")
     assert len(values) == 5  # what is None is not there
     assert referred(path) == {source.sop for times in stack.origin.sources for source in times}
-    assert not any(item.name.meaning == "Qualitative Evaluations" for item in content[0].ContentSequence)
+    research, comment = content[0].ContentSequence[-1].ContentSequence
+    assert research.TextValue == "Research software, not a medical device"
+    ends = stack.origin.slices[0], stack.origin.slices[-1]
+    last = len(stack.origin.slices)
+    assert {f"series {5 + number} cine_sa_{number + 1}" for number in (0, last - 1)} == set(ends)
+    said = f"slices are counted by place: slice 1 is {ends[0]}, slice {last} is {ends[1]}"
+    assert comment.TextValue == said
     check_by_dciodvfy(path)
 
 
@@ -169,21 +175,23 @@ def referred(path: Path) -> set[str]:
 
 
 def test_a_report_says_what_the_numbers_rest_on(scan: Scan, tmp_path: Path) -> None:
-    """The phases in the words of measures.csv, the notes after them; read without highdicom."""
+    """The phases and their times, the notes after them; read without highdicom."""
     import pydicom
 
     stack = stacked("one_series", scan, tmp_path / "in")
     phases = {"ed": "M\u00fcller, phase 1", "es": "M\u00fcller, phase 3", "phases_by": "LV volume"}
     notes = "ED: LV in 3 of 5 slices (2 to 4)", "phase 2: RV in 2 pieces"
-    path = write_report(tmp_path / "P1_sr.dcm", stack.origin, MEASURES | phases, notes, (0, 2), name="P1")
+    frames = {"ed": 0, "es": 2}
+    path = write_report(tmp_path / "P1_sr.dcm", stack.origin, MEASURES | phases, notes, frames, name="P1")
     assert path
     *_, said = pydicom.dcmread(path).ContentSequence
     assert said.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
     texts = [(item.ConceptNameCodeSequence[0].CodeMeaning, item.TextValue) for item in said.ContentSequence]
     assert texts == [
-        ("End diastole", "M\u00fcller, phase 1"),
-        ("End Systole", "M\u00fcller, phase 3"),
-        ("End diastole and end systole found by", "LV volume"),
+        ("End diastole", f"phase 1 of {stack.shape[3]}, 0 ms after the R wave"),
+        ("End Systole", f"phase 3 of {stack.shape[3]}, {2 * STEP:.0f} ms after the R wave"),
+        ("End diastole and end systole found by", "the largest and the smallest LV volume"),
+        ("Comment", "Research software, not a medical device"),
         *(("Comment", note) for note in notes),
     ]
     assert referred(path) == {times[phase].sop for times in stack.origin.sources for phase in (0, 2)}
@@ -191,6 +199,23 @@ def test_a_report_says_what_the_numbers_rest_on(scan: Scan, tmp_path: Path) -> N
     other = write_report(tmp_path / "other_sr.dcm", stack.origin, MEASURES | phases, notes[:1], name="P1")
     assert other
     assert pydicom.dcmread(other).SOPInstanceUID != pydicom.dcmread(path).SOPInstanceUID
+
+
+@pytest.mark.parametrize("form", ["by_number", "one_time"])
+def test_a_report_names_the_segmentations_that_were_measured(form: str, scan: Scan, tmp_path: Path) -> None:
+    """Of a cine those of ED and ES; nothing says when its images were taken."""
+    import pydicom
+
+    stack = stacked(form, scan, tmp_path / "in")
+    phases = {"ed": 2, "es": 1} if form == "by_number" else {}
+    *made, report = write_objects(tmp_path, stack, drawn(stack), NAMES, MEASURES, ("a note",), phases)
+    uids = [pydicom.dcmread(path).SOPInstanceUID for path in made]
+    *_, said = pydicom.dcmread(report).ContentSequence
+    texts = [item.TextValue for item in said.ContentSequence]
+    listed = f"{uids[2]} of ED and {uids[1]} of ES" if phases else uids[0]
+    assert texts[-2:] == [f"measured in SEG {listed}", "a note"]
+    assert texts[: len(phases)] == [f"phase {frame + 1} of 3" for frame in phases.values()]
+    check_by_dciodvfy(report)
 
 
 @pytest.mark.parametrize(

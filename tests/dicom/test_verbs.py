@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from made_dicom import an_object, as_file, enhanced, in_series, one_series, save, series_per_slice
+from made_dicom import STEP, an_object, as_file, enhanced, in_series, one_series, save, series_per_slice
 from pydicom.uid import SegmentationStorage
 
 import coopseg as package
@@ -142,6 +143,13 @@ def test_the_body_of_the_headers_counts(
     assert float(line["bsa_m2"]) == pytest.approx((170 * 65 / 3600) ** 0.5, abs=0.005)
 
 
+def walk(item: Any) -> Iterator[Any]:
+    """All items of a report, but itself."""
+    for below in item.get("ContentSequence", ()):
+        yield below
+        yield from walk(below)
+
+
 def test_the_report_says_what_the_table_says(
     coopseg: Callable[..., Any], study: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -151,14 +159,38 @@ def test_the_report_says_what_the_table_says(
     done = coopseg("predict", "--model", model, study, "--device=cpu", "--dicom", "--out", out)
     assert done.exit_code == 0, done.stderr
     (line,) = csv.DictReader((out / "measures.csv").read_text().splitlines())
-    (entry,) = json.loads((out / "predict.json").read_text())["scans"]
-    *_, said = pydicom.dcmread(out / "dicom" / "Rossi-7_sr.dcm").ContentSequence
+    record = json.loads((out / "predict.json").read_text())
+    (entry,) = record["scans"]
+    report = pydicom.dcmread(out / "dicom" / "Rossi-7_sr.dcm")
+    *_, said = report.ContentSequence
     phases, comments = list[str](), list[str]()
     for item in said.ContentSequence:
         comment = item.ConceptNameCodeSequence[0].CodeMeaning == "Comment"
         (comments if comment else phases).append(item.TextValue)
-    assert phases == [line["ed"], line["es"], line["phases_by"]]
-    assert line["ed"].startswith("Rossi-7, phase ")
+    (volume,) = (
+        item.MeasuredValueSequence[0].NumericValue
+        for item in walk(report)
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Left Ventricular ED Volume"
+    )
+    assert float(volume) == float(line["lv_edv_ml"])
+    assert line["phases_by"] == "LV volume"
+    assert phases[2] == "the largest and the smallest LV volume"
+    for phase, said_of in zip(phases[:2], (line["ed"], line["es"]), strict=True):
+        found = re.fullmatch(r"phase (\d+) of (\d+), (\d+) ms after the R wave", phase)
+        assert found
+        number, _, after = map(int, found.groups())
+        assert said_of == f"Rossi-7, phase {number}"
+        assert after == (number - 1) * STEP
+    assert comments.pop(0) == "Research software, not a medical device"
+    slices = entry["dicom"]["slices"]
+    assert comments.pop(0).endswith(f"slice 1 is {slices[0]}, slice {len(slices)} is {slices[-1]}")
+    ed, es = (int(phase.split()[1]) for phase in phases[:2])
+    made = [pydicom.dcmread(out / "dicom" / f"Rossi-7_seg_{n:02d}.dcm").SOPInstanceUID for n in (ed, es)]
+    assert comments.pop(0) == f"measured in SEG {made[0]} of ED and {made[1]} of ES"
+    model_said = (
+        f"model with SHA-256 {record['model']['sha256']}, head {record['head']}, label maps not mended"
+    )
+    assert comments.pop(0) == f"by coopseg {package.__version__}: {model_said}"
     warnings = entry["warnings"]
     assert warnings
     assert comments[-len(warnings) :] == warnings

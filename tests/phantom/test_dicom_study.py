@@ -35,6 +35,8 @@ def test_a_reader_finds_the_cine_and_passes_over_the_rest(study: Path) -> None:
     slices = stack.shape[2]
     assert (stack.name, stack.shape, stack.step) == ("PHANTOM", (64, 54, slices, 8), 115.0)
     assert stack.origin.series_numbers == tuple(range(3, 3 + slices))
+    back = range(slices, 0, -1)  # they are counted by place, the other way than the series
+    assert stack.origin.slices == tuple(f"series {2 + number} cine_sa_{number}" for number in back)
     assert found.refused == ()
     reasons = [entry.reason for entry in found.passed_over]
     assert sorted(reasons) == [

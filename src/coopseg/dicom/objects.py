@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ MEASURES = (
     ("rv_ef_percent", RV, "LN.RightVentricularEjectionFractionByMR", "%"),
     ("lv_mass_g", MYO, "SCT.MassQuantity", "g"),
 )
+FOUND_BY = {"LV volume": "the largest and the smallest LV volume"}
 Value = float | str | None
 
 
@@ -60,13 +61,14 @@ def write_objects(
     names: Sequence[str],
     measures: Mapping[str, Value],
     notes: Sequence[str] = (),
-    phases: Sequence[int] = (),
+    phases: Mapping[str, int] | None = None,
     *,
     made_by: str = "",
 ) -> list[Path]:
     """Write NAME_seg.dcm, or one for each phase, and NAME_sr.dcm of a scan into `folder`; returns the paths.
 
-    labels: see `write_segmentations`. measures, notes, phases: see `write_report`.
+    labels: see `write_segmentations`. measures, notes, phases: see `write_report`, which also gets a note of
+    the segmentations that were measured.
     made_by: tells the series of one model, head and way of predicting from those of others, in a few letters.
     Raises CoopsegError if the headers of the scan do not allow it.
     """
@@ -75,6 +77,7 @@ def write_objects(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote what headers hold, such as the patient's name
             paths = write_segmentations(folder, stack.origin, labels, stack.affine, names, **how)
+            notes = [*_name_measured(paths, phases or {}), *notes]
             report = write_report(
                 folder / f"{stack.name}_sr.dcm", stack.origin, measures, notes, phases, **how
             )
@@ -217,7 +220,7 @@ def write_report(
     origin: Origin,
     measures: Mapping[str, Value],
     notes: Sequence[str] = (),
-    phases: Sequence[int] = (),
+    phases: Mapping[str, int] | None = None,
     *,
     name: str,
     made_by: str = "",
@@ -225,10 +228,11 @@ def write_report(
     """Write a structured report (TID 1500) of what was measured; None if nothing was.
 
     measures: by the columns of measures.csv. Numbers become measurements; the phases of ED and ES, and how
-    they were found, become texts among the qualitative evaluations. notes: become comments there. The report
-    belongs to the study of the scan and refers to its images: those of `phases`, counted from 0, on which the
-    numbers rest, or all if none are given. Codes are those of MR. Raises CoopsegError if an image of the
-    study has gone.
+    they were found, become texts among the qualitative evaluations. notes: become comments there, after one
+    that this is research, and one on what the scanner calls the first and the last slice. phases: those of
+    "ed" and "es" on which the numbers rest, counted from 0. The report belongs to the study of the scan and
+    refers to the images of these phases, or to all if none are given. Codes are those of MR. Raises
+    CoopsegError if an image of the study has gone.
     """
     from highdicom.sr import (
         Comprehensive3DSR,
@@ -242,7 +246,10 @@ def write_report(
     groups = [group for each in (LV, RV, MYO) if (group := _group(origin, each, measures, name))]
     if not groups:
         return None
-    wanted = phases or range(len(origin.sources[0]))
+    phases = phases or {}
+    comments = [NOTICE, *_explain_slices(origin), *notes]
+    texts = {column: _phase_name(origin, phase) for column, phase in phases.items()}
+    wanted = sorted(set(phases.values())) or range(len(origin.sources[0]))
     images = _headers(origin, [times[phase] for times in origin.sources for phase in wanted])
     device = Device(uid=_uid(origin, "device"), name=MAKER, manufacturer_name=MAKER, model_name=MAKER)
     report = MeasurementReport(
@@ -253,14 +260,13 @@ def write_report(
         imaging_measurements=groups,
         referenced_images=images,
     )
-    if said := _evaluations(measures, notes):
-        report[0].ContentSequence.append(said)
+    report[0].ContentSequence.append(_evaluations({**measures, **texts}, comments))
     made = Comprehensive3DSR(
         evidence=images,
         content=report[0],
         series_instance_uid=_uid(origin, "sr", name, made_by),
         series_number=SERIES + 1,
-        sop_instance_uid=_uid(origin, "sr", name, made_by, sorted(measures.items()), *notes),
+        sop_instance_uid=_uid(origin, "sr", name, made_by, sorted({**measures, **texts}.items()), *comments),
         instance_number=1,
         manufacturer=MAKER,
         series_description=_describe_series(made_by),
@@ -268,8 +274,29 @@ def write_report(
     return _save(path, made)
 
 
-def _evaluations(measures: Mapping[str, Value], notes: Sequence[str]) -> ContainerContentItem | None:
-    """Returns the qualitative evaluations of a report: a text for each phase and note; None without any."""
+def _name_measured(paths: Sequence[Path], phases: Mapping[str, int]) -> Iterator[str]:
+    """Yields a note of the segmentations that numbers rest on, if these are known."""
+    from pydicom import dcmread
+
+    measured = phases or ({"": 0} if len(paths) == 1 else {})
+    uids = [(name, dcmread(paths[phase]).SOPInstanceUID) for name, phase in measured.items()]
+    if uids:
+        listed = " and ".join(f"{uid} of {name.upper()}" if name else uid for name, uid in uids)
+        yield f"measured in SEG {listed}"
+
+
+def _phase_name(origin: Origin, phase: int) -> str:
+    after = f", {origin.times[phase]:.0f} ms after the R wave" if origin.times else ""
+    return f"phase {phase + 1} of {len(origin.sources[0])}{after}"
+
+
+def _explain_slices(origin: Origin) -> Iterator[str]:
+    if names := origin.slices:
+        yield (f"slices are counted by place: slice 1 is {names[0]}, slice {len(names)} is {names[-1]}")
+
+
+def _evaluations(measures: Mapping[str, Value], notes: Sequence[str]) -> ContainerContentItem:
+    """Returns the qualitative evaluations of a report: a text for each phase and note."""
     from highdicom.sr import ContainerContentItem, ContentSequence, TextContentItem
     from highdicom.sr import RelationshipTypeValues as Relationship
     from pydicom.sr.codedict import codes
@@ -280,10 +307,10 @@ def _evaluations(measures: Mapping[str, Value], notes: Sequence[str]) -> Contain
         ("es", codes.SCT.EndSystole),
         ("phases_by", _own_code("End diastole and end systole found by")),
     )
-    texts = [(code, str(text)) for column, code in named if (text := measures.get(column))]
+    texts = [
+        (code, FOUND_BY.get(str(text), str(text))) for column, code in named if (text := measures.get(column))
+    ]
     texts += [(codes.DCM.Comment, note) for note in notes]
-    if not texts:
-        return None
     said = ContainerContentItem(
         Code("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=Relationship.CONTAINS
     )

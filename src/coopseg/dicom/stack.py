@@ -10,7 +10,7 @@ import numpy as np
 
 from coopseg.dicom.names import name_scans
 from coopseg.dicom.sort import normal, sort_objects, split_locations
-from coopseg.dicom.times import sort_times, time_step
+from coopseg.dicom.times import after_r_wave, sort_times, time_step
 from coopseg.dicom.types import DicomObject, Frame, Instance, Origin, Source, Stack, Stacked
 from coopseg.errors import CoopsegError
 from coopseg.scans.header import MAX_VOXELS
@@ -63,7 +63,8 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
             f"{MAX_VOXELS}; export it in parts"
         )
     between, notes = time_step(times, sorted_by)
-    return Stack("", times, _affine(times), between, sorted_by, notes, _origin(times))
+    origin = _origin(times, after_r_wave(times, sorted_by))
+    return Stack("", times, _affine(times), between, sorted_by, notes, origin)
 
 
 def _check_alike(
@@ -129,7 +130,7 @@ def _affine(times: Sequence[Sequence[Frame]]) -> np.ndarray:
     return affine + 0.0  # no negative zeros
 
 
-def _origin(times: Sequence[Sequence[Frame]]) -> Origin:
+def _origin(times: Sequence[Sequence[Frame]], milliseconds: tuple[float, ...]) -> Origin:
     instances = [frame.instance for frames in times for frame in frames]
     first = instances[0]
     numbers = {i.series_number for i in instances if i.series_number is not None}
@@ -151,11 +152,38 @@ def _origin(times: Sequence[Sequence[Frame]]) -> Origin:
         ),
         orientation=times[0][0].orientation,
         positions=tuple(frames[0].position for frames in times),
+        slices=_slice_names(times),
+        times=milliseconds,
         heart_rate=_middle(instances, lambda i: i.heart_rate),
         interval=_middle(instances, lambda i: i.interval),
         height=_middle(instances, lambda i: i.height),
         weight=_middle(instances, lambda i: i.weight),
     )
+
+
+def _slice_names(times: Sequence[Sequence[Frame]]) -> tuple[str, ...]:
+    """Says by which series or image of the scanner's a person finds each slice; () if none tells them apart.
+
+    The order of places need not be the order in which the scanner counted.
+    """
+    series = [{frame.instance.series for frame in frames} for frames in times]
+    firsts = [frames[0] for frames in times]
+    if all(len(each) == 1 for each in series) and len(set.union(*series)) == len(times):
+        names = [_series_name(frame.instance) for frame in firsts]
+    else:
+        names = [_image_name(frame) for frame in firsts]
+    return tuple(names) if len(set(names)) == len(names) else ()
+
+
+def _series_name(instance: Instance) -> str:
+    number = "" if instance.series_number is None else str(instance.series_number)
+    return " ".join(("series", number, *instance.description[:40].split())).replace("  ", " ")
+
+
+def _image_name(frame: Frame) -> str:
+    if frame.number:
+        return f"frame {frame.number}"
+    return f"image {frame.order[0]}" if frame.order else ""
 
 
 def _middle(instances: Iterable[Instance], key: Callable[[Instance], float | None]) -> float | None:

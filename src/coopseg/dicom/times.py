@@ -66,6 +66,15 @@ def time_step(times: Slices, sorted_by: str) -> tuple[float, tuple[str, ...]]:
     return median(told or [beat / count for beat in beats] or [0.0]), tuple(notes)
 
 
+def after_r_wave(times: Slices, sorted_by: str) -> tuple[float, ...]:
+    """Returns the ms after the R wave of each time, the median over slices; () if nothing says them."""
+    if sorted_by not in (TRIGGER, DELAY):
+        return ()
+    return tuple(
+        median(_value(sorted_by, frame)[0] for frame in frames) for frames in zip(*times, strict=True)
+    )
+
+
 def _tells_apart(name: str, key: Key, slices: Slices) -> bool:
     frames = [frame for frames in slices for frame in frames]
     if any(key(frame) is None for frame in frames):

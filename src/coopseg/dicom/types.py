@@ -138,8 +138,10 @@ class Origin:
     """Says what a scan was made from: all that a DICOM object written for it later has to refer to.
 
     sources: [z][t], for every slice, from the first of the scan's third axis, and every time. orientation:
-    (6,) and positions: (slices, 3) as in the objects, LPS+ mm. heart_rate: per minute. interval: ms between
-    two heartbeats. height: m. weight: kg. All are None where the objects do not say them.
+    (6,) and positions: (slices, 3) as in the objects, LPS+ mm. slices: what the scanner calls each slice, its
+    series or the number of its first image; () if that tells them not apart. times: ms after the R wave, the
+    median over the slices; () if nothing says them. heart_rate: per minute. interval: ms between two
+    heartbeats. height: m. weight: kg. These are None where the objects do not say them.
     """
 
     patient: str
@@ -153,6 +155,8 @@ class Origin:
     sources: tuple[tuple[Source, ...], ...]
     orientation: tuple[float, ...]
     positions: tuple[tuple[float, ...], ...]
+    slices: tuple[str, ...]
+    times: tuple[float, ...]
     heart_rate: float | None
     interval: float | None
     height: float | None
@@ -163,7 +167,7 @@ class Origin:
         """Returns all but the single images, for a record in JSON."""
         names = (
             "patient", "study", "date", "series", "series_numbers", "description", "modality", "reference",
-            "heart_rate", "interval", "height", "weight",
+            "slices", "heart_rate", "interval", "height", "weight",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

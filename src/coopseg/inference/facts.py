@@ -57,6 +57,12 @@ class Facts:
         mended = "mended" if self.anatomy else ""
         return " ".join(part for part in ((self.model.sha256 or "")[:8], head, mended) if part)
 
+    def in_a_line(self, head: str) -> str:
+        """Returns the same, with the whole hash, for a comment."""
+        weights = f"with SHA-256 {self.model.sha256}" if self.model.sha256 else "without a hash"
+        mended = "mended" if self.anatomy else "not mended"
+        return f"by coopseg {self.versions['coopseg']}: model {weights}, head {head}, label maps {mended}"
+
     def in_words(self, head: str) -> dict[str, str]:
         """Returns the same for people to read. head: whose label maps are shown."""
         ended = {None: "", True: "", False: ", whose training has not ended"}[self.training_ended]

@@ -25,7 +25,7 @@ from coopseg.measures.frames import TRUE, check_spacing
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.patients import Patient
 from coopseg.measures.remarks import Remark, join_phases, remark_on
-from coopseg.measures.write import measure_predictions
+from coopseg.measures.write import measure_predictions, show_value
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
@@ -323,16 +323,27 @@ def _write_objects(job: _Job, done: Sequence[Predicted], patients: Sequence[Pati
             file = entry.outputs[job.shown]
             below, one = job.out / OBJECTS / file.relative_to(job.out).parent, measured.get(file)
             values, notes = (one.measured.values, one.measured.notes) if one else ({}, ())
-            frames = [one.find_frame(phase) for phase in ("ed", "es")] if one and len(one.files) == 1 else []
-            phases = sorted({frame for frame in frames if frame is not None})
+            phases = _phases(one) if one and len(one.files) == 1 else {}
+            notes = (job.facts.in_a_line(job.shown), *notes, *entry.warnings)
             try:
-                labels = read_labels(file).data
-                write_objects(
-                    below, stack, labels, job.names, values, notes + entry.warnings, phases, made_by=made_by
-                )
+                labels, rounded = read_labels(file).data, _rounded(values)
+                write_objects(below, stack, labels, job.names, rounded, notes, phases, made_by=made_by)
             except CoopsegError as error:
                 failed.append(error)
     return failed
+
+
+def _rounded(values: Mapping[str, float | str | None]) -> dict[str, float | str | None]:
+    """Returns measures with the decimals that measures.csv has, so that both say the same."""
+    return {
+        name: float(show_value(value, name)) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
+
+
+def _phases(patient: Patient) -> dict[str, int]:
+    found = {phase: patient.find_frame(phase) for phase in ("ed", "es")}
+    return {phase: frame for phase, frame in found.items() if frame is not None}
 
 
 def _write_pages(

@@ -143,7 +143,7 @@ def write_measures(
     writer.writerow(map(spreadsheet_safe, head))
     for patient in patients:
         own = (patient.name, patient.session, len(patient.files), len(patient.frames))
-        values = (_shown(patient.measured.values[name], name) for name in shown)
+        values = (show_value(patient.measured.values[name], name) for name in shown)
         elsewhere = () if moving else _volumes_elsewhere(patient)
         notes = "; ".join((*patient.measured.notes, *elsewhere))
         writer.writerow(map(spreadsheet_safe, (*own, *values, notes, DISCLAIMER)))
@@ -160,10 +160,10 @@ def write_measures(
     write_json(out / RECORD, record)
 
 
-def _shown(value: float | str | None, column: str) -> str:
+def show_value(value: float | str | None, column: str) -> str:
     """Writes a cell: one decimal, two for the body's surface; two digits of what is less than 1.
 
-    >>> _shown(61.27, "lv_ef_percent"), _shown(1.9342, "bsa_m2"), _shown(0.0416, "tumour_ml")
+    >>> show_value(61.27, "lv_ef_percent"), show_value(1.9342, "bsa_m2"), show_value(0.0416, "tumour_ml")
     ('61.3', '1.93', '0.042')
     """
     if not isinstance(value, float):
