@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import coopseg.inference.predict as module
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError, PartlyDone
+from coopseg.inference.facts import Facts, ModelFacts
 from coopseg.inference.model import load_model
 from coopseg.inference.predict import Predicted, output_paths, predict
 from coopseg.inference.predictor import Predictor
@@ -92,6 +94,13 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     labels[5:15, 5:15], labels[8:12, 8:12], labels[0, 0, 1] = 2, 1, 1
     monkeypatch.setattr(module, "restore", lambda probabilities, record: labels)
     return labels
+
+
+def test_in_words_it_is_said_that_label_maps_were_mended() -> None:
+    plain = Facts(ModelFacts("runs/a/best.pt", ("background", "LV")))
+    words = replace(plain, anatomy="holes", scan_statistics=10.0).in_words("FTN")
+    assert (words["anatomy"], words["scan statistics"]) == ("mended (holes)", "K = 10")
+    assert not {"anatomy", "scan statistics"} & set(plain.in_words("FTN"))
 
 
 def test_label_maps_are_mended_if_asked_for(

@@ -71,6 +71,8 @@ class Facts:
             "weights": f"SHA-256 {self.model.sha256[:16]}…" if self.model.sha256 else "",
             "head": head,
             "STN applied": counted(self.refinements, "time") if head == HEADS[1] else "",
+            "scan statistics": "" if self.scan_statistics is None else f"K = {self.scan_statistics:g}",
+            "anatomy": f"mended ({self.anatomy})" if self.anatomy else "",
             "precision": self.precision or "",
             "versions": ", ".join(f"{name} {self.versions[name]}" for name in ("coopseg", "torch")),
         }
