@@ -66,6 +66,11 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
         do()
         return where() != before
 
+    tab.set_viewport_size({"width": 1400, "height": 1000})
+    for name in (".legend", "#where"):  # seen without scrolling
+        box = tab.locator(name).bounding_box()
+        assert box
+        assert box["y"] + box["height"] < 1000
     assert "phase 2 of 3, ED" in where()
     assert changes(lambda: tab.keyboard.press("s"))
     assert "phase 3 of 3, ES" in where()
@@ -103,7 +108,8 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
     tab.keyboard.press("c")
     assert tab.locator("#outlines path").count() == 0
     tab.click("#show")
-    assert tab.locator("#outlines path").count() > 0
+    fills = tab.locator("#outlines path").evaluate_all("all => all.map(path => path.getAttribute('fill'))")
+    assert len(set(fills)) == len(fills) == 3  # a border that two share has one colour, but each is filled
     before = where()
     tab.click("#play")
     tab.wait_for_function("before => document.getElementById('where').innerText !== before", arg=before)

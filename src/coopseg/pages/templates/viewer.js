@@ -31,6 +31,7 @@ function draw() {
     const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
     line.setAttribute("d", path);
     line.setAttribute("stroke", series.structures[number].colour);
+    line.setAttribute("fill", series.structures[number].colour);
     return line;
   }).reverse());
   at("stage").style.aspectRatio = series.size.join(" / ");
