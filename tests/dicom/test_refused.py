@@ -161,6 +161,7 @@ def test_refused(form: Callable[..., list[Dataset]], fault: str, scan: Scan, tmp
     (error,) = found.refused
     assert said in str(error)
     assert do in str(error)
+    assert str(error).endswith(" (patient 'P1', study of 20240131)")
     assert Path(str(error).partition(": ")[0].partition(" (")[0]).is_file()
     assert len(str(error).splitlines()) == 1
     assert [stack.name for stack in found.stacks] == ["sound"]
@@ -175,6 +176,7 @@ def test_two_orientations_in_a_series_are_refused(scan: Scan, tmp_path: Path) ->
     (error,) = open_dicom(save(objects, tmp_path)).refused
     assert "another orientation than" in str(error)
     assert "in series 5 'cine_sa', which has 2; export each orientation as a series of its own" in str(error)
+    assert str(error).endswith(" (patient 'P1', study of 20240131)")
 
 
 def test_a_time_that_is_missing_from_every_slice_is_noted(scan: Scan, tmp_path: Path) -> None:

@@ -216,9 +216,11 @@ def test_predict_does_the_rest(
     (study / "cut").write_bytes(as_file(cut)[:-9])
     assert coopseg("import", study, "--out", tmp_path / "nifti").exit_code == 1
     words = ("predict", "--model", model, "--device", "cpu", study, tmp_path / "nifti")
-    done = coopseg(*words, "--out", tmp_path / "maps")
+    done = coopseg(*words, "--out", tmp_path / "maps", "--page")
     assert done.exit_code == 1
+    assert "<h1>2 patients, 1 scan failed</h1>" in (tmp_path / "maps" / "index.html").read_text()
     assert "bytes of pixel data" in done.stderr
+    assert "(patient 'cut', study of 20240131)" in done.stderr
     assert "1 of 3 scans failed" in done.stderr
     maps = sorted(str(path.relative_to(tmp_path / "maps")) for path in (tmp_path / "maps").rglob("*.nii.gz"))
     assert maps == ["nifti/Rossi-7.nii.gz", "study/Rossi-7.nii.gz"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,17 @@ def read_stack(stack: Stack) -> Scan:
     The header is that of a NIfTI file, with the time between frames in seconds. Raises CoopsegError if a file
     has gone, cannot be decoded, or holds another image than its header says.
     """
-    first = stack.frames[0][0].instance.place.shown
+    first = stack.frames[0][0].instance
+    try:
+        data = _pixels(stack, first.place.shown)
+    except CoopsegError as error:
+        raise first.refuse(error) from error
+    header = new_header(stack.affine, stack.shape, step=stack.step / 1000)
+    header["descrip"] = f"coopseg {__version__}; {NOTICE.lower()}".encode()
+    return Scan(data, stack.affine, first.place.shown, header, stack.notes)
+
+
+def _pixels(stack: Stack, first: Path) -> np.ndarray:
     with enough_memory("reading", first):
         data = np.empty((*stack.shape[:3], len(stack.frames[0])), np.float32, order="F")
         with Opener() as opener:
@@ -67,10 +78,7 @@ def read_stack(stack: Stack) -> Scan:
                     data[:, :, z, t] = pixels.T * slope + intercept
         if not np.isfinite(data).all():
             raise CoopsegError(f"{first}: the scan holds values that are not finite; export it again")
-    data = data.reshape(stack.shape, order="F")
-    header = new_header(stack.affine, stack.shape, step=stack.step / 1000)
-    header["descrip"] = f"coopseg {__version__}; {NOTICE.lower()}".encode()
-    return Scan(data, stack.affine, first, header, stack.notes)
+    return data.reshape(stack.shape, order="F")
 
 
 def _by_place(stack: Stack) -> Mapping[Place, list[tuple[tuple[int, int], Frame]]]:

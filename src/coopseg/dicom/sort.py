@@ -115,7 +115,7 @@ def _is_stack(frames: list[Frame], groups: Groups, spoilt: Collection[Hashable])
     if len(planes) > 1:
         first, other = planes[0][0], planes[1][0]
         groups.refused.append(
-            CoopsegError(
+            first.instance.refuse(
                 f"{other.shown}: another orientation than {first.shown} in {first.instance.series_name}, "
                 f"which has {len(planes)}; export each orientation as a series of its own"
             )
@@ -199,4 +199,4 @@ def _refuse_faulty(instances: Sequence[Instance]) -> CoopsegError:
     first: tuple[Place, Instance] = min((i.place, i) for i in instances)
     what, _, do = first[1].fault.rpartition("; ")
     more = f", and so have or are {counted(len(instances) - 1, 'other file')} of it" if instances[1:] else ""
-    return CoopsegError(f"{first[0].shown}: {what} ({first[1].series_name}{more}); {do}")
+    return first[1].refuse(f"{first[0].shown}: {what} ({first[1].series_name}{more}); {do}")

@@ -33,7 +33,7 @@ def stack_objects(objects: Iterable[DicomObject]) -> Stacked:
         try:
             stacks.append(stack_frames(frames))
         except CoopsegError as error:
-            refused.append(error)
+            refused.append(frames[0].instance.refuse(error))
     names = name_scans([stack.origin for stack in stacks])
     named = [replace(stack, name=name) for name, stack in zip(names, stacks, strict=True)]
     return Stacked(

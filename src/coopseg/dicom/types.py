@@ -13,7 +13,7 @@ import numpy as np
 
 from coopseg.errors import CoopsegError
 from coopseg.scans.types import PassedOver
-from coopseg.text import one_line
+from coopseg.text import one_line, shorten
 
 NOTICE = "Research software, not a medical device"  # stands in all that is written from DICOM
 
@@ -85,6 +85,11 @@ class Instance:
         """Names its series for messages: series 5 'cine_sa'."""
         number = "without a number" if self.series_number is None else str(self.series_number)
         return f"series {number}" + (f" {self.description[:40]!r}" if self.description else "")
+
+    def refuse(self, why: object) -> CoopsegError:
+        """Returns an error that also names the patient and the study's date."""
+        date = f", study of {self.date}" if self.date else ""
+        return CoopsegError(f"{why} (patient {shorten(self.patient)}{date})")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def write_pages(
             slice_axis=settings.slice_axis,
         )
         entries.append(replace(entry, link=quote(below.as_posix())))
-    return write_worklist(out / INDEX, entries, title=counted(len(entries), "patient"), failed=failed)
+    title = counted(len(entries), "patient") + (f", {counted(len(failed), 'scan')} failed" if failed else "")
+    return write_worklist(out / INDEX, entries, title=title, failed=failed)
 
 
 def _beat(patient: Patient) -> Beat:
