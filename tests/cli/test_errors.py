@@ -97,7 +97,7 @@ def test_data_that_are_not_there(fails: Callable[..., None], trained: Path, tmp_
     fails("train", "--data", empty, parts=(empty, "no data set recognised"), notes=1)
     fails("corrupt", "--data", empty, parts=(empty, "no data set recognised"))
     fails("evaluate", "--model", trained, "--data", empty, parts=(empty, "no data set recognised"))
-    fails("predict", "--model", trained, empty, parts=(empty, "no scan found"))
+    fails("predict", "--model", trained, empty, parts=(empty, "no scan found; looked for DICOM, and"))
 
 
 def test_an_output_folder_in_use(

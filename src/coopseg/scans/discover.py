@@ -216,7 +216,8 @@ def _expand(entry: str, passed_over: list[PassedOver], lost: list[Path] | None) 
     if not scans:
         found = f" ({summarise(left)})" if left else ""
         raise CoopsegError(
-            f"{entry}: no scan found{found}; looked for .nii and .nii.gz files that are not label maps"
+            f"{entry}: no scan found{found}; looked for DICOM, and for .nii and .nii.gz files that are not "
+            "label maps"
         )
     passed_over += left
     return scans
