@@ -16,7 +16,7 @@ from hearts import STACK, rings
 from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.measures.write import DISCLAIMER, RECORD, TABLE, measure
 from coopseg.scans.layouts.cardiac import find_examination
-from coopseg.scans.nifti import write_image
+from coopseg.scans.nifti import read_labels, write_image
 
 WORDS = "LV=1,MYO=2,RV=3"
 
@@ -75,6 +75,26 @@ def test_phases_by_name_by_frames_and_by_a_cine(tmp_path: Path) -> None:
         int((rings(cavity=cavity) == 1).sum()) for cavity in (5, 6, 4)
     ]
     assert third["measures"]["lv_ef_percent"] == pytest.approx(fraction(6, 4))
+
+
+def test_label_maps_are_mended_before_they_are_measured(coopseg: Callable[..., Any], tmp_path: Path) -> None:
+    whole = np.array((0, 7, 4, 9))[rings(cavity=6)]
+    broken = whole.copy()
+    broken[0, 0, 1], broken[23, 23, 5], broken[12, 12, 2] = 7, 2, 0  # 2 has no name
+    maps, out = tmp_path / "maps", tmp_path / "out"
+    for name, labels in (("a_ED", broken), ("b/a_ED", whole)):
+        write_image(maps / f"{name}.nii.gz", labels, affine=STACK, dtype=np.uint8)
+    done = coopseg("measure", maps, "--labels", "LV=7,MYO=4,RV=9", "--anatomy", "--out", out)
+    assert done.exit_code == 0, done.stderr
+    assert "removed 1 loose piece of LV, less than 0.1 ml; filled holes in LV" in done.stderr
+    expected = whole.copy()
+    expected[23, 23, 5] = 2
+    assert np.array_equal(read_labels(out / "a_ED.nii.gz").data, expected)
+    assert np.array_equal(read_labels(out / "b" / "a_ED.nii.gz").data, whole)
+    one, other = table(out)
+    assert one["lv_edv_ml"] == other["lv_edv_ml"] == f"{(whole == 7).sum() * 0.018:.1f}"
+    assert "anatomy: removed 1 loose piece of LV" in one["notes"]
+    assert "anatomy" not in other["notes"]
 
 
 def test_a_table_of_beats_alone_has_no_columns_for_one_phase(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from coopseg.cli.console import LabelNames, NewFolder, Volumes, say, tell
+from coopseg.cli.console import Anatomy, LabelNames, NewFolder, Volumes, say, tell
 from coopseg.errors import PartlyDone
 from coopseg.text import counted
 
@@ -43,6 +43,7 @@ def measure(
             show_default="as ACDC and M&Ms say",
         ),
     ] = None,
+    anatomy: Anatomy = False,
 ) -> None:
     """Measure label maps: volumes, ejection fractions and myocardial mass of each patient.
 
@@ -50,8 +51,9 @@ def measure(
     phase with the largest LV and ES that with the smallest, unless the data set names them. Without --labels
     a labels.json or dataset.json beside the label maps, or in the folder above, names their values. OUT gets
     measures.csv, a line a patient, and measures.json, which has every phase too. A cell is empty where a
-    number cannot be known, and a note says why. Patients who cannot be measured are named at the end; the
-    exit code is then 1. `coopseg predict` writes the same. Research software, not a medical device.
+    number cannot be known, and a note says why. With --anatomy OUT also gets the mended label maps. Patients
+    who cannot be measured are named at the end; the exit code is then 1. `coopseg predict` writes the same.
+    Research software, not a medical device.
     """
     from coopseg.measures.write import RECORD, TABLE
     from coopseg.measures.write import measure as measure_labels
@@ -60,7 +62,13 @@ def measure(
     partly = None
     try:
         patients = measure_labels(
-            list(label_maps), out, labels=labels, spacing=spacing, slice_axis=AXES[slice_axis], body=body
+            list(label_maps),
+            out,
+            labels=labels,
+            spacing=spacing,
+            slice_axis=AXES[slice_axis],
+            body=body,
+            anatomy=anatomy,
         )
     except PartlyDone as error:
         partly, patients = error, error.done

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.errors import CoopsegError, enough_memory
+from coopseg.measures.anatomy import left_out
 from coopseg.measures.frames import TRUE, Frame, count_frame
 from coopseg.measures.function import ED, ES, Body, Measured, measure_patient
+from coopseg.measures.mending import mend_heads
 from coopseg.scans.discover import unmarked
 from coopseg.scans.geometry import SliceAxis
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts.cardiac import Examination, find_examination
 from coopseg.scans.names import Named, read_name, stem
-from coopseg.scans.nifti import read_labels
-from coopseg.scans.types import Labels
+from coopseg.scans.nifti import read_labels, write_labels
+from coopseg.scans.types import Labels, Scan
 from coopseg.text import listing, whole_number
 
 
@@ -29,7 +31,8 @@ class LabelMap:
 
     file: to read. scan: whose name says patient and phase, the label map itself where there is no scan.
     labels: what the values mean. others: whether values without a name are background. body: as the header
-    of the scan says, for where the data set says nothing.
+    of the scan says, for where the data set says nothing. mended: where it is written mended, before it is
+    measured; None to measure it as it is.
     """
 
     file: Path
@@ -37,6 +40,7 @@ class LabelMap:
     labels: Labels
     others: bool = False
     body: Body = field(default_factory=Body)
+    mended: Path | None = None
 
     @property
     def name(self) -> str:
@@ -140,6 +144,9 @@ def _frames(
     """Yields what is counted in each frame of a file."""
     scan = read_labels(entry.file)
     data, lines = _as_indices(entry, scan.data, names)
+    if entry.mended:
+        data, more = _mend(entry, entry.mended, scan, data, names, spacing, slice_axis)
+        lines += more
     called = read_name(entry.name).phase
     indices: Sequence[int | None] = range(data.shape[3]) if data.ndim == 4 else [None]
     for index in indices:
@@ -153,6 +160,24 @@ def _frames(
             slice_axis=slice_axis,
         )
         yield replace(frame, lines=lines + frame.lines)
+
+
+def _mend(
+    entry: LabelMap,
+    file: Path,
+    scan: Scan,
+    data: np.ndarray,
+    names: Sequence[str],
+    spacing: str,
+    slice_axis: SliceAxis,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Mends class indices; writes the label map with its own values; returns the mended and what changed."""
+    maps, changes = mend_heads({"": data}, names, scan.affine, spacing=spacing, slice_axis=slice_axis)
+    mended, values = maps[""], np.zeros(len(names), scan.data.dtype)
+    values[[names.index(name) for name in entry.labels.names]] = entry.labels.values
+    write_labels(file, np.where(mended == data, scan.data, values[mended]), like=scan)
+    rule = left_out(names)
+    return mended, (*((f"anatomy: {rule}",) if rule else ()), *(each.text for each in changes))
 
 
 def _as_indices(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from coopseg.errors import CoopsegError, PartlyDone, first_of
@@ -34,6 +36,7 @@ def measure(
     spacing: str = TRUE,
     slice_axis: SliceAxis = "auto",
     body: str | Path | None = None,
+    anatomy: bool = False,
 ) -> list[Patient]:
     """Measure label maps of any program, and write measures.csv and measures.json into `out`.
 
@@ -43,7 +46,9 @@ def measure(
     mean, else the data set if it is ACDC or M&Ms. spacing: "nominal" if the headers hold no true spacing;
     then there are ratios alone. slice_axis: the stored axis along which slices are stacked, where it is not
     that of length 1, the coarsest or else the last. body: table of heights and weights, see `read_bodies`;
-    by default those that ACDC and M&Ms give.
+    by default those that ACDC and M&Ms give. anatomy: mend the label maps before they are measured, see
+    `mend`; notes say what was changed. `out` also gets the mended ones, each at its path below the folder
+    that all share, with the values that it had.
     ED and ES are those that file names (NAME_ED, NAME_ES), ACDC's Info.cfg or M&Ms' table say, else the
     phases with the largest and the smallest LV. See `coopseg.measures.function` for what is computed.
     Raises CoopsegError if nothing can be measured, and PartlyDone, when the others are measured, if only
@@ -69,17 +74,25 @@ def measure(
             except CoopsegError as error:
                 failed.append(error)
     names = tuple(dict.fromkeys(name for entry in maps.values() for name in entry.labels.names))
-    patients, unread = measure_maps(
-        list(maps.values()), names, spacing=spacing, slice_axis=slice_axis, bodies=bodies
-    )
-    failed += unread
-    if not patients:
-        raise first_of(failed)
     with new_folder(Path(out)) as folder:
+        entries = _to_mend(list(maps.values()), folder) if anatomy else list(maps.values())
+        patients, unread = measure_maps(entries, names, spacing=spacing, slice_axis=slice_axis, bodies=bodies)
+        failed += unread
+        if not patients:
+            raise first_of(failed)
         write_measures(folder, patients, names, failed=failed, spacing=spacing)
     if failed:
         raise PartlyDone(failed, patients, Path(out), len(patients) + len(failed), then="measure again")
     return patients
+
+
+def _to_mend(maps: Sequence[LabelMap], folder: Path) -> list[LabelMap]:
+    """Returns label maps with the place of each mended one, at its path below the folder that all share."""
+    full = [Path(os.path.abspath(each.file)) for each in maps]
+    shared = os.path.commonpath([file.parent for file in full]) if full else ""
+    return [
+        replace(each, mended=folder / file.relative_to(shared)) for each, file in zip(maps, full, strict=True)
+    ]
 
 
 def measure_predictions(
