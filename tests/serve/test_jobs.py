@@ -42,7 +42,7 @@ def test_in_order_with_places_and_progress(jobs: Jobs, toy: Toy) -> None:
     early = jobs.begin()  # sent slowly: those that are whole before it go first
     second, third = begin(jobs, "c.nii"), begin(jobs, "d.nii")
     jobs.enqueue(early)
-    assert jobs.describe(first) == {"state": "running", "done": 0, "total": 0, "line": ""}
+    assert jobs.describe(first) == {"state": "running", "segmented": 0, "total": 0, "line": ""}
     assert [jobs.describe(job)["place"] for job in (second, third, early)] == [1, 2, 3]
     toy.gate.set()
     wait(early, "done")
@@ -50,7 +50,7 @@ def test_in_order_with_places_and_progress(jobs: Jobs, toy: Toy) -> None:
     said = jobs.describe(first)
     assert 3590 < said.pop("seconds_left") <= 3600
     assert said == {
-        "state": "done", "done": 2, "total": 2, "line": "", "page": "index.html", "patients": 2,
+        "state": "done", "segmented": 2, "total": 2, "line": "", "page": "index.html", "patients": 2,
         "files": ["labels", "measures"], "warnings": (),
     }  # fmt: skip
     assert (jobs.describe(second)["page"], jobs.describe(second)["patients"]) == ("c.html", 1)

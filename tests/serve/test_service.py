@@ -30,7 +30,7 @@ def test_from_the_page_to_the_label_maps(service: Asking, toy: Toy) -> None:
     assert sent.status == 201
     job = sent.json["id"]
     said = service.wait(job, "done")
-    assert (said["done"], said["total"], said["page"], said["patients"]) == (2, 2, "index.html", 2)
+    assert (said["segmented"], said["total"], said["page"], said["patients"]) == (2, 2, "index.html", 2)
     assert toy.seen == [["study/p1.nii.gz", "study/p2.nii.gz"]]
     assert service.ask("GET", f"/jobs/{job}/pages/p1.html").text == "<title>a page</title>"
     assert service.ask("GET", f"/jobs/{job}/pages/index.html").status == 200

@@ -41,7 +41,7 @@ class Runs(Protocol):
 
 @dataclass
 class Job:
-    """Holds what is known of a job. done: how many of its `total` scans are. said: once it has ended.
+    """Holds what is known of a job. segmented: how many of its `total` scans. said: once it has ended.
 
     ended: by time.monotonic.
     """
@@ -49,7 +49,7 @@ class Job:
     id: str
     folder: Path
     state: Literal["sending", "waiting", "running", "done", "failed"] = "sending"
-    done: int = 0
+    segmented: int = 0
     total: int = 0
     said: Said = field(default_factory=Said)
     ended: float = 0.0
@@ -119,7 +119,8 @@ class Jobs:
     def describe(self, job: Job) -> Json:
         """Returns what is shown of a job. page: the address of its page, or of the list, below the job's."""
         with self._changed:
-            said: Json = {"state": job.state, "done": job.done, "total": job.total, "line": job.said.line}
+            said: Json = {"state": job.state, "line": job.said.line}
+            said |= {"segmented": job.segmented, "total": job.total}
             if job.state == "waiting":
                 said["place"] = 1 + [each.id for each in self._waiting()].index(job.id)
             if job.state in ("done", "failed"):
@@ -183,8 +184,8 @@ class Jobs:
             shutil.rmtree(job.folder, ignore_errors=True)  # it was removed meanwhile
 
     def _segment(self, job: Job) -> Said:
-        def tell(done: int, total: int) -> None:
-            job.done, job.total = done, total
+        def tell(segmented: int, total: int) -> None:
+            job.segmented, job.total = segmented, total
 
         said = self.worker.run(job.scans, job.out, tell)
         pack_results(job.out, job.folder)

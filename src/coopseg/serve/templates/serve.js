@@ -92,9 +92,9 @@ function forget(job, row) {
 function describe(job) {
   if (job.state === "waiting") return ["waiting, place " + job.place, 0];
   if (job.state === "running") {
-    if (!job.done) return ["being segmented", undefined];
-    if (job.done === job.total) return ["the pages are being written", undefined];
-    return ["being segmented: scan " + (job.done + 1) + " of " + job.total, job.done / job.total];
+    if (!job.segmented) return ["being segmented", undefined];
+    if (job.segmented === job.total) return ["the pages are being written", undefined];
+    return ["being segmented: scan " + (job.segmented + 1) + " of " + job.total, job.segmented / job.total];
   }
   const until = new Date(Date.now() + job.seconds_left * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   return [job.state + (job.line ? ": " + job.line : "") + (job.state === "done" ? " (kept until " + until + ")" : ""), null];
