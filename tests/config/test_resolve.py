@@ -148,6 +148,13 @@ def test_scan_statistics_in_place_of_those_of_a_model() -> None:
             override_scan_statistics(settings, wanted)
 
 
+def test_networks_made_elsewhere_take_no_scan_statistics() -> None:
+    settings = resolve_settings(method="monai-unet")
+    with pytest.raises(CoopsegError, match="for the networks of this package, not for monai-unet"):
+        override_scan_statistics(settings, "1")
+    assert override_scan_statistics(settings, "off") == settings
+
+
 def test_off_is_no_number_of_slices() -> None:
     """YAML reads it as false, which must not become 0: all of the scan's own."""
     with pytest.raises(CoopsegError, match=r"prediction\.scan_statistics: Input should be a valid number"):

@@ -23,7 +23,7 @@ from coopseg.config.methods import (
 )
 from coopseg.config.rivals import RivalSettings
 from coopseg.config.section import UNDER_RIVALS, Changes, Overrides
-from coopseg.config.settings import Settings
+from coopseg.config.settings import OWN_KINDS, Settings
 from coopseg.errors import CoopsegError
 from coopseg.text import Json, parse_yaml, shorten
 
@@ -158,6 +158,12 @@ def override_scan_statistics(settings: Settings, wanted: float | str | None) -> 
     """
     if wanted is None:
         return settings
+    kind = settings.network.kind
+    if wanted != OFF and kind not in OWN_KINDS:
+        raise CoopsegError(
+            f"scan statistics {shorten(wanted)} are for the networks of this package, not for {kind}; leave them "
+            f"out, or say {OFF}"
+        )
     values = settings.model_dump()
     try:
         values["prediction"]["scan_statistics"] = None if wanted == OFF else float(wanted)
