@@ -161,8 +161,8 @@ def override_scan_statistics(settings: Settings, wanted: float | str | None) -> 
     kind = settings.network.kind
     if wanted != OFF and kind not in OWN_KINDS:
         raise CoopsegError(
-            f"scan statistics {shorten(wanted)} are for the networks of this package, not for {kind}; leave them "
-            f"out, or say {OFF}"
+            f"scan statistics {shorten(wanted)} are for the networks of this package, not for {kind}; "
+            f"leave them out, or say {OFF}"
         )
     values = settings.model_dump()
     try:
