@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
@@ -16,6 +18,7 @@ from coopseg.errors import CoopsegError
 from coopseg.latent import LatentMasks, MaskedFeatures, apply_mask
 from coopseg.latent.choice import CHANNEL, DROPOUT, SPATIAL, MaskChoice
 from coopseg.latent.features import Levels
+from coopseg.networks.cooperative import Networks
 
 
 def record(features: MaskedFeatures, image: Tensor) -> Tensor:
@@ -213,3 +216,18 @@ def test_order_of_calls() -> None:
     with pytest.raises(CoopsegError, match="run the network on the recorded batch"):  # noqa: SIM117
         with features.masked(features.sample()):
             network(IMAGE[:1])
+
+
+def test_what_was_recorded_is_let_go() -> None:
+    """Ranked without a backward pass, so that nothing but the last reference frees the graph."""
+    network, seen = Networks(classes=3, width=2, kind="unet"), []
+    for _ in range(2):
+        features = MaskedFeatures(network)
+        with features.recorded():
+            loss = network.fast(torch.rand(2, 1, 32, 32)).logsumexp(1).mean()
+        features.rank_by(loss)
+        seen += [weakref.ref(code) for code in features.codes]
+    del loss, features
+    gc.collect()
+    assert seen
+    assert not any(code() is not None for code in seen)

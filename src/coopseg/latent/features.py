@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,12 @@ class _Feature:
     @property
     def positions(self) -> int:
         return math.prod(self.code.shape[2:])
+
+
+def _add(feature: weakref.ref[_Feature], gradient: Tensor) -> None:
+    """Hands on a gradient. A hook that held the feature, which holds the graph, would keep both for ever."""
+    if kept := feature():
+        kept.add(gradient)
 
 
 class MaskedFeatures:
@@ -188,7 +195,7 @@ class MaskedFeatures:
             # A view: its gradient is that of the decoder, without that of deeper layers of the encoder.
             code = feature.view_as(feature) if feature.requires_grad else feature.detach().requires_grad_()
             kept = _Feature((place, number), code)
-            code.register_hook(kept.add)
+            code.register_hook(partial(_add, weakref.ref(kept)))
             self._found.append(kept)
             found.append(code)
         return found
