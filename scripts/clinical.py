@@ -3,7 +3,7 @@
     python scripts/clinical.py --data DATA [--split SPLIT] [--part PART] --out JSON NAME=RUN [NAME=RUN ...]
 
 Each RUN is the folder of a training, called NAME in the tables. Of a data set that the split knows (by
-default the run's own), only the patients of PART (by default test) are taken. JSON gets every patient; two
+default the run's own), only the patients of PART (by default test) are taken. JSON gets every patient; three
 tables are printed, a line for each training and head, as predicted and mended as by `--anatomy`:
 
 - Ejection fraction of each ventricle, the model's minus the experts', in percentage points: mean (bias) and
@@ -11,6 +11,7 @@ tables are printed, a line for each training and head, as predicted and mended a
   no true voxel spacing is needed.
 - Dice, mean over structures, phases, patients; HD95 in mm if `--spacing true` says that headers hold it; and
   in how many volumes there is something that no anatomy has, by kind, the experts' own label maps among them.
+- Volumes of each ventricle as shares of the experts': within the slices in which they draw it, and beyond.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from coopseg.measures.anatomy import Violations, find_violations
 from coopseg.measures.frames import NOMINAL, Frame, count_frame
 from coopseg.measures.function import VENTRICLES, measure_patient
 from coopseg.measures.mending import mend_heads
+from coopseg.measures.stack import to_stack
 from coopseg.results.statistics import limits_of_agreement
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
@@ -58,6 +60,12 @@ def main(arguments: argparse.Namespace) -> None:
             f"{mean(row[key]):.{digits}f}" if row[key] else "" for key, digits in (("dice", 4), ("hd95", 2))
         ]
         print(f"| {' | '.join([row['training'], row['reader'], *numbers, str(row['volumes']), *kinds])} |")
+    print("\n| training | label maps | volume, mean share of the experts' | in their slices | beyond |")
+    print("|---" * 5 + "|")
+    for row in found:
+        for what, own in row["shares"].items():
+            shares = np.mean(list(own.values()), axis=0)
+            print(f"| {row['training']} | {row['reader']} | {what} | {shares[0]:.2f} | {shares[1]:.2f} |")
 
 
 KINDS = ("loose pieces", "holes", "LV beside myocardium", "not found")
@@ -81,6 +89,7 @@ def rows_of(given: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         lambda: defaultdict(lambda: defaultdict(list))
     )
     violations: dict[str, Counter[str]] = defaultdict(Counter)
+    shares: dict[str, dict[str, dict[str, tuple[float, float]]]] = defaultdict(lambda: defaultdict(dict))
     for done, ref in enumerate(dataset.items, start=1):
         scan, label = load_scan(ref), load_label(ref)
         assert label is not None, ref.id
@@ -95,6 +104,12 @@ def rows_of(given: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             if reader != EXPERT:
                 own, classes = scores[reader], range(1, len(names))
                 own["dice"][ref.patient].append(float(dice(labels, expert, classes=classes).mean()))
+                for each in VENTRICLES:
+                    masks = [
+                        to_stack(each_map == names.index(each), scan.affine, "auto")
+                        for each_map in (labels, expert)
+                    ]
+                    shares[reader][f"{each} {ref.phase}"][ref.patient] = by_slices(*masks)
                 if arguments.spacing == "true":
                     own["hd95"][ref.patient] += [
                         surface_scores(labels == each, expert == each, spacing=scan.spacing)[0]
@@ -106,11 +121,21 @@ def rows_of(given: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             "training": training, "data": dataset.name, "split": split.name, "part": arguments.part,
             "reader": reader, "volumes": len(dataset.items), "violations": dict(violations[reader]),
             **{key: by_patient(scores[reader][key]) for key in ("dice", "hd95")},
+            "shares": shares[reader],
             "fractions": {patient: fractions(own[reader], names) for patient, own in counted.items()},
             "expert": {patient: fractions(own[EXPERT], names) for patient, own in counted.items()},
         }
         for reader in violations
     ]  # fmt: skip
+
+
+def by_slices(found: np.ndarray, expert: np.ndarray) -> tuple[float, float]:
+    """Returns what was found in the slices of the expert, and beyond, as shares of the expert's voxels.
+
+    found, expert: (slices, rows, columns) bool.
+    """
+    drawn, whole = expert.any((1, 2)), max(int(expert.sum()), 1)
+    return float(found[drawn].sum() / whole), float(found[~drawn].sum() / whole)
 
 
 def by_patient(values: dict[str, list[float]]) -> dict[str, float]:

@@ -292,7 +292,7 @@ def _phase_name(origin: Origin, phase: int) -> str:
 
 def _explain_slices(origin: Origin) -> Iterator[str]:
     if names := origin.slices:
-        yield (f"slices are counted by place: slice 1 is {names[0]}, slice {len(names)} is {names[-1]}")
+        yield f"slices are counted by place: slice 1 is {names[0]}, slice {len(names)} is {names[-1]}"
 
 
 def _evaluations(measures: Mapping[str, Value], notes: Sequence[str]) -> ContainerContentItem:

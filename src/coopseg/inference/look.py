@@ -49,8 +49,8 @@ def write_pages(
 
     Patients are called as in measures.csv. Files that differ only in _ED, _ES or _frameNN at the end are of
     one patient, as in data sets. measured: the patients of the label maps. names: of the class indices.
-    provenance: says how the label maps were made, in words. spacing: see
-    `make_series`. failed: a line for each scan without one.
+    provenance: says how the label maps were made, in words. spacing: see `make_series`. failed: a line for
+    each scan without one.
     """
     known = {file: one for one in measured for file in one.files}
     patients: dict[tuple[Path, str], list[tuple[Named, Segmented]]] = {}

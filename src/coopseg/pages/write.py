@@ -30,9 +30,9 @@ INDEX = "index.html"
 class Entry:
     """Holds what the list says of a patient.
 
-    link: to the page, from the list. warnings: a line each, in their `Order`. missing,
-    kinds: how many kinds of warnings, those of structures not found and all. phases: how many the warnings
-    concern, and of how many. values: measures by name.
+    link: to the page, from the list. warnings: a line each, in their `Order`. missing, kinds: how many kinds
+    of warnings, those of structures not found and all. phases: how many the warnings concern, and of how
+    many. values: measures by name.
     """
 
     patient: str
@@ -88,9 +88,8 @@ def write_patient(
 
     scans: of the patient; those in one grid are phases of one series. names: of the class indices, background
     first. provenance: (name, value) pairs that say how the label maps were made. notes: what to look at about
-    the patient as a whole. beside: lines that go with the numbers. measures: values
-    by name. beat: ED and ES. worklist: the address of the list.
-    spacing, slice_axis: see `make_series`.
+    the patient as a whole. beside: lines that go with the numbers. measures: values by name. beat: ED and ES.
+    worklist: the address of the list. spacing, slice_axis: see `make_series`.
     """
     series = [make_series(group, names, spacing=spacing, slice_axis=slice_axis) for group in _by_grid(scans)]
     values = dict(measures or {})
