@@ -26,12 +26,13 @@ from typing import Any, get_args
 import numpy as np
 
 from coopseg.cases.splits import Part, find_split, select_part, split_of_run
-from coopseg.evaluation.metrics import dice, surface_scores
+from coopseg.evaluation.metrics import surface_scores
 from coopseg.inference.predictor import load_predictor
 from coopseg.measures.anatomy import Violations, find_violations
 from coopseg.measures.frames import NOMINAL, Frame, count_frame
 from coopseg.measures.function import VENTRICLES, measure_patient
 from coopseg.measures.mending import mend_heads
+from coopseg.measures.overlap import dice
 from coopseg.measures.stack import to_stack
 from coopseg.results.statistics import limits_of_agreement
 from coopseg.scans.labels import labels_to_indices

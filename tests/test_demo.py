@@ -26,7 +26,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "SMALL", {"network.width": 2, "training.steps": 2, "training.validations": 1})
     monkeypatch.setattr("coopseg.workers.cores", lambda: 1)
     monkeypatch.setitem(write_dicom_phantom.__kwdefaults__, "times", 3)  # type: ignore[arg-type]
-    for name, value in {"TRAIN": 2, "VALIDATE": 1, "TEST": 1, "CROSS": 3, "COLUMNS": 48}.items():
+    for name, value in {"TRAIN": 2, "VALIDATE": 2, "TEST": 1, "CROSS": 3, "COLUMNS": 48}.items():
         monkeypatch.setattr(demo, name, value)
 
 

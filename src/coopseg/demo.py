@@ -21,6 +21,7 @@ from coopseg.phantom.write import write_phantom
 from coopseg.report.run import write_report
 from coopseg.scans.files import check_new, write_atomically
 from coopseg.scans.layouts import open_dataset
+from coopseg.training.calibrate import calibrate
 from coopseg.training.loop import Progress
 from coopseg.training.run import train
 
@@ -43,7 +44,8 @@ SMALL: Mapping[str, Any] = {
 }
 # Seconds on two cores, from which the time left is estimated.
 COSTS = {
-    "phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "evaluate": 11, "report": 1, "study": 20,
+    "phantom": 7, "corrupt": 3, "standard": 65, "cooperative": 120, "calibrate": 5, "evaluate": 15,
+    "report": 1, "study": 20,
 }  # fmt: skip
 
 
@@ -94,15 +96,19 @@ def run_demo(
 ) -> Path:
     """Show the problem and the method on a phantom; returns the HTML report.
 
-    Trains standard and cooperative networks with each seed on patients of one site; tests them on its other
-    patients, on corrupted copies of these and on other sites. Then the last one segments a DICOM study, if
-    the extra `dicom` is installed. out: new or empty folder; it gets split.json, phantom/, runs/, corrupted/,
-    report/, study/ and study-results/. progress: called with every DemoProgress.
+    Trains standard and cooperative networks with each seed on patients of one site, calibrates them on others
+    and tests them on its remaining ones, on corrupted copies of these and on other sites. Then the last one
+    segments a DICOM study, if the extra `dicom` is installed. out: new or empty folder; it gets split.json,
+    phantom/, runs/, corrupted/, report/, study/ and study-results/. progress: called with every DemoProgress.
     """
     out = Path(out)
     check_new(out)
     trainings = [(method, seed) for seed in range(seeds) for method in METHODS]
-    stages = ["phantom", "corrupt", *(stage for method, _ in trainings for stage in (method, "evaluate"))]
+    stages = [
+        "phantom",
+        "corrupt",
+        *(stage for method, _ in trainings for stage in (method, "calibrate", "evaluate")),
+    ]
     stages += ["report", "study"] if has_dicom() else ["report"]
     course = Course([COSTS[stage] for stage in stages], progress)
     with course.stage("making scans of four sites"):
@@ -131,6 +137,8 @@ def run_demo(
                 seed=seed,
                 progress=course.follow,
             )
+        with course.stage(f"calibrating {name}"):
+            calibrate(run, progress=course.count)
         with course.stage(f"testing {name}"):
             evaluate_model(run, sets, run / "evaluation", split=split, progress=course.count)
         runs.append(run)

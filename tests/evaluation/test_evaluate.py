@@ -14,7 +14,8 @@ import pytest
 
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import COLUMNS, Predictions, evaluate
-from coopseg.evaluation.metrics import dice, surface_scores
+from coopseg.evaluation.metrics import surface_scores
+from coopseg.measures.overlap import dice
 from coopseg.scans.nifti import read_labels, write_image, write_labels
 from coopseg.scans.types import Dataset, Labels, Scan, ScanRef
 

@@ -14,6 +14,9 @@ from coopseg.config.settings import Settings
 from coopseg.inference.export import export
 from coopseg.inference.model import LAST, save_model
 from coopseg.networks.cooperative import Networks
+from coopseg.quality.calibration import Calibration, Line, Skill, mark_patient
+from coopseg.quality.distance import Reference
+from coopseg.quality.signs import SIGNS
 from coopseg.scans.types import Scan
 
 NAMES = ("background", "LV", "MYO", "RV")
@@ -73,3 +76,24 @@ def small_onnx(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> P
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     return export(small_model, tmp_path_factory.mktemp("onnx") / "small.onnx")
+
+
+@pytest.fixture(scope="session")
+def made_calibration() -> Calibration:
+    """A calibration of that model, with numbers that somebody made up."""
+    line = Line(weights=(0.2, 0.3, 0.1, 0.4), offset=0.05, base=0.02, slope=0.2, reach=2.0)
+    return Calibration(
+        head="FTN+STN",
+        signs=tuple(SIGNS),
+        lines=dict.fromkeys(NAMES[1:], line),
+        limit=0.7,
+        level=0.9,
+        patients=12,
+        source="made up",
+        made="2026-11-30",
+        known=(mark_patient("anna"),),
+        scan_statistics=None,
+        refinements=1,
+        skill=Skill(error=0.05, auroc=0.9, volumes=24, bad=4, missed=0, flagged=5),
+        reference=Reference(mean=(0.0,) * 16, spread=(1.0,) * 16, farthest=1.0),
+    )

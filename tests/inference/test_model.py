@@ -20,10 +20,12 @@ from coopseg.inference.model import (
     find_weights,
     load_model,
     save_model,
+    store_calibration,
     usable_devices,
 )
 from coopseg.inference.predict import SUFFIX
 from coopseg.networks.cooperative import Networks
+from coopseg.quality.calibration import Calibration
 
 NAMES = ("background", "LV", "MYO", "RV")
 Save = Callable[[Path, Settings], str]
@@ -143,3 +145,46 @@ def test_precision() -> None:
     assert choose_dtype("bf16") == torch.bfloat16
     with pytest.raises(CoopsegError, match="precision '16' is not known; use 32 or bf16"):
         choose_dtype("16")
+
+
+def test_a_calibration_is_stored_beside_the_weights_and_changes_nothing_else(
+    tmp_path: Path, small_settings: Settings, save_small: Save, made_calibration: Calibration
+) -> None:
+    sha256 = save_small(tmp_path, small_settings)
+    bare: Any = load_model(tmp_path)
+    store_calibration(tmp_path / LAST, made_calibration)
+    model: Any = load_model(tmp_path)
+    assert (bare.calibration, model.calibration, model.sha256) == (None, made_calibration, sha256)
+    stored = model.networks.state_dict()
+    assert all(torch.equal(value, stored[name]) for name, value in bare.networks.state_dict().items())
+    again = made_calibration.model_copy(update={"limit": 0.5})
+    store_calibration(tmp_path / LAST, again)
+    assert load_model(tmp_path).calibration == again
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"limit", b"limjt"), (b"made up", b"made uq")])
+def test_a_damaged_calibration_is_refused(
+    tmp_path: Path,
+    small_settings: Settings,
+    save_small: Save,
+    made_calibration: Calibration,
+    old: bytes,
+    new: bytes,
+) -> None:
+    save_small(tmp_path, small_settings)
+    store_calibration(tmp_path / LAST, made_calibration)
+    content = (tmp_path / LAST).read_bytes()
+    assert content.count(old) == 1
+    (tmp_path / LAST).write_bytes(content.replace(old, new))
+    with pytest.raises(CoopsegError, match=r"its calibration cannot be used \(its SHA-256 is another\)"):
+        load_model(tmp_path)
+
+
+def test_a_calibration_of_other_classes_is_refused(
+    tmp_path: Path, small_settings: Settings, save_small: Save, made_calibration: Calibration
+) -> None:
+    save_small(tmp_path, small_settings)
+    lines = {name.lower(): line for name, line in made_calibration.lines.items()}
+    store_calibration(tmp_path / LAST, made_calibration.model_copy(update={"lines": lines}))
+    with pytest.raises(CoopsegError, match="it is of the classes lv, myo, rv"):
+        load_model(tmp_path)

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError, PartlyDone
 from coopseg.inference.facts import Facts, ModelFacts
-from coopseg.inference.model import load_model
+from coopseg.inference.judge import JudgedPredictor
+from coopseg.inference.model import LAST, load_model, store_calibration
 from coopseg.inference.predict import Predicted, output_paths, predict
 from coopseg.inference.predictor import Predictor
+from coopseg.quality.calibration import Calibration
 from coopseg.scans.nifti import read_image, read_labels, write_image
 from coopseg.scans.types import Scan
 
@@ -64,7 +66,7 @@ def test_the_record(small_model: Path, scans: Path, tmp_path: Path) -> None:
     assert entry["outputs"] == {"FTN": "moving_ftn.nii.gz", "FTN+STN": "moving_stn.nii.gz"}
     assert entry["warnings"]
     assert all(re.search(r" \(phases? (1|2|1 to 2) of 2(, most in .)?\)$", s) for s in entry["warnings"])
-    assert "reaches the edge of the crop of 32 x 32 pixels" in entry["warnings"][0]
+    assert any("reaches the edge of the crop of 32 x 32 pixels" in line for line in entry["warnings"])
     names = [label["name"] for label in json.loads((out / "labels.json").read_text())["labels"]]
     assert names == ["background", "LV", "MYO", "RV"]
     assert record["versions"]["coopseg"]
@@ -115,10 +117,9 @@ def test_label_maps_are_mended_if_asked_for(
     record = json.loads((out / "predict.json").read_text())
     assert record["anatomy"] == "largest pieces, holes, LV within myocardium"
     (entry,) = record["scans"]
-    assert entry["warnings"][-2:] == [
-        "anatomy: removed 1 loose piece of LV, less than 0.1 ml (phases 1 to 2 of 2)",
-        "RV: not found (phases 1 to 2 of 2)",
-    ]
+    first, *_, last = entry["warnings"]  # what was not found comes first, what was mended last
+    assert first == "RV: not found (phases 1 to 2 of 2)"
+    assert last == "anatomy: removed 1 loose piece of LV, less than 0.1 ml (phases 1 to 2 of 2)"
     with pytest.raises(CoopsegError, match="holds results of a command with anatomy = "):
         predict(small_model, scan, out, device="cpu", resume=True)
 
@@ -130,8 +131,8 @@ def test_what_no_heart_has_is_warned_of(
     assert np.array_equal(read_labels(path).data[..., 0], broken)
     record = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert record["anatomy"] is None
-    assert record["scans"][0]["warnings"][-3:] == [
-        "RV: not found (phases 1 to 2 of 2)",
+    assert record["scans"][0]["warnings"][0] == "RV: not found (phases 1 to 2 of 2)"
+    assert record["scans"][0]["warnings"][-2:] == [
         "LV: 1 piece apart from the largest, less than 0.1 ml, slice 2 (phases 1 to 2 of 2)",
         "LV: no myocardium between blood and background (slice 2); 11 % of the outline there "
         "(phases 1 to 2 of 2)",
@@ -235,7 +236,7 @@ def test_after_a_stop_what_is_done_stays_and_is_not_done_again(
     seen: list[int] = []
     notes: list[str] = []
     paths = predict(
-        small_model, scans, out, device="cpu", resume=True, note=notes.append,
+        small_model, scans, out, device="cpu", resume=True, quality=False, note=notes.append,
         progress=lambda done: seen.append(done.number),
     )  # fmt: skip
     assert seen == [1, 3]  # the first is no longer whole, the third had not been done
@@ -295,3 +296,66 @@ def test_wrong_words(
         with pytest.raises(CoopsegError, match=message):
             predict(model, scans, tmp_path / "out", **{"device": "cpu", **arguments})  # type: ignore[arg-type]
         assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def calibrated(
+    tmp_path: Path,
+    small_settings: Settings,
+    save_small: Callable[[Path, Settings], str],
+    made_calibration: Calibration,
+) -> Path:
+    """That model with a calibration that flags everything."""
+    folder = tmp_path / "calibrated"
+    save_small(folder, small_settings)
+    store_calibration(folder / LAST, made_calibration.model_copy(update={"limit": 1.0, "reference": None}))
+    return folder
+
+
+def test_what_dice_is_expected_of_each_phase(calibrated: Path, scans: Path, tmp_path: Path) -> None:
+    out, seen, said = tmp_path / "out", list[Any](), list[str]()
+    predict(calibrated, scans / "b", out, device="cpu", page=True, progress=seen.append, note=said.append)
+    record = json.loads((out / "predict.json").read_text())
+    model = load_model(calibrated)
+    assert model.calibration
+    judged = JudgedPredictor(Predictor.from_model(model), model.calibration, model.names)
+    for entry in record["scans"]:
+        scan = read_image(Path(entry["scan"]))
+        frames = [scan] if scan.data.ndim == 3 else [scan.frame(index) for index in range(scan.data.shape[3])]
+        expected = [asdict(judged(frame, False)[1]) for frame in frames]
+        assert entry["expected"] == expected
+        assert any(line.startswith("expected Dice") for line in entry["warnings"])
+    assert record["calibration"]["patients"] == 12
+    assert said == ["2 of 2 scans flagged: expected Dice below 1.00"]
+    assert [len(one.found.expected) for one in seen] == [2, 1]
+    page, worklist = (out / "moving.html").read_text(), (out / "index.html").read_text()
+    lowest = min(seen[0].found.expected, key=lambda each: each.mean)
+    assert f"{lowest.mean:.2f}" in worklist
+    assert lowest.describe() in page
+    assert "of 2, the lowest" in page
+
+
+def test_label_maps_are_the_same_with_and_without_expected_dice(
+    calibrated: Path, small_model: Path, scans: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    first = predict(calibrated, scans / "b", tmp_path / "a", device="cpu")
+    for number, (model, quality) in enumerate(((calibrated, False), (small_model, True))):
+        out = tmp_path / str(number)
+        found = predict(model, scans / "b", out, device="cpu", quality=quality, note=said.append)
+        for one, other in zip(first, found, strict=True):
+            assert np.array_equal(read_labels(one).data, read_labels(other).data)
+        record = json.loads((out / "predict.json").read_text())
+        assert record["calibration"] is None
+        assert "expected" not in record["scans"][0]
+    assert said == ["no expected Dice: the model is not calibrated; `coopseg calibrate` does it once"]
+
+
+def test_expected_dice_is_resumed_and_not_mixed(calibrated: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(calibrated, scans / "b", out, device="cpu")
+    before = json.loads((out / "predict.json").read_text())["scans"]
+    predict(calibrated, scans / "b", out, device="cpu", resume=True)
+    assert json.loads((out / "predict.json").read_text())["scans"] == before
+    with pytest.raises(CoopsegError, match="holds results of a command with calibration = "):
+        predict(calibrated, scans / "b", out, device="cpu", resume=True, quality=False)

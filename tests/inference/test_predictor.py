@@ -16,11 +16,12 @@ from coopseg.cases.prepare import Case, prepare, restore
 from coopseg.config.resolve import resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.inference.model import load_model
+from coopseg.inference.model import LAST, load_model, save_model
 from coopseg.inference.predictor import Predictor, stack_frames
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import fold
 from coopseg.networks.norm import Norm, norms
+from coopseg.quality.opinions import MASKS
 from coopseg.scans.types import Scan
 
 MakeScan = Callable[..., Scan]
@@ -264,3 +265,53 @@ def test_threads_change_no_label(small_model: Path, make_scan: MakeScan) -> None
     for head, values in found[0].items():
         np.testing.assert_allclose(found[1][head], values, atol=1e-6)
         assert np.array_equal(found[1][head].argmax(0), values.argmax(0))
+
+
+@pytest.mark.parametrize("kind", ["published", "unet"])
+def test_masked_codes_are_decoded_as_by_the_networks(
+    tmp_path: Path, small_settings: Settings, make_scan: MakeScan, kind: str
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        networks = Networks(classes=4, width=2, kind=kind)  # type: ignore[arg-type]
+        networks.train()(torch.rand(8, 1, 32, 32))
+        networks.eval()
+    network = small_settings.network.model_copy(update={"kind": kind})
+    settings = small_settings.model_copy(update={"network": network})
+    save_model(tmp_path / LAST, networks.state_dict(), settings=settings, names=("background", "a", "b", "c"))
+    case = prepare(make_scan(40, 50, 3), settings.cases)
+    found = Predictor.from_model(load_model(tmp_path)).opinions(case, draws=2)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        _, *codes = networks.encode(torch.from_numpy(case.image))
+        for labels in found.masked:
+            choices = MASKS.sample_levels([code.shape for code in codes], generator)
+            kept = [(choice.priority < 0.7) / 0.7 for choice in choices]
+            masked = [code * keep[:, :, None, None] for code, keep in zip(codes, kept, strict=True)]
+            expected = networks.segmentation_decoder(*masked).argmax(1).numpy()
+            assert len(np.unique(expected)) > 1
+            assert (labels == expected).mean() > 0.999  # equal logits may be rounded to either side
+    np.testing.assert_allclose(found.code, codes[0].mean((0, 2, 3)), atol=1e-5)
+    assert len(found.masked) == 2
+    assert (found.masked[0] != found.masked[1]).any()
+
+
+def test_opinions_hold_the_probabilities_and_are_the_same_each_time(
+    small_model: Path, make_scan: MakeScan
+) -> None:
+    predictor = Predictor.from_model(load_model(small_model))
+    case = prepare(make_scan(40, 50, 9), predictor.settings.cases)  # more slices than are taken at once
+    plain, first, second = predictor.probabilities(case), predictor.opinions(case), predictor.opinions(case)
+    for head, values in plain.items():
+        assert np.array_equal(values, first.probabilities[head])
+    assert all(np.array_equal(a, b) for a, b in zip(first.masked, second.masked, strict=True))
+    assert first.masked[0].shape == (9, 32, 32)
+    assert first.spacing == case.record.spacing
+
+
+def test_networks_that_do_not_show_their_codes(
+    small_networks: Networks, small_settings: Settings, make_scan: MakeScan
+) -> None:
+    predictor = Predictor(small_networks, small_settings)
+    found = predictor.opinions(prepare(make_scan(40, 50, 3), small_settings.cases))
+    assert (list(found.masked), found.code.size) == ([], 0)

@@ -37,7 +37,8 @@ def page(tmp_path: Path) -> Path:
     )
     out = tmp_path / "pages"
     (out / "one").mkdir(parents=True)
-    shown = Volume("one", "", scan, indices, remark_on(["LV: nothing in phase 2"]))
+    called = tuple(f"series {40 + number}" for number in range(scan.data.shape[2]))
+    shown = Volume("one", "", scan, indices, remark_on(["LV: nothing in phase 2"]), called)
     entry = write_patient(
         out / "one" / "one.html", "patient one", [shown],
         names=dataset.labels.names, provenance=[("model", "the truth")],
@@ -72,6 +73,8 @@ def test_by_pointer_and_by_keys(page: Path, browser: BrowserContext) -> None:
         assert box
         assert box["y"] + box["height"] < 1000
     assert "phase 2 of 3, ED" in where()
+    number = int(where().split()[1])
+    assert f"(series {39 + number} of the scanner), " in where()
     assert changes(lambda: tab.keyboard.press("s"))
     assert "phase 3 of 3, ES" in where()
     assert tab.get_attribute("[data-mark=ES]", "aria-pressed") == "true"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import nibabel
 import numpy as np
@@ -72,6 +72,13 @@ def test_slices_are_counted_as_they_are_stored() -> None:
     """As warnings and notes count them, also where the stack runs from head to feet."""
     series = make_series([cine(np.diag([-1.5, -1.5, -8, 1.0]))], NAMES)
     assert np.all(np.diff([float(slice_of(series, 0, number).mean()) for number in range(5)]) > 0)
+
+
+def test_names_that_the_scanner_gave_to_slices() -> None:
+    slices = cine().scan.data.shape[2]
+    for called in ((), ("a",), tuple(map(str, range(slices)))):
+        found = make_series([replace(cine(), called=called)], NAMES).called
+        assert found == (called if len(called) == slices else ())
 
 
 def test_outlines_lie_on_what_they_outline() -> None:

@@ -95,11 +95,13 @@ def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
         Entry("c", "c.html", ("x",), kinds=1, phases=(1, 2)),
         Entry("d", "d.html", ("y",), missing=1, kinds=1, phases=(1, 30)),
         Entry("e", "e.html", ("z",), kinds=1, phases=(20, 30)),
+        Entry("f", "f.html", ("u", "v", "w"), doubted=1, expected=0.6, kinds=3),
+        Entry("g", "g.html", ("u",), doubted=1, expected=0.5, kinds=1),
     ]
     text = write_worklist(
         tmp_path / "index.html", entries, title="3 patients", failed=["d: unreadable"]
     ).read_text()
-    assert re.findall(r'<a href="(.)\.html">', text) == ["d", "b", "e", "c", "a"]
+    assert re.findall(r'<a href="(.)\.html">', text) == ["d", "g", "f", "b", "e", "c", "a"]
     assert "2 kinds in 3 of 30 phases: one" in text
     assert "First come patients of whom a structure was not found" in text
     columns = re.findall(r'<th scope="col">(.*?)</th>', text)

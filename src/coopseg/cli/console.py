@@ -268,6 +268,14 @@ Anatomy = Annotated[
         "myocardium",
     ),
 ]
+Quality = Annotated[
+    bool,
+    typer.Option(
+        "--quality/--no-quality",
+        help="say what Dice is expected of each label map, and flag those to look at, if the model is "
+        "calibrated (`coopseg calibrate`); up to twice the time",
+    ),
+]
 Volumes = Annotated[
     Literal["true", "nominal"],
     typer.Option(

@@ -16,6 +16,7 @@ from coopseg.cli.console import (
     NewFolder,
     Part,
     Precision,
+    Quality,
     Refine,
     Resume,
     ScanStatistics,
@@ -102,6 +103,7 @@ def evaluate(
     ] = True,
     resume: Resume = False,
     anatomy: Anatomy = False,
+    quality: Quality = True,
 ) -> None:
     """Score a model, or any model's label maps, on labelled data sets: Dice, NSD, HD95 and ASSD.
 
@@ -142,6 +144,7 @@ def evaluate(
                 pictures=pictures,
                 resume=resume,
                 anatomy=anatomy,
+                quality=quality,
                 progress=progress,
             )
     except PartlyDone as error:
@@ -154,7 +157,9 @@ def evaluate(
     say(as_text(summary_table(found.summaries)))
     if line := compare_heads(found.summaries):
         warn(line)
-    say(f"tables and pictures: {out}")
+    for estimate in found.estimates:
+        say(estimate.describe())
+    say(f"{'tables and pictures' if pictures else 'tables'}: {out}")
     if partly:
         raise partly
 

@@ -78,7 +78,8 @@ def demo(
     """Show the problem and the method on made-up scans, in minutes: train, corrupt, test, report, segment.
 
     It trains the standard and the cooperative method on one made-up site, and tests both on other patients of
-    that site, on their corrupted copies and on three other sites. Then it has the last network segment a
+    that site, on their corrupted copies and on three other sites, also how well they foretell the Dice of
+    their label maps. Then it has the last network segment a
     DICOM study, as `coopseg predict --page --dicom` does. OUT gets phantom/, corrupted/, runs/,
     report/report.html, study/ and study-results/.
     """
@@ -87,7 +88,22 @@ def demo(
     with DemoDisplay() as display:
         page = run_demo(out, seeds=seeds, progress=display)
     say_report(page)
+    _say_expected(out)
     _say_study(out)
+
+
+def _say_expected(out: Path) -> None:
+    """Prints how well the last network's Dice was foretold, on each data set of a demo."""
+    from coopseg.demo import METHODS
+    from coopseg.evaluation.expected import TABLE, Estimate
+    from coopseg.evaluation.run import RECORD
+
+    folder = max((out / "runs").glob(f"{METHODS[-1]}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    record = json.loads((folder / "evaluation" / RECORD).read_text(encoding="utf-8"))
+    say(f"\nwhat {folder.name} expected of its own label maps, beside the truth:")
+    for each in record["expected_dice"]:
+        say(f"  {Estimate(**each).describe()}")
+    say(f"each volume: {folder / 'evaluation' / TABLE}")
 
 
 def _say_study(out: Path) -> None:

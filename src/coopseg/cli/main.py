@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from coopseg import __version__
 from coopseg.cli.benchmark import benchmark
+from coopseg.cli.calibrate import calibrate
 from coopseg.cli.console import Printed, fail, note, printable
 from coopseg.cli.dicom import import_
 from coopseg.cli.evaluate import corrupt, evaluate, report
@@ -78,6 +79,7 @@ for verb in (
     import_,
     validate,
     train,
+    calibrate,
     predict,
     measure,
     serve,

@@ -13,6 +13,7 @@ from coopseg.cli.console import (
     ModelPath,
     NewFolder,
     Precision,
+    Quality,
     Refine,
     Resume,
     ScanStatistics,
@@ -71,6 +72,7 @@ def predict(
     ] = False,
     anatomy: Anatomy = False,
     spacing: Volumes = "true",
+    quality: Quality = True,
 ) -> None:
     """Write label maps of scans, each in the scan's own grid.
 
@@ -105,6 +107,7 @@ def predict(
             dicom=dicom,
             anatomy=anatomy,
             spacing=spacing,
+            quality=quality,
             progress=_report,
             note=note,
         )
@@ -129,7 +132,10 @@ def predict(
 def _report(done: Predicted) -> None:
     from coopseg.results.remarks import remark_on_scan
 
-    note(f"{done.number} of {done.total}: {done.shown} ({done.seconds:.1f} s)")
+    expected = min(done.found.expected, key=lambda each: each.mean, default=None)
+    lowest = "" if len(done.found.expected) < 2 else "lowest "
+    quality = f", {lowest}expected Dice {expected.describe()}" if expected else ""
+    note(f"{done.number} of {done.total}: {done.shown} ({done.seconds:.1f} s){quality}")
     if done.warnings:
         warn(remark_on_scan(done.shown, done.warnings, "predict.json"))
 

@@ -19,9 +19,11 @@ from scipy.ndimage import find_objects
 from coopseg.cases.prepare import blank_warning, intensity_limits, look_at
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError, enough_memory
-from coopseg.evaluation.metrics import TOLERANCE, dice, surface_scores
+from coopseg.evaluation.metrics import TOLERANCE, surface_scores
 from coopseg.measures.frames import NOMINAL
 from coopseg.measures.mending import mend_heads
+from coopseg.measures.overlap import dice
+from coopseg.quality.calibration import Expected
 from coopseg.results.statistics import number
 from coopseg.scans.journal import Journal, Volume, each_once, volume_name
 from coopseg.scans.labels import labels_to_indices
@@ -31,6 +33,7 @@ from coopseg.text import Json
 from coopseg.workers import threads
 
 Predict = Callable[[Scan, bool], dict[str, np.ndarray]]
+Judge = Callable[[Scan, bool], tuple[dict[str, np.ndarray], Expected]]
 Recall = Callable[[Dataset, ScanRef], tuple[dict[str, np.ndarray], tuple[str, ...]]]
 # distance: "measured", "one empty", "both empty" or "spacing unknown": why hd95 and assd may be NaN.
 # nsd is NaN for the last of these alone.
@@ -45,16 +48,17 @@ COLUMNS = tuple(Row.__annotations__)
 
 @dataclass(frozen=True)
 class Scored:
-    """Holds what the journal notes of a volume: its rows, None in place of NaN, and warnings."""
+    """Holds what the journal notes of a volume: its rows, None in place of NaN, warnings, expected Dice."""
 
     rows: list[Json]
     warnings: tuple[str, ...]
+    expected: Expected | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Row], warnings: Sequence[str]) -> Scored:
+    def of(cls, rows: Sequence[Row], warnings: Sequence[str], expected: Expected | None) -> Scored:
         """Packs rows for the journal."""
         plain = [{key: number(v) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
-        return cls(plain, tuple(warnings))
+        return cls(plain, tuple(warnings), expected)
 
     def unpacked(self) -> list[Row]:
         """Returns the rows as `evaluate` does."""
@@ -87,7 +91,8 @@ class Predictions:
     and for a blank scan.
     in_turn: never call `predict` from two threads at once, for a device that all of them share.
     recall: in place of `predict`, reads the heads of a volume that somebody predicted before, with lines for
-    `warnings`. anatomy: whether every prediction is mended, see `mend_heads`; `warnings` then say how.
+    `warnings`. judge: in place of `predict`, also says what Dice is expected; `expected` gets it by data set
+    and volume. anatomy: whether every prediction is mended, see `mend_heads`; `warnings` then say how.
     """
 
     def __init__(
@@ -99,12 +104,14 @@ class Predictions:
         keep: bool = False,
         in_turn: bool = False,
         recall: Recall | None = None,
+        judge: Judge | None = None,
         anatomy: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.warnings: list[tuple[str, str]] = []
+        self.expected: dict[tuple[str, str], Expected] = {}
         self._settings = settings
-        self._predict, self._recall = predict, recall
+        self._predict, self._recall, self._judge = predict, recall, judge
         self._turn = Lock() if in_turn else nullcontext()
         self._keep, self._anatomy = keep, anatomy
         self._kept: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
@@ -150,7 +157,10 @@ class Predictions:
         assert self._predict is not None  # a subject has one of the two
         with self._turn:
             start = time.perf_counter()
-            heads = self._predict(scan, ref.normalised)
+            if self._judge:
+                heads, self.expected[dataset.name, ref.id] = self._judge(scan, ref.normalised)
+            else:
+                heads = self._predict(scan, ref.normalised)
             return heads, time.perf_counter() - start
 
 
@@ -192,6 +202,8 @@ def evaluate(
                 rows += scored.unpacked()
                 lines = [(volume_name(dataset, ref), line) for line in scored.warnings]
                 predictions.warnings += [line for line in lines if line not in predictions.warnings]
+                if scored.expected:
+                    predictions.expected[dataset.name, ref.id] = scored.expected
             if progress:
                 progress(done, len(volumes), ref.id)
     return rows
@@ -207,7 +219,8 @@ def _try_volume(
         if go_on:
             return error
         raise
-    return Scored.of(rows, [line for name, line in predictions.warnings if name == volume_name(*volume)])
+    lines = [line for name, line in predictions.warnings if name == volume_name(*volume)]
+    return Scored.of(rows, lines, predictions.expected.get((volume[0].name, volume[1].id)))
 
 
 def _score_volume(

@@ -13,6 +13,7 @@ from coopseg.cases.splits import Part, Split, find_split, select_part
 from coopseg.errors import CoopsegError, PartlyDone, first_of
 from coopseg.evaluation.corrupt import MANIFEST, intensities_of_copies
 from coopseg.evaluation.evaluate import Predictions, Row, Scored, evaluate
+from coopseg.evaluation.expected import Estimate, write_expected
 from coopseg.evaluation.metrics import TOLERANCE
 from coopseg.evaluation.pictures import write_pictures, write_slices
 from coopseg.evaluation.stored import load_stored
@@ -20,6 +21,7 @@ from coopseg.evaluation.subject import Subject, find_domain, load_subject, load_
 from coopseg.evaluation.tables import Summary, write_tables
 from coopseg.measures.frames import check_spacing
 from coopseg.measures.mending import rules_for
+from coopseg.quality.calibration import Calibration, mark_patient
 from coopseg.scans.files import write_json
 from coopseg.scans.journal import check_free, open_journal
 from coopseg.scans.labels import parse_label_names
@@ -36,7 +38,8 @@ NAMED_FOLDER = re.compile(r"(?P<name>[^/\\=]+)=(?P<folder>.+)")
 class Evaluation:
     """Holds the results. rows: see `evaluate`; summaries: see `summarise`; warnings: one line each.
 
-    note: says how many volumes an earlier command had done; "" if there is none.
+    note: says how many volumes an earlier command had done; "" if there is none. estimates: how good the
+    expected Dice was in each data set; none if the model is not calibrated.
     """
 
     out: Path
@@ -44,6 +47,7 @@ class Evaluation:
     summaries: list[Summary]
     warnings: tuple[str, ...]
     note: str = ""
+    estimates: Sequence[Estimate] = ()
 
 
 def evaluate_model(
@@ -68,6 +72,7 @@ def evaluate_model(
     pictures: bool = True,
     resume: bool = False,
     anatomy: bool = False,
+    quality: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
     """Score a model's heads on labelled data sets and write tables, pictures and a record into `out`.
@@ -89,7 +94,8 @@ def evaluate_model(
     patients whose names are among those that the model was trained or selected on. pictures: false to leave
     out all that shows a scan. resume: go on in an `out` that an earlier call with the same model and settings
     has left; volumes whose scores done.jsonl has are not scored again unless their files have changed.
-    anatomy: mend every prediction before it is scored, see `mend`.
+    anatomy: mend every prediction before it is scored, see `mend`. quality: if the model is calibrated, also
+    compare the Dice that is expected of each volume with the true one, in quality.csv and evaluation.json.
     Raises CoopsegError for anything wrong with model or data set, or with every volume; `out` is then as it
     was. Raises PartlyDone, a CoopsegError, if only some volumes cannot be used, when the others are scored.
 
@@ -116,6 +122,7 @@ def evaluate_model(
             precision=precision,
             scan_statistics=scan_statistics,
             trust=trust,
+            quality=quality,
         )
     rename = False if predictions is not None else None
     datasets = open_datasets(data, layout=layout, labels=labels, rename=rename, lost_too=True)
@@ -198,8 +205,11 @@ def evaluate_subject(
         keep=pictures,
         in_turn=subject.in_turn,
         recall=subject.recall,
+        judge=subject.judge,
         anatomy=anatomy,
     )
+    if subject.judge:
+        warnings += tuple(_calibrated_with(subject.judge.calibration, datasets))
     failed = list[CoopsegError]()
     facts = subject.facts.deciding | {"spacing": spacing, "tolerance": tolerance}
     with open_journal(out, Scored, facts, resume=resume) as journal:
@@ -219,6 +229,7 @@ def evaluate_subject(
         left_out = _left_out(datasets, used)
         warnings += (*merge_lines(sorted(predictions.warnings)), *left_out)
         summaries = write_tables(rows, out, notes=left_out, tolerance=tolerance)
+        estimates = write_expected(rows, predictions.expected, subject.head, out)
         slices = []
         if pictures:
             write_pictures(predictions, used, rows, head=subject.head, out=out / PICTURES)
@@ -230,10 +241,11 @@ def evaluate_subject(
             "split": split,
             "spacing": spacing,
             "nsd_tolerance": tolerance,
+            "expected_dice": [asdict(each) for each in estimates],
             "warnings": warnings,
         }
         write_json(out / RECORD, record)
-    found = Evaluation(out, rows, summaries, warnings, journal.describe_skipped("volume"))
+    found = Evaluation(out, rows, summaries, warnings, journal.describe_skipped("volume"), estimates)
     if failed:
         raise PartlyDone(failed, found, out, sum(len(dataset.items) for dataset in datasets))
     return found
@@ -306,6 +318,16 @@ def _scaled_otherwise(subject: Subject, datasets: Sequence[Dataset]) -> Iterator
             yield (
                 f"{dataset.name}: its copies were scaled by {apart}; the scores say little, make the copies "
                 f"anew by `coopseg corrupt --split {subject.source}`"
+            )
+
+
+def _calibrated_with(calibration: Calibration, datasets: Sequence[Dataset]) -> Iterator[str]:
+    """Yields a line for each data set with patients that, by name, the model was calibrated with."""
+    for dataset in datasets:
+        if seen := [name for name in dataset.patients if mark_patient(name) in calibration.known]:
+            yield (
+                f"{dataset.name}: {len(seen)} of {len(dataset.patients)} patients bear names of those that "
+                "the model was calibrated with; if they are the same, the expected Dice looks too good"
             )
 
 

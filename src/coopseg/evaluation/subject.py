@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ from coopseg.config.resolve import load_object
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
 from coopseg.evaluation.evaluate import Predict, Recall
-from coopseg.inference.facts import Facts, ModelFacts, describe_predictor
+from coopseg.inference.facts import Facts, ModelFacts, describe_calibration, describe_predictor
+from coopseg.inference.judge import JudgedPredictor, find_calibration
 from coopseg.inference.onnx_networks import FORMAT
 from coopseg.inference.predictor import HEADS, load_predictor
 from coopseg.scans.labels import canonical_name
@@ -42,8 +43,9 @@ class Subject:
     predict, recall: see `coopseg.evaluation.evaluate.Predictions`, one of the two. names: its classes,
     background first. head: the one whose predictions are drawn. in_turn: two threads must not call it at
     once. facts: entries for the record. source: the folder of its training, or a name if there is none.
-    trained: the split of its training, None if unknown. settings: how it prepares a scan. assumed: how the
-    values that it gives are read, if it does not say so itself.
+    trained: the split of its training, None if unknown. settings: how it prepares a scan. judge: predicts
+    too, and says what Dice is expected, if that is known. assumed: a line on how
+    the values that it gives are read, or why no Dice is expected.
     """
 
     predict: Predict | None
@@ -55,6 +57,7 @@ class Subject:
     trained: Split | None = None
     settings: CaseSettings = field(default_factory=CaseSettings)
     recall: Recall | None = None
+    judge: JudgedPredictor | None = None
     assumed: str = ""
 
     @property
@@ -71,7 +74,10 @@ class Subject:
         if self.trained is None:
             unknown = "not found, so whether the model was trained on these patients is unknown"
             return (f"{self.source / RUN}: {unknown}",)
-        warnings, known = [], {*self.trained.train, *self.trained.validate}
+        warnings, known = (
+            [self.assumed] if self.assumed else [],
+            {*self.trained.train, *self.trained.validate},
+        )
         for dataset in datasets:
             if len(dataset.channels) > 1 and self.settings.channels not in (None, dataset.channels):
                 theirs, own = ", ".join(dataset.channels), ", ".join(self.settings.channels or ())
@@ -97,8 +103,12 @@ def load_subject(
     precision: str = "32",
     scan_statistics: float | str | None = None,
     trust: Collection[str] = (),
+    quality: bool = True,
 ) -> Subject:
-    """Loads a model from disk. Raises CoopsegError as `predict` does."""
+    """Loads a model from disk. quality: use its calibration, if there is one.
+
+    Raises CoopsegError as `predict` does.
+    """
     with one_thread():  # an ONNX session keeps the number of threads that it finds when it is opened
         loaded, predictor = load_predictor(
             model,
@@ -109,15 +119,19 @@ def load_subject(
             trust=trust,
         )
     folder = loaded.path.parent
+    calibration, why = find_calibration(loaded, predictor, predictor.default_head)
+    facts = describe_predictor(loaded, predictor, precision=precision)
     return Subject(
         predict=predictor,
         names=loaded.names,
         head=predictor.default_head,
         in_turn=predictor.device.type != "cpu",
-        facts=describe_predictor(loaded, predictor, precision=precision),
+        judge=JudgedPredictor(predictor, calibration, loaded.names) if calibration and quality else None,
+        facts=replace(facts, calibration=describe_calibration(calibration if quality else None)),
         source=folder,
         trained=split_of_run(folder) if (folder / RUN).is_file() else None,
         settings=predictor.settings.cases,
+        assumed=why if quality and loaded.calibration else "",
     )
 
 

@@ -101,7 +101,7 @@ class Heads(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Maps (B, channels, H, W) to one or two tensors (B, classes, H, W)."""
-        logits = [self.networks.fast(self.stem(image))]
+        logits = [self.networks.decoder(*self.networks.encoder(self.stem(image)))]
         for _ in range(self.refinements):
             logits.append(self.networks.refine(softmax(logits[-1] / self.temperature)))
         return tuple(softmax(values) for values in logits[:: max(self.refinements, 1)])

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coopseg.cases.splits import has_ended
-from coopseg.inference.model import Model
+from coopseg.inference.model import Model, fingerprint
 from coopseg.inference.predictor import HEADS, Predictor
+from coopseg.quality.calibration import Calibration
 from coopseg.text import Json, counted
 from coopseg.versions import versions
 
@@ -26,7 +27,8 @@ class ModelFacts:
 class Facts:
     """Says what a prediction depends on, as predict.json and evaluation.json hold it; None is not known.
 
-    anatomy: the rules by which label maps were mended, None if they were not.
+    anatomy: the rules by which label maps were mended, None if they were not. calibration: see
+    `describe_calibration`.
     """
 
     model: ModelFacts
@@ -36,6 +38,7 @@ class Facts:
     precision: str | None = None
     scan_statistics: float | None = None
     anatomy: str | None = None
+    calibration: Json | None = None
     training_ended: bool | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
     command: Sequence[str] = field(default_factory=lambda: sys.argv)
@@ -49,6 +52,7 @@ class Facts:
             "precision": self.precision,
             "scan statistics": self.scan_statistics,
             "anatomy": self.anatomy,
+            "calibration": (self.calibration or {}).get("sha256"),
             "coopseg": self.versions["coopseg"],
         }
 
@@ -73,10 +77,22 @@ class Facts:
             "STN applied": counted(self.refinements, "time") if head == HEADS[1] else "",
             "scan statistics": "" if self.scan_statistics is None else f"K = {self.scan_statistics:g}",
             "anatomy": f"mended ({self.anatomy})" if self.anatomy else "",
+            "expected Dice": (self.calibration or {}).get("in_words", ""),
             "precision": self.precision or "",
             "versions": ", ".join(f"{name} {self.versions[name]}" for name in ("coopseg", "torch")),
         }
         return {name: value for name, value in words.items() if value}
+
+
+def describe_calibration(calibration: Calibration | None) -> Json | None:
+    """Returns what a record says of a calibration: by whom it was made, its limit and its skill."""
+    if calibration is None:
+        return None
+    kept = calibration.model_dump(mode="json", exclude={"reference", "lines", "signs", "known"})
+    return kept | {
+        "in_words": calibration.describe(),
+        "sha256": fingerprint({}, calibration.model_dump_json()),
+    }
 
 
 def describe_predictor(model: Model, predictor: Predictor, *, precision: str) -> Facts:

@@ -10,28 +10,34 @@ from urllib.parse import quote
 
 from coopseg.config.settings import CaseSettings
 from coopseg.measures.frames import TRUE
-from coopseg.measures.function import in_words
+from coopseg.measures.function import Cell, in_words
 from coopseg.measures.patients import Patient
 from coopseg.measures.remarks import Remark
 from coopseg.pages.series import Volume
 from coopseg.pages.write import INDEX, Beat, Entry, write_patient, write_worklist
+from coopseg.quality.calibration import Expected
 from coopseg.scans.names import Named, read_name, stem
 from coopseg.scans.nifti import read_labels
 from coopseg.scans.types import Scan
 from coopseg.text import counted
+
+EXPECTED = "expected Dice"
 
 
 @dataclass(frozen=True)
 class Segmented:
     """Holds a scan whose label map is written.
 
-    file: of the label map. remarks: what to look at in it. read: as `read_source`.
+    file: of the label map. remarks: what to look at in it. read: as `read_source`. expected: Dice of each
+    phase, if it is known. called: see `Volume`.
     """
 
     name: Path
     file: Path
     remarks: tuple[Remark, ...]
     read: Callable[[], tuple[Scan, tuple[str, ...]]]
+    expected: tuple[Expected, ...] = ()
+    called: tuple[str, ...] = ()
 
 
 def write_pages(
@@ -64,6 +70,7 @@ def write_pages(
         called = "_".join(part for part in (one.name, one.session) if part) if one else name
         path = folder / f"{called.rpartition('/')[2]}.html"
         below = path.relative_to(out)
+        lowest = _find_lowest(own)
         whole = one is not None and [each.file for _, each in own] == list(one.files)
         entry = write_patient(
             path,
@@ -73,7 +80,8 @@ def write_pages(
             provenance=[*provenance.items(), ("written", made)],
             notes=one.measured.remarks if one else (),
             beside=one.measured.beside if one else (),
-            measures=in_words(one.measured) if one else None,
+            measures=_in_words(lowest) | (in_words(one.measured) if one else {}),
+            expected=lowest.expected.mean if lowest else 1.0,
             beat=_beat(one) if one and whole else Beat(),
             worklist="../" * (len(below.parts) - 1) + INDEX,
             spacing=spacing,
@@ -82,6 +90,33 @@ def write_pages(
         entries.append(replace(entry, link=quote(below.as_posix())))
     title = counted(len(entries), "patient") + (f", {counted(len(failed), 'scan')} failed" if failed else "")
     return write_worklist(out / INDEX, entries, title=title, failed=failed)
+
+
+@dataclass(frozen=True)
+class _Lowest:
+    """Holds what is expected of the phase of a patient of which least is; phases are counted from 1."""
+
+    expected: Expected
+    phase: int
+    phases: int
+
+
+def _find_lowest(scans: Sequence[tuple[Named, Segmented]]) -> _Lowest | None:
+    phases = [expected for _, each in scans for expected in each.expected]
+    if not phases:
+        return None
+    expected, phase = min(
+        ((each, number) for number, each in enumerate(phases, 1)), key=lambda it: it[0].mean
+    )
+    return _Lowest(expected, phase, len(phases))
+
+
+def _in_words(lowest: _Lowest | None) -> dict[str, Cell]:
+    """Returns the lowest expected Dice, and that of each structure."""
+    if lowest is None:
+        return {}
+    where = f"phase {lowest.phase} of {lowest.phases}, the lowest: " if lowest.phases > 1 else ""
+    return {EXPECTED: Cell(f"{lowest.expected.mean:.2f}", f"{where}{lowest.expected.describe()}")}
 
 
 def _beat(patient: Patient) -> Beat:
@@ -96,4 +131,4 @@ def _whole(named: Named) -> str:
 
 def _volume(named: Named, each: Segmented) -> Volume:
     labels = read_labels(each.file).data
-    return Volume(stem(each.name), named.phase, each.read()[0], labels, each.remarks)
+    return Volume(stem(each.name), named.phase, each.read()[0], labels, each.remarks, each.called)

@@ -20,12 +20,14 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.onnx_networks import OnnxNetworks, open_onnx, read_onnx
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.other import OtherNetworks, make_networks
+from coopseg.quality.calibration import Calibration
 from coopseg.scans.files import write_atomically
 from coopseg.scans.labels import MOST_LABELS
 from coopseg.scans.types import BACKGROUND
 from coopseg.text import one_line, open_regular, parse_json, shorten
 
 FORMAT = "coopseg-1"
+CALIBRATION = "calibration"
 WEIGHTS = 5000  # fewest weights for the square of the width; networks of any kind have 8700 or more
 LAST = "last.safetensors"  # the weights that a run folder stands for
 BEST = {"FTN": "best_ftn.safetensors", "FTN+STN": "best_stn.safetensors"}  # of each head, by validation
@@ -37,7 +39,7 @@ class Model:
 
     networks: from a weight file or from an ONNX file. names: class names, background first, in the order of
     the networks' outputs. sha256: hash of weights, settings and names; an ONNX file has that of the weight
-    file it was exported from.
+    file it was exported from. calibration: what Dice its label maps are expected to have, see `calibrate`.
     """
 
     networks: Networks | OtherNetworks | OnnxNetworks
@@ -45,6 +47,7 @@ class Model:
     names: tuple[str, ...]
     path: Path
     sha256: str
+    calibration: Calibration | None = None
 
 
 def fingerprint(state: dict[str, Tensor], facts: str) -> str:
@@ -57,16 +60,38 @@ def fingerprint(state: dict[str, Tensor], facts: str) -> str:
     return digest.hexdigest()
 
 
-def save_model(path: Path, state: dict[str, Tensor], *, settings: Settings, names: tuple[str, ...]) -> str:
+def save_model(
+    path: Path,
+    state: dict[str, Tensor],
+    *,
+    settings: Settings,
+    names: tuple[str, ...],
+    calibration: Calibration | None = None,
+) -> str:
     """Write weights, settings and names as one safetensors file, whole or not at all; returns their SHA-256.
 
-    Neither safetensors nor torch notices a flipped bit, so the hash of the content is stored with it.
+    Neither safetensors nor torch notices a flipped bit, so the hash of the content is stored with it. A
+    calibration has a hash of its own, so that the model is known as the same without it.
     """
     facts = write_facts(settings, names)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     sha256 = fingerprint(state, facts)
-    write_atomically(path, _in_order(save(state, {"format": FORMAT, "facts": facts, "sha256": sha256})))
+    metadata = {"format": FORMAT, "facts": facts, "sha256": sha256}
+    if calibration:
+        text = calibration.model_dump_json()
+        metadata |= {CALIBRATION: text, f"{CALIBRATION}_sha256": fingerprint({}, text)}
+    write_atomically(path, _in_order(save(state, metadata)))
     return sha256
+
+
+def store_calibration(path: Path, calibration: Calibration) -> None:
+    """Write a calibration into a weight file, in place of an earlier one; the weights stay as they are.
+
+    Raises CoopsegError as `load_model` does.
+    """
+    state, metadata = _read(path)
+    settings, names = read_facts(metadata["facts"], path)
+    save_model(path, state, settings=settings, names=names, calibration=calibration)
 
 
 def _in_order(content: bytes) -> bytes:
@@ -104,6 +129,18 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust: C
     file = find_weights(Path(path))
     if file.suffix == ".onnx":
         return _load_onnx(file, torch.device(device))
+    state, metadata = _read(file)
+    _check_finite(state, file)
+    settings, names = read_facts(metadata.get("facts", ""), file)
+    check_named(own_code([settings.network.kind]), trust, file=file, how="--trust ")
+    networks = _build(state, settings, len(names), file)
+    networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks.eval().requires_grad_(False)
+    return Model(networks, settings, names, file, metadata["sha256"], _calibration(metadata, names, file))
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads tensors and metadata. Raises CoopsegError for a file that coopseg did not write, and damage."""
     try:
         with open_regular(file), safe_open(file, "pt") as stored:
             metadata = stored.metadata() or {}
@@ -118,13 +155,25 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust: C
         )
     if fingerprint(state, metadata.get("facts", "")) != metadata.get("sha256"):
         raise CoopsegError(f"{file}: damaged, its content does not match its SHA-256; copy it again")
-    _check_finite(state, file)
-    settings, names = read_facts(metadata.get("facts", ""), file)
-    check_named(own_code([settings.network.kind]), trust, file=file, how="--trust ")
-    networks = _build(state, settings, len(names), file)
-    networks.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    networks.eval().requires_grad_(False)
-    return Model(networks, settings, names, file, metadata["sha256"])
+    return state, metadata
+
+
+def _calibration(metadata: dict[str, str], names: tuple[str, ...], file: Path) -> Calibration | None:
+    """Returns the calibration in a file. Raises CoopsegError for damage, and for one of other classes."""
+    text = metadata.get(CALIBRATION)
+    if text is None:
+        return None
+    try:
+        if fingerprint({}, text) != metadata.get(f"{CALIBRATION}_sha256"):
+            raise ValueError("its SHA-256 is another")
+        found = Calibration.model_validate_json(text)
+        if tuple(found.lines) != names[1:]:
+            raise ValueError(f"it is of the classes {', '.join(found.lines)}")
+    except ValueError as error:  # pydantic's ValidationError is such
+        raise CoopsegError(
+            f"{file}: its calibration cannot be used ({one_line(error)}); calibrate again, or copy it again"
+        ) from None
+    return found
 
 
 def _check_finite(state: dict[str, Tensor], file: Path) -> None:

@@ -17,7 +17,8 @@ from coopseg.dicom.convert import pick_dicom
 from coopseg.dicom.objects import write_objects
 from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
-from coopseg.inference.facts import Facts, describe_predictor
+from coopseg.inference.facts import Facts, describe_calibration, describe_predictor
+from coopseg.inference.judge import find_calibration, judge
 from coopseg.inference.look import Segmented, write_pages
 from coopseg.inference.predictor import HEADS, Predictor, load_predictor, stack_frames
 from coopseg.inference.sources import Source, body_of, group_channels, read_source, stamps
@@ -26,6 +27,8 @@ from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.patients import Patient
 from coopseg.measures.remarks import Remark, join_phases, remark_on
 from coopseg.measures.write import measure_predictions, show_value
+from coopseg.quality.calibration import Calibration, Expected
+from coopseg.quality.opinions import DRAWS
 from coopseg.scans.colours import write_label_names
 from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
@@ -34,7 +37,7 @@ from coopseg.scans.journal import Journal, check_free, open_journal
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_labels, write_labels
 from coopseg.scans.types import Scan
-from coopseg.text import Json
+from coopseg.text import Json, counted
 
 SUFFIX = {"FTN": "_ftn", "FTN+STN": "_stn"}  # ends of file names if both heads are written
 BOTH = "both"
@@ -42,11 +45,24 @@ RECORD, OBJECTS = "predict.json", "dicom"
 
 
 @dataclass(frozen=True)
+class Found:
+    """Holds what was found of a scan. remarks: what to look at. expected: Dice of each phase, if known."""
+
+    remarks: tuple[Remark, ...]
+    expected: tuple[Expected, ...] = ()
+
+    @property
+    def flagged(self) -> bool:
+        """Tells whether a phase is flagged."""
+        return any(each.flagged for each in self.expected)
+
+
+@dataclass(frozen=True)
 class Predicted:
     """Describes one scan that is done.
 
     number: counts from 1. scan: for DICOM, which has no such file, its name below the study's folder.
-    outputs: label map of each head. remarks: what to look at. dicom: whether it was DICOM.
+    outputs: label map of each head. dicom: whether it was DICOM.
     """
 
     number: int
@@ -54,7 +70,7 @@ class Predicted:
     scan: Path
     outputs: dict[str, Path]
     seconds: float
-    remarks: tuple[Remark, ...]
+    found: Found
     dicom: bool = False
 
     @property
@@ -65,7 +81,7 @@ class Predicted:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Returns the remarks as one line each."""
-        return tuple(each.text for each in self.remarks)
+        return tuple(each.text for each in self.found.remarks)
 
 
 def choose_heads(predictor: Predictor, head: str | None) -> tuple[str, ...]:
@@ -119,6 +135,7 @@ def predict(
     dicom: bool = False,
     anatomy: bool = False,
     spacing: str = TRUE,
+    quality: bool = True,
     progress: Callable[[Predicted], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -143,8 +160,10 @@ def predict(
     write PATIENT.html for each patient and index.html, see `write_pages`. dicom: also write what was made of
     DICOM as DICOM, SEG and SR, into OUT/dicom. anatomy: mend the label maps, see `mend`; each scan's
     warnings say what was changed. spacing: "nominal" if the headers hold no true spacing; then there are
-    ratios but no volumes. With both heads FTN+STN is measured. progress: called after each scan that was
-    predicted. note: called with a line that says how many were done before.
+    ratios but no volumes. With both heads FTN+STN is measured. quality: say what Dice is expected of each
+    label map, and which a person should look at, if the model is calibrated (see `calibrate`); this takes up
+    to twice the time. progress: called after each scan that was predicted. note: called with a line that says
+    how many were done before, and with one that says how many are flagged, or why no Dice is expected.
     Raises CoopsegError for anything wrong with model or folder, or with every scan; `out` is then as it was.
     Raises PartlyDone, a CoopsegError, if only some scans cannot be used, when the others are done.
 
@@ -181,8 +200,13 @@ def predict(
         raise first_of(failed)
     targets = dict(zip(sources, output_paths(list(sources), heads), strict=True))
     facts = describe_predictor(loaded, predictor, precision=precision)
-    facts = replace(facts, anatomy=rules_for(loaded.names) if anatomy else None)
-    job = _Job(out, predictor, loaded.names, heads, facts, sources, targets, spacing)
+    calibration, missing = find_calibration(loaded, predictor, heads[-1]) if quality else (None, "")
+    facts = replace(
+        facts,
+        anatomy=rules_for(loaded.names) if anatomy else None,
+        calibration=describe_calibration(calibration),
+    )
+    job = _Job(out, predictor, loaded.names, heads, facts, sources, targets, spacing, calibration)
     with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
         done = _segment_all(job, journal, failed, progress)
         if not done:
@@ -202,8 +226,14 @@ def predict(
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
         if page:
             _write_pages(job, done, patients, failed)
-    if note and (line := journal.describe_skipped("scan")):
-        note(line)
+    if calibration:
+        number = sum(entry.found.flagged for entry in done)
+        missing = (
+            f"{number} of {counted(len(done), 'scan')} flagged: expected Dice below {calibration.limit:.2f}"
+        )
+    for line in (journal.describe_skipped("scan"), missing):
+        if note and line:
+            note(line)
     written = [path for entry in done for path in entry.outputs.values()]
     if failed:
         raise PartlyDone(failed, written, out, len(sources) + len(lost) + len(picked.refused))
@@ -215,7 +245,7 @@ class Kept:
     """Holds what the journal notes of a scan that is done."""
 
     seconds: float
-    remarks: tuple[Remark, ...]
+    found: Found
 
 
 @dataclass(frozen=True)
@@ -234,6 +264,7 @@ class _Job:
     sources: Mapping[Path, Source]
     targets: Mapping[Path, dict[str, Path]]
     spacing: str
+    calibration: Calibration | None
 
     @property
     def shown(self) -> str:
@@ -264,44 +295,60 @@ def _segment_all(
         files = {head: job.out / target for head, target in job.targets[scan].items()}
         made = partial(Predicted, number, len(job.sources), scan, files, dicom=isinstance(source, Stack))
         if kept := journal.find(key, depends):
-            done.append(made(kept.seconds, kept.remarks))
+            done.append(made(kept.seconds, kept.found))
             continue
         start = time.monotonic()
         try:
             with enough_memory("segmenting", scan):
-                remarks = _segment(job, source, files)
+                found = _segment(job, source, files)
         except CoopsegError as error:
             failed.append(error)
             continue
-        done.append(made(time.monotonic() - start, remarks))
-        journal.add(key, depends, Kept(done[-1].seconds, remarks), list(files.values()))
+        done.append(made(time.monotonic() - start, found))
+        journal.add(key, depends, Kept(done[-1].seconds, found), list(files.values()))
         if progress:
             progress(done[-1])
     return done
 
 
-def _segment(job: _Job, source: Source, files: Mapping[str, Path]) -> tuple[Remark, ...]:
-    """Reads a scan and writes its label map by each head; returns what to look at."""
+def _segment(job: _Job, source: Source, files: Mapping[str, Path]) -> Found:
+    """Reads a scan and writes its label map by each head; returns what to look at and what is expected."""
     scan, read_as = read_source(source, job.predictor.settings)
     moving = scan.data.ndim == 4
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_segment_frame(job, frame) for frame in frames]
-    maps = stack_frames(labels for labels, _ in found) if moving else found[0][0]
-    remarks = remark_on(read_as) + join_phases([remark_on(lines) for _, lines in found])
+    maps = stack_frames(frame.heads for frame in found) if moving else found[0].heads
+    remarks = remark_on(read_as) + join_phases([frame.remarks for frame in found])
     spacing, axis = job.spacing, job.slice_axis
     if job.facts.anatomy:
         maps, changed = mend_heads(maps, job.names, scan.affine, spacing=spacing, slice_axis=axis)
         remarks += changed
     for head, file in files.items():
         write_labels(file, maps[head], like=scan, names=job.names)
-    return remarks + look_over(maps[job.shown], job.names, scan.affine, spacing=spacing, slice_axis=axis)
+    remarks += look_over(maps[job.shown], job.names, scan.affine, spacing=spacing, slice_axis=axis)
+    remarks = tuple(sorted(remarks, key=lambda each: each.order))
+    return Found(remarks, tuple(frame.expected for frame in found if frame.expected))
 
 
-def _segment_frame(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+@dataclass(frozen=True)
+class _Frame:
+    """Holds the label maps of a frame by head, what to look at in it, and what is expected of it."""
+
+    heads: dict[str, np.ndarray]
+    remarks: tuple[Remark, ...]
+    expected: Expected | None = None
+
+
+def _segment_frame(job: _Job, scan: Scan) -> _Frame:
     case = prepare(scan, job.predictor.settings.cases)
-    probabilities = job.predictor.probabilities(case, job.heads)
-    warnings = case.warnings + edge_warning(most_probable(probabilities[job.shown]), job.names)
-    return {head: restore(probabilities[head], case.record) for head in job.heads}, warnings
+    opinions = job.predictor.opinions(case, draws=DRAWS if job.calibration else 0)
+    probabilities = opinions.probabilities
+    remarks = remark_on(case.warnings + edge_warning(most_probable(probabilities[job.shown]), job.names))
+    heads = {head: restore(probabilities[head], case.record) for head in job.heads}
+    if job.calibration is None:
+        return _Frame(heads, remarks)
+    expected, doubts = judge(opinions, job.calibration, job.names)
+    return _Frame(heads, remarks + doubts, expected)
 
 
 def _measure(job: _Job, done: Sequence[Predicted]) -> list[Patient]:
@@ -354,8 +401,10 @@ def _write_pages(
         Segmented(
             entry.scan,
             entry.outputs[job.shown],
-            entry.remarks,
+            entry.found.remarks,
             partial(read_source, job.sources[entry.scan], settings),
+            entry.found.expected,
+            stack.origin.slices if (stack := job.stack(entry.scan)) else (),
         )
         for entry in done
     ]
@@ -378,5 +427,6 @@ def _entry(job: _Job, done: Predicted) -> Json:
         "outputs": {head: str(path.relative_to(job.out)) for head, path in done.outputs.items()},
         "seconds": round(done.seconds, 3),
         "warnings": done.warnings,
+        **({"expected": [asdict(each) for each in done.found.expected]} if job.calibration else {}),
         **({"dicom": stack.origin.identifiers} if stack else {}),
     }

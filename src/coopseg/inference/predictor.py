@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +20,12 @@ from coopseg.errors import CoopsegError
 from coopseg.inference.model import Model, choose_device, choose_dtype, load_model
 from coopseg.inference.onednn import pack
 from coopseg.inference.onnx_networks import OnnxNetworks
+from coopseg.latent.masks import apply_mask
 from coopseg.networks.coders import Stem, scan_stem
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks, fold
 from coopseg.networks.other import OtherNetworks
+from coopseg.quality.opinions import DRAWS, MASKS, Opinions
 from coopseg.scans.types import Scan
 from coopseg.text import counted
 
@@ -125,11 +129,20 @@ class Predictor:
         named = self.settings.prediction.head
         return named if named in self.heads else self.heads[-1]
 
-    @torch.inference_mode()
     def probabilities(self, case: Case, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Returns class probabilities of all heads, or `heads`: (classes, slices, H, W) float32, sums 1.
 
         Raises CoopsegError for images of another number of channels, and if they are NaN or infinite.
+        """
+        found = self.opinions(case, draws=0).probabilities
+        return {head: found[head] for head in heads or self.heads}
+
+    @torch.inference_mode()
+    def opinions(self, case: Case, *, draws: int = DRAWS) -> Opinions:
+        """Returns the probabilities of all heads, and what the FTN makes of masked codes.
+
+        draws: how many masks are drawn, the same for every scan; codes are computed once for all. Raises
+        CoopsegError as `probabilities` does.
         """
         if case.image.shape[1] != self.settings.network.channels:
             given = counted(case.image.shape[1], "channel")
@@ -144,30 +157,50 @@ class Predictor:
         if self.stem is not None:
             with self.autocast():
                 images = self.stem(images)  # its statistics need every slice
-        parts = [self._heads(part) for part in images.split(at_once)]
+        generator = torch.Generator().manual_seed(0)
+        parts = [self._part(part, draws, generator) for part in images.split(at_once)]
         found = {
-            head: torch.cat([part[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
-            for head in heads or self.heads
+            head: torch.cat([part.heads[head] for part in parts]).transpose(0, 1).contiguous().cpu().numpy()
+            for head in self.heads
         }
         if wrong := [head for head, values in found.items() if not np.isfinite(values).all()]:
             raise CoopsegError(
                 f"{self.path or 'the networks'}: the probabilities of {wrong[0]} hold NaN or infinity; take "
                 "other weights, or train again"
             )
-        return found
+        masked = [
+            torch.cat(maps).cpu().numpy() for maps in zip(*(part.masked for part in parts), strict=True)
+        ]
+        code = torch.cat([part.code for part in parts]).mean(0).cpu().numpy()
+        return Opinions(found, masked, code, case.record.spacing)
 
-    def _heads(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns each head's probabilities for images, or for the features that the stem made of them."""
-        if isinstance(self.networks, OnnxNetworks):
-            return self.networks(images, refinements=self.refinements)
-        with self.autocast():
-            temperature = self.settings.losses.temperature
-            apply: Callable[..., dict[str, Tensor]] = self.networks
+    def _part(self, images: Tensor, draws: int, generator: torch.Generator) -> _Part:
+        """Returns what is made of images, or of the features that the stem made of them."""
+        networks = self.networks
+        nothing = images.new_zeros(len(images), 0)
+        if isinstance(networks, OnnxNetworks):
+            return _Part(networks(images, refinements=self.refinements), (), nothing)
+        options: Any = {"refinements": self.refinements, "temperature": self.settings.losses.temperature}
+        if not isinstance(networks, FoldedNetworks):
+            apply: Callable[..., dict[str, Tensor]] = networks
             if self.stem is not None:
-                assert not isinstance(self.networks, OtherNetworks)  # settings allow them no scan statistics
-                apply = self.networks.after_stem
-            logits = apply(images, refinements=self.refinements, temperature=temperature)
-        return {head: torch.softmax(value.float(), 1) for head, value in logits.items()}
+                assert not isinstance(networks, OtherNetworks)  # settings allow them no scan statistics
+                apply = networks.after_stem
+            with self.autocast():
+                return _Part(_softmax(apply(images, **options)), (), nothing)
+        features = images if self.stem is not None else networks.stem(images.to(networks.dtype))
+        codes = networks.encoder(features.to(networks.dtype))
+        heads = _softmax(networks.after_codes(codes, **options))
+        masked = tuple(self._masked(networks, codes, generator) for _ in range(draws))
+        return _Part(heads, masked, codes[0].float().mean((2, 3)))
+
+    def _masked(
+        self, networks: FoldedNetworks, codes: Sequence[Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Returns the FTN's label maps from masked codes, (slices, H, W) uint8."""
+        choices = MASKS.sample_levels([code.shape for code in codes], generator, codes[0].device)
+        masks = MASKS.build_levels(choices, codes, [None] * len(codes))
+        return networks.decoder(*map(apply_mask, codes, masks)).argmax(1).to(torch.uint8)
 
     def labels(self, case: Case) -> dict[str, np.ndarray]:
         """Returns each head's class indices in the scan's own grid, (X, Y, Z) uint8."""
@@ -182,6 +215,19 @@ class Predictor:
         if scan.data.ndim == 3:
             return self(scan)
         return stack_frames(self(scan.frame(index)) for index in range(scan.data.shape[3]))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Holds what is made of some slices; code: (slices, channels)."""
+
+    heads: dict[str, Tensor]
+    masked: tuple[Tensor, ...]
+    code: Tensor
+
+
+def _softmax(logits: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {head: torch.softmax(value.float(), 1) for head, value in logits.items()}
 
 
 def load_predictor(

@@ -15,9 +15,10 @@ class Order(IntEnum):
 
     NO_NUMBER = 0
     NOT_FOUND = 1
-    DISAGREE = 2
-    OTHER = 3
-    MENDED = 4
+    DOUBTED = 2
+    DISAGREE = 3
+    OTHER = 4
+    MENDED = 5
 
 
 @dataclass(frozen=True)

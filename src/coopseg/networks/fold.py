@@ -7,6 +7,7 @@ What is left is convolutions, each with the activation that follows it, sums and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -123,61 +124,83 @@ class Up(nn.Module):
         return self.conv2.join(self.conv1(x), twice(self.skip(x)))
 
 
-class UNet(nn.Module):
-    """Maps the stem's features to logits; the first layers of `up` also read what those of `down` found.
+class Coder(nn.Module):
+    """Maps the stem's features to what the decoder reads: the shape code and any skips.
 
-    down: `Down` to 1/2, 1/4, 1/8 and 1/16, and the head. skips: folded 1×1 convolutions for 1/8 and 1/4.
+    down: `Down` to 1/2, 1/4, 1/8 and 1/16, and the head. middle: the decoupler. skips: whether the features
+    at 1/8 and 1/4 are read too.
     """
 
-    def __init__(
-        self, down: list[nn.Module], middle: list[nn.Module], up: list[nn.Module], skips: list[Convolution]
-    ) -> None:
+    def __init__(self, down: list[nn.Module], middle: list[nn.Module], *, skips: bool) -> None:
         super().__init__()
-        self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
-        self.middle, self.skips = nn.Sequential(*middle), nn.ModuleList(skips)
+        self.down, self.middle = nn.ModuleList(down), nn.Sequential(*middle)
+        self.skips = skips
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, width, H, W) to (B, classes, H, W)."""
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Maps (B, width, H, W) to the shape code, (B, 8 width, H/16, W/16), followed by the skips."""
         levels = []
         for layer in self.down:
             x = layer(x)
             levels.append(x)
-        x = self.middle(x)
+        return [self.middle(x), *(levels[2:0:-1] if self.skips else [])]
+
+
+class Decoding(nn.Module):
+    """Maps codes to logits. skips: folded 1×1 convolutions for the features at 1/8 and 1/4."""
+
+    def __init__(self, up: list[nn.Module], skips: list[Convolution]) -> None:
+        super().__init__()
+        self.up, self.skips = nn.ModuleList(up), nn.ModuleList(skips)
+
+    def forward(self, x: Tensor, *skips: Tensor) -> Tensor:
+        """Maps the shape code and the skips to (B, classes, H, W)."""
         for number, layer in enumerate(self.up):
             x = layer(x)
             if number < len(self.skips):
-                x = x + self.skips[number](levels[2 - number])
+                x = x + self.skips[number](skips[number])
         return x
 
 
 class FoldedNetworks(nn.Module):
     """Holds FTN and STN for inference only, in any precision; images and logits are those of `Networks`.
 
-    stem: maps images to the features of the image encoder's first layers. fast: maps those to logits. refine:
-    maps probabilities to logits. Weights are buffers: nothing here learns.
+    stem: maps images to the features of the image encoder's first layers. encoder: maps those to the shape
+    code and the skips. decoder: maps these to the FTN's logits. refine: maps probabilities to the STN's.
+    Weights are buffers: nothing here learns.
     """
 
-    def __init__(self, stem: nn.Sequential, fast: nn.Module, refine: nn.Sequential) -> None:
+    def __init__(self, stem: nn.Sequential, encoder: Coder, decoder: Decoding, refine: nn.Sequential) -> None:
         super().__init__()
         self.stem = stem
-        self.fast = fast
+        self.encoder, self.decoder = encoder, decoder
         self.refine = refine
 
     def forward(self, image: Tensor, *, refinements: int = 1, temperature: float = 2.0) -> dict[str, Tensor]:
         """Does the same as `Networks`, with layers in the weights' precision, softmax in float32 at least."""
-        features = self.stem(image.to(next(self.buffers()).dtype))
+        features = self.stem(image.to(self.dtype))
         return self.after_stem(features, refinements=refinements, temperature=temperature)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Returns the precision of the weights."""
+        return next(self.buffers()).dtype
 
     def after_stem(
         self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
     ) -> dict[str, Tensor]:
         """Does the same as `Networks.after_stem`."""
-        dtype = next(self.buffers()).dtype
-        wide = torch.promote_types(dtype, torch.float32)
-        logits = self.fast(features.to(dtype)).to(wide)
+        codes = self.encoder(features.to(self.dtype))
+        return self.after_codes(codes, refinements=refinements, temperature=temperature)
+
+    def after_codes(
+        self, codes: Sequence[Tensor], *, refinements: int = 1, temperature: float = 2.0
+    ) -> dict[str, Tensor]:
+        """Does the same, given what the encoder made of the features, masked or as it is."""
+        wide = torch.promote_types(self.dtype, torch.float32)
+        logits = self.decoder(*codes).to(wide)
         heads = {"FTN": logits}
         for _ in range(refinements):
-            logits = self.refine(torch.softmax(logits / temperature, 1).to(dtype)).to(wide)
+            logits = self.refine(torch.softmax(logits / temperature, 1).to(self.dtype)).to(wide)
             heads["FTN+STN"] = logits
         return heads
 
@@ -194,11 +217,11 @@ def fold(networks: Networks, *, merge: bool = True) -> FoldedNetworks:
     decoder, shape = networks.segmentation_decoder, networks.shape_encoder
     down, up = _after_stem(encoder), _decoder(decoder, upsampling)
     skips = [Convolution.fold(skip) for skip in (decoder.skip1, decoder.skip2)] if networks.skips else []
-    fast = UNet(down, middle, up, skips) if skips else nn.Sequential(*down, *middle, *up)
+    coder, decoding = Coder(down, middle, skips=networks.skips), Decoding(up, skips)
     refine = nn.Sequential(
         *_stem(shape.stem), *_after_stem(shape), *_decoder(networks.shape_decoder, upsampling)
     )
-    return FoldedNetworks(nn.Sequential(*_stem(encoder.stem)), fast, refine).eval()
+    return FoldedNetworks(nn.Sequential(*_stem(encoder.stem)), coder, decoding, refine).eval()
 
 
 def _stem(stem: Stem) -> list[nn.Module]:

@@ -32,7 +32,8 @@ ENDS = (
 class Volume:
     """Holds a scan with its label map. name: of its file. phase: "ED" or the like, "" for a cine or one scan.
 
-    labels: class indices in the scan's grid. remarks: what to look at in it.
+    labels: class indices in the scan's grid. remarks: what to look at in it. called: what the scanner calls
+    each slice, in the order of the scan's third axis; () if that is not known.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Volume:
     scan: Scan
     labels: np.ndarray
     remarks: tuple[Remark, ...] = ()
+    called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,19 @@ class Structure:
 class Series:
     """Holds what is shown of volumes in one grid; plain JSON can hold it.
 
-    phases: a name for each. milliseconds: of each phase, if the header tells them. slices: how many. size: mm
-    of a slice, across and down. sides: the patient's side at the left, right, top and bottom edge. sheets:
-    for each phase all slices in one JPEG in a data address, `across` of them side by side, `tile` pixels wide
-    and high each. unit: of volumes, voxels where ml cannot be known. outlines: by phase and slice, (number of
-    the structure, SVG path in mm), inner ones first.
+    phases: a name for each. milliseconds: of each phase, if the header tells them. slices: how many. called:
+    what the scanner calls each, if that is known. size: mm of a slice, across and down. sides: the patient's
+    side at the left, right, top and bottom edge. sheets: for each phase all slices in one JPEG in a data
+    address, `across` of them side by side, `tile` pixels wide and high each. unit: of volumes, voxels where
+    ml cannot be known. outlines: by phase and slice, (number of the structure, SVG path in mm), inner ones
+    first.
     """
 
     name: str
     phases: tuple[str, ...]
     milliseconds: tuple[float, ...]
     slices: int
+    called: tuple[str, ...]
     size: tuple[float, float]
     sides: tuple[str, str, str, str]
     across: int
@@ -104,6 +108,7 @@ def make_series(
         phases=_phases(volumes),
         milliseconds=_times(first, len(frames)) if len(volumes) == 1 else (),
         slices=count,
+        called=volumes[0].called if orientation.axes[0] == 2 and len(volumes[0].called) == count else (),
         size=(round(columns * width, 3), round(rows * height, 3)),
         sides=_sides(first, orientation),
         across=across,

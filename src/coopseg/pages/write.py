@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -30,8 +30,9 @@ INDEX = "index.html"
 class Entry:
     """Holds what the list says of a patient.
 
-    link: to the page, from the list. warnings: a line each, in their `Order`. missing, kinds: how many kinds
-    of warnings, those of structures not found and all. phases: how many the warnings concern, and of how
+    link: to the page, from the list. warnings: a line each, in their `Order`. missing, doubted, kinds: how
+    many kinds of warnings, those of structures not found, those of doubt and all. expected: the lowest Dice
+    expected of a phase, 1 if that is not known. phases: how many the warnings concern, and of how
     many. values: measures by name.
     """
 
@@ -39,6 +40,8 @@ class Entry:
     link: str
     warnings: tuple[str, ...] = ()
     missing: int = 0
+    doubted: int = 0
+    expected: float = 1.0
     kinds: int = 0
     phases: tuple[int, int] = (0, 1)
     values: Mapping[str, Cell] = field(default_factory=dict)
@@ -47,7 +50,7 @@ class Entry:
     def rank(self) -> tuple[float, ...]:
         """Returns by what the list is sorted, least first."""
         concerned, total = self.phases
-        return -self.missing, -self.kinds, -concerned / total
+        return -self.missing, -self.doubted, self.expected, -self.kinds, -concerned / total
 
     @property
     def summary(self) -> str:
@@ -79,6 +82,7 @@ def write_patient(
     notes: Sequence[Remark] = (),
     beside: Sequence[str] = (),
     measures: Mapping[str, Cell] | None = None,
+    expected: float = 1.0,
     beat: Beat = Beat(),
     worklist: str = "",
     spacing: str = TRUE,
@@ -88,13 +92,14 @@ def write_patient(
 
     scans: of the patient; those in one grid are phases of one series. names: of the class indices, background
     first. provenance: (name, value) pairs that say how the label maps were made. notes: what to look at about
-    the patient as a whole. beside: lines that go with the numbers. measures: values by name. beat: ED and ES.
-    worklist: the address of the list. spacing, slice_axis: see `make_series`.
+    the patient as a whole. beside: lines that go with the numbers. measures: values by name. expected: see
+    `Entry`. beat: ED and ES. worklist: the address of the list. spacing, slice_axis: see `make_series`.
     """
     series = [make_series(group, names, spacing=spacing, slice_axis=slice_axis) for group in _by_grid(scans)]
     values = dict(measures or {})
     total = sum(len(each.phases) for each in series)
     entry = _make_entry(patient, path.name, scans, notes, total=total, values=values)
+    entry = replace(entry, expected=expected)
     page = {
         "patient": patient,
         "made": f"coopseg {__version__}",
@@ -163,11 +168,16 @@ def _make_entry(
     """Returns what the list says of a patient with `total` phases."""
     remarks = [(f"{scan.name}: " * (len(scans) > 1), each) for scan in scans for each in scan.remarks]
     remarks += [("", each) for each in notes]
+
+    def kinds(order: Order) -> int:
+        return len({each.kind for _, each in remarks if each.order == order})
+
     return Entry(
         patient,
         link,
         tuple(name + each.text for name, each in sorted(remarks, key=lambda pair: pair[1].order)),
-        missing=len({each.kind for _, each in remarks if each.order == Order.NOT_FOUND}),
+        missing=kinds(Order.NOT_FOUND),
+        doubted=kinds(Order.DOUBTED),
         kinds=len({each.kind for _, each in remarks}),
         phases=(len({(name, phase) for name, each in remarks for phase in each.phases}), total),
         values=values,

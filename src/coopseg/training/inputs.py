@@ -19,8 +19,8 @@ from coopseg.cases.splits import PARTS, Part, Split, describe_trained, get_split
 from coopseg.config.resolve import check_named, own_code, read_overrides, resolve_settings
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError
-from coopseg.evaluation.metrics import dice
 from coopseg.inference.predictor import Predictor
+from coopseg.measures.overlap import dice
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import LAYOUTS, notes_on, open_dataset
 from coopseg.scans.load import load_label

@@ -43,7 +43,8 @@ function draw() {
   }
   const number = "phase " + (state.phase + 1), name = series.phases[state.phase];
   at("where").textContent = [
-    "slice " + (state.slice + 1) + " of " + series.slices,
+    "slice " + (state.slice + 1) + " of " + series.slices
+      + (series.called.length ? " (" + series.called[state.slice] + " of the scanner)" : ""),
     series.phases.length > 1 ? number + " of " + series.phases.length : "",
     name === number ? "" : name,
     ...scan.marks.filter(mark => here(mark) && mark.name !== name).map(mark => mark.name),

@@ -102,7 +102,9 @@ def _recognise(path: Path) -> str:
     if other := others_in(path, path / "images", path / "imagesTr", path / "imagesTs"):
         raise CoopsegError(f"{path}: no data set recognised, but {other}; convert them to .nii.gz")
     looked = "; ".join(f"{name}: {layout.looked_for}" for name, layout in LAYOUTS.items())
-    raise CoopsegError(f"{path}: no data set recognised; looked for {looked}")
+    raise CoopsegError(
+        f"{path}: no data set recognised; looked for {looked}; `coopseg import` makes it of DICOM"
+    )
 
 
 def _check_names(dataset: Dataset) -> None:

@@ -1,0 +1,349 @@
+"""Compares estimators of quality: how well they foretell the Dice of label maps without the truth.
+
+    python scripts/quality.py collect --model RUN [--ensemble RUN ...] --out FOLDER NAME=DATA[:SPLIT:PART] ...
+    python scripts/quality.py table --calibrate choose --out JSON FOLDER [FOLDER ...]
+
+`collect` predicts every volume of the data sets by a trained model, and writes FOLDER/NAME.json: of each
+volume the true Dice of each structure, what every estimator says, and seconds. With `+choice` after NAME each
+volume is also taken with the five artefacts that settings are chosen by. `table` fits each estimator on the
+set that --calibrate names, by the same rule (`fit_lines`), and prints for every other set what came of it,
+with 95 % intervals by bootstrap over patients: the area under the risk-coverage curve (mean 1 - Dice of the
+volumes kept, over all shares kept), Pearson's correlation of expected and true mean Dice, the mean error of a
+structure's expected Dice, the area under the ROC curve for a mean Dice below 0.7, and the share of true
+values within the 90 % interval, whose mean width follows. Each FOLDER is of one model; the numbers are means
+over models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from coopseg.cases.prepare import Case, prepare, restore
+from coopseg.cases.splits import find_split, select_part, select_patients, split_of_run
+from coopseg.evaluation.corruptions import CHOICE_KINDS
+from coopseg.inference.predictor import Predictor, load_predictor
+from coopseg.measures.overlap import dice
+from coopseg.networks.cooperative import Networks
+from coopseg.networks.fold import FoldedNetworks
+from coopseg.quality.agreement import disagreement
+from coopseg.quality.calibration import BAD, Calibration, Judged, auroc, fit_lines
+from coopseg.quality.certainty import doubt_away_from_edges
+from coopseg.quality.distance import Reference, distance, refer_to
+from coopseg.quality.reconstruction import reconstruction_error
+from coopseg.quality.signs import SIGNS, read_signs
+from coopseg.scans.labels import labels_to_indices
+from coopseg.scans.layouts import open_dataset
+from coopseg.scans.load import load_label, load_scan
+from coopseg.scans.types import Dataset, ScanRef
+from coopseg.training.calibrate import CLEAN, corrupted
+
+SETS_AT_END = "+choice"
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Holds all that says something of a label map of `predictor`.
+
+    networks: of its model, as they were trained. plain: without scan statistics. others: further trainings.
+    known: codes of the training scans. training: features and labels of these scans, at a quarter of the
+    resolution, each (channels, N) and (N,).
+    """
+
+    predictor: Predictor
+    networks: Networks
+    names: tuple[str, ...]
+    plain: Predictor
+    others: tuple[Predictor, ...]
+    known: Reference
+    training: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Writes what every estimator says of every volume."""
+    torch.set_num_threads(1)
+    model, predictor = load_predictor(arguments.model)
+    assert isinstance(model.networks, Networks)
+    dataset = open_dataset(arguments.training)
+    dataset = select_patients(dataset, split_of_run(Path(arguments.model)).train)
+    codes, training = [], []
+    for ref in dataset.items:
+        label = load_label(ref)
+        assert label is not None
+        indices = labels_to_indices(label.data, dataset.labels, names=model.names, path=ref.label)
+        case = prepare(load_scan(ref), predictor.settings.cases, label=indices, names=model.names)
+        assert case.label is not None
+        codes.append(predictor.opinions(case, draws=0).code)
+        training.append(quarter(features_of(predictor, case), case.label))
+    judges = Judges(
+        predictor,
+        model.networks,
+        model.names,
+        load_predictor(arguments.model, scan_statistics="off")[1],
+        tuple(load_predictor(run)[1] for run in arguments.ensemble),
+        refer_to(codes, []),
+        tuple(training),
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for given in arguments.sets:
+        name, dataset, kinds = _open(given)
+        file = arguments.out / f"{name}.json"
+        if file.exists():
+            continue
+        rows: list[dict[str, Any]] = []
+        for number, ref in enumerate(dataset.items, start=1):
+            rows += _rows(dataset, ref, kinds, judges)
+            print(f"{name}: {number} of {len(dataset.items)}", flush=True)
+        file.write_text(json.dumps(rows))
+
+
+def _open(given: str) -> tuple[str, Dataset, Sequence[str]]:
+    name, _, rest = given.partition("=")
+    folder, *split = rest.split(":")
+    dataset = open_dataset(Path(folder))
+    if split:
+        dataset = select_part(dataset, find_split(split[0]), split[1])  # type: ignore[arg-type]
+    kinds = (CLEAN, *CHOICE_KINDS) if name.endswith(SETS_AT_END) else (CLEAN,)
+    return name.removesuffix(SETS_AT_END), dataset, kinds
+
+
+def _rows(dataset: Dataset, ref: ScanRef, kinds: Sequence[str], judges: Judges) -> Iterator[dict[str, Any]]:
+    scan, label = load_scan(ref), load_label(ref)
+    assert label is not None
+    target = labels_to_indices(label.data, dataset.labels, names=judges.names, path=ref.label)
+    clean = prepare(scan, judges.predictor.settings.cases, normalised=ref.normalised)
+    for kind in kinds:
+        case = clean if kind == CLEAN else corrupted(clean, kind, ref.id)
+        yield {"patient": ref.patient, "kind": kind, **_row(case, target, judges)}
+
+
+def _row(case: Case, target: np.ndarray, judges: Judges) -> dict[str, Any]:
+    names, predictor, head = judges.names, judges.predictor, judges.predictor.default_head
+    start = time.perf_counter()
+    first = predictor.opinions(case, draws=0)
+    restore(first.probabilities[head], case.record)
+    once = time.perf_counter()
+    opinions = predictor.opinions(case)
+    found = restore(opinions.probabilities[head], case.record)
+    own = read_signs(opinions, head, names)
+    judged = time.perf_counter()
+    labels, probabilities = opinions.labels(head), opinions.probabilities[head]
+    entropy = -(probabilities * np.log(probabilities.clip(1e-12))).sum(0).mean() / np.log(len(names))
+    apart = distance(opinions.code, judges.known.mean, judges.known.spread)
+    members = [labels, *(other.opinions(case, draws=0).labels(head) for other in judges.others)]
+    each = np.ones(len(names) - 1)
+    plain = judges.plain.opinions(case, draws=0).labels(head)
+    taught = quarter(features_of(predictor, case), labels)
+    signs = own | {
+        "mean entropy": entropy * each,
+        "entropy away from edges": doubt_away_from_edges(probabilities, labels) * each,
+        "latent distance": np.log(max(apart, 0.1)) * each + 3,
+        "other statistics": disagreement(labels, [plain], len(names)),
+        "Monte Carlo dropout": among(opinions.masked, len(names)),
+        "reverse classification": reversed_loss(*taught, judges.training, len(names)),
+    }
+    if judges.others:
+        signs[f"{len(members)} trainings"] = among(members, len(names))
+    if predictor.settings.losses.reconstruction:
+        signs["reconstruction"] = reconstructed(judges.networks, case) * each
+    return {
+        "dice": dice(found, target, classes=range(1, len(names))).tolist(),
+        "signs": {name: np.asarray(values, float).tolist() for name, values in signs.items()},
+        "seconds": {"plain": once - start, "judged": judged - once},
+    }
+
+
+def among(maps: Sequence[np.ndarray], classes: int) -> np.ndarray:
+    """Returns the mean disagreement of all pairs of label maps, (classes - 1,)."""
+    pairs = [disagreement(one, [two], classes) for number, one in enumerate(maps) for two in maps[:number]]
+    mean: np.ndarray = np.mean(pairs, axis=0)
+    return mean
+
+
+@torch.inference_mode()
+def features_of(predictor: Predictor, case: Case) -> np.ndarray:
+    """Returns the finest features that the decoder reads, (channels, slices, h, w)."""
+    networks, image = predictor.networks, torch.from_numpy(case.image)
+    assert isinstance(networks, FoldedNetworks)
+    features = predictor.stem(image) if predictor.stem else networks.stem(image)
+    parts = [networks.encoder(part)[-1] for part in features.split(4)]
+    return torch.cat(parts).transpose(0, 1).numpy()
+
+
+def quarter(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features and labels at the features' resolution, (channels, N) and (N,)."""
+    step = labels.shape[-1] // features.shape[-1]
+    return features.reshape(len(features), -1), labels[:, step // 2 :: step, step // 2 :: step].reshape(-1)
+
+
+def reversed_loss(
+    features: np.ndarray, labels: np.ndarray, training: Sequence[tuple[np.ndarray, np.ndarray]], classes: int
+) -> np.ndarray:
+    """Returns 1 minus the best Dice of a classifier, taught by the label map, on training scans.
+
+    Reverse classification accuracy (Valindria et al. 2017) with the nearest mean in the network's own
+    features as its classifier.
+    """
+    present = [index for index in range(classes) if (labels == index).any()]
+    means = np.stack([features[:, labels == index].mean(1) for index in present])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    found = []
+    for theirs, truth in training:
+        nearest = np.asarray(present, np.uint8)[(means @ theirs).argmax(0)]
+        found.append(dice(nearest, truth, classes=range(1, classes)))
+    best: np.ndarray = 1 - np.max(found, axis=0)
+    return best
+
+
+@torch.inference_mode()
+def reconstructed(networks: Networks, case: Case) -> float:
+    """Returns the error of the image that is decoded from the image code."""
+    image = torch.from_numpy(case.image)
+    made = torch.cat([networks.image_decoder(networks.encode(part)[0]) for part in image.split(4)])
+    return reconstruction_error(case.image, made.numpy())
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Fits every estimator, prints what came of it on every set, and keeps the numbers."""
+    models = [
+        {
+            file.stem: json.loads(file.read_text())
+            for file in folder.glob("*.json")
+            if file.stem != "reference"
+        }
+        for folder in arguments.folders
+    ]
+    names = list(models[0][arguments.calibrate][0]["signs"])
+    estimators = {"coopseg": tuple(SIGNS)} | {name: (name,) for name in names}
+    sets = [name for name in models[0] if name != arguments.calibrate]
+    rows = []
+    for title, signs in estimators.items():
+        for group, members in _groups(sets).items():
+            found = [_measure(model, signs, arguments.calibrate, members) for model in models]
+            rows.append({"estimator": title, "set": group, **_mean(found)})
+    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    print("| estimator | set | volumes, bad | AURC | Pearson | error | AUROC | within | width |")
+    print("|---" * 9 + "|")
+    for row in rows:
+        cells = [_cell(row[key]) for key in MEASURES]
+        print(f"| {row['estimator']} | {row['set']} | {row['volumes']}, {row['bad']} | {' | '.join(cells)} |")
+
+
+MEASURES = ("aurc", "pearson", "error", "auroc", "within", "width")
+ARTEFACTS = ("RandBias", "RandGhost", "RandMotion", "RandSpike")
+
+
+def _groups(sets: Sequence[str]) -> dict[str, list[str]]:
+    """Returns each set, the published artefacts as one, and all."""
+    groups = {name: [name] for name in sets}
+    copies = [name for name in sets if name in ARTEFACTS]
+    return groups | ({"corrupted": copies} if copies else {}) | {"all": list(sets)}
+
+
+def _judged(rows: Sequence[dict[str, Any]]) -> list[Judged]:
+    return [
+        Judged(
+            row["patient"],
+            {name: np.array(values) for name, values in row["signs"].items()},
+            np.array(row["dice"]),
+        )
+        for row in rows
+    ]
+
+
+def _measure(
+    model: dict[str, list[dict[str, Any]]], signs: tuple[str, ...], calibrate: str, members: Sequence[str]
+) -> dict[str, Any]:
+    known, judged = _judged(model[calibrate]), [one for name in members for one in _judged(model[name])]
+    structures = [str(number) for number in range(len(known[0].dice))]
+    fitted = fit_lines(known, signs, structures)
+    calibration = Calibration(
+        head="", source="", made="", known=(), patients=0, scan_statistics=None, refinements=0, level=0.9,
+        signs=signs, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
+    )  # fmt: skip
+    found = [calibration.expect(one.signs) for one in judged]
+    truth = np.array([one.dice for one in judged])
+    expected, low, high = (
+        np.array([[of[name] for name in structures] for of in each])
+        for each in zip(*((one.dice, one.low or {}, one.high or {}) for one in found), strict=True)
+    )
+    within = (truth >= low - 1e-9) & (truth <= high + 1e-9)
+    flagged, bad = np.array([one.flagged for one in found]), truth.mean(1) < BAD
+    patients = np.array([one.patient for one in judged])
+    places = [np.flatnonzero(patients == name) for name in np.unique(patients)]
+    rng = np.random.default_rng(0)
+
+    def measure(chosen: np.ndarray) -> dict[str, float]:
+        mean, foretold = truth[chosen].mean(1), expected[chosen].mean(1)
+        area = auroc(-foretold, mean < BAD)
+        return {
+            "aurc": risk_coverage(1 - mean, np.argsort(-foretold, kind="stable")),
+            "pearson": float(np.corrcoef(mean, foretold)[0, 1]) if foretold.std() > 0 else 0.0,
+            "error": float(np.abs(truth - expected)[chosen].mean()),
+            "auroc": np.nan if area is None else area,
+            "within": float(within[chosen].mean()),
+            "width": float((high - low)[chosen].mean()),
+        }
+
+    drawn = (rng.integers(len(places), size=len(places)) for _ in range(BOOTSTRAPS))
+    draws = [measure(np.concatenate([places[index] for index in chosen])) for chosen in drawn]
+    return {
+        "volumes": len(truth),
+        "bad": int(bad.sum()),
+        "missed": int((bad & ~flagged).sum()),
+        "flagged": int(flagged.sum()),
+        "best_aurc": risk_coverage(1 - truth.mean(1), np.argsort(-truth.mean(1))),
+        **{
+            key: [value, *np.nanpercentile([draw[key] for draw in draws], [2.5, 97.5]).tolist()]
+            for key, value in measure(np.arange(len(truth))).items()
+        },
+    }
+
+
+def risk_coverage(risk: np.ndarray, order: np.ndarray) -> float:
+    """Returns the mean risk of the volumes kept, averaged over all shares kept, first come first kept."""
+    return float((np.cumsum(risk[order]) / np.arange(1, len(risk) + 1)).mean())
+
+
+def _mean(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    counts = ("volumes", "bad", "missed", "flagged")
+    return {
+        **{key: round(float(np.mean([one[key] for one in found])), 1) for key in counts},
+        "best_aurc": round(float(np.mean([one["best_aurc"] for one in found])), 4),
+        **{key: np.mean([one[key] for one in found], axis=0).round(4).tolist() for key in MEASURES},
+        "of_each_model": [{key: round(one[key][0], 4) for key in MEASURES} for one in found],
+    }
+
+
+def _cell(values: Sequence[float]) -> str:
+    return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(required=True)
+    one = verbs.add_parser("collect")
+    one.add_argument("--model", required=True)
+    one.add_argument("--ensemble", nargs="*", default=[])
+    one.add_argument("--training", type=Path, required=True)
+    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("sets", nargs="+")
+    one.set_defaults(run=collect)
+    two = verbs.add_parser("table")
+    two.add_argument("--calibrate", default="choose")
+    two.add_argument("--out", type=Path, required=True)
+    two.add_argument("folders", nargs="+", type=Path)
+    two.set_defaults(run=table)
+    given = parser.parse_args()
+    given.run(given)

@@ -1,0 +1,123 @@
+"""Fits of made-up cases whose truth is known; the interval holds as it says; the area against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+from scipy.stats import mannwhitneyu
+
+from coopseg.quality.calibration import (
+    Calibration,
+    Fitted,
+    Judged,
+    auroc,
+    conformal,
+    fit_lines,
+    least_patients,
+)
+
+NAMES, SIGNS = ("RV", "LV"), ("one", "two", "noise")
+WEIGHTS, OFFSET = np.array([0.6, 0.3, 0.0]), 0.05
+
+
+def cases(patients: int, *, seed: int = 0, scatter: float = 0.0, volumes: int = 4) -> list[Judged]:
+    """Volumes whose loss is a line of two signs; what scatters is shared by the volumes of a patient."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for patient in range(patients):
+        own = generator.normal(0, scatter, 2)
+        for _ in range(volumes):
+            signs = generator.random((3, 2)) * generator.random()
+            dice = 1 - WEIGHTS @ signs - OFFSET + own * (0.2 + signs[0])
+            named = dict(zip(SIGNS, signs, strict=True))
+            found.append(Judged(f"{seed}-{patient}", named, dice.clip(0, 1)))
+    return found
+
+
+def calibration(fitted: Fitted, level: float = 0.9) -> Calibration:
+    return Calibration(
+        head="FTN", signs=SIGNS, lines=fitted.lines, limit=fitted.limit, level=level, patients=1, source="", made="", known=(),
+        scan_statistics=None, refinements=1, skill=fitted.skill,
+    )  # fmt: skip
+
+
+def test_finds_the_line() -> None:
+    fitted = fit_lines(cases(20), SIGNS, NAMES)
+    for line in fitted.lines.values():
+        np.testing.assert_allclose(line.weights, WEIGHTS, atol=1e-6)
+        assert line.offset == pytest.approx(OFFSET, abs=1e-6)
+    assert fitted.skill.error < 1e-6
+    assert fitted.skill.auroc == 1
+    case = cases(1, seed=9)[0]
+    expected = calibration(fitted).expect(case.signs)
+    np.testing.assert_allclose(list(expected.dice.values()), case.dice, atol=1e-6)
+
+
+def test_weights_are_those_of_bounded_least_squares_with_a_share_for_each_patient() -> None:
+    judged = cases(5, scatter=0.3) + cases(1, seed=3, scatter=0.3, volumes=40)
+    fitted = fit_lines(judged, SIGNS, NAMES)
+    shares = np.sqrt([1 / 4] * 20 + [1 / 40] * 40)
+    columns = np.array([[*(one.signs[sign][0] for sign in SIGNS), 1.0] for one in judged])
+    target = 1 - np.array([one.dice[0] for one in judged])
+    expected = lsq_linear(columns * shares[:, None], target * shares, bounds=(0, np.inf), tol=1e-12).x
+    line = fitted.lines["RV"]
+    np.testing.assert_allclose([*line.weights, line.offset], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9])
+def test_the_interval_holds_for_new_patients(level: float) -> None:
+    within = []
+    for seed in range(20):
+        known = calibration(fit_lines(cases(30, seed=seed, scatter=0.1), SIGNS, NAMES, level=level), level)
+        for case in cases(30, seed=1000 + seed, scatter=0.1):
+            found = known.expect(case.signs)
+            assert found.low
+            assert found.high
+            for index, name in enumerate(NAMES):
+                within.append(found.low[name] <= case.dice[index] <= found.high[name])
+    assert level - 0.02 < np.mean(within) < level + 0.08
+
+
+def test_too_few_patients_for_an_interval() -> None:
+    assert (least_patients(0.9), least_patients(0.8), least_patients(0.95)) == (9, 4, 19)
+    for patients, there in ((8, False), (9, True)):
+        found = calibration(fit_lines(cases(patients, scatter=0.1), SIGNS, NAMES)).expect(cases(1)[0].signs)
+        assert (found.low is not None, found.high is not None) == (there, there)
+
+
+def test_conformal_counts_by_hand() -> None:
+    scores = np.array([0.4, 0.1, 0.3, 0.2])
+    assert conformal(scores, np.ones(4), 4, 0.8) == 0.4  # the fourth of five, the new patient being one
+    assert conformal(scores, np.ones(4), 4, 0.6) == 0.3
+    assert conformal(scores, np.ones(4), 4, 0.81) is None
+    assert conformal(scores, np.array([0.5, 0.5, 1, 1]), 3, 0.75) == 0.4  # two of one patient
+
+
+@pytest.mark.parametrize("missed", [0.05, 0.3])
+def test_the_limit_leaves_a_share_unflagged(missed: float) -> None:
+    judged = cases(200, scatter=0.2)
+    fitted = fit_lines(judged, SIGNS, NAMES, bad=0.8, missed=missed)
+    assert fitted.skill.bad > 100
+    assert missed - 0.02 < fitted.skill.missed / fitted.skill.bad <= missed
+    assert calibration(fitted).expect(judged[0].signs).flagged == (
+        calibration(fitted).expect(judged[0].signs).mean < fitted.limit
+    )
+
+
+def test_without_a_bad_one_the_limit_is_what_bad_means() -> None:
+    fitted = fit_lines(cases(10), SIGNS, NAMES, bad=0.01)
+    assert (fitted.limit, fitted.skill.bad, fitted.skill.auroc) == (0.01, 0, None)
+
+
+def test_area_under_the_curve_is_that_of_mann_and_whitney() -> None:
+    generator = np.random.default_rng(0)
+    score, positive = generator.integers(0, 9, 80), generator.random(80) < 0.4
+    ones, others = score[positive], score[~positive]
+    expected = mannwhitneyu(ones, others).statistic / len(ones) / len(others)
+    assert auroc(score, positive) == pytest.approx(expected)
+
+
+def test_survives_being_stored() -> None:
+    found = calibration(fit_lines(cases(10, scatter=0.1), SIGNS, NAMES))
+    assert Calibration.model_validate_json(found.model_dump_json()) == found
