@@ -106,7 +106,7 @@ def test_the_list_begins_with_what_needs_a_look(tmp_path: Path) -> None:
     assert "First come patients of whom a structure was not found" in text
     columns = re.findall(r'<th scope="col">(.*?)</th>', text)
     assert columns == ["Patient", "To look at", "LV EF", "RV EF"]
-    assert text.count('<abbr title="not measured">–</abbr>') == 2 * 4
+    assert text.count('<abbr title="not measured">–</abbr>') == 2 * 6
     assert text.count('<abbr title="RV: empty at ES">–</abbr>') == 1
     assert "d: unreadable" in text
     assert "not a medical device" in text
