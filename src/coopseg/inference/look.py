@@ -21,7 +21,7 @@ from coopseg.scans.nifti import read_labels
 from coopseg.scans.types import Scan
 from coopseg.text import counted
 
-EXPECTED = "expected Dice"
+EXPECTED = "Expected Dice"
 
 
 @dataclass(frozen=True)
