@@ -76,7 +76,7 @@ def test_the_autoencoder_is_given_hard_label_maps(runs: Runs, phantom: dict[str,
     model.networks.segmentation_decoder.out.weight.mul_(1e5)  # as far apart as those of a trained FTN
     predictor = Predictor(model.networks, model.settings)
     images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    heads = predictor._heads(images)
+    heads = predictor._part(images, 0, torch.Generator()).heads
     hard = one_hot(heads["FTN"].argmax(1), 4, images)
     with torch.no_grad():
         refined = torch.softmax(model.networks.refine(hard), 1)

@@ -135,6 +135,7 @@ def _report(done: Predicted) -> None:
     expected = min(done.found.expected, key=lambda each: each.mean, default=None)
     lowest = "" if len(done.found.expected) < 2 else "lowest "
     quality = f", {lowest}expected Dice {expected.describe()}" if expected else ""
+    quality += ", flagged" if done.found.flagged else ""
     note(f"{done.number} of {done.total}: {done.shown} ({done.seconds:.1f} s){quality}")
     if done.warnings:
         warn(remark_on_scan(done.shown, done.warnings, "predict.json"))

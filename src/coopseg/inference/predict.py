@@ -25,7 +25,7 @@ from coopseg.inference.sources import Source, body_of, group_channels, read_sour
 from coopseg.measures.frames import TRUE, check_spacing
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.patients import Patient
-from coopseg.measures.remarks import Remark, join_phases, remark_on
+from coopseg.measures.remarks import Order, Remark, join_phases, remark_on
 from coopseg.measures.write import measure_predictions, show_value
 from coopseg.quality.calibration import Calibration, Expected
 from coopseg.quality.opinions import DRAWS
@@ -318,7 +318,7 @@ def _segment(job: _Job, source: Source, files: Mapping[str, Path]) -> Found:
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if moving else [scan]
     found = [_segment_frame(job, frame) for frame in frames]
     maps = stack_frames(frame.heads for frame in found) if moving else found[0].heads
-    remarks = remark_on(read_as) + join_phases([frame.remarks for frame in found])
+    remarks = remark_on(read_as, lambda _: Order.SCAN) + join_phases([frame.remarks for frame in found])
     spacing, axis = job.spacing, job.slice_axis
     if job.facts.anatomy:
         maps, changed = mend_heads(maps, job.names, scan.affine, spacing=spacing, slice_axis=axis)
@@ -343,7 +343,8 @@ def _segment_frame(job: _Job, scan: Scan) -> _Frame:
     case = prepare(scan, job.predictor.settings.cases)
     opinions = job.predictor.opinions(case, draws=DRAWS if job.calibration else 0)
     probabilities = opinions.probabilities
-    remarks = remark_on(case.warnings + edge_warning(most_probable(probabilities[job.shown]), job.names))
+    edges = edge_warning(most_probable(probabilities[job.shown]), job.names)
+    remarks = remark_on(case.warnings, lambda _: Order.SCAN) + remark_on(edges)
     heads = {head: restore(probabilities[head], case.record) for head in job.heads}
     if job.calibration is None:
         return _Frame(heads, remarks)

@@ -11,14 +11,18 @@ from coopseg.text import NUMBER, runs
 
 
 class Order(IntEnum):
-    """Says what a person should see first: what keeps a number from being given, last what was mended."""
+    """Says what a person should see first: what keeps a number from being given, last what was mended.
+
+    SCAN: what is odd about the scan itself, since all else may follow from it.
+    """
 
     NO_NUMBER = 0
-    NOT_FOUND = 1
-    DOUBTED = 2
-    DISAGREE = 3
-    OTHER = 4
-    MENDED = 5
+    SCAN = 1
+    NOT_FOUND = 2
+    DOUBTED = 3
+    DISAGREE = 4
+    OTHER = 5
+    MENDED = 6
 
 
 @dataclass(frozen=True)
