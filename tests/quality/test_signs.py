@@ -33,7 +33,7 @@ def test_each_speaks_of_its_own() -> None:
     other = LABELS.copy()
     other[:, 6:9, 6:9] = 0
     for given, name in (({"stn": other}, "second opinion"), ({"masked": (other,)}, "masked codes")):
-        found = read_signs(opinions(**given), "FTN", NAMES)  # type: ignore[arg-type]
+        found = read_signs(opinions(**given), "FTN", NAMES)
         assert {key for key, values in found.items() if values.any()} == {name}
         assert found[name].tolist() == [0, 1]
     broken = LABELS.copy()
