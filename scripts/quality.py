@@ -2,6 +2,7 @@
 
     python scripts/quality.py collect --model RUN [--ensemble RUN ...] --out FOLDER NAME=DATA[:SPLIT:PART] ...
     python scripts/quality.py table --calibrate choose --out JSON FOLDER [FOLDER ...]
+    python scripts/quality.py choice JSON
 
 `collect` predicts every volume of the data sets by a trained model, and writes FOLDER/NAME.json: of each
 volume the true Dice of each structure, what every estimator says, and seconds. With `+choice` after NAME each
@@ -11,7 +12,8 @@ with 95 % intervals by bootstrap over patients: the area under the risk-coverage
 volumes kept, over all shares kept), Pearson's correlation of expected and true mean Dice, the mean error of a
 structure's expected Dice, the area under the ROC curve for a mean Dice below 0.7, and the share of true
 values within the 90 % interval, whose mean width follows. Each FOLDER is of one model; the numbers are means
-over models.
+over models. `choice` prints, for each sign in a file of volumes and for sums of them, how well the line
+foretells patients left out, in fifths.
 """
 
 from __future__ import annotations
@@ -238,6 +240,18 @@ def table(arguments: argparse.Namespace) -> None:
         print(f"| {row['estimator']} | {row['set']} | {row['volumes']}, {row['bad']} | {' | '.join(cells)} |")
 
 
+def choice(arguments: argparse.Namespace) -> None:
+    """Prints how well single signs and sums of them foretell the Dice of patients left out."""
+    judged = _judged(json.loads(arguments.volumes.read_text()))
+    single = [(name,) for name in judged[0].signs]
+    chosen = ("own doubt", "masked codes", "second opinion", "loose pieces")
+    sums = [chosen[:number] for number in (2, 3, 4)]
+    print("| signs | AUROC | mean error |\n|---|---|---|")
+    for signs in (*single, *sums, tuple(judged[0].signs)):
+        skill = fit_lines(judged, signs, [str(number) for number in range(len(judged[0].dice))]).skill
+        print(f"| {' + '.join(signs)} | {skill.auroc:.3f} | {skill.error:.3f} |")
+
+
 MEASURES = ("aurc", "pearson", "error", "auroc", "within", "width")
 ARTEFACTS = ("RandBias", "RandGhost", "RandMotion", "RandSpike")
 
@@ -345,5 +359,8 @@ if __name__ == "__main__":
     two.add_argument("--out", type=Path, required=True)
     two.add_argument("folders", nargs="+", type=Path)
     two.set_defaults(run=table)
+    three = verbs.add_parser("choice")
+    three.add_argument("volumes", type=Path)
+    three.set_defaults(run=choice)
     given = parser.parse_args()
     given.run(given)

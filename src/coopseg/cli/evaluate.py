@@ -112,7 +112,8 @@ def evaluate(
     metrics.json and metrics.md (means over patients; by vendor, site and phase: ED is end-diastole, ES
     end-systole), pictures/ of the worst, median and best case, slices.npz (for `coopseg report`),
     evaluation.json (model, settings, versions, warnings), and done.jsonl, which has the scores as they are
-    made: after a stop --resume goes on. Volumes that cannot be used are named at the end, and their number
+    made: after a stop --resume goes on. If the model is calibrated, quality.csv compares the Dice that was
+    expected with the true one. Volumes that cannot be used are named at the end, and their number
     with the tables; the exit code is then 1. If no volume can be used, nothing is written.
     """
     from coopseg.evaluation.run import RECORD, evaluate_model

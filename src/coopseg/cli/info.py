@@ -79,9 +79,8 @@ def demo(
 
     It trains the standard and the cooperative method on one made-up site, and tests both on other patients of
     that site, on their corrupted copies and on three other sites, also how well they foretell the Dice of
-    their label maps. Then it has the last network segment a
-    DICOM study, as `coopseg predict --page --dicom` does. OUT gets phantom/, corrupted/, runs/,
-    report/report.html, study/ and study-results/.
+    their label maps. Then it has the last network segment a DICOM study, as `coopseg predict --page --dicom`
+    does. OUT gets phantom/, corrupted/, runs/, report/report.html, study/ and study-results/.
     """
     from coopseg.demo import run_demo
 

@@ -44,8 +44,8 @@ class Subject:
     background first. head: the one whose predictions are drawn. in_turn: two threads must not call it at
     once. facts: entries for the record. source: the folder of its training, or a name if there is none.
     trained: the split of its training, None if unknown. settings: how it prepares a scan. judge: predicts
-    too, and says what Dice is expected, if that is known. assumed: a line on how
-    the values that it gives are read, or why no Dice is expected.
+    too, and says what Dice is expected, if that is known. assumed: a line on how the values that it gives are
+    read, or why no Dice is expected.
     """
 
     predict: Predict | None
@@ -67,17 +67,14 @@ class Subject:
 
     def warnings(self, datasets: Sequence[Dataset]) -> tuple[str, ...]:
         """Returns a line for each data set with patients that, by name, it was trained or selected on."""
+        said = (self.assumed,) if self.assumed else ()
         if self.made_elsewhere:
             unknown = "made elsewhere, so whether it was trained on these patients is unknown"
-            said = (self.assumed,) if self.assumed else ()
             return (*said, f"{self.facts.model.path}: {unknown}")
         if self.trained is None:
             unknown = "not found, so whether the model was trained on these patients is unknown"
-            return (f"{self.source / RUN}: {unknown}",)
-        warnings, known = (
-            [self.assumed] if self.assumed else [],
-            {*self.trained.train, *self.trained.validate},
-        )
+            return (*said, f"{self.source / RUN}: {unknown}")
+        warnings, known = [*said], {*self.trained.train, *self.trained.validate}
         for dataset in datasets:
             if len(dataset.channels) > 1 and self.settings.channels not in (None, dataset.channels):
                 theirs, own = ", ".join(dataset.channels), ", ".join(self.settings.channels or ())

@@ -178,8 +178,9 @@ def fit_lines(
     The map is the line of least squares without negative weights (Lawson and Hanson 1974): it grows with
     every sign. Its errors are those that it has on patients whom it was not fitted on, by fifths of them. The
     interval is the conformal one for patients with several volumes each (Lee, Barber and Willett 2023,
-    "Distribution-free inference with hierarchical data", with errors in units of their usual size): it holds
-    with probability `level` for a new patient of the same kind, and needs 9 patients or more for 0.9.
+    "Distribution-free inference with hierarchical data", with errors in units of their usual size). It holds
+    with a probability of about `level` for a new patient of the same kind: exactly so if its errors came from
+    patients that no line was fitted on, which would leave half of them for each. 0.9 needs 9 patients.
     """
     values = np.array([[one.signs[sign] for sign in signs] for one in judged])  # (volumes, signs, structures)
     truth = np.array([one.dice for one in judged])

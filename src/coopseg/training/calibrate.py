@@ -46,10 +46,10 @@ from coopseg.quality.calibration import (
 from coopseg.quality.distance import Reference, refer_to
 from coopseg.quality.signs import read_signs
 from coopseg.scans.labels import labels_to_indices
-from coopseg.scans.layouts import open_dataset
+from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.types import Dataset, ScanRef
-from coopseg.text import counted, listing
+from coopseg.text import counted, listing, merge_lines
 from coopseg.training.checkpoint import read_request
 from coopseg.workers import Map, choose_workers, one_thread, threads
 
@@ -115,10 +115,14 @@ def calibrate(
     if head not in predictor.heads:
         raise CoopsegError(f"head {head!r} is not there; use {' or '.join(predictor.heads)}")
     say = warn or (lambda line: None)
-    training = _open_training(loaded.path.parent)
+    folder = loaded.path.parent
+    divided = split_of_run(folder) if (folder / RUN).is_file() else None
+    training = _open_training(folder, divided)
     if isinstance(training, str) and data is None:
         raise CoopsegError(f"{training}; give labelled scans of other patients by --data")
-    dataset = _choose(data, training, split, part, layout, labels, say)
+    if divided is None:
+        say(f"{folder / RUN}: not found, so whether the model was trained on these patients is unknown")
+    dataset = _choose(data, training, divided, split, part, layout, labels, say)
     check_labelled([dataset], "calibrate")
     if len(dataset.patients) < 2:
         raise CoopsegError(f"{dataset.root}: one patient is too few to calibrate with; give ten or more")
@@ -130,6 +134,8 @@ def calibrate(
             if progress:
                 progress(number, len(dataset.items), one.name)
         reference = _refer(training, predictor, found, side_by_side, say)
+    for line in (*notes_on(dataset), *merge_lines([(o.name, line) for o in found for line in o.warnings])):
+        say(line)
     judged = [each for one in found for each in one.judged]
     signs = tuple(judged[0].signs)
     fitted = fit_lines(judged, signs, loaded.names[1:], bad=bad, missed=missed, level=level)
@@ -170,14 +176,14 @@ class _Training:
     split: Split
 
 
-def _open_training(folder: Path) -> _Training | str:
+def _open_training(folder: Path, divided: Split | None) -> _Training | str:
     """Opens the data of a finished training; returns in a line what is missing if that cannot be done."""
-    if not (folder / REQUEST).is_file() or not (folder / RUN).is_file():
+    if not (folder / REQUEST).is_file() or divided is None:
         return f"{folder}: no request.json and run.json of a finished training beside the weights"
     try:
         request = read_request(folder).arguments
         dataset = open_dataset(request.data, layout=request.layout, labels=request.labels)
-        return _Training(dataset, split_of_run(folder))
+        return _Training(dataset, divided)
     except CoopsegError as error:
         return f"the data of the training cannot be opened ({error})"
 
@@ -185,6 +191,7 @@ def _open_training(folder: Path) -> _Training | str:
 def _choose(
     data: str | Path | Dataset | None,
     training: _Training | str,
+    divided: Split | None,
     split: str | Path | None,
     part: Part,
     layout: str,
@@ -198,7 +205,7 @@ def _choose(
     dataset = open_dataset(data, layout=layout, labels=labels)
     if split is not None:
         dataset = select_part(dataset, find_split(split), part)
-    trained = set(training.split.train) if isinstance(training, _Training) else set()
+    trained = divided.train if divided else ()
     if known := [patient for patient in dataset.patients if patient in trained]:
         others = [patient for patient in dataset.patients if patient not in trained]
         say(
@@ -211,11 +218,15 @@ def _choose(
 
 @dataclass(frozen=True)
 class _Found:
-    """Holds what was found of a volume, as it is and with artefacts, and its code as it is."""
+    """Holds what was found of a volume, as it is and with artefacts, and its code as it is.
+
+    warnings: what a user should look at in the scan.
+    """
 
     name: str
     judged: list[Judged]
     code: np.ndarray
+    warnings: tuple[str, ...]
 
 
 def _judge(predictor: Predictor, dataset: Dataset, names: tuple[str, ...], head: str, ref: ScanRef) -> _Found:
@@ -234,7 +245,7 @@ def _judge(predictor: Predictor, dataset: Dataset, names: tuple[str, ...], head:
             found = restore(opinions.probabilities[head], case.record)
             scores = dice(found, target, classes=range(1, len(names)))
             judged.append(Judged(ref.patient, read_signs(opinions, head, names), scores))
-        return _Found(ref.id, judged, code)
+        return _Found(ref.id, judged, code, clean.warnings)
 
 
 def corrupted(case: Case, kind: str, name: str) -> Case:
