@@ -159,6 +159,8 @@ def _row(case: Case, target: np.ndarray, judges: Judges) -> dict[str, Any]:
         signs["reconstruction"] = reconstructed(judges.networks, case) * each
     return {
         "dice": dice(found, target, classes=range(1, len(names))).tolist(),
+        "found": opinions.found(head).tolist(),
+        "there": np.isin(np.arange(1, len(names)), target).tolist(),
         "signs": {name: np.asarray(values, float).tolist() for name, values in signs.items()},
         "seconds": {"plain": once - start, "judged": judged - once},
     }
@@ -269,6 +271,8 @@ def _judged(rows: Sequence[dict[str, Any]]) -> list[Judged]:
             row["patient"],
             {name: np.array(values) for name, values in row["signs"].items()},
             np.array(row["dice"]),
+            np.array(row["found"]),
+            np.array(row["there"]),
         )
         for row in rows
     ]
@@ -284,7 +288,7 @@ def _measure(
         head="", source="", made="", known=(), patients=0, scan_statistics=None, refinements=0, level=0.9,
         signs=signs, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
     )  # fmt: skip
-    found = [calibration.expect(one.signs) for one in judged]
+    found = [calibration.expect(one.signs, one.found) for one in judged]
     truth = np.array([one.dice for one in judged])
     expected, low, high = (
         np.array([[of[name] for name in structures] for of in each])

@@ -299,6 +299,10 @@ def test_links_lead_somewhere(name: str) -> None:
         path, _, anchor = link.partition("#")
         target = (ROOT / name).parent / path if path else ROOT / name
         assert target.exists(), f"{name}: {link}"
+        beside = (ROOT / "docs").resolve() in target.resolve().parents
+        assert beside or target.is_file() or not name.startswith("docs"), (
+            f"{name}: {link}: a folder is not copied"
+        )
         assert ROOT in target.resolve().parents or target.resolve() == ROOT, f"{name}: {link}"
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), f"{name}: {link}"

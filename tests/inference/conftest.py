@@ -81,7 +81,7 @@ def small_onnx(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> P
 @pytest.fixture(scope="session")
 def made_calibration() -> Calibration:
     """A calibration of that model, with numbers that somebody made up."""
-    line = Line(weights=(0.2, 0.3, 0.1, 0.4), offset=0.05, base=0.02, slope=0.2, reach=2.0)
+    line = Line(weights=(0.2, 0.3, 0.1, 0.4), offset=0.05, base=0.02, slope=0.2, reach=2.0, always=True)
     return Calibration(
         head="FTN+STN",
         signs=tuple(SIGNS),

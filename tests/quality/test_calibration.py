@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
@@ -19,6 +21,7 @@ from coopseg.quality.calibration import (
 
 NAMES, SIGNS = ("RV", "LV"), ("one", "two", "noise")
 WEIGHTS, OFFSET = np.array([0.6, 0.3, 0.0]), 0.05
+BOTH = np.array([True, True])
 
 
 def cases(patients: int, *, seed: int = 0, scatter: float = 0.0, volumes: int = 4) -> list[Judged]:
@@ -31,7 +34,7 @@ def cases(patients: int, *, seed: int = 0, scatter: float = 0.0, volumes: int = 
             signs = generator.random((3, 2)) * generator.random()
             dice = 1 - WEIGHTS @ signs - OFFSET + own * (0.2 + signs[0])
             named = dict(zip(SIGNS, signs, strict=True))
-            found.append(Judged(f"{seed}-{patient}", named, dice.clip(0, 1)))
+            found.append(Judged(f"{seed}-{patient}", named, dice.clip(0, 1), BOTH, BOTH))
     return found
 
 
@@ -50,7 +53,7 @@ def test_finds_the_line() -> None:
     assert fitted.skill.error < 1e-6
     assert fitted.skill.auroc == 1
     case = cases(1, seed=9)[0]
-    expected = calibration(fitted).expect(case.signs)
+    expected = calibration(fitted).expect(case.signs, BOTH)
     np.testing.assert_allclose(list(expected.dice.values()), case.dice, atol=1e-6)
 
 
@@ -71,7 +74,7 @@ def test_the_interval_holds_for_new_patients(level: float) -> None:
     for seed in range(20):
         known = calibration(fit_lines(cases(30, seed=seed, scatter=0.1), SIGNS, NAMES, level=level), level)
         for case in cases(30, seed=1000 + seed, scatter=0.1):
-            found = known.expect(case.signs)
+            found = known.expect(case.signs, BOTH)
             assert found.low
             assert found.high
             for index, name in enumerate(NAMES):
@@ -82,7 +85,9 @@ def test_the_interval_holds_for_new_patients(level: float) -> None:
 def test_too_few_patients_for_an_interval() -> None:
     assert (least_patients(0.9), least_patients(0.8), least_patients(0.95)) == (9, 4, 19)
     for patients, there in ((8, False), (9, True)):
-        found = calibration(fit_lines(cases(patients, scatter=0.1), SIGNS, NAMES)).expect(cases(1)[0].signs)
+        found = calibration(fit_lines(cases(patients, scatter=0.1), SIGNS, NAMES)).expect(
+            cases(1)[0].signs, BOTH
+        )
         assert (found.low is not None, found.high is not None) == (there, there)
 
 
@@ -100,14 +105,40 @@ def test_the_limit_leaves_a_share_unflagged(missed: float) -> None:
     fitted = fit_lines(judged, SIGNS, NAMES, bad=0.8, missed=missed)
     assert fitted.skill.bad > 100
     assert missed - 0.02 < fitted.skill.missed / fitted.skill.bad <= missed
-    assert calibration(fitted).expect(judged[0].signs).flagged == (
-        calibration(fitted).expect(judged[0].signs).mean < fitted.limit
+    assert calibration(fitted).expect(judged[0].signs, BOTH).flagged == (
+        calibration(fitted).expect(judged[0].signs, BOTH).mean < fitted.limit
     )
 
 
 def test_without_a_bad_one_the_limit_is_what_bad_means() -> None:
     fitted = fit_lines(cases(10), SIGNS, NAMES, bad=0.01)
     assert (fitted.limit, fitted.skill.bad, fitted.skill.auroc) == (0.01, 0, None)
+
+
+def test_a_structure_that_every_scan_has_and_the_label_map_has_not_is_wrong() -> None:
+    plain = cases(20, scatter=0.1)
+    calm = dict.fromkeys(SIGNS, np.zeros(2))  # all opinions agree that there is no RV
+    only_lv = np.array([False, True])
+    nowhere = [Judged(one.patient, calm, np.array([0.0, 0.95]), only_lv, BOTH) for one in plain[::8]]
+    fitted = fit_lines(plain + nowhere, SIGNS, NAMES)
+    found = calibration(fitted).expect(calm, only_lv)
+    assert found.dice["RV"] == 0
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.low["RV"], found.high["RV"]) == (0, 0)
+    assert found.dice["LV"] > 0.8
+    mirrored = fit_lines(cases(20, scatter=0.1), SIGNS, NAMES).lines["RV"]  # the line itself learns nothing
+    np.testing.assert_allclose(fitted.lines["RV"].weights, mirrored.weights, atol=0.02)
+
+
+def test_a_structure_that_some_scans_lack_is_judged_by_its_signs() -> None:
+    judged = cases(20, scatter=0.1)
+    without = replace(judged[0], found=np.array([False, True]), there=np.array([False, True]))
+    found = calibration(fit_lines([*judged, without], SIGNS, NAMES))
+    assert not found.lines["RV"].always
+    assert found.lines["LV"].always
+    calm = dict.fromkeys(SIGNS, np.zeros(2))
+    assert found.expect(calm, without.found) == found.expect(calm, BOTH)
 
 
 def test_area_under_the_curve_is_that_of_mann_and_whitney() -> None:

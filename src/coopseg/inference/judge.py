@@ -46,7 +46,8 @@ def judge(
     opinions: Opinions, calibration: Calibration, names: Sequence[str]
 ) -> tuple[Expected, tuple[Remark, ...]]:
     """Returns what is expected of the label map of `calibration.head`, and what a person should look at."""
-    expected = calibration.expect(read_signs(opinions, calibration.head, names))
+    head = calibration.head
+    expected = calibration.expect(read_signs(opinions, head, names), opinions.found(head))
     remarks = []
     if expected.flagged:
         text = f"expected Dice {expected.describe()}, flagged below {calibration.limit:.2f}"

@@ -25,12 +25,15 @@ LEVEL = 0.9  # of the interval
 class Judged:
     """Holds a volume of which the truth is known.
 
-    signs: by name, (classes - 1,) each. dice: (classes - 1,), that of the label map.
+    signs: by name, (classes - 1,) each. dice: (classes - 1,), that of the label map. found, there: (classes -
+    1,) bool, which structures the label map has, and the truth.
     """
 
     patient: str
     signs: Mapping[str, np.ndarray]
     dice: np.ndarray
+    found: np.ndarray
+    there: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Line(Section):
     """Holds the map for one structure: 1 - Dice = Σ weight · sign + offset, no weight below 0.
 
     base, slope: the scatter of the true Dice around it is base + slope · (1 - Dice). reach: half the width of
-    the interval in scatters; None if too few patients are known for one.
+    the interval in scatters; None if too few patients are known for one. always: whether every scan that it
+    was fitted on has the structure, so that a label map without it is wrong: its Dice is 0, whatever the
+    signs say. All opinions of a volume can agree on nothing.
     """
 
     weights: tuple[float, ...]
@@ -73,6 +78,7 @@ class Line(Section):
     base: float
     slope: float
     reach: float | None
+    always: bool
 
     def expect(self, signs: np.ndarray) -> np.ndarray:
         """Returns the expected Dice of volumes, clipped to [0, 1]. signs: (volumes, signs)."""
@@ -131,15 +137,19 @@ class Calibration(Section):
         patients = counted(self.patients, "patient")
         return f"by {patients} ({self.source}), {self.made}; flagged below {self.limit:.2f}"
 
-    def expect(self, signs: Mapping[str, np.ndarray]) -> Expected:
-        """Returns what is expected of a volume with these signs, see `read_signs`."""
+    def expect(self, signs: Mapping[str, np.ndarray], found: np.ndarray) -> Expected:
+        """Returns what is expected of a label map with these signs, see `read_signs`.
+
+        found: (classes - 1,) bool, which structures it has.
+        """
         dice, low, high = dict[str, float](), dict[str, float](), dict[str, float]()
         for index, (name, line) in enumerate(self.lines.items()):
             row = np.array([[signs[sign][index] for sign in self.signs]])
-            expected = line.expect(row)
+            wrong = line.always and not found[index]
+            expected = np.zeros(1) if wrong else line.expect(row)
             dice[name] = float(expected[0])
             if line.reach is not None:
-                apart = line.reach * float(line.scatter(expected)[0])
+                apart = 0.0 if wrong else line.reach * float(line.scatter(expected)[0])
                 low[name], high[name] = max(dice[name] - apart, 0.0), min(dice[name] + apart, 1.0)
         mean = float(np.mean(list(dice.values())))
         whole = len(low) == len(dice)
@@ -185,11 +195,16 @@ def fit_lines(
     values = np.array([[one.signs[sign] for sign in signs] for one in judged])  # (volumes, signs, structures)
     truth = np.array([one.dice for one in judged])
     patients = np.array([one.patient for one in judged])
+    found, there = np.array([one.found for one in judged]), np.array([one.there for one in judged])
     shares = _shares(patients)
     lines, unseen = {}, np.zeros_like(truth)
     for index, name in enumerate(names):
-        line, unseen[:, index] = _fit_line(values[:, :, index], truth[:, index], patients, shares, level)
-        lines[name] = line
+        always = bool(there[:, index].all())
+        wrong = ~found[:, index] & always
+        line, unseen[:, index] = _fit_line(
+            values[:, :, index], truth[:, index], patients, shares, wrong, level
+        )
+        lines[name] = line.model_copy(update={"always": always})
     means, expected = truth.mean(1), unseen.mean(1)
     is_bad = means < bad
     limit = _limit(expected[is_bad], shares[is_bad], missed) if is_bad.any() else bad
@@ -213,9 +228,18 @@ def _shares(patients: np.ndarray) -> np.ndarray:
 
 
 def _fit_line(
-    signs: np.ndarray, dice: np.ndarray, patients: np.ndarray, shares: np.ndarray, level: float
+    signs: np.ndarray,
+    dice: np.ndarray,
+    patients: np.ndarray,
+    shares: np.ndarray,
+    wrong: np.ndarray,
+    level: float,
 ) -> tuple[Line, np.ndarray]:
-    """Returns the line through all volumes, and what it expects of each without having seen its patient."""
+    """Returns the line through all volumes, and what it expects of each without having seen its patient.
+
+    wrong: volumes whose Dice is known to be 0; no line goes through them.
+    """
+    every, shares = shares, np.where(wrong, 0, shares)
     unseen = np.zeros_like(dice)
     known = np.unique(patients)
     folds = np.random.default_rng(0).permutation(len(known)) % min(FOLDS, len(known))
@@ -223,11 +247,12 @@ def _fit_line(
         out = np.isin(patients, known[folds == fold])
         weights, offset = _least_squares(signs[~out], dice[~out], shares[~out])
         unseen[out] = (1 - signs[out] @ weights - offset).clip(0, 1)
+    unseen[wrong] = 0
     weights, offset = _least_squares(signs, dice, shares)
     apart = np.abs(dice - unseen)
     (slope,), base = _least_squares((1 - unseen)[:, None], 1 - apart, shares)
-    line = Line(weights=tuple(weights), offset=offset, base=base, slope=slope, reach=None)
-    reach = conformal(apart / line.scatter(unseen), shares, len(known), level)
+    line = Line(weights=tuple(weights), offset=offset, base=base, slope=slope, reach=None, always=False)
+    reach = conformal(apart / line.scatter(unseen), every, len(known), level)
     return line.model_copy(update={"reach": reach}), unseen
 
 

@@ -34,3 +34,7 @@ class Opinions:
         """Returns the class indices of a head, (slices, H, W) uint8."""
         found: np.ndarray = self.probabilities[head].argmax(0).astype(np.uint8)
         return found
+
+    def found(self, head: str) -> np.ndarray:
+        """Returns which structures the label map of a head has, (classes - 1,) bool."""
+        return np.isin(np.arange(1, len(self.probabilities[head])), self.labels(head))

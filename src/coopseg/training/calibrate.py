@@ -236,6 +236,7 @@ def _judge(predictor: Predictor, dataset: Dataset, names: tuple[str, ...], head:
         assert label is not None  # checked before any volume was touched
         target = labels_to_indices(label.data, dataset.labels, names=names, path=ref.label)
         clean = prepare(scan, predictor.settings.cases, normalised=ref.normalised)
+        there = np.isin(np.arange(1, len(names)), target)
         judged, code = [], np.zeros(0)
         for kind in (CLEAN, *CHOICE_KINDS):
             case = clean if kind == CLEAN else corrupted(clean, kind, ref.id)
@@ -244,7 +245,8 @@ def _judge(predictor: Predictor, dataset: Dataset, names: tuple[str, ...], head:
                 code = opinions.code
             found = restore(opinions.probabilities[head], case.record)
             scores = dice(found, target, classes=range(1, len(names)))
-            judged.append(Judged(ref.patient, read_signs(opinions, head, names), scores))
+            signs = read_signs(opinions, head, names)
+            judged.append(Judged(ref.patient, signs, scores, opinions.found(head), there))
         return _Found(ref.id, judged, code, clean.warnings)
 
 
