@@ -43,13 +43,18 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def coopseg() -> Callable[..., Any]:
-    """Runs the program in this process; the result has exit_code, stdout and stderr."""
+def coopseg() -> Iterator[Callable[..., Any]]:
+    """Runs the program in this process; the result has exit_code, stdout and stderr.
+
+    A machine that other programs keep busy is not spoken of.
+    """
     from typer.testing import CliRunner
 
     from coopseg.cli.main import app
 
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coopseg.workers.busy_line", lambda: "")
+        yield lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 HOLD = """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coopseg.report.run import write_report as write_report
     from coopseg.scans.layouts import open_dataset as open_dataset
     from coopseg.scans.nifti import read_image as read_image
+    from coopseg.training.adapt import adapt as adapt
     from coopseg.training.calibrate import calibrate as calibrate
     from coopseg.training.run import resume as resume
     from coopseg.training.run import train as train
@@ -33,6 +34,7 @@ _HOMES = {
     "CooperativeStep": ("coopseg.training.step", "CooperativeStep"),
     "CoopsegError": ("coopseg.errors", "CoopsegError"),
     "Predictor": ("coopseg.inference.predictor", "Predictor"),
+    "adapt": ("coopseg.training.adapt", "adapt"),
     "calibrate": ("coopseg.training.calibrate", "calibrate"),
     "corrupt": ("coopseg.evaluation.corrupt", "corrupt_dataset"),
     "evaluate": ("coopseg.evaluation.run", "evaluate_model"),
@@ -51,9 +53,10 @@ _HOMES = {
     "write_report": ("coopseg.report.run", "write_report"),
 }
 __all__ = [
-    "CooperativeStep", "CoopsegError", "Predictor", "__version__", "calibrate", "corrupt", "evaluate",
-    "load_model", "measure", "open_dataset", "predict", "read_image", "resume", "resume_benchmark",
-    "run_benchmark", "train", "validate", "write_dicom_phantom", "write_phantom", "write_report",
+    "CooperativeStep", "CoopsegError", "Predictor", "__version__", "adapt", "calibrate", "corrupt",
+    "evaluate", "load_model", "measure", "open_dataset", "predict", "read_image", "resume",
+    "resume_benchmark", "run_benchmark", "train", "validate", "write_dicom_phantom", "write_phantom",
+    "write_report",
 ]  # fmt: skip
 MODULES = ("latent", "networks", "transforms")  # what they hold is public too
 

@@ -14,6 +14,7 @@ import pytest
 from coopseg import train
 from coopseg.cli.main import _terminate
 from coopseg.cli.train import _report
+from coopseg.inference.model import load_model
 from coopseg.results.remarks import stn_behind, validation_of
 
 TINY = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 8.0, "training.steps": 1}
@@ -124,6 +125,30 @@ def test_a_stop_before_the_first_step_says_how_to_go_on(
     assert done.stderr.splitlines()[-1] == f"{out}: {said.format(out=out)}"
     again = ("--resume", out) if "--resume" in said else (*words, "--device=cpu", "--out", out)
     assert coopseg("train", *again).exit_code == 0
+
+
+def test_calibrates_at_the_end(coopseg: Callable[..., Any], phantom: dict[str, Path], tmp_path: Path) -> None:
+    """With the validation patients, if there are two or more; else a line says why not."""
+    patients = sorted(entry.name for entry in phantom["acdc"].iterdir() if entry.is_dir())
+    for count, wanted in ((2, True), (1, False)):
+        split, run = tmp_path / f"{count}.json", tmp_path / f"run{count}"
+        split.write_text(json.dumps({"train": patients[3:], "validate": patients[:count], "test": []}))
+        words = [f"--set={key}={value}" for key, value in TINY.items()]
+        given = ("--data", phantom["acdc"], "--split", split, "--preset=quick", "--device=cpu")
+        done = coopseg("train", *given, *words, "--out", run)
+        assert done.exit_code == 0, done.stderr
+        found = load_model(run).calibration
+        assert (found is not None) == wanted
+        why = "not calibrated, so that predict expects no Dice: "
+        assert (why in done.stderr) != wanted
+        if found:
+            assert found.patients == count
+            assert "2 patients: too few for an interval" in done.stderr
+            without = coopseg("train", *given, *words, "--no-calibrate", "--out", tmp_path / "without")
+            assert without.exit_code == 0
+            plain = load_model(tmp_path / "without")
+            assert plain.calibration is None
+            assert plain.sha256 == load_model(run).sha256
 
 
 def test_a_run_that_has_ended_is_not_trained(coopseg: Callable[..., Any], trained: Path) -> None:

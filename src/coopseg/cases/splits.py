@@ -184,6 +184,7 @@ def describe_trained(patients: Collection[str], split: str) -> str:
 
 
 REQUEST, RUN = "request.json", "run.json"  # beside weights: written before the first step, after the last
+ADAPTED = "adapt.json"  # beside weights that were fitted to another site's scans
 
 
 def has_ended(folder: Path) -> bool | None:

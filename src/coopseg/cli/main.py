@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from coopseg import __version__
+from coopseg.cli.adapt import adapt
 from coopseg.cli.benchmark import benchmark
 from coopseg.cli.calibrate import calibrate
 from coopseg.cli.console import Printed, fail, note, printable
@@ -79,6 +80,7 @@ for verb in (
     import_,
     validate,
     train,
+    adapt,
     calibrate,
     predict,
     measure,

@@ -21,6 +21,7 @@ from coopseg.cli.console import (
     Set,
     TrainingDisplay,
     asked,
+    counting,
     dice_of_heads,
     note,
     say,
@@ -49,6 +50,13 @@ def train(
     cache: Annotated[Path | None, asked("cache", show_default=False)] = None,
     save_every: Annotated[float, asked("save_every", min=0)] = 60.0,
     adapt: Adapt = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="at the end fit, on the validation patients, what Dice label maps are expected to have",
+        ),
+    ] = True,
     resume: Annotated[
         Path | None,
         typer.Option(help="run folder of a stopped training to go on with", show_default=False),
@@ -59,14 +67,17 @@ def train(
     OUT gets last.safetensors (the weights that `--model OUT` means), log.jsonl and run.json. It also gets
     best_ftn.safetensors and best_stn.safetensors, the weights with the highest validation Dice of the FTN
     (fast-thinking network) and of the STN (slow-thinking network). SIGTERM and Ctrl-C save a checkpoint
-    first; the exit code is then 143 or 130.
+    first; the exit code is then 143 or 130. At the end the model is calibrated on the validation patients, so
+    that predict says what Dice to expect; `coopseg calibrate` does it again with more of them.
     """
     settings = settings or []
     given = {name: value for name, value in locals().items() if name in TrainingRequest.model_fields}
     if resume is not None:
         if adapt:
             raise CoopsegError(f"--resume keeps what {resume} was adapted to; leave --adapt away")
-        _resume(resume, out, context, **given)
+        if _resume(resume, out, context, **given) and calibrate:
+            _calibrate(resume, device)
+        _report(resume)
         return
     if data is None or out is None:
         raise CoopsegError("train needs --data and --out, or --resume with the folder of an earlier training")
@@ -78,11 +89,16 @@ def train(
         if line := busy_line():
             note(line)
         train_model(out=out, adapt=adapt, progress=display, warn=warn, **given)
+    if calibrate:
+        _calibrate(out, device)
     _report(out)
 
 
-def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -> None:
-    """Resumes a training; only options that were typed are compared with those it began with."""
+def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -> bool:
+    """Resumes a training; only options that were typed are compared with those it began with.
+
+    Returns whether it had not ended before.
+    """
     if out is not None:
         raise CoopsegError(f"--resume goes on in {run}; leave --out away")
     from coopseg.cases.splits import has_ended
@@ -101,7 +117,29 @@ def _resume(run: Path, out: Path | None, context: typer.Context, **given: Any) -
         resume(run, progress=display, warn=warn, **typed)
     if ended:
         note(f"{run}: this training has ended; to train longer, begin another with more training.steps")
-    _report(run)
+    return not ended
+
+
+def _calibrate(out: Path, device: str) -> None:
+    """Calibrates on the validation patients; says why not if that cannot be done: the training is whole."""
+    if not _prints():
+        return
+    from coopseg.config.resolve import own_code
+    from coopseg.training.calibrate import calibrate
+    from coopseg.training.checkpoint import read_request
+    from coopseg.training.inputs import resolve_request
+
+    kind = resolve_request(read_request(out).arguments).network.kind  # whose code has just been trained
+    try:
+        with counting("calibrating") as progress:
+            calibrate(out, device=device, trust=own_code([kind]), progress=progress, warn=warn)
+    except CoopsegError as error:
+        note(f"not calibrated, so that predict expects no Dice: {error}")
+
+
+def _prints() -> bool:
+    """Tells whether this is the process that prints: under torchrun the first one alone."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -120,7 +158,7 @@ def _stopping_clearly(out: Path) -> Iterator[None]:
 
 
 def _report(out: Path) -> None:
-    if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
+    if not _prints():
         return
     from coopseg.cases.splits import RUN
     from coopseg.results.records import EndedRunFile, best_of, read_checked

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coopseg.cases.splits import RUN, Split, split_of_run
+from coopseg.cases.splits import ADAPTED, RUN, Split, split_of_run
 from coopseg.config.resolve import load_object
 from coopseg.config.settings import CaseSettings
 from coopseg.errors import CoopsegError
@@ -75,6 +75,11 @@ class Subject:
             unknown = "not found, so whether the model was trained on these patients is unknown"
             return (*said, f"{self.source / RUN}: {unknown}")
         warnings, known = [*said], {*self.trained.train, *self.trained.validate}
+        if (self.source / ADAPTED).is_file():
+            warnings.append(
+                f"{self.source / ADAPTED}: the model was adapted to scans without their labels; where they "
+                "are among these, the scores are for scans that it has seen"
+            )
         for dataset in datasets:
             if len(dataset.channels) > 1 and self.settings.channels not in (None, dataset.channels):
                 theirs, own = ", ".join(dataset.channels), ", ".join(self.settings.channels or ())

@@ -13,7 +13,6 @@ import numpy as np
 
 from coopseg.cases.prepare import most_probable, prepare, restore
 from coopseg.cases.steps import edge_warning
-from coopseg.dicom.convert import pick_dicom
 from coopseg.dicom.objects import write_objects
 from coopseg.dicom.types import Stack
 from coopseg.errors import CoopsegError, PartlyDone, enough_memory, first_of
@@ -21,7 +20,7 @@ from coopseg.inference.facts import Facts, describe_calibration, describe_predic
 from coopseg.inference.judge import find_calibration, judge
 from coopseg.inference.look import Segmented, write_pages
 from coopseg.inference.predictor import HEADS, Predictor, load_predictor, stack_frames
-from coopseg.inference.sources import Source, body_of, group_channels, read_source, stamps
+from coopseg.inference.sources import Source, body_of, find_sources, read_source, stamps
 from coopseg.measures.frames import TRUE, check_spacing
 from coopseg.measures.mending import look_over, mend_heads, rules_for
 from coopseg.measures.patients import Patient
@@ -30,7 +29,6 @@ from coopseg.measures.write import measure_predictions, show_value
 from coopseg.quality.calibration import Calibration, Expected
 from coopseg.quality.opinions import DRAWS
 from coopseg.scans.colours import write_label_names
-from coopseg.scans.discover import expand_scans
 from coopseg.scans.files import write_json
 from coopseg.scans.geometry import SliceAxis
 from coopseg.scans.journal import Journal, check_free, open_journal
@@ -176,12 +174,9 @@ def predict(
     >>> [file.name for file in predict(run, scan, folder / "labels", device="cpu")]
     ['patientP001_frame01.nii.gz']
     """
-    out, lost = Path(out), list[Path]()
+    out = Path(out)
     check_spacing(spacing)
     check_free(out, resume=resume)
-    entries = [scans] if isinstance(scans, str | Path) else scans
-    picked = pick_dicom(entries)
-    paths, passed_over = expand_scans(picked.others, lost) if picked.others or not entries else ([], [])
     loaded, predictor = load_predictor(
         model,
         refinements=refinements,
@@ -191,14 +186,9 @@ def predict(
         trust=trust,
     )
     heads = choose_heads(predictor, head)
-    failed = [
-        CoopsegError(f"{path}: a link to nothing; fetch what it links to or remove it") for path in lost
-    ]
-    failed += picked.refused
-    sources = group_channels(paths, predictor.settings.network.channels) | picked.stacks
-    if not sources:
-        raise first_of(failed)
-    targets = dict(zip(sources, output_paths(list(sources), heads), strict=True))
+    given = find_sources(scans, predictor.settings)
+    failed = [*given.failed]
+    targets = dict(zip(given.found, output_paths(list(given.found), heads), strict=True))
     facts = describe_predictor(loaded, predictor, precision=precision)
     calibration, missing = find_calibration(loaded, predictor, heads[-1]) if quality else (None, "")
     facts = replace(
@@ -206,7 +196,7 @@ def predict(
         anatomy=rules_for(loaded.names) if anatomy else None,
         calibration=describe_calibration(calibration),
     )
-    job = _Job(out, predictor, loaded.names, heads, facts, sources, targets, spacing, calibration)
+    job = _Job(out, predictor, loaded.names, heads, facts, given.found, targets, spacing, calibration)
     with open_journal(out, Kept, facts.deciding | {"heads": heads}, resume=resume) as journal:
         done = _segment_all(job, journal, failed, progress)
         if not done:
@@ -218,10 +208,7 @@ def predict(
         described = {
             "scans": [_entry(job, entry) for entry in done],
             "failed": [str(error) for error in failed],
-            "passed_over": [
-                {"path": str(entry.path), "reason": entry.reason}
-                for entry in (*passed_over, *picked.passed_over)
-            ],
+            "passed_over": [{"path": str(entry.path), "reason": entry.reason} for entry in given.passed_over],
         }
         write_json(out / RECORD, asdict(facts) | {"head": head or heads[0]} | described)
         if page:
@@ -236,7 +223,7 @@ def predict(
             note(line)
     written = [path for entry in done for path in entry.outputs.values()]
     if failed:
-        raise PartlyDone(failed, written, out, len(sources) + len(lost) + len(picked.refused))
+        raise PartlyDone(failed, written, out, given.total)
     return written
 
 

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from coopseg.config.settings import Settings
+from coopseg.dicom.convert import pick_dicom
 from coopseg.dicom.pixels import read_stack
 from coopseg.dicom.types import Origin, Stack
-from coopseg.errors import CoopsegError
+from coopseg.errors import CoopsegError, first_of
 from coopseg.inference.predictor import named_channels
 from coopseg.measures.function import Body
+from coopseg.scans.discover import expand_scans
 from coopseg.scans.journal import stamp
 from coopseg.scans.layouts.described import CHANNEL, pick_channels
 from coopseg.scans.load import join_channels, split_channels
 from coopseg.scans.names import stem
 from coopseg.scans.nifti import read_image
-from coopseg.scans.types import Scan
+from coopseg.scans.types import PassedOver, Scan
 
 Source = tuple[Path, ...] | Stack
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Holds what the scans that somebody gave are read from, by their names.
+
+    failed: an error for each that cannot be used. passed_over: what is no scan.
+    """
+
+    found: Mapping[Path, Source]
+    failed: tuple[CoopsegError, ...]
+    passed_over: tuple[PassedOver, ...]
+
+    @property
+    def total(self) -> int:
+        """Returns how many scans there are, whether they can be used or not."""
+        return len(self.found) + len(self.failed)
+
+
+def find_sources(scans: str | Path | Sequence[str | Path], settings: Settings) -> Sources:
+    """Finds the scans of files, folders, patterns and DICOM for a model; see `expand_scans`, `pick_dicom`.
+
+    Raises CoopsegError if there are none, and as these do.
+    """
+    lost = list[Path]()
+    entries = [scans] if isinstance(scans, str | Path) else scans
+    picked = pick_dicom(entries)
+    paths, passed_over = expand_scans(picked.others, lost) if picked.others or not entries else ([], [])
+    nothing = "a link to nothing; fetch what it links to or remove it"
+    failed = (*(CoopsegError(f"{path}: {nothing}") for path in lost), *picked.refused)
+    found = group_channels(paths, settings.network.channels) | picked.stacks
+    if not found:
+        raise first_of(failed)
+    return Sources(found, failed, (*passed_over, *picked.passed_over))
 
 
 def group_channels(paths: Sequence[Path], count: int) -> dict[Path, tuple[Path, ...]]:

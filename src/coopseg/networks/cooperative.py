@@ -135,6 +135,10 @@ class Networks(nn.Module):
         check_size(image)
         return self._codes(self.image_encoder, image, after)
 
+    def codes_after_stem(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Does the same, given the features of the image encoder's stem, (B, width, H, W)."""
+        return self._codes(self.image_encoder.after_stem, features, unchanged)
+
     def _codes(
         self, encoder: Callable[[Tensor, After], Tensor], x: Tensor, after: After
     ) -> tuple[Tensor, ...]:
@@ -174,9 +178,7 @@ class Networks(nn.Module):
         self, features: Tensor, *, refinements: int = 1, temperature: float = 2.0
     ) -> dict[str, Tensor]:
         """Does the same as `forward`, given the features of the image encoder's stem, (B, width, H, W)."""
-        logits = self.segmentation_decoder(
-            *self._codes(self.image_encoder.after_stem, features, unchanged)[1:]
-        )
+        logits = self.segmentation_decoder(*self.codes_after_stem(features)[1:])
         return refined(logits, self.refine, refinements=refinements, temperature=temperature)
 
 

@@ -11,16 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from coopseg.cases.prepare import Case, prepare, restore
-from coopseg.cases.splits import (
-    REQUEST,
-    RUN,
-    Part,
-    Split,
-    find_split,
-    select_part,
-    select_patients,
-    split_of_run,
-)
+from coopseg.cases.splits import RUN, Part, Split, find_split, select_part, select_patients
 from coopseg.cases.steps import minmax_slices
 from coopseg.errors import CoopsegError, enough_memory
 from coopseg.evaluation.corruptions import (
@@ -50,7 +41,7 @@ from coopseg.scans.layouts import notes_on, open_dataset
 from coopseg.scans.load import check_labelled, load_label, load_scan
 from coopseg.scans.types import Dataset, ScanRef
 from coopseg.text import counted, listing, merge_lines
-from coopseg.training.checkpoint import read_request
+from coopseg.training.origin import Origin, find_split_of, open_origin
 from coopseg.workers import Map, choose_workers, one_thread, threads
 
 CLEAN = "clean"
@@ -116,8 +107,7 @@ def calibrate(
         raise CoopsegError(f"head {head!r} is not there; use {' or '.join(predictor.heads)}")
     say = warn or (lambda line: None)
     folder = loaded.path.parent
-    divided = split_of_run(folder) if (folder / RUN).is_file() else None
-    training = _open_training(folder, divided)
+    divided, training = find_split_of(folder), open_origin(folder)
     if isinstance(training, str) and data is None:
         raise CoopsegError(f"{training}; give labelled scans of other patients by --data")
     if divided is None:
@@ -168,29 +158,9 @@ def calibrate(
     return calibration
 
 
-@dataclass(frozen=True)
-class _Training:
-    """Holds the data that a model was trained on, and how its patients were divided."""
-
-    dataset: Dataset
-    split: Split
-
-
-def _open_training(folder: Path, divided: Split | None) -> _Training | str:
-    """Opens the data of a finished training; returns in a line what is missing if that cannot be done."""
-    if not (folder / REQUEST).is_file() or divided is None:
-        return f"{folder}: no request.json and run.json of a finished training beside the weights"
-    try:
-        request = read_request(folder).arguments
-        dataset = open_dataset(request.data, layout=request.layout, labels=request.labels)
-        return _Training(dataset, divided)
-    except CoopsegError as error:
-        return f"the data of the training cannot be opened ({error})"
-
-
 def _choose(
     data: str | Path | Dataset | None,
-    training: _Training | str,
+    training: Origin | str,
     divided: Split | None,
     split: str | Path | None,
     part: Part,
@@ -200,7 +170,7 @@ def _choose(
 ) -> Dataset:
     """Returns the volumes to calibrate with; none of a patient who bears the name of a trained one."""
     if data is None:
-        assert isinstance(training, _Training)
+        assert isinstance(training, Origin)
         return select_patients(training.dataset, training.split.validate)
     dataset = open_dataset(data, layout=layout, labels=labels)
     if split is not None:
@@ -258,7 +228,7 @@ def corrupted(case: Case, kind: str, name: str) -> Case:
 
 
 def _refer(
-    training: _Training | str,
+    training: Origin | str,
     predictor: Predictor,
     found: Sequence[_Found],
     side_by_side: Map,

@@ -1,0 +1,60 @@
+"""Defines the verb `coopseg adapt`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coopseg.cli.console import Device, ModelPath, NewFolder, Trust, counting, say, warn
+from coopseg.text import counted
+
+
+def adapt(
+    model: ModelPath,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="scans of the new site: a folder or a pattern, NIfTI or DICOM; label maps are passed over",
+            show_default=False,
+        ),
+    ],
+    out: NewFolder,
+    share: Annotated[
+        float, typer.Option(help="share of the new scans in the statistics, above 0, at most 1")
+    ] = 0.6,
+    steps: Annotated[
+        int, typer.Option(min=0, help="steps of training on the scans, after the statistics are refitted")
+    ] = 0,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="order in which the scans are taken")] = 0,
+    trust: Trust = None,
+) -> None:
+    """Fit a trained model to scans of another site, without labels, as a new model in OUT.
+
+    The statistics by which the encoder normalises become a mixture of those of the training and of the new
+    scans. With --steps the fast-thinking network is then trained on them: masked codes shall give the label
+    maps that whole codes gave. Where the scans of the training are still there, the Dice of its validation patients is
+    measured before and after.
+    """
+    from coopseg.training.adapt import adapt as adapt_model
+
+    with counting("adapting") as progress:
+        found = adapt_model(
+            model,
+            data,
+            out,
+            share=share,
+            steps=steps,
+            device=device,
+            seed=seed,
+            trust=trust or (),
+            progress=progress,
+            warn=warn,
+        )
+    say(f"adapted to {counted(found.volumes, 'volume')}: {out}")
+    if found.before and found.after:
+        before, after = (scores[found.head]["mean"] for scores in (found.before, found.after))
+        say(f"Dice on the training's own site ({found.head}, validation): {before:.3f}, now {after:.3f}")
+    say(f"next: coopseg predict --model {out} SCAN... --out DIR")

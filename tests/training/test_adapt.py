@@ -1,0 +1,152 @@
+"""Adapting to scans without labels: what is written, what is said, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import coopseg
+from coopseg.cases.splits import ADAPTED, REQUEST, RUN, split_of_run
+from coopseg.errors import CoopsegError
+from coopseg.evaluation.subject import load_subject
+from coopseg.inference.model import LAST, load_model
+from coopseg.inference.predictor import Predictor
+from coopseg.training import adapt as module
+from coopseg.training.adapt import adapt
+from coopseg.training.calibrate import calibrate
+
+TINY = {"network.width": 2, "cases.size": [32, 32], "cases.spacing": 6.0, "training.steps": 2}
+
+
+@pytest.fixture(scope="module")
+def trained(phantom: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the phantom; read-only."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    return coopseg.train(phantom["acdc"], out, preset="quick", settings=TINY, device="cpu")
+
+
+def test_writes_a_model_that_differs_in_statistics_alone(
+    trained: Path, phantom: dict[str, Path], tmp_path: Path
+) -> None:
+    out, counted = tmp_path / "adapted", list[tuple[int, int, str]]()
+    found = adapt(
+        trained, phantom["mnms"], out, share=0.5, device="cpu", progress=lambda *e: counted.append(e)
+    )
+    dataset = coopseg.open_dataset(phantom["mnms"])
+    files = {item.image for item in dataset.items}
+    phases = {file: nib.load(file).shape[3] for file in files}  # type: ignore[attr-defined]
+    assert found.volumes == sum(phases.values())
+    assert counted[-1][:2] == (len(files), len(files))
+    before, after = (load_model(folder) for folder in (trained, out))
+    assert isinstance(before.networks, nn.Module)
+    assert isinstance(after.networks, nn.Module)
+    own = before.networks.state_dict()
+    changed = {n for n, value in after.networks.state_dict().items() if not torch.equal(value, own[n])}
+    assert {name.rsplit(".", 1)[1] for name in changed} == {"running_mean", "running_var"}
+    assert {name.split(".")[0] for name in changed} == {"image_encoder"}
+    record = json.loads((out / ADAPTED).read_text())
+    assert (record["model_sha256"], record["sha256"]) == (before.sha256, after.sha256)
+    assert (record["share"], record["steps"], record["volumes"]) == (0.5, 0, found.volumes)
+    assert record["validation"] == {"before": found.before, "after": found.after}
+    assert (out / REQUEST).read_bytes() == (trained / REQUEST).read_bytes()
+    assert split_of_run(out) == split_of_run(trained)
+    made = coopseg.predict(out, dataset.items[0].image, tmp_path / "maps", device="cpu")
+    assert made[0].is_file()
+
+
+def test_steps_train_the_weights_too(trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    counted: list[tuple[int, int, str]] = []
+    adapt(
+        trained, phantom["mnms"], tmp_path / "a", steps=2, device="cpu",
+        progress=lambda *e: counted.append(e),
+    )  # fmt: skip
+    assert [entry[:2] for entry in counted[-2:]] == [(1, 2), (2, 2)]
+    weights = [
+        load_file(folder / LAST)["segmentation_decoder.out.weight"] for folder in (trained, tmp_path / "a")
+    ]
+    assert not torch.equal(*weights)
+
+
+def test_says_what_the_old_site_loses(
+    trained: Path, phantom: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.8, 0.79, 0.8, 0.796])
+    monkeypatch.setattr(module, "validate", lambda *_: {"FTN": {"mean": next(scores)}})
+    monkeypatch.setattr(Predictor, "default_head", "FTN")
+    for name, loss in (("much", True), ("little", False)):
+        said: list[str] = []
+        found = adapt(trained, phantom["mnms"], tmp_path / name, device="cpu", warn=said.append)
+        assert [line for line in said if "loses" in line] == (
+            [
+                "the training's own site loses 0.010 of Dice (validation patients, FTN): use the adapted "
+                "model for the new site only, or a smaller share than 0.6"
+            ]
+            if loss
+            else []
+        )
+        assert found.gained == pytest.approx(-0.01 if loss else -0.004)
+
+
+def test_scans_without_labels_of_several_phases(trained: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(2):
+        data = generator.random((40, 40, 4, 3)).astype(np.float32)
+        nib.save(nib.Nifti1Image(data, np.diag([1.5, 1.5, 8, 1])), tmp_path / f"scan{number}.nii.gz")
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / RUN).unlink()
+    said: list[str] = []
+    (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
+    found = adapt(
+        tmp_path / "run" / LAST, tmp_path / "*.nii.gz", tmp_path / "out", device="cpu", warn=said.append
+    )
+    assert (found.volumes, found.before, found.gained) == (6, None, None)
+    assert any(line.startswith(f"left out: {tmp_path / 'broken.nii.gz'}") for line in said)
+    assert any(line.startswith("6 volumes: few to tell a scanner by") for line in said)
+    assert any(line.endswith("what the training's own site loses is not measured") for line in said)
+
+
+def test_a_calibration_is_not_carried_over(trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    calibrate(run, phantom["mnms"], device="cpu")
+    said: list[str] = []
+    adapt(run, phantom["mnms"], tmp_path / "out", device="cpu", warn=said.append)
+    assert load_model(tmp_path / "out").calibration is None
+    assert said[-1].startswith("the calibration is not carried over")
+
+
+def test_evaluate_says_that_it_was_adapted(trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    adapt(trained, phantom["mnms"], tmp_path / "out", device="cpu")
+    said = load_subject(tmp_path / "out", device="cpu").warnings([coopseg.open_dataset(phantom["mnms"])])
+    assert [line for line in said if "was adapted to scans without their labels" in line]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"share": 0.0}, "share must be above 0"),
+        ({"share": 1.5}, "share must be above 0"),
+        ({"steps": -1}, "steps must be 0 or more"),
+    ],
+)
+def test_refuses(trained: Path, phantom: dict[str, Path], tmp_path: Path, given: Any, found: str) -> None:
+    with pytest.raises(CoopsegError, match=found):
+        adapt(trained, phantom["mnms"], tmp_path / "out", device="cpu", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_networks_of_another_kind(phantom: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("monai")
+    run = coopseg.train(
+        phantom["acdc"], tmp_path / "run", preset="quick", method="monai-unet", settings=TINY, device="cpu"
+    )
+    with pytest.raises(CoopsegError, match="published networks and U-Nets of this package only"):
+        adapt(run, phantom["mnms"], tmp_path / "out", device="cpu")
