@@ -7,8 +7,9 @@
 `choice` takes the test patients of a split, corrupts them by each of the five artefacts that settings are
 chosen by, adapts to each of these five as if it were a site, and predicts it, and the patients as they are.
 `test` adapts to each data set and predicts it, and the old site's test patients. Of every variant it keeps
-the mean Dice of each volume. `table` prints means over volumes, of several models with the standard deviation
-over them; and the change against prediction without adapting, with a 95 % interval by bootstrap over patients.
+the mean Dice of each volume. `table` prints means over volumes, of several models with the standard
+deviation over them; and the change against prediction without adapting, with a 95 % interval by bootstrap
+over patients.
 """
 
 from __future__ import annotations
@@ -97,16 +98,16 @@ def measure(
     variants: Sequence[Variant], out: Path,
 ) -> None:  # fmt: skip
     """Writes the scores of every variant on every site, and on the old one after it."""
-    plain = [(0.0, 0)]
-    rows = [row("old", "off", old, scores(model, old, "off")), row("old", plain[0], old, scores(model, old))]
+    plain = (0.0, 0)
+    rows = [row("old", "off", old, scores(model, old, "off")), row("old", plain, old, scores(model, old))]
     for name, make in sites:
         volumes = make()
         rows.append(row(name, "off", volumes, scores(model, volumes, "off")))
         for variant, changed in zip(
-            plain + [*variants], adapted(model, volumes, plain + [*variants]), strict=True
+            [plain, *variants], adapted(model, volumes, [plain, *variants]), strict=True
         ):
             rows.append(row(name, variant, volumes, scores(changed, volumes)))
-            if variant != plain[0]:
+            if variant != plain:
                 rows.append(row(f"old after {name}", variant, old, scores(changed, old)))
         print(
             name,

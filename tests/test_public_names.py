@@ -10,9 +10,10 @@ import pytest
 import coopseg
 
 NAMES = [
-    "CooperativeStep", "CoopsegError", "Predictor", "__version__", "calibrate", "corrupt", "evaluate",
-    "load_model", "measure", "open_dataset", "predict", "read_image", "resume", "resume_benchmark",
-    "run_benchmark", "train", "validate", "write_dicom_phantom", "write_phantom", "write_report",
+    "CooperativeStep", "CoopsegError", "Predictor", "__version__", "adapt", "calibrate", "corrupt",
+    "evaluate", "load_model", "measure", "open_dataset", "predict", "read_image", "resume",
+    "resume_benchmark", "run_benchmark", "train", "validate", "write_dicom_phantom", "write_phantom",
+    "write_report",
 ]  # fmt: skip
 MODULES = {
     "latent": [

@@ -35,8 +35,8 @@ def adapt(
 
     The statistics by which the encoder normalises become a mixture of those of the training and of the new
     scans. With --steps the fast-thinking network is then trained on them: masked codes shall give the label
-    maps that whole codes gave. Where the scans of the training are still there, the Dice of its validation patients is
-    measured before and after.
+    maps that whole codes gave. Where the scans of the training are still there, the Dice of its validation
+    patients is measured before and after.
     """
     from coopseg.training.adapt import adapt as adapt_model
 
