@@ -285,8 +285,8 @@ def _measure(
     structures = [str(number) for number in range(len(known[0].dice))]
     fitted = fit_lines(known, signs, structures)
     calibration = Calibration(
-        head="", source="", made="", known=(), patients=0, scan_statistics=None, refinements=0, level=0.9,
-        signs=signs, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
+        head="", source="", made="", known=(), patients=0, scan_statistics=None, refinements=0,
+        bad=BAD, level=0.9, signs=signs, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
     )  # fmt: skip
     found = [calibration.expect(one.signs, one.found) for one in judged]
     truth = np.array([one.dice for one in judged])

@@ -38,7 +38,7 @@ def make(
 
 def test_counts_by_hand(tmp_path: Path) -> None:
     rows, expected = make(0.15)
-    (found,) = write_expected(rows, expected, "FTN", tmp_path)
+    (found,) = write_expected(rows, expected, "FTN", tmp_path, bad=0.7)
     assert (found.dataset, found.volumes, found.bad, found.flagged, found.missed) == ("set", 4, 2, 2, 1)
     assert found.error == pytest.approx((0.1 + 0 + 0.1 + 0.1 + 0.3 + 0.2 + 0.3 + 0.3) / 8)
     assert found.within == pytest.approx(4 / 8)
@@ -49,14 +49,17 @@ def test_counts_by_hand(tmp_path: Path) -> None:
     )
     table = pd.read_csv(tmp_path / TABLE)
     assert list(table["case"]) == [case for case in CASES for _ in range(2)]
-    assert compare_expected(table) == [found]
+    assert compare_expected(table, bad=0.7) == [found]
+    (stricter,) = compare_expected(table, bad=0.86)
+    assert (stricter.bad, stricter.missed) == (3, 2)
+    assert "below 0.86" in stricter.describe()
 
 
 def test_without_an_interval_and_without_anything(tmp_path: Path) -> None:
     rows, expected = make(None)
-    (found,) = write_expected(rows, expected, "FTN", tmp_path)
+    (found,) = write_expected(rows, expected, "FTN", tmp_path, bad=0.7)
     assert found.within is None
     assert "within" not in found.describe()
     (tmp_path / TABLE).unlink()
-    assert write_expected(rows, {}, "FTN", tmp_path) == []
+    assert write_expected(rows, {}, "FTN", tmp_path, bad=0.7) == []
     assert not (tmp_path / TABLE).exists()

@@ -86,6 +86,7 @@ def made_calibration() -> Calibration:
         head="FTN+STN",
         signs=tuple(SIGNS),
         lines=dict.fromkeys(NAMES[1:], line),
+        bad=0.7,
         limit=0.7,
         level=0.9,
         patients=12,

@@ -41,7 +41,7 @@ def cases(patients: int, *, seed: int = 0, scatter: float = 0.0, volumes: int = 
 def calibration(fitted: Fitted, level: float = 0.9) -> Calibration:
     return Calibration(
         head="FTN", source="", made="", known=(), patients=1, scan_statistics=None, refinements=1,
-        level=level, signs=SIGNS, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
+        bad=0.7, level=level, signs=SIGNS, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
     )  # fmt: skip
 
 

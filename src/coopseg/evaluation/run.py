@@ -229,7 +229,10 @@ def evaluate_subject(
         left_out = _left_out(datasets, used)
         warnings += (*merge_lines(sorted(predictions.warnings)), *left_out)
         summaries = write_tables(rows, out, notes=left_out, tolerance=tolerance)
-        estimates = write_expected(rows, predictions.expected, subject.head, out)
+        estimates = list[Estimate]()
+        if subject.judge:
+            bad = subject.judge.calibration.bad
+            estimates = write_expected(rows, predictions.expected, subject.head, out, bad=bad)
         slices = []
         if pictures:
             write_pictures(predictions, used, rows, head=subject.head, out=out / PICTURES)

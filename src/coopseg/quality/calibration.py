@@ -112,15 +112,17 @@ class Calibration(Section):
     """Holds all that turns signs into an expected Dice; a model file can store it.
 
     head: whose label maps it speaks of. signs: their names, in the order of the weights. lines: by structure.
-    limit: mean Dice below which a label map is flagged. level: share of true values within the interval.
-    patients, source, made: by how many of whose scans it was fitted, and on what day. known: `mark_patient`
-    of each, so that it can be told who they were without their names. scan_statistics, refinements: of the
-    predictions. reference: of the codes of training scans, None if they were not at hand.
+    bad: mean Dice below which a label map is called bad. limit: expected mean below which it is flagged.
+    level: share of true values within the interval. patients, source, made: by how many of whose scans it was
+    fitted, and on what day. known: `mark_patient` of each, so that it can be told who they were without their
+    names. scan_statistics, refinements: of the predictions. reference: of the codes of training scans, None if
+    they were not at hand.
     """
 
     head: str
     signs: tuple[str, ...]
     lines: Mapping[str, Line]
+    bad: float
     limit: float
     level: float
     patients: int

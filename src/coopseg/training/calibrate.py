@@ -138,6 +138,7 @@ def calibrate(
         head=head,
         signs=signs,
         lines=fitted.lines,
+        bad=bad,
         limit=fitted.limit,
         level=level,
         patients=len(dataset.patients),
