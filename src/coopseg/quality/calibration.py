@@ -115,8 +115,8 @@ class Calibration(Section):
     bad: mean Dice below which a label map is called bad. limit: expected mean below which it is flagged.
     level: share of true values within the interval. patients, source, made: by how many of whose scans it was
     fitted, and on what day. known: `mark_patient` of each, so that it can be told who they were without their
-    names. scan_statistics, refinements: of the predictions. reference: of the codes of training scans, None if
-    they were not at hand.
+    names. scan_statistics, refinements: of the predictions. reference: of the codes of training scans, None
+    if they were not at hand.
     """
 
     head: str
