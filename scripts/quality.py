@@ -3,6 +3,7 @@
     python scripts/quality.py collect --model RUN [--ensemble RUN ...] --out FOLDER NAME=DATA[:SPLIT:PART] ...
     python scripts/quality.py table --calibrate choose --out JSON FOLDER [FOLDER ...]
     python scripts/quality.py choice JSON
+    python scripts/quality.py cost --model RUN --training DATA NAME=DATA[:SPLIT:PART]
 
 `collect` predicts every volume of the data sets by a trained model, and writes FOLDER/NAME.json: of each
 volume the true Dice of each structure, what every estimator says, and seconds. With `+choice` after NAME each
@@ -13,7 +14,8 @@ volumes kept, over all shares kept), Pearson's correlation of expected and true 
 structure's expected Dice, the area under the ROC curve for a mean Dice below 0.7, and the share of true
 values within the 90 % interval, whose mean width follows. Each FOLDER is of one model; the numbers are means
 over models. `choice` prints, for each sign in a file of volumes and for sums of them, how well the line
-foretells patients left out, in fifths.
+foretells patients left out, in fifths. `cost` prints the seconds that each estimator takes beside a
+prediction by both heads, on one thread: medians over the volumes of a data set.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,9 @@ from coopseg.measures.overlap import dice
 from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks
 from coopseg.quality.agreement import disagreement
+from coopseg.quality.broken import loose_share
 from coopseg.quality.calibration import BAD, Calibration, Judged, auroc, fit_lines
-from coopseg.quality.certainty import doubt_away_from_edges
+from coopseg.quality.certainty import doubt_away_from_edges, expected_loss
 from coopseg.quality.distance import Reference, distance, refer_to
 from coopseg.quality.reconstruction import reconstruction_error
 from coopseg.quality.signs import SIGNS, read_signs
@@ -70,8 +73,8 @@ class Judges:
     training: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
-def collect(arguments: argparse.Namespace) -> None:
-    """Writes what every estimator says of every volume."""
+def prepare_judges(arguments: argparse.Namespace) -> Judges:
+    """Loads the model, and what the estimators need of its training scans."""
     torch.set_num_threads(1)
     model, predictor = load_predictor(arguments.model)
     assert isinstance(model.networks, Networks)
@@ -86,7 +89,7 @@ def collect(arguments: argparse.Namespace) -> None:
         assert case.label is not None
         codes.append(predictor.opinions(case, draws=0).code)
         training.append(quarter(features_of(predictor, case), case.label))
-    judges = Judges(
+    return Judges(
         predictor,
         model.networks,
         model.names,
@@ -95,6 +98,11 @@ def collect(arguments: argparse.Namespace) -> None:
         refer_to(codes, []),
         tuple(training),
     )
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Writes what every estimator says of every volume."""
+    judges = prepare_judges(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for given in arguments.sets:
         name, dataset, kinds = _open(given)
@@ -144,14 +152,13 @@ def _row(case: Case, target: np.ndarray, judges: Judges) -> dict[str, Any]:
     members = [labels, *(other.opinions(case, draws=0).labels(head) for other in judges.others)]
     each = np.ones(len(names) - 1)
     plain = judges.plain.opinions(case, draws=0).labels(head)
-    taught = quarter(features_of(predictor, case), labels)
     signs = own | {
         "mean entropy": entropy * each,
         "entropy away from edges": doubt_away_from_edges(probabilities, labels) * each,
         "latent distance": np.log(max(apart, 0.1)) * each + 3,
         "other statistics": disagreement(labels, [plain], len(names)),
         "Monte Carlo dropout": among(opinions.masked, len(names)),
-        "reverse classification": reversed_loss(*taught, judges.training, len(names)),
+        "reverse classification": _reverse(judges, case, labels),
     }
     if judges.others:
         signs[f"{len(members)} trainings"] = among(members, len(names))
@@ -164,6 +171,58 @@ def _row(case: Case, target: np.ndarray, judges: Judges) -> dict[str, Any]:
         "signs": {name: np.asarray(values, float).tolist() for name, values in signs.items()},
         "seconds": {"plain": once - start, "judged": judged - once},
     }
+
+
+def cost(arguments: argparse.Namespace) -> None:
+    """Prints what each estimator takes."""
+    judges = prepare_judges(arguments)
+    predictor, names, head = judges.predictor, judges.names, judges.predictor.default_head
+    fast = load_predictor(arguments.model, refinements=0)[1]
+    _, dataset, _ = _open(arguments.sets)
+    seconds: dict[str, list[float]] = {}
+
+    def timed(title: str, work: Callable[..., Any], *given: Any, **more: Any) -> Any:
+        start = time.perf_counter()
+        result = work(*given, **more)
+        seconds.setdefault(title, []).append(time.perf_counter() - start)
+        return result
+
+    for ref in dataset.items:
+        case = prepare(load_scan(ref), predictor.settings.cases, normalised=ref.normalised)
+        timed("FTN alone", fast.opinions, case, draws=0)
+        plain = timed("plain", predictor.opinions, case, draws=0)
+        opinions = timed("with masks", predictor.opinions, case)
+        labels, probabilities = plain.labels(head), plain.probabilities[head]
+        timed("read", read_signs, opinions, head, names)
+        timed("own doubt", expected_loss, probabilities, labels)
+        timed("loose pieces", loose_share, labels, names, opinions.spacing)
+        timed("entropy away from edges", doubt_away_from_edges, probabilities, labels)
+        timed("other statistics", judges.plain.opinions, case, draws=0)
+        timed("pairs", among, opinions.masked, len(names))
+        timed("reverse", _reverse, judges, case, labels)
+    found = {title: float(np.median(values)) for title, values in seconds.items()}
+    masks = found["with masks"] - found["plain"]
+    rows = {
+        "a prediction by both heads": found["plain"],
+        "coopseg": masks + found["read"],
+        "own doubt": found["own doubt"],
+        "masked codes": masks + found["read"] - found["own doubt"] - found["loose pieces"],
+        "second opinion": found["plain"] - found["FTN alone"],
+        "loose pieces": found["loose pieces"],
+        "Monte Carlo dropout": masks + found["pairs"],
+        "entropy away from edges": found["entropy away from edges"],
+        "other statistics": found["other statistics"],
+        "5 trainings": 4 * found["plain"],
+        "reverse classification": found["reverse"],
+    }
+    print("| estimator | seconds | of a prediction |\n|---|---|---|")
+    for title, value in rows.items():
+        print(f"| {title} | {value:.3f} | {value / found['plain']:.2f} |")
+
+
+def _reverse(judges: Judges, case: Case, labels: np.ndarray) -> np.ndarray:
+    taught = quarter(features_of(judges.predictor, case), labels)
+    return reversed_loss(*taught, judges.training, len(judges.names))
 
 
 def among(maps: Sequence[np.ndarray], classes: int) -> np.ndarray:
@@ -352,12 +411,16 @@ if __name__ == "__main__":
     )
     verbs = parser.add_subparsers(required=True)
     one = verbs.add_parser("collect")
-    one.add_argument("--model", required=True)
     one.add_argument("--ensemble", nargs="*", default=[])
-    one.add_argument("--training", type=Path, required=True)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("sets", nargs="+")
     one.set_defaults(run=collect)
+    four = verbs.add_parser("cost")
+    four.add_argument("sets")
+    four.set_defaults(run=cost, ensemble=[])
+    for verb in (one, four):
+        verb.add_argument("--model", required=True)
+        verb.add_argument("--training", type=Path, required=True)
     two = verbs.add_parser("table")
     two.add_argument("--calibrate", default="choose")
     two.add_argument("--out", type=Path, required=True)
