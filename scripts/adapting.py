@@ -1,15 +1,16 @@
 """Measures what adapting to scans without labels changes (`coopseg adapt`), in mean Dice of the FTN.
 
     python scripts/adapting.py choice --model RUN --data ACDC --split acdc-choose-A --out JSON
-    python scripts/adapting.py test --model RUN --old ACDC:SPLIT --out JSON NAME=DATA[:SPLIT] ...
+    python scripts/adapting.py test --model RUN --old ACDC:SPLIT [--copies N] --out JSON NAME=DATA[:SPLIT] ...
     python scripts/adapting.py table JSON [JSON ...]
 
 `choice` takes the test patients of a split, corrupts them by each of the five artefacts that settings are
 chosen by, adapts to each of these five as if it were a site, and predicts it, and the patients as they are.
-`test` adapts to each data set and predicts it, and the old site's test patients. Of every variant it keeps
-the mean Dice of each volume. `table` prints means over volumes, of several models with the standard
-deviation over them; and the change against prediction without adapting, with a 95 % interval by bootstrap
-over patients.
+`test` adapts to each data set and predicts it, and the old site's test patients; of corrupted copies only
+those numbered up to N. Of every variant it keeps the mean Dice of each volume, and what the model's
+calibration expects it to be. `table` prints means over volumes, of several models with the standard deviation
+over them; the change against prediction without adapting, with a 95 % interval by bootstrap over patients;
+and as "chosen" the variant of which the calibration expects most, which is what `coopseg adapt` takes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from coopseg.inference.model import Model, load_model
 from coopseg.inference.predictor import Predictor
 from coopseg.measures.overlap import dice
 from coopseg.networks.cooperative import Networks
+from coopseg.quality.opinions import DRAWS
+from coopseg.quality.signs import read_signs
 from coopseg.scans.labels import labels_to_indices
 from coopseg.scans.layouts import open_dataset
 from coopseg.scans.load import load_label, load_scan
@@ -41,6 +44,9 @@ from coopseg.training.unlabelled import train_unlabelled
 
 BOOTSTRAPS = 2000
 Variant = tuple[float, int]  # share, steps
+Row = dict[str, Any]
+PLAIN: Variant = (0.0, 0)
+VARIANTS: Sequence[Variant] = (PLAIN, (0.3, 0), (0.6, 0), (1.0, 0), (0.6, 200))
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Volume:
     target: np.ndarray
 
 
-def read(model: Model, given: str) -> list[Volume]:
+def read(model: Model, given: str, copies: int = 1) -> list[Volume]:
     """Reads the volumes of DATA, or DATA:SPLIT for the test patients of a split."""
     folder, *split = given.split(":")
     dataset = open_dataset(Path(folder))
@@ -61,6 +67,8 @@ def read(model: Model, given: str) -> list[Volume]:
         dataset = select_part(dataset, find_split(split[0]), "test")
     found = []
     for ref in dataset.items:
+        if ref.copy > copies:
+            continue
         label = load_label(ref)
         assert label is not None
         target = labels_to_indices(label.data, dataset.labels, names=model.names, path=ref.label)
@@ -83,43 +91,47 @@ def adapted(model: Model, volumes: Sequence[Volume], variants: Sequence[Variant]
         yield replace(model, networks=networks)
 
 
-def scores(model: Model, volumes: Sequence[Volume], k: float | str | None = None) -> list[float]:
-    """Returns the FTN's mean Dice of each volume."""
+def scores(model: Model, volumes: Sequence[Volume], k: float | str | None = None) -> dict[str, list[float]]:
+    """Returns the FTN's mean Dice of each volume, and what is expected if the model is calibrated."""
     predictor = Predictor.from_model(model, scan_statistics=k)
-    classes = range(1, len(model.names))
-    maps = (restore(predictor.probabilities(v.case, ["FTN"])["FTN"], v.case.record) for v in volumes)
-    return [
-        round(float(dice(m, v.target, classes=classes).mean()), 4) for m, v in zip(maps, volumes, strict=True)
-    ]
+    found: dict[str, list[float]] = {"dice": [], "expected": []}
+    for volume in volumes:
+        judged = model.calibration if k is None else None
+        opinions = predictor.opinions(volume.case, draws=DRAWS if judged else 0)
+        labels = restore(opinions.probabilities["FTN"], volume.case.record)
+        found["dice"].append(float(dice(labels, volume.target, classes=range(1, len(model.names))).mean()))
+        if judged:
+            signs = read_signs(opinions, "FTN", model.names)
+            found["expected"].append(judged.expect(signs, opinions.found("FTN")).mean)
+    return {key: [round(value, 4) for value in values] for key, values in found.items()}
 
 
 def measure(
-    model: Model, old: Sequence[Volume], sites: Sequence[tuple[str, Callable[[], list[Volume]]]],
-    variants: Sequence[Variant], out: Path,
-) -> None:  # fmt: skip
+    model: Model,
+    old: Sequence[Volume],
+    sites: Sequence[tuple[str, Callable[[], list[Volume]]]],
+    variants: Sequence[Variant],
+    out: Path,
+) -> None:
     """Writes the scores of every variant on every site, and on the old one after it."""
-    plain = (0.0, 0)
-    rows = [row("old", "off", old, scores(model, old, "off")), row("old", plain, old, scores(model, old))]
+    rows = [row("old", "off", old, scores(model, old, "off")), row("old", PLAIN, old, scores(model, old))]
     for name, make in sites:
         volumes = make()
         rows.append(row(name, "off", volumes, scores(model, volumes, "off")))
-        for variant, changed in zip(
-            [plain, *variants], adapted(model, volumes, [plain, *variants]), strict=True
-        ):
+        for variant, changed in zip(variants, adapted(model, volumes, variants), strict=True):
             rows.append(row(name, variant, volumes, scores(changed, volumes)))
-            if variant != plain:
+            if variant != PLAIN:
                 rows.append(row(f"old after {name}", variant, old, scores(changed, old)))
         print(
-            name,
-            *(f"{row['variant']}: {np.mean(row['dice']):.4f}" for row in rows if row["set"].endswith(name)),
+            name, *(f"{each['variant']}: {np.mean(each['dice']):.4f}" for each in rows if each["set"] == name)
         )
         out.write_text(json.dumps(rows))
 
 
-def row(name: str, variant: Variant | str, volumes: Sequence[Volume], found: list[float]) -> dict[str, Any]:
+def row(name: str, variant: Variant | str, volumes: Sequence[Volume], found: dict[str, list[float]]) -> Row:
     """Returns what is kept of one variant on one set."""
     title = variant if isinstance(variant, str) else f"share {variant[0]:g}, {variant[1]} steps"
-    return {"set": name, "variant": title, "patients": [v.patient for v in volumes], "dice": found}
+    return {"set": name, "variant": title, "patients": [v.patient for v in volumes], **found}
 
 
 def choice(arguments: argparse.Namespace) -> None:
@@ -131,29 +143,25 @@ def choice(arguments: argparse.Namespace) -> None:
         return [replace(volume, case=corrupted(volume.case, kind, volume.name)) for volume in clean]
 
     sites = [(kind, lambda kind=kind: made(kind)) for kind in CHOICE_KINDS]
-    measure(model, clean, sites, [(0.3, 0), (0.6, 0), (1.0, 0), (0.6, 200)], arguments.out)
+    measure(model, clean, sites, VARIANTS, arguments.out)
 
 
 def test(arguments: argparse.Namespace) -> None:
     """Measures what was chosen, on data sets."""
     model = load_model(arguments.model)
     named = [given.partition("=")[::2] for given in arguments.sites]
-    sites = [(name, lambda given=given: read(model, given)) for name, given in named]
-    measure(model, read(model, arguments.old), sites, [(0.6, 0), (0.6, 200)], arguments.out)
+    sites = [(name, lambda given=given: read(model, given, arguments.copies)) for name, given in named]
+    measure(model, read(model, arguments.old), sites, VARIANTS, arguments.out)
 
 
 def table(arguments: argparse.Namespace) -> None:
     """Prints the means of files of several models."""
-    models = [json.loads(file.read_text()) for file in arguments.files]
+    models = [_with_chosen(json.loads(file.read_text())) for file in arguments.files]
     rng = np.random.default_rng(0)
-    print("| set | variant | Dice | change | 95 % |\n|---|---|---|---|---|")
+    print("| set | variant | Dice | change | 95 % | expected, change |\n|---|---|---|---|---|---|")
     for rows in zip(*models, strict=True):
-        name = rows[0]["set"].removeprefix("old after ")
-        first = "old" if rows[0]["set"].startswith("old") else name
-        plain = [
-            next(r for r in model if r["set"] == first and r["variant"] == "share 0, 0 steps")
-            for model in models
-        ]
+        name, variant = rows[0]["set"], rows[0]["variant"]
+        plain = [_find(model, "old" if name.startswith("old") else name, TITLE) for model in models]
         means = [float(np.mean(r["dice"])) for r in rows]
         apart = np.mean([np.subtract(r["dice"], p["dice"]) for r, p in zip(rows, plain, strict=True)], axis=0)
         patients = np.array(rows[0]["patients"])
@@ -161,10 +169,39 @@ def table(arguments: argparse.Namespace) -> None:
         drawn = sums[rng.integers(len(sums), size=(BOOTSTRAPS, len(sums)))].sum(1)
         low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
         spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
+        expected = [
+            np.mean(r["expected"]) - np.mean(p["expected"])
+            for r, p in zip(rows, plain, strict=True)
+            if r["expected"] and p["expected"]
+        ]
+        shown = f"{np.mean(expected):+.3f}" if expected else ""
         print(
-            f"| {rows[0]['set']} | {rows[0]['variant']} | {np.mean(means):.3f}{spread} | {apart.mean():+.3f} "
-            f"| [{low:+.3f}, {high:+.3f}] |"
+            f"| {name} | {variant} | {np.mean(means):.3f}{spread} | {apart.mean():+.3f} "
+            f"| [{low:+.3f}, {high:+.3f}] | {shown} |"
         )
+
+
+TITLE = "share 0, 0 steps"
+
+
+def _find(rows: Sequence[Row], name: str, variant: str) -> Row:
+    return next(each for each in rows if (each["set"], each["variant"]) == (name, variant))
+
+
+def _with_chosen(rows: list[Row]) -> list[Row]:
+    """Adds, after the rows of each site, the one of which most is expected, steps left aside."""
+    chosen = []
+    for name in dict.fromkeys(each["set"] for each in rows if not each["set"].startswith("old")):
+        shares = [
+            each
+            for each in rows
+            if each["set"] == name and each["variant"].endswith(" 0 steps") and each["expected"]
+        ]
+        if shares:
+            best = max(shares, key=lambda each: np.mean(each["expected"]))
+            print(f"{name}: chosen {best['variant']}")
+            chosen.append(best | {"variant": "chosen"})
+    return [*rows, *chosen]
 
 
 if __name__ == "__main__":
@@ -180,6 +217,7 @@ if __name__ == "__main__":
     one.set_defaults(run=choice)
     two = verbs.add_parser("test")
     two.add_argument("--old", required=True)
+    two.add_argument("--copies", type=int, default=1)
     two.add_argument("sites", nargs="+")
     two.set_defaults(run=test)
     for verb in (one, two):

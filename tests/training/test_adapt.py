@@ -84,7 +84,7 @@ def test_says_what_the_old_site_loses(
     monkeypatch.setattr(Predictor, "default_head", "FTN")
     for name, loss in (("much", True), ("little", False)):
         said: list[str] = []
-        found = adapt(trained, phantom["mnms"], tmp_path / name, device="cpu", warn=said.append)
+        found = adapt(trained, phantom["mnms"], tmp_path / name, share=0.6, device="cpu", warn=said.append)
         assert [line for line in said if "loses" in line] == (
             [
                 "the training's own site loses 0.010 of Dice (validation patients, FTN): use the adapted "
@@ -94,6 +94,61 @@ def test_says_what_the_old_site_loses(
             else []
         )
         assert found.gained == pytest.approx(-0.01 if loss else -0.004)
+
+
+@pytest.mark.parametrize(
+    ("expected", "share", "taken", "said"),
+    [
+        ([0.7, 0.71, 0.74, 0.72], None, 0.6, None),
+        (
+            [0.7, 0.69, 0.68, 0.65],
+            None,
+            0.0,
+            "no share makes the new scans better (expected Dice by share: 0 0.700, 0.3 0.690, 0.6 0.680, "
+            "1 0.650): the statistics stay",
+        ),
+        (
+            [0.7, 0.65],
+            0.5,
+            0.5,
+            "the expected Dice of the new scans falls from 0.700 to 0.650: better keep the model as it was",
+        ),
+    ],
+)
+def test_the_calibration_chooses_the_share(
+    trained: Path,
+    phantom: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: list[float],
+    share: float | None,
+    taken: float,
+    said: str | None,
+) -> None:
+    values, lines = iter(expected), list[str]()
+    monkeypatch.setattr(module, "_expect", lambda *_: next(values))
+    monkeypatch.setattr(module, "find_calibration", lambda *_: ("a calibration", ""))
+    found = adapt(trained, phantom["mnms"], tmp_path / "out", share=share, device="cpu", warn=lines.append)
+    assert found.share == taken
+    assert [line for line in lines if "new scans" in line] == ([said] if said else [])
+    assert list(found.expected.values()) == expected
+    assert (load_model(tmp_path / "out").sha256 == load_model(trained).sha256) == (taken == 0)
+    assert json.loads((tmp_path / "out" / ADAPTED).read_text())["expected"] == dict(found.expected)
+
+
+def test_expects_by_the_calibration(trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
+    """As predict does, of the same scans; a model without one says why nothing is told."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    calibrate(run, phantom["mnms"], device="cpu")
+    found = adapt(run, phantom["mnms"], tmp_path / "out", device="cpu")
+    coopseg.predict(run, phantom["mnms"], tmp_path / "maps", device="cpu")
+    scans = json.loads((tmp_path / "maps" / "predict.json").read_text())["scans"]
+    means = [phase["mean"] for scan in scans for phase in scan["expected"]]
+    assert found.expected["0"] == pytest.approx(np.mean(means), abs=1e-6)
+    said: list[str] = []
+    plain = adapt(trained, phantom["mnms"], tmp_path / "plain", device="cpu", warn=said.append)
+    assert (plain.share, plain.expected) == (0.6, {})
+    assert any(line.endswith("whether the new scans gain is not told") for line in said)
 
 
 def test_scans_without_labels_of_several_phases(trained: Path, tmp_path: Path) -> None:

@@ -22,8 +22,12 @@ def adapt(
     ],
     out: NewFolder,
     share: Annotated[
-        float, typer.Option(help="share of the new scans in the statistics, above 0, at most 1")
-    ] = 0.6,
+        float | None,
+        typer.Option(
+            help="share of the new scans in the statistics, above 0, at most 1",
+            show_default="of 0.3, 0.6 and 1 the best by the calibration, or none; without one 0.6",
+        ),
+    ] = None,
     steps: Annotated[
         int, typer.Option(min=0, help="steps of training on the scans, after the statistics are refitted")
     ] = 0,
@@ -53,7 +57,10 @@ def adapt(
             progress=progress,
             warn=warn,
         )
-    say(f"adapted to {counted(found.volumes, 'volume')}: {out}")
+    say(f"adapted to {counted(found.volumes, 'volume')}, share {found.share:g}: {out}")
+    if found.expected:
+        after = found.expected.get("steps", found.expected[f"{found.share:g}"])
+        say(f"expected Dice of the new scans: {found.expected['0']:.3f}, now {after:.3f}")
     if found.before and found.after:
         before, after = (scores[found.head]["mean"] for scores in (found.before, found.after))
         say(f"Dice on the training's own site ({found.head}, validation): {before:.3f}, now {after:.3f}")

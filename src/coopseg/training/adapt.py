@@ -6,17 +6,18 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from coopseg.cases.collect import load_cases
 from coopseg.cases.prepare import Case, prepare
 from coopseg.cases.splits import ADAPTED, REQUEST, RUN
 from coopseg.config.settings import Settings
 from coopseg.errors import CoopsegError, enough_memory, first_of
+from coopseg.inference.judge import find_calibration, judge
 from coopseg.inference.model import LAST, Model, choose_device, load_model, save_model
 from coopseg.inference.predictor import Predictor
 from coopseg.inference.sources import Source, Sources, find_sources, read_source
@@ -26,11 +27,13 @@ from coopseg.text import counted, merge_lines
 from coopseg.training.inputs import ValidationSet, validate
 from coopseg.training.log import Scores
 from coopseg.training.origin import open_origin
-from coopseg.training.refit import blend_statistics, find_statistics
+from coopseg.training.refit import Statistics, blend_statistics, find_statistics
 from coopseg.training.unlabelled import train_unlabelled
 from coopseg.versions import versions
 
-SHARE = 0.6  # of the running statistics, from the new scans; chosen in docs/research.md
+SHARE = 0.6  # of the running statistics, from the new scans; see docs/research.md
+SHARES = (0.3, SHARE, 1.0)  # tried where the model can say which is best
+MOST_JUDGED = 64  # volumes by which that is told
 FEW = 8  # scans, below which the statistics are more of single hearts than of a scanner
 MOST_LOST = 0.005  # Dice on the old site that may be lost without a word
 
@@ -39,12 +42,16 @@ MOST_LOST = 0.005  # Dice on the old site that may be lost without a word
 class Adapted:
     """Says what an adaptation did.
 
-    out: the folder of the new model. volumes: how many it was adapted to. before, after: validation Dice on
-    the patients of the training, as `validate` gives it; None if their scans are not at hand.
+    out: the folder of the new model. volumes: how many it was adapted to. share: the one that was taken, 0 if
+    the model stayed as it was. expected: mean Dice that the model's calibration expects of the new scans, by
+    share, and as "steps" after training; empty without a calibration. before, after: validation Dice on the
+    patients of the training, as `validate` gives it; None if their scans are not at hand.
     """
 
     out: Path
     volumes: int
+    share: float
+    expected: Mapping[str, float]
     head: str
     before: Scores | None
     after: Scores | None
@@ -62,7 +69,7 @@ def adapt(
     data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    share: float = SHARE,
+    share: float | None = None,
     steps: int = 0,
     device: str = "auto",
     seed: int = 0,
@@ -77,9 +84,10 @@ def adapt(
     label maps that whole ones gave (see `train_unlabelled`). The STN, which reads label maps, stays.
     model: run folder or weight file. data: scans of the new site, as `predict` takes them: files, folders,
     patterns, DICOM; label maps beside them are passed over; of a 4-D scan every phase is used. share: of the
-    new scans in the statistics, in (0, 1]. steps: of training. seed: order in which volumes are taken. trust:
-    see `load_model`. progress: called as (done, in all, name) while scans are read, then while steps are
-    done.
+    new scans in the statistics, in (0, 1]; None tries 0.3, 0.6 and 1, and takes the one of which the model's
+    calibration expects most on the new scans; if it expects less of each, the model stays as it is. Without a
+    calibration it is 0.6. steps: of training. seed: order in which volumes are taken. trust: see
+    `load_model`. progress: called as (done, in all, name) while scans are read, then while steps are done.
     `out` gets last.safetensors, adapt.json and, where `model` is the folder of a training, copies of its
     request.json and run.json, so that `evaluate` and `calibrate` know its patients. A calibration is not
     carried over. warn: called with each line that a user should read, one of which says so if the mean Dice
@@ -95,7 +103,7 @@ def adapt(
     >>> adapt(run, sites["mnms"], folder / "adapted", device="cpu").volumes
     12
     """
-    if not 0 < share <= 1:
+    if share is not None and not 0 < share <= 1:
         raise CoopsegError(f"share must be above 0 and at most 1, found {share:g}")
     if steps < 0:
         raise CoopsegError(f"steps must be 0 or more, found {steps}")
@@ -114,26 +122,32 @@ def adapt(
     old = _old_site(loaded, say)
     before = validate(Predictor.from_model(loaded), old) if old else None
     order = torch.randperm(len(scans), generator=torch.Generator().manual_seed(seed)).tolist()
-    at_hand = [scans[number].to(next(networks.buffers()).device) for number in order]
+    used = next(networks.buffers()).device
+    at_hand = [torch.from_numpy(scans[number].image).to(used) for number in order]
+    judged = [scans[number] for number in order[:MOST_JUDGED]]
     found = find_statistics(networks, at_hand, loaded.settings.prediction.scan_statistics)
-    blend_statistics(networks, found, share)
+    taken, expected = _choose(loaded, networks, found, share, judged, say)
+    blend_statistics(networks, found, taken)
     if steps:
         step = (lambda done, total, loss: progress(done, total, f"loss {loss:.4f}")) if progress else None
         train_unlabelled(networks, at_hand, loaded.settings, steps=steps, seed=seed, progress=step)
+        if expected:
+            expected["steps"] = _expect(loaded, judged)
+    _say_expected(expected, taken, say)
     predictor = Predictor.from_model(loaded)
     after = validate(predictor, old) if old else None
-    adapted = Adapted(out, len(scans), predictor.default_head, before, after)
+    adapted = Adapted(out, len(scans), taken, expected, predictor.default_head, before, after)
     if adapted.gained is not None and adapted.gained < -MOST_LOST:
         say(
             f"the training's own site loses {-adapted.gained:.3f} of Dice (validation patients, "
-            f"{adapted.head}): use the adapted model for the new site only, or a smaller share than {share:g}"
+            f"{adapted.head}): use the adapted model for the new site only, or a smaller share than {taken:g}"
         )
     if loaded.calibration:
         say(
             "the calibration is not carried over: it holds for the model as it was; `coopseg calibrate "
             f"--model {out}` makes another"
         )
-    _write(loaded, networks, adapted, {"data": str(data), "share": share, "steps": steps, "seed": seed})
+    _write(loaded, networks, adapted, {"data": str(data), "share": taken, "steps": steps, "seed": seed})
     return adapted
 
 
@@ -142,14 +156,14 @@ def _read(
     settings: Settings,
     say: Callable[[str], None],
     progress: Callable[[int, int, str], None] | None,
-) -> list[Tensor]:
-    """Prepares every volume, (slices, channels, H, W); says what is odd, and which scans cannot be used."""
-    found, warnings, failed = list[Tensor](), list[tuple[str, str]](), [*sources.failed]
+) -> list[Case]:
+    """Prepares every volume; says what is odd, and which scans cannot be used."""
+    found, warnings, failed = list[Case](), list[tuple[str, str]](), [*sources.failed]
     for number, (path, source) in enumerate(sources.found.items(), start=1):
         try:
             with enough_memory("preparing", path):
                 for case in _prepared(source, settings):
-                    found.append(torch.from_numpy(case.image))
+                    found.append(case)
                     warnings += [(path.name, line) for line in case.warnings]
         except CoopsegError as error:
             failed.append(error)
@@ -166,6 +180,52 @@ def _prepared(source: Source, settings: Settings) -> Iterator[Case]:
     scan, _ = read_source(source, settings)
     frames = [scan.frame(index) for index in range(scan.data.shape[3])] if scan.data.ndim == 4 else [scan]
     return (prepare(frame, settings.cases) for frame in frames)
+
+
+def _choose(
+    model: Model,
+    networks: Networks,
+    found: Statistics,
+    share: float | None,
+    judged: Sequence[Case],
+    say: Callable[[str], None],
+) -> tuple[float, dict[str, float]]:
+    """Returns the share to take, and what Dice is expected of the new scans with each that was tried."""
+    predictor = Predictor.from_model(model)
+    calibration, why = find_calibration(model, predictor, predictor.default_head)
+    if calibration is None:
+        say(f"{why}; whether the new scans gain is not told")
+        return (SHARE if share is None else share), {}
+    expected = {"0": _expect(model, judged)}
+    for tried in SHARES if share is None else (share,):
+        own = deepcopy(networks)
+        blend_statistics(own, found, tried)
+        expected[f"{tried:g}"] = _expect(replace(model, networks=own), judged)
+    best = max(expected, key=lambda each: expected[each])
+    return (float(best) if share is None else share), expected
+
+
+def _expect(model: Model, cases: Sequence[Case]) -> float:
+    """Returns the mean Dice that the model's calibration expects of cases."""
+    assert model.calibration is not None
+    predictor = Predictor.from_model(model)
+    each = (judge(predictor.opinions(case), model.calibration, model.names)[0].mean for case in cases)
+    return sum(each) / len(cases)
+
+
+def _say_expected(expected: Mapping[str, float], taken: float, say: Callable[[str], None]) -> None:
+    """Says it if the new scans do not gain, by the model's calibration."""
+    if not expected:
+        return
+    first, last = expected["0"], expected.get("steps", expected[f"{taken:g}"])
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in expected.items())
+    if taken == 0:
+        say(f"no share makes the new scans better (expected Dice by share: {listed}): the statistics stay")
+    if last < first:
+        say(
+            f"the expected Dice of the new scans falls from {first:.3f} to {last:.3f}: better keep the model "
+            "as it was"
+        )
 
 
 def _old_site(loaded: Model, say: Callable[[str], None]) -> ValidationSet | None:
@@ -195,6 +255,7 @@ def _write(loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[s
         "sha256": sha256,
         **asked,
         "volumes": adapted.volumes,
+        "expected": adapted.expected,
         "validation": {"before": adapted.before, "after": adapted.after},
         "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "versions": versions(),
