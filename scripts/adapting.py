@@ -1,6 +1,6 @@
 """Measures what adapting to scans without labels changes (`coopseg adapt`), in mean Dice of the FTN.
 
-    python scripts/adapting.py choice --model RUN --data ACDC --split acdc-choose-A --out JSON
+    python scripts/adapting.py choice --model RUN --data ACDC --split acdc-choose-A [--steps N] --out JSON
     python scripts/adapting.py test --model RUN --old ACDC:SPLIT [--copies N] --out JSON NAME=DATA[:SPLIT] ...
     python scripts/adapting.py table JSON [JSON ...]
 
@@ -46,7 +46,7 @@ BOOTSTRAPS = 2000
 Variant = tuple[float, int]  # share, steps
 Row = dict[str, Any]
 PLAIN: Variant = (0.0, 0)
-VARIANTS: Sequence[Variant] = (PLAIN, (0.3, 0), (0.6, 0), (1.0, 0), (0.6, 200))
+SHARES: Sequence[Variant] = (PLAIN, (0.3, 0), (0.6, 0), (1.0, 0))
 
 
 @dataclass(frozen=True)
@@ -110,22 +110,24 @@ def measure(
     model: Model,
     old: Sequence[Volume],
     sites: Sequence[tuple[str, Callable[[], list[Volume]]]],
-    variants: Sequence[Variant],
-    out: Path,
+    arguments: argparse.Namespace,
 ) -> None:
     """Writes the scores of every variant on every site, and on the old one after it."""
-    rows = [row("old", "off", old, scores(model, old, "off")), row("old", PLAIN, old, scores(model, old))]
+    known = replace(model, calibration=None)  # nothing is expected of the old site
+    rows = [row("old", "off", old, scores(known, old, "off")), row("old", PLAIN, old, scores(known, old))]
+    variants = [*SHARES, *([(0.6, arguments.steps)] if arguments.steps else [])]
     for name, make in sites:
         volumes = make()
         rows.append(row(name, "off", volumes, scores(model, volumes, "off")))
         for variant, changed in zip(variants, adapted(model, volumes, variants), strict=True):
             rows.append(row(name, variant, volumes, scores(changed, volumes)))
             if variant != PLAIN:
-                rows.append(row(f"old after {name}", variant, old, scores(changed, old)))
+                forgotten = replace(changed, calibration=None)
+                rows.append(row(f"old after {name}", variant, old, scores(forgotten, old)))
         print(
             name, *(f"{each['variant']}: {np.mean(each['dice']):.4f}" for each in rows if each["set"] == name)
         )
-        out.write_text(json.dumps(rows))
+        arguments.out.write_text(json.dumps(rows))
 
 
 def row(name: str, variant: Variant | str, volumes: Sequence[Volume], found: dict[str, list[float]]) -> Row:
@@ -143,7 +145,7 @@ def choice(arguments: argparse.Namespace) -> None:
         return [replace(volume, case=corrupted(volume.case, kind, volume.name)) for volume in clean]
 
     sites = [(kind, lambda kind=kind: made(kind)) for kind in CHOICE_KINDS]
-    measure(model, clean, sites, VARIANTS, arguments.out)
+    measure(model, clean, sites, arguments)
 
 
 def test(arguments: argparse.Namespace) -> None:
@@ -151,7 +153,7 @@ def test(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model)
     named = [given.partition("=")[::2] for given in arguments.sites]
     sites = [(name, lambda given=given: read(model, given, arguments.copies)) for name, given in named]
-    measure(model, read(model, arguments.old), sites, VARIANTS, arguments.out)
+    measure(model, read(model, arguments.old), sites, arguments)
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -223,6 +225,7 @@ if __name__ == "__main__":
     for verb in (one, two):
         verb.add_argument("--model", required=True)
         verb.add_argument("--out", type=Path, required=True)
+        verb.add_argument("--steps", type=int, default=0, help="also measure as many steps after share 0.6")
     three = verbs.add_parser("table")
     three.add_argument("files", nargs="+", type=Path)
     three.set_defaults(run=table)

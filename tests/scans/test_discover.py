@@ -98,9 +98,8 @@ def test_alike(tree: Path, wanted: str, found: str | None) -> None:
     assert (there and there.name) == found
 
 
-@pytest.mark.parametrize("verb", ["validate", "predict"])
 def test_a_folder_that_takes_long_to_list_is_spoken_of(
-    coopseg: Callable[..., Any], tree: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    coopseg: Callable[..., Any], tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def slow(folder: Path) -> Iterator[Path]:
         time.sleep(0.1)
@@ -109,9 +108,12 @@ def test_a_folder_that_takes_long_to_list_is_spoken_of(
     monkeypatch.setattr(discover, "PATIENCE", 0.02)
     monkeypatch.setattr(discover, "files_below", slow)
     monkeypatch.setattr("coopseg.scans.layouts.found.files_below", slow)
-    words = {"validate": (tree,), "predict": (tree, "--model", tree, "--out", tree / "out")}[verb]
-    lines = coopseg(verb, *words).stderr.splitlines()
-    assert lines[0] == f"{tree}: still listing its files, after 0 s"
+    said = f"{tree}: still listing its files, after 0 s"
+    assert coopseg("validate", tree).stderr.splitlines()[0] == said
+    caplog.set_level("INFO")
+    caplog.clear()
+    expand_scans([tree])
+    assert {record.getMessage() for record in caplog.records} == {said}
 
 
 def test_a_folder_that_does_not_is_not(tree: Path, caplog: pytest.LogCaptureFixture) -> None:

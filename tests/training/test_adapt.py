@@ -105,7 +105,7 @@ def test_says_what_the_old_site_loses(
             None,
             0.0,
             "no share makes the new scans better (expected Dice by share: 0 0.700, 0.3 0.690, 0.6 0.680, "
-            "1 0.650): the statistics stay",
+            "1 0.650): all stays as it is",
         ),
         (
             [0.7, 0.65],
@@ -173,9 +173,22 @@ def test_a_calibration_is_not_carried_over(trained: Path, phantom: dict[str, Pat
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     calibrate(run, phantom["mnms"], device="cpu")
     said: list[str] = []
-    adapt(run, phantom["mnms"], tmp_path / "out", device="cpu", warn=said.append)
+    adapt(run, phantom["mnms"], tmp_path / "out", share=0.5, device="cpu", warn=said.append)
     assert load_model(tmp_path / "out").calibration is None
     assert said[-1].startswith("the calibration is not carried over")
+
+
+def test_a_model_that_stays_keeps_its_calibration(
+    trained: Path, phantom: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    known = calibrate(run, phantom["mnms"], device="cpu")
+    values = iter([0.7, 0.6, 0.6, 0.6])
+    monkeypatch.setattr(module, "_expect", lambda *_: next(values))
+    said: list[str] = []
+    adapt(run, phantom["mnms"], tmp_path / "out", device="cpu", warn=said.append)
+    assert load_model(tmp_path / "out").calibration == known
+    assert not any("carried over" in line for line in said)
 
 
 def test_evaluate_says_that_it_was_adapted(trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:

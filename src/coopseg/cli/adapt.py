@@ -59,8 +59,7 @@ def adapt(
         )
     say(f"adapted to {counted(found.volumes, 'volume')}, share {found.share:g}: {out}")
     if found.expected:
-        after = found.expected.get("steps", found.expected[f"{found.share:g}"])
-        say(f"expected Dice of the new scans: {found.expected['0']:.3f}, now {after:.3f}")
+        say(f"expected Dice of the new scans: {found.expected['0']:.3f}, now {found.expected_now:.3f}")
     if found.before and found.after:
         before, after = (scores[found.head]["mean"] for scores in (found.before, found.after))
         say(f"Dice on the training's own site ({found.head}, validation): {before:.3f}, now {after:.3f}")

@@ -57,6 +57,11 @@ class Adapted:
     after: Scores | None
 
     @property
+    def expected_now(self) -> float:
+        """Returns the mean Dice that is expected of the new scans by the new model; only if it is known."""
+        return self.expected.get("steps", self.expected[f"{self.share:g}"])
+
+    @property
     def gained(self) -> float | None:
         """Returns the change of the mean Dice on the training's own site, None if it is unknown."""
         if self.before is None or self.after is None:
@@ -89,9 +94,9 @@ def adapt(
     calibration it is 0.6. steps: of training. seed: order in which volumes are taken. trust: see
     `load_model`. progress: called as (done, in all, name) while scans are read, then while steps are done.
     `out` gets last.safetensors, adapt.json and, where `model` is the folder of a training, copies of its
-    request.json and run.json, so that `evaluate` and `calibrate` know its patients. A calibration is not
-    carried over. warn: called with each line that a user should read, one of which says so if the mean Dice
-    on the training's validation patients falls by more than 0.005.
+    request.json and run.json, so that `evaluate` and `calibrate` know its patients. A calibration is carried
+    over only if nothing was changed. warn: called with each line that a user should read, one of which says
+    so if the mean Dice on the training's validation patients falls by more than 0.005.
     Raises CoopsegError for an ONNX file and for networks of another kind than this package's, whose norms
     are not known, if no scan can be used, and as `load_model` does.
 
@@ -121,34 +126,51 @@ def adapt(
         say(f"{counted(len(scans), 'volume')}: few to tell a scanner by; eight or more are better")
     old = _old_site(loaded, say)
     before = validate(Predictor.from_model(loaded), old) if old else None
-    order = torch.randperm(len(scans), generator=torch.Generator().manual_seed(seed)).tolist()
-    used = next(networks.buffers()).device
-    at_hand = [torch.from_numpy(scans[number].image).to(used) for number in order]
-    judged = [scans[number] for number in order[:MOST_JUDGED]]
-    found = find_statistics(networks, at_hand, loaded.settings.prediction.scan_statistics)
-    taken, expected = _choose(loaded, networks, found, share, judged, say)
-    blend_statistics(networks, found, taken)
-    if steps:
-        step = (lambda done, total, loss: progress(done, total, f"loss {loss:.4f}")) if progress else None
-        train_unlabelled(networks, at_hand, loaded.settings, steps=steps, seed=seed, progress=step)
-        if expected:
-            expected["steps"] = _expect(loaded, judged)
-    _say_expected(expected, taken, say)
+    asked = _Asked(share, steps, seed)
+    taken, expected = _fit(loaded, networks, scans, asked, say, progress)
     predictor = Predictor.from_model(loaded)
     after = validate(predictor, old) if old else None
     adapted = Adapted(out, len(scans), taken, expected, predictor.default_head, before, after)
-    if adapted.gained is not None and adapted.gained < -MOST_LOST:
-        say(
-            f"the training's own site loses {-adapted.gained:.3f} of Dice (validation patients, "
-            f"{adapted.head}): use the adapted model for the new site only, or a smaller share than {taken:g}"
-        )
-    if loaded.calibration:
-        say(
-            "the calibration is not carried over: it holds for the model as it was; `coopseg calibrate "
-            f"--model {out}` makes another"
-        )
-    _write(loaded, networks, adapted, {"data": str(data), "share": taken, "steps": steps, "seed": seed})
+    unchanged = taken == 0 and not steps
+    for line in _remarks(adapted, calibrated=loaded.calibration is not None, unchanged=unchanged):
+        say(line)
+    _write(loaded, networks, adapted, {"data": str(data), "steps": steps, "seed": seed}, unchanged=unchanged)
     return adapted
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Holds arguments of `adapt`."""
+
+    share: float | None
+    steps: int
+    seed: int
+
+
+def _fit(
+    loaded: Model,
+    networks: Networks,
+    scans: Sequence[Case],
+    asked: _Asked,
+    say: Callable[[str], None],
+    progress: Callable[[int, int, str], None] | None,
+) -> tuple[float, dict[str, float]]:
+    """Changes the networks; returns the share that was taken, and what Dice is expected, see `Adapted`."""
+    order = torch.randperm(len(scans), generator=torch.Generator().manual_seed(asked.seed)).tolist()
+    device = next(networks.buffers()).device
+    at_hand = [torch.from_numpy(scans[number].image).to(device) for number in order]
+    judged = [scans[number] for number in order[:MOST_JUDGED]]
+    found = find_statistics(networks, at_hand, loaded.settings.prediction.scan_statistics)
+    taken, expected = _choose(loaded, networks, found, asked.share, judged, say)
+    blend_statistics(networks, found, taken)
+    if asked.steps:
+        step = (lambda done, total, loss: progress(done, total, f"loss {loss:.4f}")) if progress else None
+        train_unlabelled(
+            networks, at_hand, loaded.settings, steps=asked.steps, seed=asked.seed, progress=step
+        )
+        if expected:
+            expected["steps"] = _expect(loaded, judged)
+    return taken, expected
 
 
 def _read(
@@ -213,18 +235,28 @@ def _expect(model: Model, cases: Sequence[Case]) -> float:
     return sum(each) / len(cases)
 
 
-def _say_expected(expected: Mapping[str, float], taken: float, say: Callable[[str], None]) -> None:
-    """Says it if the new scans do not gain, by the model's calibration."""
-    if not expected:
-        return
-    first, last = expected["0"], expected.get("steps", expected[f"{taken:g}"])
-    listed = ", ".join(f"{name} {value:.3f}" for name, value in expected.items())
-    if taken == 0:
-        say(f"no share makes the new scans better (expected Dice by share: {listed}): the statistics stay")
-    if last < first:
-        say(
-            f"the expected Dice of the new scans falls from {first:.3f} to {last:.3f}: better keep the model "
-            "as it was"
+def _remarks(adapted: Adapted, *, calibrated: bool, unchanged: bool) -> Iterator[str]:
+    """Yields what a user should know of the new model."""
+    if adapted.expected:
+        first, last = adapted.expected["0"], adapted.expected_now
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in adapted.expected.items())
+        if adapted.share == 0:
+            yield f"no share makes the new scans better (expected Dice by share: {listed}): all stays as it is"
+        if last < first:
+            yield (
+                f"the expected Dice of the new scans falls from {first:.3f} to {last:.3f}: better keep the "
+                "model as it was"
+            )
+    if adapted.gained is not None and adapted.gained < -MOST_LOST:
+        yield (
+            f"the training's own site loses {-adapted.gained:.3f} of Dice (validation patients, "
+            f"{adapted.head}): use the adapted model for the new site only, or a smaller share than "
+            f"{adapted.share:g}"
+        )
+    if calibrated and not unchanged:
+        yield (
+            "the calibration is not carried over: it holds for the model as it was; `coopseg calibrate "
+            f"--model {adapted.out}` makes another"
         )
 
 
@@ -240,7 +272,9 @@ def _old_site(loaded: Model, say: Callable[[str], None]) -> ValidationSet | None
     return ValidationSet.from_cases(cases, origin.dataset.labels, loaded.names)
 
 
-def _write(loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[str, str | float]) -> None:
+def _write(
+    loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[str, str | int], *, unchanged: bool
+) -> None:
     """Writes the new model and what it was made from."""
     out = adapted.out
     make_folder(out, out)
@@ -248,12 +282,14 @@ def _write(loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[s
         if (loaded.path.parent / name).is_file():
             shutil.copyfile(loaded.path.parent / name, out / name)
     state = networks.state_dict()
-    sha256 = save_model(out / LAST, state, settings=loaded.settings, names=loaded.names)
+    kept = loaded.calibration if unchanged else None
+    sha256 = save_model(out / LAST, state, settings=loaded.settings, names=loaded.names, calibration=kept)
     record = {
         "model": str(loaded.path),
         "model_sha256": loaded.sha256,
         "sha256": sha256,
         **asked,
+        "share": adapted.share,
         "volumes": adapted.volumes,
         "expected": adapted.expected,
         "validation": {"before": adapted.before, "after": adapted.after},
