@@ -105,7 +105,7 @@ def test_says_what_the_old_site_loses(
             None,
             0.0,
             "no share makes the new scans better (expected Dice by share: 0 0.700, 0.3 0.690, 0.6 0.680, "
-            "1 0.650): all stays as it is",
+            "1 0.650): all stays",
         ),
         (
             [0.7, 0.65],

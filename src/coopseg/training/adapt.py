@@ -241,7 +241,7 @@ def _remarks(adapted: Adapted, *, calibrated: bool, unchanged: bool) -> Iterator
         first, last = adapted.expected["0"], adapted.expected_now
         listed = ", ".join(f"{name} {value:.3f}" for name, value in adapted.expected.items())
         if adapted.share == 0:
-            yield f"no share makes the new scans better (expected Dice by share: {listed}): all stays as it is"
+            yield f"no share makes the new scans better (expected Dice by share: {listed}): all stays"
         if last < first:
             yield (
                 f"the expected Dice of the new scans falls from {first:.3f} to {last:.3f}: better keep the "
