@@ -1,7 +1,7 @@
 """Compares estimators of quality: how well they foretell the Dice of label maps without the truth.
 
     python scripts/quality.py collect --model RUN [--ensemble RUN ...] --out FOLDER NAME=DATA[:SPLIT:PART] ...
-    python scripts/quality.py table --calibrate choose --out JSON FOLDER [FOLDER ...]
+    python scripts/quality.py table --calibrate choose --out JSON FOLDER|FILE.json.xz [...]
     python scripts/quality.py choice JSON
     python scripts/quality.py cost --model RUN --training DATA NAME=DATA[:SPLIT:PART]
 
@@ -13,15 +13,16 @@ with 95 % intervals by bootstrap over patients: the area under the risk-coverage
 volumes kept, over all shares kept), Pearson's correlation of expected and true mean Dice, the mean error of a
 structure's expected Dice, the area under the ROC curve for a mean Dice below 0.7, and the share of true
 values within the 90 % interval, whose mean width follows. Each FOLDER is of one model; the numbers are means
-over models. `choice` prints, for each sign in a file of volumes and for sums of them, how well the line
-foretells patients left out, in fifths. `cost` prints the seconds that each estimator takes beside a
-prediction by both heads, on one thread: medians over the volumes of a data set.
+over the models of which an estimator is known. `choice` prints, for each sign in a file of volumes and for
+sums of them, how well the line foretells patients left out, in fifths. `cost` prints the seconds that each
+estimator takes beside a prediction by both heads, on one thread: medians over the volumes of a data set.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import lzma
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -277,28 +278,32 @@ def reconstructed(networks: Networks, case: Case) -> float:
 
 def table(arguments: argparse.Namespace) -> None:
     """Fits every estimator, prints what came of it on every set, and keeps the numbers."""
-    models = [
-        {
-            file.stem: json.loads(file.read_text())
-            for file in folder.glob("*.json")
-            if file.stem != "reference"
-        }
-        for folder in arguments.folders
-    ]
-    names = list(models[0][arguments.calibrate][0]["signs"])
+    models = [_load(file) for file in arguments.files]
+    known = [set(model[arguments.calibrate][0]["signs"]) for model in models]
+    names = dict.fromkeys(name for model in models for name in model[arguments.calibrate][0]["signs"])
     estimators = {"coopseg": tuple(SIGNS)} | {name: (name,) for name in names}
     sets = [name for name in models[0] if name != arguments.calibrate]
     rows = []
     for title, signs in estimators.items():
+        able = [model for model, own in zip(models, known, strict=True) if own.issuperset(signs)]
         for group, members in _groups(sets).items():
-            found = [_measure(model, signs, arguments.calibrate, members) for model in models]
-            rows.append({"estimator": title, "set": group, **_mean(found)})
+            found = [_measure(model, signs, arguments.calibrate, members) for model in able]
+            rows.append({"estimator": title, "set": group, "models": len(able), **_mean(found)})
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     print("| estimator | set | volumes, bad | AURC | Pearson | error | AUROC | within | width |")
     print("|---" * 9 + "|")
     for row in rows:
         cells = [_cell(row[key]) for key in MEASURES]
         print(f"| {row['estimator']} | {row['set']} | {row['volumes']}, {row['bad']} | {' | '.join(cells)} |")
+
+
+def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Reads what `collect` wrote: a folder, or one file that holds its sets by name, packed by xz."""
+    if path.is_dir():
+        return {file.stem: json.loads(file.read_text()) for file in sorted(path.glob("*.json"))}
+    with lzma.open(path, "rt") as file:
+        found: dict[str, list[dict[str, Any]]] = json.load(file)
+    return found
 
 
 def choice(arguments: argparse.Namespace) -> None:
@@ -424,7 +429,7 @@ if __name__ == "__main__":
     two = verbs.add_parser("table")
     two.add_argument("--calibrate", default="choose")
     two.add_argument("--out", type=Path, required=True)
-    two.add_argument("folders", nargs="+", type=Path)
+    two.add_argument("files", nargs="+", type=Path)
     two.set_defaults(run=table)
     three = verbs.add_parser("choice")
     three.add_argument("volumes", type=Path)
