@@ -20,6 +20,7 @@ from coopseg.errors import CoopsegError
 from coopseg.evaluation.subject import load_subject
 from coopseg.inference.model import LAST, load_model
 from coopseg.inference.predictor import Predictor
+from coopseg.results.remarks import validation_of
 from coopseg.training import adapt as module
 from coopseg.training.adapt import adapt
 from coopseg.training.calibrate import calibrate
@@ -88,7 +89,7 @@ def test_says_what_the_old_site_loses(
         assert [line for line in said if "loses" in line] == (
             [
                 "the training's own site loses 0.010 of Dice (validation patients, FTN): use the adapted "
-                "model for the new site only, or a smaller share than 0.6"
+                "model for the new site only, or a smaller share or fewer steps"
             ]
             if loss
             else []
@@ -104,14 +105,15 @@ def test_says_what_the_old_site_loses(
             [0.7, 0.69, 0.68, 0.65],
             None,
             0.0,
-            "no share makes the new scans better (expected Dice by share: 0 0.700, 0.3 0.690, 0.6 0.680, "
-            "1 0.650): all stays",
+            "of no share more Dice is expected than of the model as it is (0.700 as it was, 0.690 with share "
+            "0.3, 0.680 with share 0.6, 0.650 with share 1)",
         ),
         (
             [0.7, 0.65],
             0.5,
             0.5,
-            "the expected Dice of the new scans falls from 0.700 to 0.650: better keep the model as it was",
+            "less Dice is expected of the new scans than before (0.700 as it was, 0.650 with share 0.5): "
+            "keep the old model",
         ),
     ],
 )
@@ -130,7 +132,7 @@ def test_the_calibration_chooses_the_share(
     monkeypatch.setattr(module, "find_calibration", lambda *_: ("a calibration", ""))
     found = adapt(trained, phantom["mnms"], tmp_path / "out", share=share, device="cpu", warn=lines.append)
     assert found.share == taken
-    assert [line for line in lines if "new scans" in line] == ([said] if said else [])
+    assert [line for line in lines if "Dice is expected" in line] == ([said] if said else [])
     assert list(found.expected.values()) == expected
     assert (load_model(tmp_path / "out").sha256 == load_model(trained).sha256) == (taken == 0)
     assert json.loads((tmp_path / "out" / ADAPTED).read_text())["expected"] == dict(found.expected)
@@ -165,7 +167,7 @@ def test_scans_without_labels_of_several_phases(trained: Path, tmp_path: Path) -
     )
     assert (found.volumes, found.before, found.gained) == (6, None, None)
     assert any(line.startswith(f"left out: {tmp_path / 'broken.nii.gz'}") for line in said)
-    assert any(line.startswith("6 volumes: few to tell a scanner by") for line in said)
+    assert any(line.startswith("3 scans: few to tell a scanner by") for line in said)
     assert any(line.endswith("what the training's own site loses is not measured") for line in said)
 
 
@@ -193,6 +195,8 @@ def test_a_model_that_stays_keeps_its_calibration(
 
 def test_evaluate_says_that_it_was_adapted(trained: Path, phantom: dict[str, Path], tmp_path: Path) -> None:
     adapt(trained, phantom["mnms"], tmp_path / "out", device="cpu")
+    assert validation_of(trained / LAST)
+    assert validation_of(tmp_path / "out" / LAST) == {}  # run.json speaks of the model before
     said = load_subject(tmp_path / "out", device="cpu").warnings([coopseg.open_dataset(phantom["mnms"])])
     assert [line for line in said if "was adapted to scans without their labels" in line]
 

@@ -13,10 +13,11 @@ from coopseg.text import counted
 def adapt(
     model: ModelPath,
     data: Annotated[
-        str,
+        list[str],
         typer.Option(
             metavar="PATH",
-            help="scans of the new site: a folder or a pattern, NIfTI or DICOM; label maps are passed over",
+            help="scans of the new site: a file, folder or pattern, NIfTI or DICOM; may be repeated; label "
+            "maps are passed over",
             show_default=False,
         ),
     ],
@@ -38,11 +39,13 @@ def adapt(
     """Fit a trained model to scans of another site, without labels, as a new model in OUT.
 
     The statistics by which the encoder normalises become a mixture of those of the training and of the new
-    scans. With --steps the fast-thinking network is then trained on them: masked codes shall give the label
-    maps that whole codes gave. Where the scans of the training are still there, the Dice of its validation
+    scans, with the share of which the model's calibration expects the highest Dice on the new scans, or none.
+    With --steps the fast-thinking network is then trained on them: masked codes shall give the label maps
+    that whole codes gave. Where the scans of the training are still there, the Dice of its validation
     patients is measured before and after.
     """
     from coopseg.training.adapt import adapt as adapt_model
+    from coopseg.training.adapt import listed
 
     with counting("adapting") as progress:
         found = adapt_model(
@@ -57,9 +60,13 @@ def adapt(
             progress=progress,
             warn=warn,
         )
-    say(f"adapted to {counted(found.volumes, 'volume')}, share {found.share:g}: {out}")
+    volumes = counted(found.volumes, "volume")
     if found.expected:
-        say(f"expected Dice of the new scans: {found.expected['0']:.3f}, now {found.expected_now:.3f}")
+        say(f"Dice expected of {volumes}: {listed(found)}; taken: share {found.share:g}")
+    if found.share or steps:
+        say(f"adapted to {volumes}, share {found.share:g}, {counted(steps, 'step')}: {out}")
+    else:
+        say(f"nothing to gain: {out} is the model as it was")
     if found.before and found.after:
         before, after = (scores[found.head]["mean"] for scores in (found.before, found.after))
         say(f"Dice on the training's own site ({found.head}, validation): {before:.3f}, now {after:.3f}")

@@ -132,9 +132,17 @@ def _calibrate(out: Path, device: str) -> None:
     kind = resolve_request(read_request(out).arguments).network.kind  # whose code has just been trained
     try:
         with counting("calibrating") as progress:
-            calibrate(out, device=device, trust=own_code([kind]), progress=progress, warn=warn)
+            found = calibrate(out, device=device, trust=own_code([kind]), progress=progress, warn=warn)
     except CoopsegError as error:
-        note(f"not calibrated, so that predict expects no Dice: {error}")
+        note(
+            f"not calibrated, so that predict expects no Dice ({error}); `coopseg calibrate --model {out} "
+            "--data FOLDER` does it with labelled scans of two patients or more, better ten"
+        )
+        return
+    note(
+        f"calibrated {found.describe()}; on patients left out the expected Dice of a structure is "
+        f"{found.skill.error:.3f} off on average"
+    )
 
 
 def _prints() -> bool:
@@ -164,12 +172,14 @@ def _report(out: Path) -> None:
     from coopseg.results.records import EndedRunFile, best_of, read_checked
     from coopseg.results.remarks import stn_behind
     from coopseg.training.checkpoint import read_request
+    from coopseg.training.inputs import resolve_request
 
     record = read_checked(EndedRunFile, out / RUN, "train anew with another --out")
     request = read_request(out).arguments
     last = {head: scores for head, scores in record["validations"][-1].items() if head != "step"}
     heads = record.get("best", {})
-    behind = stn_behind(last)
+    written = resolve_request(request).prediction.head
+    behind = stn_behind(last) if written == "FTN+STN" else None
     if behind:
         warn(behind)
     best = [f"{head} {at[0]:.3f} at step {at[1]}" for head in heads if (at := best_of(record, head))]

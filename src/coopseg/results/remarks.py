@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coopseg.cases.splits import RUN
+from coopseg.cases.splits import ADAPTED, RUN
 from coopseg.errors import CoopsegError
 from coopseg.measures.anatomy import left_out
 from coopseg.results.records import RunFile, read_checked
@@ -75,6 +75,8 @@ def validation_of(weights: Path) -> Mapping[str, Any]:
     """Returns the validation at which weights of a run folder were written; {} if its record does not say."""
     from coopseg.inference.model import BEST, LAST  # which imports torch, and takes seconds
 
+    if (weights.parent / ADAPTED).is_file():
+        return {}  # the record is of the model that these weights were adapted from
     try:
         record = read_checked(RunFile, weights.parent / RUN, "train it anew")
         steps = {LAST: record["steps"]} | {BEST[head]: at["step"] for head, at in record["best"].items()}

@@ -34,7 +34,7 @@ from coopseg.versions import versions
 SHARE = 0.6  # of the running statistics, from the new scans; see docs/research.md
 SHARES = (0.3, SHARE, 1.0)  # tried where the model can say which is best
 MOST_JUDGED = 64  # volumes by which that is told
-FEW = 8  # scans, below which the statistics are more of single hearts than of a scanner
+FEW = 4  # scans, below which the statistics are more of single hearts than of a scanner
 MOST_LOST = 0.005  # Dice on the old site that may be lost without a word
 
 
@@ -43,8 +43,8 @@ class Adapted:
     """Says what an adaptation did.
 
     out: the folder of the new model. volumes: how many it was adapted to. share: the one that was taken, 0 if
-    the model stayed as it was. expected: mean Dice that the model's calibration expects of the new scans, by
-    share, and as "steps" after training; empty without a calibration. before, after: validation Dice on the
+    the statistics stayed. expected: mean Dice that the model's calibration expects of the new scans, by
+    share; empty without a calibration. before, after: validation Dice on the
     patients of the training, as `validate` gives it; None if their scans are not at hand.
     """
 
@@ -55,11 +55,6 @@ class Adapted:
     head: str
     before: Scores | None
     after: Scores | None
-
-    @property
-    def expected_now(self) -> float:
-        """Returns the mean Dice that is expected of the new scans by the new model; only if it is known."""
-        return self.expected.get("steps", self.expected[f"{self.share:g}"])
 
     @property
     def gained(self) -> float | None:
@@ -121,9 +116,10 @@ def adapt(
             f"{loaded.path}: adapts published networks and U-Nets of this package only; for others calibrate "
             "on labelled scans of the new site, or train on them"
         )
-    scans = _read(find_sources(data, loaded.settings), loaded.settings, say, progress)
-    if len(scans) < FEW:
-        say(f"{counted(len(scans), 'volume')}: few to tell a scanner by; eight or more are better")
+    sources = find_sources(data, loaded.settings)
+    scans = _read(sources, loaded.settings, say, progress)
+    if len(sources.found) < FEW:
+        say(f"{counted(len(sources.found), 'scan')}: few to tell a scanner by; take those of ten patients")
     old = _old_site(loaded, say)
     before = validate(Predictor.from_model(loaded), old) if old else None
     asked = _Asked(share, steps, seed)
@@ -131,10 +127,9 @@ def adapt(
     predictor = Predictor.from_model(loaded)
     after = validate(predictor, old) if old else None
     adapted = Adapted(out, len(scans), taken, expected, predictor.default_head, before, after)
-    unchanged = taken == 0 and not steps
-    for line in _remarks(adapted, calibrated=loaded.calibration is not None, unchanged=unchanged):
+    for line in _remarks(adapted, calibrated=loaded.calibration is not None, steps=steps):
         say(line)
-    _write(loaded, networks, adapted, {"data": str(data), "steps": steps, "seed": seed}, unchanged=unchanged)
+    _write(loaded, networks, adapted, {"data": str(data), "steps": steps, "seed": seed})
     return adapted
 
 
@@ -168,8 +163,6 @@ def _fit(
         train_unlabelled(
             networks, at_hand, loaded.settings, steps=asked.steps, seed=asked.seed, progress=step
         )
-        if expected:
-            expected["steps"] = _expect(loaded, judged)
     return taken, expected
 
 
@@ -193,7 +186,8 @@ def _read(
             progress(number, len(sources.found), path.name)
     if not found:
         raise first_of(failed)
-    for line in (*(f"left out: {error}" for error in failed), *merge_lines(warnings)):
+    once = list(dict.fromkeys(warnings))  # phases of one scan say the same
+    for line in (*(f"left out: {error}" for error in failed), *merge_lines(once)):
         say(line)
     return found
 
@@ -235,29 +229,37 @@ def _expect(model: Model, cases: Sequence[Case]) -> float:
     return sum(each) / len(cases)
 
 
-def _remarks(adapted: Adapted, *, calibrated: bool, unchanged: bool) -> Iterator[str]:
+def _remarks(adapted: Adapted, *, calibrated: bool, steps: int) -> Iterator[str]:
     """Yields what a user should know of the new model."""
     if adapted.expected:
-        first, last = adapted.expected["0"], adapted.expected_now
-        listed = ", ".join(f"{name} {value:.3f}" for name, value in adapted.expected.items())
+        first, now = adapted.expected["0"], adapted.expected[f"{adapted.share:g}"]
         if adapted.share == 0:
-            yield f"no share makes the new scans better (expected Dice by share: {listed}): all stays"
-        if last < first:
-            yield (
-                f"the expected Dice of the new scans falls from {first:.3f} to {last:.3f}: better keep the "
-                "model as it was"
-            )
+            yield f"of no share more Dice is expected than of the model as it is ({listed(adapted)})"
+        elif now < first:
+            less = "less Dice is expected of the new scans than before"
+            yield f"{less} ({listed(adapted)}): keep the old model"
+        if steps:
+            yield "the expected Dice is of the model before its steps: whether they helped is not told"
     if adapted.gained is not None and adapted.gained < -MOST_LOST:
         yield (
             f"the training's own site loses {-adapted.gained:.3f} of Dice (validation patients, "
-            f"{adapted.head}): use the adapted model for the new site only, or a smaller share than "
-            f"{adapted.share:g}"
+            f"{adapted.head}): use the adapted model for the new site only, or a smaller share or fewer steps"
         )
-    if calibrated and not unchanged:
+    if calibrated and (adapted.share or steps):
         yield (
             "the calibration is not carried over: it holds for the model as it was; `coopseg calibrate "
-            f"--model {adapted.out}` makes another"
+            f"--model {adapted.out} --data FOLDER` makes another, best on labelled patients of the new site"
         )
+
+
+def listed(adapted: Adapted) -> str:
+    """Lists what was expected by each share.
+
+    >>> listed(Adapted(Path(), 9, 0.6, {"0": 0.7, "0.6": 0.72}, "FTN", None, None))
+    '0.700 as it was, 0.720 with share 0.6'
+    """
+    titles = {share: "as it was" if share == "0" else f"with share {share}" for share in adapted.expected}
+    return ", ".join(f"{value:.3f} {titles[share]}" for share, value in adapted.expected.items())
 
 
 def _old_site(loaded: Model, say: Callable[[str], None]) -> ValidationSet | None:
@@ -272,9 +274,7 @@ def _old_site(loaded: Model, say: Callable[[str], None]) -> ValidationSet | None
     return ValidationSet.from_cases(cases, origin.dataset.labels, loaded.names)
 
 
-def _write(
-    loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[str, str | int], *, unchanged: bool
-) -> None:
+def _write(loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[str, str | int]) -> None:
     """Writes the new model and what it was made from."""
     out = adapted.out
     make_folder(out, out)
@@ -282,7 +282,7 @@ def _write(
         if (loaded.path.parent / name).is_file():
             shutil.copyfile(loaded.path.parent / name, out / name)
     state = networks.state_dict()
-    kept = loaded.calibration if unchanged else None
+    kept = None if adapted.share or asked["steps"] else loaded.calibration
     sha256 = save_model(out / LAST, state, settings=loaded.settings, names=loaded.names, calibration=kept)
     record = {
         "model": str(loaded.path),

@@ -115,7 +115,9 @@ def calibrate(
     dataset = _choose(data, training, divided, split, part, layout, labels, say)
     check_labelled([dataset], "calibrate")
     if len(dataset.patients) < 2:
-        raise CoopsegError(f"{dataset.root}: one patient is too few to calibrate with; give ten or more")
+        raise CoopsegError(
+            f"{dataset.root}: one patient is too few to calibrate with; give two or more, better ten"
+        )
     judge = partial(_judge, predictor, dataset, loaded.names, head)
     found = list[_Found]()
     with threads(choose_workers(workers, volumes=len(dataset.items))) as side_by_side:
