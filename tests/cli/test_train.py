@@ -139,7 +139,7 @@ def test_calibrates_at_the_end(coopseg: Callable[..., Any], phantom: dict[str, P
         assert done.exit_code == 0, done.stderr
         found = load_model(run).calibration
         assert (found is not None) == wanted
-        why = "not calibrated, so that predict expects no Dice: "
+        why = "not calibrated, so that predict expects no Dice ("
         assert (why in done.stderr) != wanted
         if found:
             assert found.patients == count
