@@ -36,6 +36,7 @@ def test_from_the_choice_of_a_file_to_its_page(
             tab.click("text=Open the page", timeout=120_000)
         page = opened.value
         page.on("console", partial(note, said, "text"))
+        page.wait_for_selector("#slice")
         eventually(lambda: page.evaluate(INK) > 0)
         assert page.title().startswith(scans[0].name.removesuffix(".nii.gz"))
         page.close()
@@ -47,6 +48,7 @@ def test_from_the_choice_of_a_file_to_its_page(
             tab.click("text=Open the list of 2 patients", timeout=120_000)
         page = opened.value
         page.click("tbody a >> nth=1")
+        page.wait_for_selector("#slice")
         eventually(lambda: page.evaluate(INK) > 0)
         page.click("text=all patients")
         assert page.url.endswith("index.html")
