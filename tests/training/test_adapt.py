@@ -57,6 +57,7 @@ def test_writes_a_model_that_differs_in_statistics_alone(
     record = json.loads((out / ADAPTED).read_text())
     assert (record["model_sha256"], record["sha256"]) == (before.sha256, after.sha256)
     assert (record["share"], record["steps"], record["volumes"]) == (0.5, 0, found.volumes)
+    assert record["data"] == [str(phantom["mnms"])]
     assert record["validation"] == {"before": found.before, "after": found.after}
     assert (out / REQUEST).read_bytes() == (trained / REQUEST).read_bytes()
     assert split_of_run(out) == split_of_run(trained)

@@ -44,8 +44,8 @@ class Adapted:
 
     out: the folder of the new model. volumes: how many it was adapted to. share: the one that was taken, 0 if
     the statistics stayed. expected: mean Dice that the model's calibration expects of the new scans, by
-    share; empty without a calibration. before, after: validation Dice on the
-    patients of the training, as `validate` gives it; None if their scans are not at hand.
+    share; empty without a calibration. before, after: validation Dice on the patients of the training, as
+    `validate` gives it; None if their scans are not at hand.
     """
 
     out: Path
@@ -129,7 +129,8 @@ def adapt(
     adapted = Adapted(out, len(scans), taken, expected, predictor.default_head, before, after)
     for line in _remarks(adapted, calibrated=loaded.calibration is not None, steps=steps):
         say(line)
-    _write(loaded, networks, adapted, {"data": str(data), "steps": steps, "seed": seed})
+    given = [data] if isinstance(data, str | Path) else data
+    _write(loaded, networks, adapted, {"data": [*map(str, given)], "steps": steps, "seed": seed})
     return adapted
 
 
@@ -274,7 +275,7 @@ def _old_site(loaded: Model, say: Callable[[str], None]) -> ValidationSet | None
     return ValidationSet.from_cases(cases, origin.dataset.labels, loaded.names)
 
 
-def _write(loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[str, str | int]) -> None:
+def _write(loaded: Model, networks: Networks, adapted: Adapted, asked: Mapping[str, list[str] | int]) -> None:
     """Writes the new model and what it was made from."""
     out = adapted.out
     make_folder(out, out)
