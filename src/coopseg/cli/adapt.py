@@ -62,7 +62,8 @@ def adapt(
         )
     volumes = counted(found.volumes, "volume")
     if found.expected:
-        say(f"Dice expected of {volumes}: {listed(found)}; taken: share {found.share:g}")
+        judged = counted(found.judged, "volume")
+        say(f"Dice expected of {judged}: {listed(found)}; taken: share {found.share:g}")
     if found.share or steps:
         say(f"adapted to {volumes}, share {found.share:g}, {counted(steps, 'step')}: {out}")
     else:

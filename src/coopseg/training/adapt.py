@@ -20,9 +20,10 @@ from coopseg.errors import CoopsegError, enough_memory, first_of
 from coopseg.inference.judge import find_calibration, judge
 from coopseg.inference.model import LAST, Model, choose_device, load_model, save_model
 from coopseg.inference.predictor import Predictor
-from coopseg.inference.sources import Source, Sources, find_sources, read_source
+from coopseg.inference.sources import Sources, find_sources, read_source
 from coopseg.networks.cooperative import Networks
 from coopseg.scans.files import check_new, make_folder, write_json
+from coopseg.scans.types import Scan
 from coopseg.text import counted, merge_lines
 from coopseg.training.inputs import ValidationSet, validate
 from coopseg.training.log import Scores
@@ -44,8 +45,8 @@ class Adapted:
 
     out: the folder of the new model. volumes: how many it was adapted to. share: the one that was taken, 0 if
     the statistics stayed. expected: mean Dice that the model's calibration expects of the new scans, by
-    share; empty without a calibration. before, after: validation Dice on the patients of the training, as
-    `validate` gives it; None if their scans are not at hand.
+    share, over `judged` of the volumes; empty without a calibration. before, after: validation Dice on the
+    patients of the training, as `validate` gives it; None if their scans are not at hand.
     """
 
     out: Path
@@ -55,6 +56,11 @@ class Adapted:
     head: str
     before: Scores | None
     after: Scores | None
+
+    @property
+    def judged(self) -> int:
+        """Returns of how many volumes Dice is expected: of all, or of as many as are looked at most."""
+        return min(self.volumes, MOST_JUDGED)
 
     @property
     def gained(self) -> float | None:
@@ -178,9 +184,11 @@ def _read(
     for number, (path, source) in enumerate(sources.found.items(), start=1):
         try:
             with enough_memory("preparing", path):
-                for case in _prepared(source, settings):
-                    found.append(case)
-                    warnings += [(path.name, line) for line in case.warnings]
+                scan, read_as = read_source(source, settings)
+                cases = [prepare(frame, settings.cases) for frame in _frames(scan)]
+            found += cases
+            lines = (*read_as, *(line for case in cases for line in case.warnings))
+            warnings += [(path.name, line) for line in lines]
         except CoopsegError as error:
             failed.append(error)
         if progress:
@@ -193,10 +201,9 @@ def _read(
     return found
 
 
-def _prepared(source: Source, settings: Settings) -> Iterator[Case]:
-    scan, _ = read_source(source, settings)
-    frames = [scan.frame(index) for index in range(scan.data.shape[3])] if scan.data.ndim == 4 else [scan]
-    return (prepare(frame, settings.cases) for frame in frames)
+def _frames(scan: Scan) -> list[Scan]:
+    """Returns every phase of a scan."""
+    return [scan.frame(index) for index in range(scan.data.shape[3])] if scan.data.ndim == 4 else [scan]
 
 
 def _choose(
