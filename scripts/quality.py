@@ -12,10 +12,11 @@ set that --calibrate names, by the same rule (`fit_lines`), and prints for every
 with 95 % intervals by bootstrap over patients: the area under the risk-coverage curve (mean 1 - Dice of the
 volumes kept, over all shares kept), Pearson's correlation of expected and true mean Dice, the mean error of a
 structure's expected Dice, the area under the ROC curve for a mean Dice below 0.7, and the share of true
-values within the 90 % interval, whose mean width follows. Each FOLDER is of one model; the numbers are means
-over the models of which an estimator is known. `choice` prints, for each sign in a file of volumes and for
-sums of them, how well the line foretells patients left out, in fifths. `cost` prints the seconds that each
-estimator takes beside a prediction by both heads, on one thread: medians over the volumes of a data set.
+values within the 90 % interval, whose mean width follows; then, for several shares of bad volumes that may
+go without a flag, how many did, and how many others were flagged. Each FOLDER is of one model; the numbers
+are means over the models of which an estimator is known. `choice` prints, for each sign in a file of
+volumes and for sums of them, how well the line foretells patients left out, in fifths. `cost` prints the
+seconds that each estimator takes beside a prediction by both heads, on one thread: medians over the volumes of a data set.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from coopseg.networks.cooperative import Networks
 from coopseg.networks.fold import FoldedNetworks
 from coopseg.quality.agreement import disagreement
 from coopseg.quality.broken import loose_share
-from coopseg.quality.calibration import BAD, Calibration, Judged, auroc, fit_lines
+from coopseg.quality.calibration import BAD, MISSED, Calibration, Judged, auroc, fit_lines
 from coopseg.quality.certainty import doubt_away_from_edges, expected_loss
 from coopseg.quality.distance import Reference, distance, refer_to
 from coopseg.quality.reconstruction import reconstruction_error
@@ -295,6 +296,31 @@ def table(arguments: argparse.Namespace) -> None:
     for row in rows:
         cells = [_cell(row[key]) for key in MEASURES]
         print(f"| {row['estimator']} | {row['set']} | {row['volumes']}, {row['bad']} | {' | '.join(cells)} |")
+    print("\n| may be missed | bad ones missed | others flagged |\n|---|---|---|")
+    for missed in RATES:
+        each = zip(*(_flags(model, arguments.calibrate, sets, missed) for model in models), strict=True)
+        cells = [f"{np.mean(own):.1%} ({', '.join(f'{one:.1%}' for one in own)})" for own in each]
+        print(f"| {missed:.0%} | {' | '.join(cells)} |")
+
+
+def _flags(
+    model: dict[str, list[dict[str, Any]]], calibrate: str, sets: Sequence[str], missed: float
+) -> tuple[float, float]:
+    """Returns what shares of bad label maps are missed, and of others flagged, if `missed` is allowed."""
+    judged = [one for name in sets for one in _judged(model[name])]
+    calibration = _calibrate(_judged(model[calibrate]), tuple(SIGNS), missed)
+    flagged = np.array([calibration.expect(one.signs, one.found).flagged for one in judged])
+    bad = np.array([one.dice.mean() < BAD for one in judged])
+    return float((~flagged[bad]).mean()), float(flagged[~bad].mean())
+
+
+def _calibrate(known: Sequence[Judged], signs: tuple[str, ...], missed: float = MISSED) -> Calibration:
+    fitted = fit_lines(known, signs, [str(number) for number in range(len(known[0].dice))], missed=missed)
+    return Calibration(
+        head="", source="", made="", known=(), patients=0, scan_statistics=None, refinements=0,
+        bad=BAD, missed=missed, level=0.9, signs=signs, lines=fitted.lines, limit=fitted.limit,
+        skill=fitted.skill,
+    )  # fmt: skip
 
 
 def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -319,6 +345,7 @@ def choice(arguments: argparse.Namespace) -> None:
 
 
 MEASURES = ("aurc", "pearson", "error", "auroc", "within", "width")
+RATES = (0.05, 0.1, 0.2, 0.3)
 ARTEFACTS = ("RandBias", "RandGhost", "RandMotion", "RandSpike")
 
 
@@ -345,17 +372,12 @@ def _judged(rows: Sequence[dict[str, Any]]) -> list[Judged]:
 def _measure(
     model: dict[str, list[dict[str, Any]]], signs: tuple[str, ...], calibrate: str, members: Sequence[str]
 ) -> dict[str, Any]:
-    known, judged = _judged(model[calibrate]), [one for name in members for one in _judged(model[name])]
-    structures = [str(number) for number in range(len(known[0].dice))]
-    fitted = fit_lines(known, signs, structures)
-    calibration = Calibration(
-        head="", source="", made="", known=(), patients=0, scan_statistics=None, refinements=0,
-        bad=BAD, level=0.9, signs=signs, lines=fitted.lines, limit=fitted.limit, skill=fitted.skill,
-    )  # fmt: skip
+    judged = [one for name in members for one in _judged(model[name])]
+    calibration = _calibrate(_judged(model[calibrate]), signs)
     found = [calibration.expect(one.signs, one.found) for one in judged]
     truth = np.array([one.dice for one in judged])
     expected, low, high = (
-        np.array([[of[name] for name in structures] for of in each])
+        np.array([list(of.values()) for of in each])
         for each in zip(*((one.dice, one.low or {}, one.high or {}) for one in found), strict=True)
     )
     within = (truth >= low - 1e-9) & (truth <= high + 1e-9)

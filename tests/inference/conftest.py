@@ -88,6 +88,7 @@ def made_calibration() -> Calibration:
         lines=dict.fromkeys(NAMES[1:], line),
         bad=0.7,
         limit=0.7,
+        missed=0.1,
         level=0.9,
         patients=12,
         source="made up",
@@ -95,6 +96,6 @@ def made_calibration() -> Calibration:
         known=(mark_patient("anna"),),
         scan_statistics=None,
         refinements=1,
-        skill=Skill(error=0.05, auroc=0.9, volumes=24, bad=4, missed=0, flagged=5),
+        skill=Skill(error=0.05, auroc=0.9, volumes=24, bad=9, bad_patients=9, missed=0, flagged=10),
         reference=Reference(mean=(0.0,) * 16, spread=(1.0,) * 16, farthest=1.0),
     )

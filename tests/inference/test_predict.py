@@ -335,6 +335,18 @@ def test_what_dice_is_expected_of_each_phase(calibrated: Path, scans: Path, tmp_
     assert "of 2, the lowest" in page
 
 
+def test_repeats_why_the_flag_tells_little(
+    calibrated: Path, made_calibration: Calibration, scans: Path, tmp_path: Path
+) -> None:
+    skill = made_calibration.skill.model_copy(update={"bad": 0, "bad_patients": 0})
+    poor = made_calibration.model_copy(update={"skill": skill})
+    store_calibration(calibrated / LAST, poor)
+    said = list[str]()
+    predict(calibrated, scans / "b", tmp_path / "out", device="cpu", note=said.append)
+    assert said[-1].endswith(f" flagged: expected Dice below 0.70; {poor.caution}")
+    assert poor.caution
+
+
 def test_label_maps_are_the_same_with_and_without_expected_dice(
     calibrated: Path, small_model: Path, scans: Path, tmp_path: Path
 ) -> None:

@@ -217,6 +217,7 @@ def predict(
         number = sum(entry.found.flagged for entry in done)
         missing = (
             f"{number} of {counted(len(done), 'scan')} flagged: expected Dice below {calibration.limit:.2f}"
+            + (f"; {calibration.caution}" if calibration.caution else "")
         )
     for line in (journal.describe_skipped("scan"), missing):
         if note and line:

@@ -97,13 +97,14 @@ class Skill(Section):
 
     error: mean distance between expected and true Dice of a structure. auroc: how well the expected mean
     Dice tells bad segmentations from others, None if all or none are bad. bad, missed, flagged: volumes;
-    flagged counts bad ones and others.
+    flagged counts bad ones and others. bad_patients: of how many patients the bad ones are.
     """
 
     error: float
     auroc: float | None
     volumes: int
     bad: int
+    bad_patients: int
     missed: int
     flagged: int
 
@@ -113,6 +114,7 @@ class Calibration(Section):
 
     head: whose label maps it speaks of. signs: their names, in the order of the weights. lines: by structure.
     bad: mean Dice below which a label map is called bad. limit: expected mean below which it is flagged.
+    missed: with what probability a bad one may go without a flag.
     level: share of true values within the interval. patients, source, made: by how many of whose scans it was
     fitted, and on what day. known: `mark_patient` of each, so that it can be told who they were without their
     names. scan_statistics, refinements: of the predictions. reference: of the codes of training scans, None
@@ -124,6 +126,7 @@ class Calibration(Section):
     lines: Mapping[str, Line]
     bad: float
     limit: float
+    missed: float
     level: float
     patients: int
     source: str
@@ -138,6 +141,23 @@ class Calibration(Section):
         """Says in a line what it rests on."""
         patients = counted(self.patients, "patient")
         return f"by {patients} ({self.source}), {self.made}; flagged below {self.limit:.2f}"
+
+    @property
+    def caution(self) -> str:
+        """Says why the flag tells less than it should; "" if it does not."""
+        if self.skill.bad == 0:
+            return "no label map of the calibration was bad, so what a bad one looks like is not known"
+        if self.skill.bad == self.skill.volumes:
+            return (
+                f"every label map of the calibration was bad (mean Dice below {self.bad:g}): "
+                "the flag says little"
+            )
+        if self.skill.bad_patients < (least := least_patients(1 - self.missed)):
+            return (
+                f"the calibration's bad label maps are of {counted(self.skill.bad_patients, 'patient')}; to "
+                f"miss no more than {self.missed:.0%} of them takes {least}"
+            ).replace("%", " %")
+        return ""
 
     def expect(self, signs: Mapping[str, np.ndarray], found: np.ndarray) -> Expected:
         """Returns what is expected of a label map with these signs, see `read_signs`.
@@ -184,8 +204,9 @@ def fit_lines(
     """Fits the map from signs to Dice, the interval and the limit.
 
     judged: at least two patients; each counts the same, however many volumes there are of them. names: of the
-    structures. bad, missed: below the limit lie all but a share `missed` of the volumes whose mean Dice is
-    below `bad`; without any the limit is `bad`.
+    structures. bad, missed: a volume of a new patient whose mean Dice is below `bad` lies above the limit
+    with a probability of `missed` at most, by the same rule as the interval; if none is bad the limit is
+    `bad`.
 
     The map is the line of least squares without negative weights (Lawson and Hanson 1974): it grows with
     every sign. Its errors are those that it has on patients whom it was not fitted on, by fifths of them. The
@@ -209,13 +230,14 @@ def fit_lines(
         lines[name] = line.model_copy(update={"always": always})
     means, expected = truth.mean(1), unseen.mean(1)
     is_bad = means < bad
-    limit = _limit(expected[is_bad], shares[is_bad], missed) if is_bad.any() else bad
+    limit = _limit(expected[is_bad], patients[is_bad], missed) if is_bad.any() else bad
     flagged = expected < limit
     skill = Skill(
         error=float(np.abs(unseen - truth).mean()),
         auroc=auroc(-expected, is_bad),
         volumes=len(truth),
         bad=int(is_bad.sum()),
+        bad_patients=len(np.unique(patients[is_bad])),
         missed=int((is_bad & ~flagged).sum()),
         flagged=int(flagged.sum()),
     )
@@ -279,7 +301,7 @@ def conformal(scores: np.ndarray, shares: np.ndarray, patients: int, level: floa
 
 
 def least_patients(level: float) -> int:
-    """Returns how many patients an interval needs.
+    """Returns how many patients an interval needs, and a limit, with 1 - missed as its level.
 
     >>> least_patients(0.9), least_patients(0.8)
     (9, 4)
@@ -287,12 +309,14 @@ def least_patients(level: float) -> int:
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def _limit(expected: np.ndarray, shares: np.ndarray, missed: float) -> float:
-    """Returns the limit above which a share `missed` of bad volumes lies, or less."""
-    order = np.argsort(expected)
-    below = np.cumsum(shares[order]) / shares.sum()
-    last = int(np.flatnonzero(below >= 1 - missed - 1e-12)[0])
-    return math.nextafter(float(expected[order][last]), 2)
+def _limit(expected: np.ndarray, patients: np.ndarray, missed: float) -> float:
+    """Returns the limit that a bad volume of a new patient is above with probability `missed` at most.
+
+    expected, patients: of the bad volumes. Too few patients for that promise give the limit below which all
+    of these lie.
+    """
+    highest = conformal(expected, _shares(patients), len(np.unique(patients)), 1 - missed)
+    return math.nextafter(float(expected.max()) if highest is None else highest, 2)
 
 
 def auroc(score: np.ndarray, positive: np.ndarray) -> float | None:

@@ -76,8 +76,8 @@ def calibrate(
     published test. split, part: as for `evaluate_model`. layout, labels: see `open_dataset`. head: whose
     label maps are judged, by default the model's. refinements, scan_statistics: as for `predict`, which must
     be called with the same. trust: see `load_model`. bad: mean Dice below which a label map is bad. missed:
-    share of bad label maps that may go unflagged. level: share of true values that the interval should hold.
-    workers: volumes at once, default one per core. progress: called as (volumes done, volumes in all,
+    probability with which a bad one may go unflagged. level: share of true values that the interval should
+    hold. workers: volumes at once, default one per core. progress: called as (volumes done, volumes in all,
     volume). warn: called with every line that a user should read.
     Raises CoopsegError for an ONNX file, fewer than two patients, and as `predict` and `open_dataset` do; the
     model's file is then as it was.
@@ -142,6 +142,7 @@ def calibrate(
         lines=fitted.lines,
         bad=bad,
         limit=fitted.limit,
+        missed=missed,
         level=level,
         patients=len(dataset.patients),
         source=f"{dataset.name}, {counted(len(dataset.items), 'volume')}, as they are and with "
@@ -153,8 +154,8 @@ def calibrate(
         skill=fitted.skill,
         reference=reference,
     )
-    if fitted.skill.bad == fitted.skill.volumes:
-        say(f"every label map is bad, its mean Dice below {bad:g}: the flag says little; train longer")
+    if calibration.caution:
+        say(calibration.caution)
     if loaded.calibration:
         say(f"replaces the calibration {loaded.calibration.describe()}")
     store_calibration(loaded.path, calibration)
