@@ -16,7 +16,8 @@ values within the 90 % interval, whose mean width follows; then, for several sha
 go without a flag, how many did, and how many others were flagged. Each FOLDER is of one model; the numbers
 are means over the models of which an estimator is known. `choice` prints, for each sign in a file of
 volumes and for sums of them, how well the line foretells patients left out, in fifths. `cost` prints the
-seconds that each estimator takes beside a prediction by both heads, on one thread: medians over the volumes of a data set.
+seconds that each estimator takes beside a prediction by both heads, on one thread: medians over the volumes
+of a data set.
 """
 
 from __future__ import annotations
