@@ -191,16 +191,8 @@ class Predictor:
         features = images if self.stem is not None else networks.stem(images.to(networks.dtype))
         codes = networks.encoder(features.to(networks.dtype))
         heads = _softmax(networks.after_codes(codes, **options))
-        masked = tuple(self._masked(networks, codes, generator) for _ in range(draws))
+        masked = _decode_masked(networks, codes, draws, generator) if draws else ()
         return _Part(heads, masked, codes[0].float().mean((2, 3)))
-
-    def _masked(
-        self, networks: FoldedNetworks, codes: Sequence[Tensor], generator: torch.Generator
-    ) -> Tensor:
-        """Returns the FTN's label maps from masked codes, (slices, H, W) uint8."""
-        choices = MASKS.sample_levels([code.shape for code in codes], generator, codes[0].device)
-        masks = MASKS.build_levels(choices, codes, [None] * len(codes))
-        return networks.decoder(*map(apply_mask, codes, masks)).argmax(1).to(torch.uint8)
 
     def labels(self, case: Case) -> dict[str, np.ndarray]:
         """Returns each head's class indices in the scan's own grid, (X, Y, Z) uint8."""
@@ -224,6 +216,19 @@ class _Part:
     heads: dict[str, Tensor]
     masked: tuple[Tensor, ...]
     code: Tensor
+
+
+def _decode_masked(
+    networks: FoldedNetworks, codes: Sequence[Tensor], draws: int, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Returns the FTN's label maps from masked codes, `draws` of (slices, H, W) uint8; decoded at once."""
+    drawn = []
+    for _ in range(draws):
+        choices = MASKS.sample_levels([code.shape for code in codes], generator, codes[0].device)
+        masks = MASKS.build_levels(choices, codes, [None] * len(codes))
+        drawn.append(list(map(apply_mask, codes, masks)))
+    levels = (torch.cat(level) for level in zip(*drawn, strict=True))
+    return networks.decoder(*levels).argmax(1).to(torch.uint8).chunk(draws)
 
 
 def _softmax(logits: dict[str, Tensor]) -> dict[str, Tensor]:
