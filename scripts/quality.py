@@ -97,7 +97,7 @@ def prepare_judges(arguments: argparse.Namespace) -> Judges:
         model.networks,
         model.names,
         load_predictor(arguments.model, scan_statistics="off")[1],
-        tuple(load_predictor(run)[1] for run in arguments.ensemble),
+        tuple(load_predictor(run, refinements=0)[1] for run in arguments.ensemble),
         refer_to(codes, []),
         tuple(training),
     )

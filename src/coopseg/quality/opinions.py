@@ -11,8 +11,8 @@ from coopseg.latent.masks import LatentMasks
 
 DRAWS = 4  # masked codes that are decoded
 # Each channel becomes 0 with this probability, and the others are scaled to keep the mean. Of the masks that
-# were tried this one tells most: harder ones spoil good segmentations too (docs/research.md). Whether a channel
-# is dead plays no part in it, so no time is spent on finding out.
+# were tried this one tells most: harder ones spoil good segmentations too (docs/research.md). Whether a
+# channel is dead plays no part in it, so no time is spent on finding out.
 MASKS = LatentMasks(scheme="dropout", p=0.3, published_dropout=True, skip_dead=False)
 
 
