@@ -292,11 +292,8 @@ def table(arguments: argparse.Namespace) -> None:
             found = [_measure(model, signs, arguments.calibrate, members) for model in able]
             rows.append({"estimator": title, "set": group, "models": len(able), **_mean(found)})
     arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
-    print("| estimator | set | volumes, bad | AURC | Pearson | error | AUROC | within | width |")
-    print("|---" * 9 + "|")
-    for row in rows:
-        cells = [_cell(row[key]) for key in MEASURES]
-        print(f"| {row['estimator']} | {row['set']} | {row['volumes']}, {row['bad']} | {' | '.join(cells)} |")
+    _print_sets([row for row in rows if row["estimator"] == "coopseg"])
+    _print_estimators(rows)
     print("\n| may be missed | bad ones missed | others flagged |\n|---|---|---|")
     for missed in RATES:
         each = zip(*(_flags(model, arguments.calibrate, sets, missed) for model in models), strict=True)
@@ -427,6 +424,37 @@ def _mean(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **{key: np.mean([one[key] for one in found], axis=0).round(4).tolist() for key in MEASURES},
         "of_each_model": [{key: round(one[key][0], 4) for key in MEASURES} for one in found],
     }
+
+
+def _print_sets(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints how good the expected Dice was on each set of data."""
+    titles = ("data", "volumes, bad", "AURC (best)", "Pearson", "mean error", "AUROC, Dice < 0.7")
+    titles += ("within the 90 % interval", "bad without a flag", "others flagged")
+    print(f"| {' | '.join(titles)} |\n" + "| --- " * len(titles) + "|")
+    for row in rows:
+        bad, good = row["bad"], row["volumes"] - row["bad"]
+        cells = [row["set"], f"{row['volumes']:g}, {bad:g}", f"{row['aurc'][0]:.3f} ({row['best_aurc']:.3f})"]
+        cells += [f"{row['pearson'][0]:.3f}", *(_cell(row[key]) for key in ("error", "auroc", "within"))]
+        cells += [
+            f"{row['missed']:g} of {bad:g}",
+            f"{row['flagged'] - bad + row['missed']:.3g} of {good:.3g}",
+        ]
+        print(f"| {' | '.join(cells)} |")
+
+
+def _print_estimators(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints how good each estimator was over all volumes, and its AUROC by kind of data."""
+    parts = ("ACDC", "corrupted", "RandSpike", "M&Ms")
+    areas = {(row["estimator"], row["set"]): row["auroc"][0] for row in rows}
+    print(
+        "\n| estimator | draws | AURC | Pearson | mean error | AUROC | within | width "
+        f"| AUROC: {' | '.join(parts)} |\n" + "| --- " * (8 + len(parts)) + "|"
+    )
+    for row in (row for row in rows if row["set"] == "all"):
+        cells = [f"{row[key][0]:.3f}" for key in ("aurc", "pearson", "error")]
+        cells += [_cell(row["auroc"]), *(f"{row[key][0]:.3f}" for key in ("within", "width"))]
+        cells += [f"{areas.get((row['estimator'], part), np.nan):.3f}" for part in parts]
+        print(f"| {row['estimator']} | {row['models']} | {' | '.join(cells)} |")
 
 
 def _cell(values: Sequence[float]) -> str:
