@@ -428,8 +428,8 @@ def _mean(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _print_sets(rows: Sequence[dict[str, Any]]) -> None:
     """Prints how good the expected Dice was on each set of data."""
-    titles = ("data", "volumes, bad", "AURC (best)", "Pearson", "mean error", "AUROC, Dice < 0.7")
-    titles += ("within the 90 % interval", "bad without a flag", "others flagged")
+    titles = ["data", "volumes, bad", "AURC (best)", "Pearson", "mean error", "AUROC, Dice < 0.7"]
+    titles += ["within the 90 % interval", "bad without a flag", "others flagged"]
     print(f"| {' | '.join(titles)} |\n" + "| --- " * len(titles) + "|")
     for row in rows:
         bad, good = row["bad"], row["volumes"] - row["bad"]
