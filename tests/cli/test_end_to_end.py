@@ -127,10 +127,11 @@ def test_corrupt_then_evaluate_with_the_split_of_the_training(
 
 
 MEASURED = """
-import resource, sys
+import sys, torch
 from coopseg.cli.main import app
+from coopseg.training.processes import peak_memory_gb
 app(sys.argv[1:], standalone_mode=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(int(peak_memory_gb(torch.device("cpu")) * 2**30))
 """
 
 

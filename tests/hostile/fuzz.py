@@ -20,6 +20,9 @@ import models_in_danger
 import numpy as np
 import scans_in_danger
 import texts_in_danger
+import torch
+
+from coopseg.training.processes import peak_memory_gb
 
 SEED = 20211
 MEMORY = 2 * 2**30  # bytes, of the whole process
@@ -67,7 +70,7 @@ def main(first: int, count: int, folder: Path) -> None:
         verdicts.setdefault(kind, Counter())[verdict] += 1
         slowest = max(slowest, (time.process_time() - started, number))
     left = sorted(path.name for path in folder.iterdir())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory_gb(torch.device("cpu")) * 2**30
     print(json.dumps({"verdicts": verdicts, "slowest": slowest, "peak": peak, "left": left}))
 
 

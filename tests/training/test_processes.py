@@ -136,3 +136,11 @@ def test_glibc_takes_the_settings() -> None:
 def test_the_peak_is_at_least_what_is_held() -> None:
     held = torch.ones(2**26)
     assert peak_memory_gb(torch.device("cpu")) > held.nbytes / 2**30
+
+
+def test_the_peak_of_the_program_that_started_this_one_does_not_count() -> None:
+    """Linux hands it on in ru_maxrss."""
+    own = "import torch; from coopseg.training.processes import *; print(peak_memory_gb(torch.device('cpu')))"
+    large = f"import subprocess, sys; held = b'x' * 2**31; subprocess.run([sys.executable, '-c', {own!r}])"
+    done = subprocess.run([sys.executable, "-c", large], check=True, capture_output=True, text=True)
+    assert 0.05 < float(done.stdout) < 1.5

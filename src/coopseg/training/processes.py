@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -125,8 +127,13 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """Returns the most memory this process has held, in GiB: on the GPU, or resident (ru_maxrss)."""
+    """Returns the most memory this process has held, in GiB: on the GPU, or resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose ru_maxrss begins with that of the program that started this one
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
