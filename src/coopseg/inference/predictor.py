@@ -228,7 +228,8 @@ def _decode_masked(
         masks = MASKS.build_levels(choices, codes, [None] * len(codes))
         drawn.append(list(map(apply_mask, codes, masks)))
     levels = (torch.cat(level) for level in zip(*drawn, strict=True))
-    return networks.decoder(*levels).argmax(1).to(torch.uint8).chunk(draws)
+    # max, since argmax of torch takes more than twice its time
+    return networks.decoder(*levels).max(1).indices.to(torch.uint8).chunk(draws)
 
 
 def _softmax(logits: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,8 +34,12 @@ class Opinions:
 
     def labels(self, head: str) -> np.ndarray:
         """Returns the class indices of a head, (slices, H, W) uint8."""
-        found: np.ndarray = self.probabilities[head].argmax(0).astype(np.uint8)
-        return found
+        return self._labels[head]
+
+    @cached_property
+    def _labels(self) -> dict[str, np.ndarray]:
+        """Found once, since every sign asks for them."""
+        return {head: values.argmax(0).astype(np.uint8) for head, values in self.probabilities.items()}
 
     def found(self, head: str) -> np.ndarray:
         """Returns which structures the label map of a head has, (classes - 1,) bool."""
