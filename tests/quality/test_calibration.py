@@ -119,7 +119,8 @@ def test_bad_volumes_of_new_patients_are_missed_as_often_as_wanted(missed: float
     [
         (
             0.8,
-            "the calibration's bad label maps are of 6 patients; to miss no more than 10 % of them takes 9",
+            "the calibration has bad label maps of 6 patients; to promise that the flag misses no more than "
+            "10 % takes 9",
         ),
         (0.999, "every label map of the calibration was bad (mean Dice below 0.7): the flag says little"),
         (0.01, "no label map of the calibration was bad, so what a bad one looks like is not known"),

@@ -154,8 +154,8 @@ class Calibration(Section):
             )
         if self.skill.bad_patients < (least := least_patients(1 - self.missed)):
             return (
-                f"the calibration's bad label maps are of {counted(self.skill.bad_patients, 'patient')}; to "
-                f"miss no more than {self.missed:.0%} of them takes {least}"
+                f"the calibration has bad label maps of {counted(self.skill.bad_patients, 'patient')}; to "
+                f"promise that the flag misses no more than {self.missed:.0%} takes {least}"
             ).replace("%", " %")
         return ""
 
