@@ -104,14 +104,14 @@ def test_conformal_counts_by_hand() -> None:
 def test_bad_volumes_of_new_patients_are_missed_as_often_as_wanted(missed: float) -> None:
     """Of few patients, too: the quantile of theirs alone misses more often than it says."""
     share = []
-    for seed in range(60):
-        fitted = fit_lines(cases(20, seed=seed, scatter=0.2), SIGNS, NAMES, bad=0.8, missed=missed)
+    for seed in range(100):
+        fitted = fit_lines(cases(10, seed=seed, scatter=0.2), SIGNS, NAMES, bad=0.8, missed=missed)
         known = calibration(fitted)
         for patient in range(20):
             own = cases(1, seed=1000 + 20 * seed + patient, scatter=0.2)
             if bad := [one for one in own if one.dice.mean() < 0.8]:
                 share.append(np.mean([not known.expect(one.signs, BOTH).flagged for one in bad]))
-    assert missed - 0.07 < np.mean(share) < missed + 0.02
+    assert missed - 0.07 < np.mean(share) <= missed
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,7 @@ def test_says_why_a_limit_tells_little(bad: float, caution: str) -> None:
     assert fitted.skill.missed == 0
     assert all(calibration(fitted).expect(one.signs, BOTH).flagged for one in worst)
     assert (fitted.limit == bad) == (not worst)
+    assert (fitted.skill.auroc is None) == (len(worst) in (0, len(judged)))
 
 
 def test_nine_patients_with_bad_label_maps_are_enough_for_the_flag() -> None:
